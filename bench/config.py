@@ -1,0 +1,116 @@
+"""What a run is asked to do: one frozen record, from the command line or a TOML file, validated and touching nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import MistakeError
+
+Source = Literal["generated", "rendered"]
+SOURCES: tuple[Source, ...] = ("generated", "rendered")
+
+QUICK_LIMIT = 96
+QUICK_STEPS = (1, 3, 5, 10, 15)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of ``python -m bench run``. Steps are counted from 1, as people read them."""
+
+    model: str = "tiny"
+    engine: str = "onnxruntime"
+    dataset: str = "scenes617"
+    labeler: str | None = None
+    """None takes the one that the model names."""
+    tasks: tuple[str, ...] = ("saliency", "depth")
+    layers: tuple[str, ...] = ()
+    """Layers or blocks to probe; empty for all."""
+    steps: tuple[int, ...] = ()
+    """Steps to probe; empty for all. Pictures are always painted to the end."""
+    sampler_steps: int = 15
+    guidance: float | None = None
+    """None takes the model's own."""
+    limit: int | None = None
+    """Items in all, in the dataset's proportion of training and test items."""
+    source: Source = "generated"
+    random_networks: int = 1
+    """Networks of permuted weights that are shown the trained model's latents."""
+    batch: int = 16
+    """Rows per engine call."""
+    shard: int = 24
+    """Items per shard: what a crash can cost."""
+    threads: int | None = None
+    """None takes all cores."""
+    out: str | None = None
+    """The run folder; None names one after the configuration, in ``runs``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can do."""
+        whole = {"sampler_steps": 1, "batch": 1, "shard": 1, "random_networks": 0, "threads": 1, "limit": 2}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise MistakeError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        for name in ("tasks", "layers"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(entry, str) and entry for entry in value):
+                raise MistakeError(f"{name} must be a list of names, not {value!r}")
+        for name in ("model", "engine", "dataset"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise MistakeError(f"{name} must be a name, not {getattr(self, name)!r}")
+        if not self.tasks:
+            raise MistakeError("tasks is empty; name at least one, such as depth")
+        if self.source not in SOURCES:
+            raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
+        if self.guidance is not None and not isinstance(self.guidance, int | float):
+            raise MistakeError(f"guidance must be a number, not {self.guidance!r}")
+        wrong = [
+            step for step in self.steps if not isinstance(step, int) or not 1 <= step <= self.sampler_steps
+        ]
+        if wrong:
+            raise MistakeError(
+                f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}"
+            )
+
+    @property
+    def probed_steps(self) -> tuple[int, ...]:
+        """The probed steps, counted from 0, in order."""
+        return tuple(sorted({step - 1 for step in self.steps})) or tuple(range(self.sampler_steps))
+
+
+def quick(config: Config) -> Config:
+    """The same run cut to under a minute: fewer items and steps, where they were not chosen."""
+    steps = config.steps or tuple(sorted({min(step, config.sampler_steps) for step in QUICK_STEPS}))
+    return replace(config, limit=config.limit or QUICK_LIMIT, steps=steps)
+
+
+def config_of(options: Mapping[str, Any]) -> Config:
+    """A configuration from named options; lists become tuples. Raises MistakeError for a name that is none."""
+    known = [entry.name for entry in fields(Config)]
+    for name in options:
+        if name not in known:
+            raise MistakeError(f"there is no option {name!r}{nearest(name, known)}")
+    return Config(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The options in a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MistakeError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MistakeError(f"{path} is not a TOML file: {error}") from error
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"

@@ -1,0 +1,24 @@
+"""What ends a command with one sentence and exit code 2.
+
+    MistakeError            of the command line, a configuration file or a run folder (this package)
+    ├── engines.errors.EngineError      of a model, an export or an engine
+    ├── datasets.errors.DatasetError    of a dataset, a split or a labeler
+    └── extract.errors.ExtractError     of stored work
+
+The last three belong to their packages, which do not know this one; :func:`mistakes` joins them.
+"""
+
+from __future__ import annotations
+
+
+class MistakeError(Exception):
+    """The user asked for something that cannot be; the message says what, where and what to do."""
+
+
+def mistakes() -> tuple[type[Exception], ...]:
+    """Every exception that is the user's to mend."""
+    from datasets.errors import DatasetError
+    from engines.errors import EngineError
+    from extract.errors import ExtractError
+
+    return MistakeError, EngineError, DatasetError, ExtractError

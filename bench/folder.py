@@ -1,0 +1,82 @@
+"""The run folder: which run it belongs to, who is writing in it, and whether it is finished."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.errors import MistakeError
+from bench.study import Study
+
+CONFIG, RUN = "config.json", "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A folder that holds, or will hold, the results of one run."""
+
+    path: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether all results are there: ``run.json`` is written last."""
+        return (self.path / RUN).exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out of the folder while this one works in it."""
+        with (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise MistakeError(
+                    f"another run is writing in {self.path}; wait for it, or choose another --out"
+                ) from error
+            yield
+
+
+def default_out(study: Study) -> Path:
+    """``runs/`` and a name that the same command gives again, so that it finds its own unfinished work."""
+    model = Path(study.config.model).name
+    return Path("runs") / f"{model}-{study.config.dataset}-{study.fingerprint[:8]}"
+
+
+def open_folder(path: Path, study: Study) -> RunFolder:
+    """Make the folder, or recognise it as this run's own.
+
+    Raises MistakeError when it holds something else or cannot be written.
+    """
+    options = asdict(study.config)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        stored = path / CONFIG
+        if stored.exists():
+            found = json.loads(stored.read_text(encoding="utf-8"))
+            if found["fingerprint"] != study.fingerprint:
+                differing = [
+                    name for name, value in found["options"].items() if value != _plain(options.get(name))
+                ]
+                what = (
+                    ", ".join(name for name in differing if name != "out")
+                    or "the model, the labeler or a package version"
+                )
+                raise MistakeError(
+                    f"{path} holds another run (it differs in: {what}); choose another --out or delete it"
+                )
+        elif any(path.iterdir()):
+            raise MistakeError(f"{path} is not empty and holds no run; choose another --out")
+        stored.write_text(
+            json.dumps({"fingerprint": study.fingerprint, "options": options}, indent=2) + "\n",
+            encoding="utf-8",
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise MistakeError(f"cannot use {path} as the run folder ({error}); choose another --out") from error
+    return RunFolder(path)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

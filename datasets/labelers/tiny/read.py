@@ -1,0 +1,63 @@
+"""Open the shipped labeler and read pictures with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from datasets.errors import DatasetError
+from datasets.labelers.tiny.network import Reading, SceneNet
+from datasets.labels import DisparityScale, Labels
+
+BATCH = 8
+"""Pictures read at once, padded to this number, so that no caller's batch changes a bit."""
+
+
+class TinyLabeler:
+    """The network with its weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.net = SceneNet().eval().requires_grad_(False)
+        try:
+            stored = (folder / "labeler.safetensors").read_bytes()
+            weights = load(stored)
+            self.net.load_state_dict({name: value.float() for name, value in weights.items()})
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            self.scale = DisparityScale(config["disparity_mean"], config["disparity_std"])
+            self.fingerprint = f"tiny-{hashlib.sha256(stored).hexdigest()[:20]}-{self.scale}"
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+            line = str(error).splitlines()[0]
+            raise DatasetError(
+                f"cannot load the labeler in {folder}: {line}; reinstall or retrain it"
+            ) from error
+
+    @torch.inference_mode()
+    def read(self, pictures: Float[Tensor, "n 3 h w"]) -> Reading:
+        """All the network says of up to ``BATCH`` pictures."""
+        short = BATCH - len(pictures)
+        if short > 0:
+            pictures = torch.cat([pictures, pictures[-1:].expand(short, -1, -1, -1)])
+        whole = self.net(pictures)
+        keep = BATCH - max(short, 0)
+        return Reading(
+            whole.disparity[:keep],
+            whole.saliency_logit[:keep],
+            whole.normals[:keep],
+            {name: logits[:keep] for name, logits in whole.words.items()},
+        )
+
+    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of pictures in 0..1."""
+        readings = [self.read(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
+        return Labels(
+            disparity=torch.cat([reading.disparity for reading in readings]),
+            saliency=torch.cat([reading.saliency_logit for reading in readings]) > 0,
+            normals=torch.cat([reading.normals for reading in readings]),
+        )

@@ -1,0 +1,59 @@
+"""PyTorch as it comes, with forward hooks at the taps: the reference that every other engine is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.engine import Backend, Prediction, Tap
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor, nn
+
+
+@contextmanager
+def listening(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[str, Tensor]]:
+    """Collect the taps' outputs by layer name, in the order of computation, while the block is open."""
+    heard: dict[str, Tensor] = {}
+
+    def keep(layer: str) -> object:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            heard[layer] = output
+
+        return hook
+
+    handles = [unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer)) for tap in taps]
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class TorchEager:
+    """Runs the module itself."""
+
+    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
+        self.unet = unet
+        self.taps = taps
+
+    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        """Run the UNet once, without gradients."""
+        import torch
+
+        with torch.inference_mode(), listening(self.unet, self.taps) as heard:
+            noise = self.unet(latents, torch.tensor(timestep, dtype=torch.float32), text).sample
+        return Prediction(noise, heard)
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
+    import torch
+
+    torch.set_num_threads(threads)
+    return TorchEager(unet, taps)
+
+
+BACKEND = Backend(unavailable=lambda: None, open=_open)

@@ -1,0 +1,78 @@
+"""Where exported graphs are kept between runs, and the hashes that name them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from engines.errors import EngineError
+
+_SUMS = "sha256.json"
+
+
+def default_cache() -> Path:
+    """``$SCENEBENCH_CACHE``, else ``scenebench`` in the user's cache folder."""
+    named = os.environ.get("SCENEBENCH_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scenebench"
+
+
+def key_of(facts: Mapping[str, object]) -> str:
+    """A short hash of facts that JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
+    """A short hash of names, shapes and bytes of a module's parameters and buffers."""
+    digest = hashlib.blake2b(digest_size=10)
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Give ``folder`` as ``make`` filled it, now or earlier; it appears whole or not at all.
+
+    Raises EngineError when a file changed since it was made, or when the cache cannot be written.
+    """
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            building = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+        except OSError as error:
+            raise EngineError(
+                f"cannot write to the cache {folder.parent} ({error.strerror}); set SCENEBENCH_CACHE to a folder that can be written"
+            ) from error
+        try:
+            make(building)
+            sums = {file.name: _sha256(file) for file in sorted(building.iterdir())}
+            (building / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            if not folder.is_dir():
+                building.replace(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    try:
+        sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
+        damaged = [name for name, value in sums.items() if _sha256(folder / name) != value]
+    except (OSError, ValueError):
+        damaged = [_SUMS]
+    if damaged:
+        raise EngineError(
+            f"{folder / damaged[0]} is damaged (its checksum does not match); delete {folder} and run again"
+        )
+    return folder
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

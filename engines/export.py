@@ -1,0 +1,166 @@
+"""Write a UNet as ONNX with one named output per tap.
+
+Tracing is slow (half a minute for the shipped model), so its result is kept apart from the weights: a *graph* knows
+the architecture and the taps, and any weights of that architecture can be bound to it in a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from engines.backends.torch_eager import listening
+from engines.cache import cached_folder, hash_of_weights, key_of
+from engines.engine import Tap
+from engines.errors import EngineError
+
+INPUTS = ("latents", "timestep", "text")
+NOISE = "noise"
+_PREFIX = "unet."
+_INLINE_LIMIT = 1_500_000_000
+"""Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
+
+
+class _Tapped(nn.Module):
+    """The UNet as a function that returns the noise prediction and every tap."""
+
+    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
+        super().__init__()
+        self.unet = unet
+        self.taps = taps
+
+    def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
+        with listening(self.unet, self.taps) as heard:
+            noise = self.unet(latents, timestep, text).sample
+        return noise, *(heard[tap.layer] for tap in self.taps)
+
+
+def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
+    """The ONNX file of ``unet`` with its weights, from the cache or made now.
+
+    Raises EngineError when an output did not survive the export.
+    """
+    shape = {
+        "config": {key: value for key, value in unet.config.items() if not key.startswith("_")},
+        "taps": [[tap.layer, tap.path] for tap in taps],
+        "opset": opset,
+        "versions": {name: version(name) for name in ("torch", "diffusers", "onnx", "onnxscript")},
+    }
+    graph_key = key_of(json.loads(json.dumps(shape, default=str)))
+    state = unet.state_dict()
+
+    def make_graph(folder: Path) -> None:
+        onnx.save(trace(unet, taps, opset), folder / "graph.onnx")
+
+    def make_model(folder: Path) -> None:
+        graph = cached_folder(cache / "graphs" / graph_key, make_graph) / "graph.onnx"
+        model = bind(onnx.load(graph), state)
+        large = sum(value.nbytes for value in state.values()) > _INLINE_LIMIT
+        onnx.save(model, folder / "model.onnx", save_as_external_data=large, location="weights.bin")
+
+    weights_key = hash_of_weights(state)
+    folder = cached_folder(cache / "models" / f"{graph_key}-{weights_key}", make_model)
+    return folder / "model.onnx"
+
+
+def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
+    """Export the graph without its weights; the batch axis is dynamic."""
+    config = unet.config
+    side = int(config.sample_size)
+    # A batch of 1 would be taken for a constant.
+    example = (
+        torch.zeros(2, int(config.in_channels), side, side),
+        torch.tensor(1.0),
+        torch.zeros(2, 8, int(config.cross_attention_dim)),
+    )
+    batch, words = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("words", min=1, max=4096)
+    with _quiet():
+        program = torch.onnx.export(
+            _Tapped(unet, taps).eval(),
+            example,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(INPUTS),
+            output_names=[NOISE, *(tap.layer for tap in taps)],
+            dynamic_shapes=({0: batch}, {}, {0: batch, 1: words}),
+            # The exporter's optimizer would fold weights into new constants, and they could not be exchanged.
+            optimize=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    check_outputs(model, taps)
+    _forget_weights(model, unet)
+    return model
+
+
+def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
+    """Raise EngineError unless ``model`` has exactly the noise and the taps as outputs, in order."""
+    found = [output.name for output in model.graph.output]
+    wanted = [NOISE, *(tap.layer for tap in taps)]
+    if found != wanted:
+        lost = [name for name in wanted if name not in found]
+        raise EngineError(f"the exported graph has outputs {found}, not {wanted} (lost: {lost or 'none'})")
+
+
+def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
+    """Fill the graph's weights from a UNet's ``state``, in place."""
+    for initializer in graph.graph.initializer:
+        name = initializer.name.removeprefix(_PREFIX)
+        if name != initializer.name:
+            value = state[name].detach().cpu().contiguous()
+            if list(value.shape) != list(initializer.dims):
+                raise EngineError(
+                    f"weight {name} has shape {list(value.shape)}, the graph needs {list(initializer.dims)}"
+                )
+            initializer.raw_data = value.numpy().tobytes()
+    return graph
+
+
+def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
+    """Drop the weights' bytes, and the stack traces (with local paths) that the exporter leaves in the metadata."""
+    names = {_PREFIX + name for name in unet.state_dict()}
+    bound = set()
+    for initializer in model.graph.initializer:
+        if initializer.name in names:
+            bound.add(initializer.name)
+            initializer.ClearField("raw_data")
+            initializer.ClearField("external_data")
+            initializer.ClearField("data_location")
+    if bound != names:
+        raise EngineError(
+            f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(_PREFIX)}"
+        )
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.initializer):
+        del value.metadata_props[:]
+    for function in model.functions:
+        del function.metadata_props[:]
+        for node in function.node:
+            del node.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's remarks on packages that are not needed (torchvision) and on its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,95 @@
+"""Train the shipped model from nothing: ``python -m engines.models.tiny.train --work FOLDER --out FOLDER``.
+
+Renders the pictures, fits the autoencoder, then the UNet with its text encoder, and writes a diffusers folder.
+Every stage continues where it was cut off. One thread: two are slower on a shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+
+from engines.models.tiny.architecture import make_scheduler
+from engines.models.tiny.train_unet import STEPS, Denoiser, train_denoiser
+from engines.models.tiny.train_vae import encode, reconstruction_psnr_db, train_vae
+from engines.models.tiny.words import make_tokenizer
+
+
+def pictures_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
+    """Pictures and prompts of a rendered set; the renderer is another program and is run as one."""
+    folder = work / name
+    subprocess.run([sys.executable, "-m", "datasets.render", "--set", name, "--out", str(folder)], check=True)
+    prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    return np.load(folder / "rgb.npy", mmap_mode="r"), prompts
+
+
+def trained_vae(work: Path) -> AutoencoderKL:
+    """The autoencoder of ``work``, trained if it is not there yet."""
+    folder = work / "vae"
+    if not (folder / "config.json").exists():
+        rgb, _ = pictures_of("train", work)
+        train_vae(rgb, work).save_pretrained(folder)
+    vae = AutoencoderKL.from_pretrained(folder)
+    assert isinstance(vae, AutoencoderKL)
+    held_out, _ = pictures_of("held-out", work)
+    print(f"held-out reconstruction: {reconstruction_psnr_db(vae.eval(), held_out):.2f} dB PSNR", flush=True)
+    return vae
+
+
+def scaled_latents(vae: AutoencoderKL, rgb: np.ndarray, work: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled latents of the pictures and of their mirror images, encoded once."""
+    path = work / "latents.safetensors"
+    if not path.exists():
+        scale = vae.config.scaling_factor
+        mirror = np.ascontiguousarray(rgb[..., ::-1])
+        latents = {"straight": encode(vae, rgb) * scale, "mirror": encode(vae, mirror) * scale}
+        save_file({name: value.contiguous() for name, value in latents.items()}, path)
+    stored = load_file(path)
+    return stored["straight"], stored["mirror"]
+
+
+def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out: Path) -> None:
+    """Write the diffusers folder; weights are stored in half precision, which is then the model."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=denoiser.text_encoder,
+        tokenizer=make_tokenizer(prompts),
+        unet=denoiser.unet,
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(out, safe_serialization=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m engines.models.tiny.train", description=__doc__)
+    parser.add_argument(
+        "--work", type=Path, default=Path("train-tiny"), help="pictures, latents and checkpoints"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the UNet (default %(default)s)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    work: Path = arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    vae = trained_vae(work)
+    rgb, prompts = pictures_of("train", work)
+    straight, mirror = scaled_latents(vae, rgb, work)
+    denoiser = train_denoiser(straight, mirror, prompts, make_tokenizer(prompts), work, arguments.steps)
+    write_folder(vae, denoiser, prompts, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

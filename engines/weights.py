@@ -1,0 +1,20 @@
+"""Networks that have learned nothing: the same architecture with its weights shuffled."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from diffusers import UNet2DConditionModel
+
+
+def permuted(unet: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:
+    """A copy in which the entries of every weight tensor are shuffled; biases stay (Chen et al. 2023)."""
+    shuffled = copy.deepcopy(unet)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in shuffled.named_parameters():
+            if not name.endswith("bias"):
+                order = torch.randperm(weight.numel(), generator=generator)
+                weight.copy_(weight.flatten()[order].view_as(weight))
+    return shuffled

@@ -1,0 +1,87 @@
+"""Finished work on disk: each shard is one file that appears whole, knows what determined it, and is checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, uint8
+
+from extract.errors import ExtractError
+
+
+class Shards:
+    """The shards of one configuration.
+
+    They lie in a folder named after a fingerprint of everything that determines them, so that another configuration
+    never meets them.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder / fingerprint
+        self.fingerprint = fingerprint
+
+    def done(self, name: str) -> bool:
+        """Whether the shard is there."""
+        return self._path(name).exists()
+
+    def get(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """The shard ``name``, from disk or made and stored now.
+
+        Raises ExtractError when the stored one is damaged or cannot be written.
+        """
+        if not self.done(name):
+            self._write(name, make())
+        return self._read(name)
+
+    def remove(self) -> None:
+        """Forget all shards: what was made of them is safe."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        path = self._path(name)
+        partial = path.with_suffix(".partial")
+        facts = {"fingerprint": self.fingerprint, "sha256": _digest(tensors)}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(dict(tensors), partial, metadata=facts)
+            with partial.open("rb") as stream:
+                os.fsync(stream.fileno())
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise ExtractError(
+                f"cannot write {path} ({error}); free or name another folder with --out and run again"
+            ) from error
+
+    def _read(self, name: str) -> dict[str, Tensor]:
+        path = self._path(name)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                facts = stored.metadata() or {}
+                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ExtractError(f"the shard {path} is damaged ({error}); {_MEND}") from error
+        if facts.get("fingerprint") != self.fingerprint or facts.get("sha256") != _digest(tensors):
+            raise ExtractError(f"the shard {path} is damaged (its checksum does not match); {_MEND}")
+        return tensors
+
+
+_MEND = "delete it and run again: only its items are painted anew"
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,68 @@
+"""Which activations are read, by name: the self-attention outputs of a UNet, found from its modules.
+
+A layer is named after where it sits: ``down0.1`` is the second attention of the first down block, ``mid.0`` the one in
+the middle. Names are bound to module paths and listed in the order of computation (down, mid, up), which is not the
+order of ``named_modules`` (down, up, mid).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engines.engine import Tap
+from engines.errors import EngineError
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+_SELF_ATTENTION = re.compile(
+    r"(?:(down|up)_blocks\.(\d+)|(mid)_block)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1\.to_out\.0"
+)
+_ORDER = ("down", "mid", "up")
+
+
+def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
+    """A tap on the output projection of every self-attention, in the order of computation.
+
+    The projection, not the attention module: that one ends in a division by one, which optimizers remove.
+    Raises EngineError when the UNet has none.
+    """
+    found = []
+    for path, _ in unet.named_modules():
+        match = _SELF_ATTENTION.fullmatch(path)
+        if match:
+            side, block, middle, attention, depth = match.groups()
+            found.append(((_ORDER.index(side or middle), int(block or 0), int(attention), int(depth)), path))
+    if not found:
+        raise EngineError(
+            "the UNet has no self-attention layer to tap; give a UNet2DConditionModel with attention blocks"
+        )
+    deep = any(place[3] for place, _ in found)
+    return tuple(Tap(_name(place, deep), path) for place, path in sorted(found))
+
+
+def _name(place: tuple[int, int, int, int], deep: bool) -> str:
+    side, block, attention, depth = place
+    name = f"{_ORDER[side]}{block if _ORDER[side] != 'mid' else ''}.{attention}"
+    return f"{name}.{depth}" if deep else name
+
+
+def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
+    """The taps whose layer is named, or lies in a named block (``up2`` stands for all of its layers); all if none is.
+
+    Raises EngineError, with the known names, for a name that fits no layer.
+    """
+    if not names:
+        return tuple(taps)
+    for name in names:
+        if not any(_fits(tap, name) for tap in taps):
+            raise EngineError(
+                f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}"
+            )
+    return tuple(tap for tap in taps if any(_fits(tap, name) for name in names))
+
+
+def _fits(tap: Tap, name: str) -> bool:
+    return tap.layer == name or tap.layer.startswith((f"{name}.", name) if name in _ORDER else f"{name}.")

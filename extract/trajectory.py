@@ -1,0 +1,92 @@
+"""The denoising loop: a few latents go from noise to pictures, and the network is watched at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import LMSDiscreteScheduler
+from jaxtyping import Float
+from torch import Tensor
+
+from engines.engine import Engine, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What there is to see at one denoising step, conditional branch only."""
+
+    index: int
+    """0 to T-1."""
+    timestep: float
+    """The scheduler's value."""
+    sigma: float
+    """Noise level of the incoming latents."""
+    model_input: Float[Tensor, "n c h w"]
+    """The latents as the network sees them, scaled to unit variance."""
+    text: Float[Tensor, "n words width"]
+    prediction: Prediction
+    latents: Float[Tensor, "n c h w"]
+    """After this step."""
+
+
+def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Float[Tensor, "n c h w"]:
+    """Unit noise, one generator per item and on the CPU, so that no batch size changes a bit."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def in_batches(engine: Engine, latents: Tensor, timestep: float, text: Tensor, batch: int) -> Prediction:
+    """Run ``engine`` on at most ``batch`` rows at a time and join the results."""
+    if len(latents) <= batch:
+        return engine(latents, timestep, text)
+    parts = [
+        engine(latents[start : start + batch], timestep, text[start : start + batch])
+        for start in range(0, len(latents), batch)
+    ]
+    return Prediction(
+        torch.cat([part.noise for part in parts]),
+        {layer: torch.cat([part.taps[layer] for part in parts]) for layer in parts[0].taps},
+    )
+
+
+def denoise(
+    predict: Callable[[Tensor, float, Tensor], Prediction],
+    scheduler: LMSDiscreteScheduler,
+    noise: Float[Tensor, "n c h w"],
+    text: Float[Tensor, "n words width"],
+    empty: Float[Tensor, "1 words width"],
+    guidance: float,
+) -> Iterator[Step]:
+    """Paint n pictures with classifier-free guidance, unconditional and conditional half in one batch.
+
+    ``scheduler`` must be fresh: it remembers the steps before. Taps are those of the conditional half.
+    """
+    n = len(noise)
+    latents = noise * scheduler.init_noise_sigma
+    both = torch.cat([empty.expand(n, -1, -1), text])
+    for index, timestep in enumerate(scheduler.timesteps):
+        sigma = float(scheduler.sigmas[index])
+        model_input = scheduler.scale_model_input(latents, timestep)
+        whole = predict(torch.cat([model_input, model_input]), float(timestep), both)
+        without, given = whole.noise[:n], whole.noise[n:]
+        guided = without + guidance * (given - without)
+        latents = scheduler.step(guided, timestep, latents).prev_sample
+        taps = {layer: activation[n:] for layer, activation in whole.taps.items()}
+        yield Step(index, float(timestep), sigma, model_input, text, Prediction(given, taps), latents)
+
+
+def renoise(
+    predict: Callable[[Tensor, float, Tensor], Prediction],
+    scheduler: LMSDiscreteScheduler,
+    clean: Float[Tensor, "n c h w"],
+    noise: Float[Tensor, "n c h w"],
+    text: Float[Tensor, "n words width"],
+) -> Iterator[Step]:
+    """Show the network given pictures' latents, noised to every step's level, in place of a trajectory of its own."""
+    for index, timestep in enumerate(scheduler.timesteps):
+        sigma = float(scheduler.sigmas[index])
+        noisy = clean + sigma * noise
+        model_input = noisy / (sigma**2 + 1) ** 0.5
+        prediction = predict(model_input, float(timestep), text)
+        yield Step(index, float(timestep), sigma, model_input, text, prediction, noisy)

@@ -1,0 +1,207 @@
+"""All probes of a run, solved: from the folds' sums to weights, penalties and cross-validated losses."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.gather import DRAWS, Columns, Place, Sums, total_sums
+from probes.position import position_columns
+from probes.ridge import PENALTIES, Fit, fit
+from probes.sums import Moments
+
+POSITION, MEAN_MAP, CEILING = "position", "mean map", "ceiling"
+"""Networks that are none: predictions from the token's place, the mean training target, the target's block means."""
+ALWAYS = -1
+"""The step of a cell that does not depend on the step."""
+
+ACTIVATIONS, WITH_POSITION, PERMUTED = "activations", "activations+position", "permuted"
+"""What a probe reads; ``permuted`` reads the activations and was fit to other pictures' labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One probe: where it reads, at which step (0 to T-1, or ``ALWAYS``), and of which kind and draw it is."""
+
+    network: str
+    layer: str
+    step: int
+    probe: str
+    draw: int
+    side: int
+    """Tokens along one side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """The probes of one task at one place and step for one cell."""
+
+    weights: Float[Tensor, "f k"]
+    """On the activations, then (for ``activations+position``) on the position columns."""
+    intercept: Float[Tensor, " k"]
+    penalty: float
+    """Relative penalty that cross-validation chose; the largest over channels."""
+    at_edge: bool
+    cv_loss: float
+    """Cross-validated mean squared error at full resolution."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The probes of every cell, per task, with what the baselines need."""
+
+    probes: dict[str, dict[Cell, Solved]]
+    mean_map: dict[str, Float[Tensor, "k h w"]]
+    thresholds: dict[str, dict[Cell, float]] = field(default_factory=dict)
+    """Per thresholded task; chosen on training pictures only."""
+
+    def cells(self, task: str) -> tuple[Cell, ...]:
+        """Every cell of a task, baselines last."""
+        solved = tuple(self.probes[task])
+        sides = sorted({cell.side for cell in solved})
+        full = self.mean_map[task].shape[-1]
+        return (
+            *solved,
+            *(Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in sides),
+            Cell(MEAN_MAP, f"{full}x{full}", ALWAYS, MEAN_MAP, 0, full),
+        )
+
+    def best(self, task: str, network: str, step: int, probe: str) -> Cell:
+        """The layer with the least cross-validated loss on the training pictures."""
+        rivals = [c for c in self.probes[task] if (c.network, c.step, c.probe) == (network, step, probe)]
+        return min(rivals, key=lambda cell: self.probes[task][cell].cv_loss)
+
+
+def solve_bank(
+    folds: Sequence[Sums],
+    tasks: Sequence[str],
+    steps: Sequence[int],
+    selective: Collection[str],
+    threads: int,
+) -> Bank:
+    """Solve every probe of the named tasks (all or some of those that the sums hold).
+
+    ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
+    probes of permuted labels. Places are solved in parallel on ``threads`` threads.
+    """
+    context = _Context(folds, total_sums(folds), tuple(tasks))
+    jobs = [(place, at) for place in context.everything.moments for at in range(len(steps))]
+
+    def solve_place(job: tuple[Place, int]) -> list[_Named]:
+        place, at = job
+        return _solve_place(context, place, at, steps[at], place[0] in selective)
+
+    with ThreadPoolExecutor(threads) as pool:
+        solved = list(pool.map(solve_place, jobs))
+    solved.append(_solve_position(context))
+    probes: dict[str, dict[Cell, Solved]] = {name: {} for name in tasks}
+    for part in solved:
+        for name, cell, probe in part:
+            probes[name][cell] = probe
+    everything = context.everything
+    return Bank(probes, {name: everything.target[name] / everything.pictures for name in tasks})
+
+
+_Named = tuple[str, Cell, Solved]
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """The sums that all places share."""
+
+    folds: Sequence[Sums]
+    everything: Sums
+    tasks: tuple[str, ...]
+
+    def columns(self, place: Place) -> Columns:
+        """The meaning of a place's columns."""
+        widths = {name: target.shape[0] for name, target in sorted(self.everything.target.items())}
+        position = position_columns(self.side(place)).shape[1]
+        targets = sum(widths.values()) * (1 + DRAWS)
+        return Columns(self.everything.moments[place].columns - position - targets, position, widths)
+
+    def side(self, place: Place) -> int:
+        """Tokens along one side of a place."""
+        return round((self.everything.moments[place].n // self.everything.pictures) ** 0.5)
+
+    def named(
+        self, cell: Cell, wanted: Sequence[tuple[str, int]], columns: Columns, solved: Fit, rescale: Tensor
+    ) -> Iterator[_Named]:
+        """Cut the solution for many targets into one entry per (task, draw)."""
+        start = 0
+        for task, draw in wanted:
+            part = slice(start, start + columns.widths[task])
+            start = part.stop
+            within = self.everything.within[task, cell.side] / self.everything.pictures
+            probe = PERMUTED if draw else cell.probe
+            yield (
+                task,
+                replace(cell, probe=probe, draw=draw),
+                Solved(
+                    weights=solved.weights[:, part] * rescale[:, None],
+                    intercept=solved.intercept[part],
+                    penalty=PENALTIES[int(solved.penalty_index[part].max())],
+                    at_edge=bool(solved.at_edge[part].any()),
+                    # The token-level loss and the variance inside blocks add up to the loss over pixels.
+                    cv_loss=float((solved.chosen_loss[part] + within).mean()),
+                ),
+            )
+
+
+def _solve_place(context: _Context, place: Place, at: int, step: int, selective: bool) -> list[_Named]:
+    columns = context.columns(place)
+    folds = [sums.moments[place][at] for sums in context.folds]
+    true = [(task, 0) for task in context.tasks]
+    wanted = (
+        [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if selective else true
+    )
+    cell = Cell(*place, step, ACTIVATIONS, 0, context.side(place))
+    alone = fit(folds, columns.activations, columns.targets(wanted))
+    result = list(
+        context.named(cell, wanted, columns, alone, torch.ones(columns.channels, dtype=torch.float64))
+    )
+    scale = _position_scale(folds, columns)
+    scaled = [_scaled(moments, columns.place, scale) for moments in folds]
+    both = fit(scaled, torch.cat([columns.activations, columns.place]), columns.targets(true))
+    rescale = torch.ones(columns.channels + columns.position, dtype=torch.float64)
+    rescale[columns.channels :] = scale
+    result.extend(context.named(replace(cell, probe=WITH_POSITION), true, columns, both, rescale))
+    return result
+
+
+def _solve_position(context: _Context) -> list[_Named]:
+    """Probes of the position alone, one per grid; any place of that grid holds the columns."""
+    place_of_side: dict[int, Place] = {}
+    for place in context.everything.moments:
+        place_of_side.setdefault(context.side(place), place)
+    wanted = [(task, 0) for task in context.tasks]
+    result: list[_Named] = []
+    for side, place in sorted(place_of_side.items()):
+        columns = context.columns(place)
+        solved = fit(
+            [sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted)
+        )
+        cell = Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)
+        result.extend(
+            context.named(cell, wanted, columns, solved, torch.ones(columns.position, dtype=torch.float64))
+        )
+    return result
+
+
+def _position_scale(folds: Sequence[Moments], columns: Columns) -> float:
+    """Brings the position columns to the activations' mean variance, so that one penalty suits both."""
+    spread = sum(moments.scatter.diagonal() for moments in folds)
+    assert isinstance(spread, Tensor)
+    activations, position = spread[columns.activations].mean(), spread[columns.place].mean()
+    return float((activations / position.clamp(min=1e-300)).sqrt()) or 1.0
+
+
+def _scaled(moments: Moments, columns: Tensor, factor: float) -> Moments:
+    scale = torch.ones(moments.columns, dtype=torch.float64)
+    scale[columns] = factor
+    return Moments(moments.n, moments.mean * scale, moments.scatter * scale[:, None] * scale)

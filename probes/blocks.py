@@ -1,0 +1,70 @@
+"""Block statistics of a target map: all that exact full-resolution scores of a token-level prediction need.
+
+A probe predicts one value per token, and a token stands for a square block of k pixels that all get that value. Every
+score here depends on the pixels of a block only through a few of its means, so pixels are visited once per picture,
+not once per probe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t"]:
+    """Means over the side x side blocks that tile each map, row by row, in float64."""
+    h, w = maps.shape[-2:]
+    if h % side or w % side:
+        raise ValueError(f"a {h} x {w} map does not tile into {side} x {side} blocks")
+    tiles = maps.double().unflatten(-1, (side, w // side)).unflatten(-3, (side, h // side))
+    return tiles.mean((-1, -3)).flatten(-2)
+
+
+def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
+    """Ranks from 1, ties sharing the mean of theirs."""
+    ordered = values.sort(-1).values
+    below = torch.searchsorted(ordered, values)
+    upto = torch.searchsorted(ordered, values, right=True)
+    return (below + upto + 1).double() / 2
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A target of n pictures with k channels, seen through a grid of side x side blocks."""
+
+    target: Float[Tensor, "n k h w"]
+    side: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels per block."""
+        return self.target.shape[-1] * self.target.shape[-2] // self.side**2
+
+    @cached_property
+    def mean(self) -> Float[Tensor, "n k t"]:
+        """Block means of the target."""
+        return block_means(self.target, self.side)
+
+    @cached_property
+    def square(self) -> Float[Tensor, "n k t"]:
+        """Block means of the squared target."""
+        return block_means(self.target.double().square(), self.side)
+
+    @cached_property
+    def rank(self) -> Float[Tensor, "n k t"]:
+        """Block means of the target's average ranks within its picture."""
+        return block_means(average_ranks(self.target.flatten(-2)).view_as(self.target), self.side)
+
+    @cached_property
+    def rank_variance(self) -> Float[Tensor, "n k"]:
+        """Variance over pixels of the target's ranks."""
+        return average_ranks(self.target.flatten(-2)).var(-1, correction=0)
+
+    @property
+    def within(self) -> Float[Tensor, "n k"]:
+        """Mean over blocks of the variance inside them: what no prediction at this resolution can explain."""
+        return (self.square - self.mean.square()).mean(-1)

@@ -1,0 +1,186 @@
+"""From a block's activations and labels to sums: the reducer for training pictures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from datasets.labels import Labels
+from probes.blocks import Blocks
+from probes.position import position_columns
+from probes.sums import Moments, moments_of, pack, unpack
+from probes.task import Task
+
+Place = tuple[str, str]
+"""Where an activation was read: (network, layer)."""
+
+DRAWS = 5
+"""Permutations of the labels among the pictures of a block, each a set of further target columns."""
+
+_ENTRIES_AT_ONCE = 1 << 25
+"""Float64 entries of rows held at once while moments are taken: a quarter of a gigabyte."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a place's moments are: channels, position, then per task the true and the permuted targets."""
+
+    channels: int
+    position: int
+    widths: dict[str, int]
+    """Channels of each task's target, in the order of the tasks' names."""
+    draws: int = DRAWS
+
+    @property
+    def activations(self) -> Tensor:
+        """Feature columns: the activations."""
+        return torch.arange(self.channels)
+
+    @property
+    def place(self) -> Tensor:
+        """Feature columns: the token's position."""
+        return torch.arange(self.channels, self.channels + self.position)
+
+    def targets(self, wanted: Sequence[tuple[str, int]]) -> Tensor:
+        """Target columns of (task, draw) pairs: draw 0 is the truth, 1 and up are permutations."""
+        starts, start = {}, self.channels + self.position
+        for task, width in self.widths.items():
+            starts[task] = start
+            start += width * (1 + self.draws)
+        return torch.cat(
+            [
+                torch.arange(self.widths[task]) + starts[task] + draw * self.widths[task]
+                for task, draw in wanted
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All that the probes need of a set of training pictures."""
+
+    pictures: int
+    moments: dict[Place, Moments]
+    """Per place, with one set per probed step along the leading axis."""
+    target: dict[str, Float[Tensor, "k h w"]]
+    """Per task, the sum of the pictures' targets."""
+    within: dict[tuple[str, int], Float[Tensor, " k"]]
+    """Per task and grid side, the sum of the variances inside blocks."""
+
+    def __add__(self, other: Sums) -> Sums:
+        """Sums of both sets of pictures."""
+        return Sums(
+            self.pictures + other.pictures,
+            {place: moments + other.moments[place] for place, moments in self.moments.items()},
+            {task: value + other.target[task] for task, value in self.target.items()},
+            {key: value + other.within[key] for key, value in self.within.items()},
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors, for a file."""
+        flat = {"pictures": torch.tensor(self.pictures)}
+        for (network, layer), moments in self.moments.items():
+            name = f"moments/{network}/{layer}"
+            flat[f"{name}/n"] = torch.tensor(moments.n)
+            flat[f"{name}/mean"] = moments.mean.contiguous()
+            flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
+        flat |= {f"target/{task}": value for task, value in self.target.items()}
+        flat |= {f"within/{task}/{side}": value for (task, side), value in self.within.items()}
+        return flat
+
+
+def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
+    """Undo :meth:`Sums.tensors`."""
+    moments: dict[Place, Moments] = {}
+    target, within = {}, {}
+    for name, value in flat.items():
+        kind, *rest = name.split("/")
+        if kind == "moments" and rest[2] == "mean":
+            stem = f"moments/{rest[0]}/{rest[1]}"
+            scatter = unpack(flat[f"{stem}/scatter"], value.shape[-1])
+            moments[rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
+        elif kind == "target":
+            target[rest[0]] = value
+        elif kind == "within":
+            within[rest[0], int(rest[1])] = value
+    return Sums(int(flat["pictures"]), moments, target, within)
+
+
+def total_sums(parts: Iterable[Sums]) -> Sums:
+    """Add up sums in the given order."""
+    iterator = iter(parts)
+    result = next(iterator)
+    for part in iterator:
+        result = result + part
+    return result
+
+
+class Gather:
+    """Holds one block's activations until its labels are known, then turns them into sums and lets them go."""
+
+    def __init__(self, tasks: Mapping[str, Task], permutations: Sequence[Sequence[int]]) -> None:
+        self.tasks = tasks
+        self.permutations = permutations
+        self._held: dict[Place, list[Tensor]] = defaultdict(list)
+        self.sums: Sums | None = None
+        """Set by :meth:`finish`."""
+
+    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:  # noqa: ARG002
+        """Keep an activation until the block is finished; steps come in order."""
+        self._held[network, layer].append(activation)
+
+    def finish(self, labels: Labels) -> None:
+        """Take the moments of everything held."""
+        # In the order of their names: it decides the columns, and survives a trip through a file.
+        targets = {name: self.tasks[name].target(labels).double() for name in sorted(self.tasks)}
+        sides = sorted({side_of(held[0]) for held in self._held.values()})
+        blocks = {(name, side): Blocks(targets[name], side) for name in targets for side in sides}
+        columns = {side: self._target_columns([blocks[name, side] for name in targets]) for side in sides}
+        moments = {}
+        for place in list(self._held):
+            activations = self._held.pop(place)
+            side = side_of(activations[0])
+            moments[place] = _moments(activations, position_columns(side), columns[side])
+        self.sums = Sums(
+            pictures=len(labels.disparity),
+            moments=moments,
+            target={name: target.sum(0) for name, target in targets.items()},
+            within={key: seen.within.sum(0) for key, seen in blocks.items()},
+        )
+
+    def _target_columns(self, blocks: Sequence[Blocks]) -> Float[Tensor, "n t y"]:
+        orders = [list(range(len(blocks[0].target))), *self.permutations]
+        return torch.cat([seen.mean[order].mT for seen in blocks for order in orders], dim=-1)
+
+
+def side_of(activation: Float[Tensor, "n t c"]) -> int:
+    """Tokens along one side of a square grid."""
+    tokens = activation.shape[1]
+    side = isqrt(tokens)
+    if side * side != tokens:
+        raise ValueError(f"{tokens} tokens do not form a square grid")
+    return side
+
+
+def _moments(
+    activations: Sequence[Float[Tensor, "n t c"]],
+    position: Float[Tensor, "t q"],
+    targets: Float[Tensor, "n t y"],
+) -> Moments:
+    n, tokens, _ = targets.shape
+    fixed = torch.cat([position.expand(n, -1, -1), targets], dim=-1).flatten(0, 1)
+    width = activations[0].shape[-1] + fixed.shape[-1]
+    at_once = max(1, _ENTRIES_AT_ONCE // (n * tokens * width))
+    parts = []
+    for start in range(0, len(activations), at_once):
+        chunk = torch.stack(list(activations[start : start + at_once])).double().flatten(1, 2)
+        parts.append(moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)))
+    return Moments(
+        n * tokens, torch.cat([part.mean for part in parts]), torch.cat([part.scatter for part in parts])
+    )

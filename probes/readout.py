@@ -1,0 +1,141 @@
+"""Apply solved probes to a block as it streams by, then score them or sweep their thresholds: the test reducers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from datasets.labels import Labels
+from probes.bank import CEILING, MEAN_MAP, POSITION, Bank, Cell
+from probes.blocks import Blocks
+from probes.position import position_columns
+from probes.score import dice_foreground
+from probes.task import Task
+
+THRESHOLDS: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(1, 50))
+"""Candidates between the two values of a mask, 0 and 1, that least squares aims at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    """Every probe that reads one place at one step, as one matrix."""
+
+    weights: Float[Tensor, "c k"]
+    offset: Float[Tensor, "t k"]
+    """Intercepts, and what the position columns add at each token."""
+    columns: tuple[tuple[str, Cell, slice], ...]
+
+
+class Readout:
+    """Reads one block with every probe of a bank; ``finish`` makes its predictions available per task."""
+
+    def __init__(self, bank: Bank, tasks: Mapping[str, Task]) -> None:
+        self.bank = bank
+        self.tasks = tasks
+        self.cells = {name: bank.cells(name) for name in tasks}
+        self._readers = _group(bank, tasks)
+        self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
+        self._targets: dict[str, Tensor] = {}
+
+    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
+        """Predict from one activation."""
+        readers = self._readers.get((network, layer, step))
+        if readers is None:
+            return
+        values = activation.double() @ readers.weights + readers.offset
+        for name, cell, part in readers.columns:
+            self.predictions[name, cell] = values[..., part]
+
+    def finish(self, labels: Labels) -> None:
+        """Take the pictures' targets."""
+        self._targets = {name: task.target(labels).double() for name, task in self.tasks.items()}
+
+    def groups(self, name: str) -> Iterator[tuple[list[int], Float[Tensor, "p n k t"], Blocks]]:
+        """The predictions of a task, cells of one grid together: (indices into ``cells``, predictions, target)."""
+        cells, target = self.cells[name], self._targets[name]
+        for side in sorted({cell.side for cell in cells}):
+            blocks = Blocks(target, side)
+            at = [index for index, cell in enumerate(cells) if cell.side == side]
+            yield at, torch.stack([self._prediction(name, cells[index], blocks) for index in at]), blocks
+
+    def _prediction(self, name: str, cell: Cell, blocks: Blocks) -> Float[Tensor, "n k t"]:
+        n = len(blocks.target)
+        if cell.network == CEILING:
+            return blocks.mean
+        if cell.network == MEAN_MAP:
+            return self.bank.mean_map[name].flatten(1).expand(n, -1, -1)
+        if cell.network == POSITION:
+            probe = self.bank.probes[name][cell]
+            return (position_columns(cell.side) @ probe.weights + probe.intercept).mT.expand(n, -1, -1)
+        return self.predictions[name, cell].mT
+
+    def scores(self) -> dict[str, Float[Tensor, "cells metrics n"]]:
+        """Every metric of every cell for every picture of the block."""
+        result = {}
+        for name, task in self.tasks.items():
+            cells = self.cells[name]
+            known = self.bank.thresholds.get(name, {})
+            thresholds = torch.tensor([known.get(cell, torch.nan) for cell in cells], dtype=torch.float64)
+            table = torch.empty(len(cells), len(task.metrics), len(self._targets[name]), dtype=torch.float64)
+            for at, prediction, blocks in self.groups(name):
+                for column, metric in enumerate(task.metrics):
+                    table[at, column] = metric.compute(prediction, blocks, thresholds[at])
+            result[name] = table
+        return result
+
+    def sweep(self) -> dict[str, Float[Tensor, "cells candidates"]]:
+        """Per thresholded task, the sum over pictures of Dice at every candidate threshold."""
+        result = {}
+        for name, task in self.tasks.items():
+            if task.thresholded:
+                table = torch.empty(len(self.cells[name]), len(THRESHOLDS), dtype=torch.float64)
+                for at, prediction, blocks in self.groups(name):
+                    for column, candidate in enumerate(THRESHOLDS):
+                        threshold = torch.full((len(at),), candidate, dtype=torch.float64)
+                        table[at, column] = dice_foreground(prediction, blocks, threshold).sum(-1)
+                result[name] = table
+        return result
+
+
+def best_thresholds(
+    bank: Bank, swept: Mapping[str, Float[Tensor, "cells candidates"]]
+) -> dict[str, dict[Cell, float]]:
+    """The candidate of the best mean Dice for every cell."""
+    return {
+        name: {cell: THRESHOLDS[int(row.argmax())] for cell, row in zip(bank.cells(name), table, strict=True)}
+        for name, table in swept.items()
+    }
+
+
+def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], _Readers]:
+    members: dict[tuple[str, str, int], list[tuple[str, Cell]]] = {}
+    for name in tasks:
+        for cell in bank.probes[name]:
+            if cell.network != POSITION:
+                members.setdefault((cell.network, cell.layer, cell.step), []).append((name, cell))
+    readers = {}
+    for key, cells in members.items():
+        position = position_columns(cells[0][1].side)
+        solved = [bank.probes[name][cell] for name, cell in cells]
+        channels = min(len(probe.weights) for probe in solved)
+        offset = torch.cat(
+            [
+                position @ probe.weights[channels:] + probe.intercept
+                if len(probe.weights) > channels
+                else probe.intercept.expand(len(position), -1)
+                for probe in solved
+            ],
+            dim=-1,
+        )
+        columns, start = [], 0
+        for (name, cell), probe in zip(cells, solved, strict=True):
+            width = probe.weights.shape[1]
+            columns.append((name, cell, slice(start, start + width)))
+            start += width
+        weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
+        readers[key] = _Readers(weights, offset, tuple(columns))
+    return readers

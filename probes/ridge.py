@@ -1,0 +1,104 @@
+"""Ridge regression from moments: every penalty and every target from one eigendecomposition.
+
+With X'X and X'y centred, the minimiser of |y - X w - b|^2 + a |w|^2 is
+
+    w = (X'X + a I)^-1 X'y = Q (L + a)^-1 Q' X'y,    b = mean(y) - mean(x)'w,    X'X = Q L Q'
+
+and its squared error on other rows, given only their moments, is
+
+    |y - X w|^2 - 2 ... = y'y - 2 w'X'y + w'X'X w + n (mean(y) - mean(x)'w - b)^2
+
+so the penalty is chosen by exact K-fold cross-validation without a second look at the rows. The loss per fold and the
+mean over folds are those of scikit-learn's ``GridSearchCV`` over ``Ridge(alpha=a)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.sums import Moments, total
+
+PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20))
+"""Relative penalties, 1e-6 to 1e2: multiplied by the trace of X'X over its size they fit every layer's scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Ridge probes of c features on k targets, each with the penalty that cross-validation chose for it."""
+
+    weights: Float[Tensor, "c k"]
+    intercept: Float[Tensor, " k"]
+    penalty_index: Int[Tensor, " k"]
+    """Index into the relative penalties."""
+    cv_loss: Float[Tensor, "p k"]
+    """Mean over folds of the held-out mean squared error, for every relative penalty."""
+
+    @property
+    def chosen_loss(self) -> Float[Tensor, " k"]:
+        """Cross-validated mean squared error at the chosen penalty."""
+        return self.cv_loss.gather(0, self.penalty_index[None])[0]
+
+    @property
+    def at_edge(self) -> Tensor:
+        """Where the chosen penalty is the smallest or the largest of the grid, so that a better one may lie outside."""
+        return (self.penalty_index == 0) | (self.penalty_index == len(self.cv_loss) - 1)
+
+
+def solve(
+    moments: Moments, features: Tensor, targets: Tensor, alphas: Float[Tensor, " p"]
+) -> tuple[Float[Tensor, "p c k"], Float[Tensor, "p k"]]:
+    """Weights and intercepts of the columns ``targets`` on the columns ``features`` for every penalty."""
+    gram = moments.scatter[features][:, features]
+    cross = moments.scatter[features][:, targets]
+    spectrum, basis = torch.linalg.eigh(gram)
+    rotated = basis.mT @ cross
+    # A Gram matrix has no negative eigenvalue; rounding can make one, and a tiny penalty would then meet zero.
+    shrunk = rotated[None] / (spectrum.clamp(min=0)[None, :, None] + alphas[:, None, None])
+    weights = basis @ shrunk
+    return weights, moments.mean[targets] - moments.mean[features] @ weights
+
+
+def loss(
+    moments: Moments,
+    features: Tensor,
+    targets: Tensor,
+    weights: Float[Tensor, "p c k"],
+    intercept: Float[Tensor, "p k"],
+) -> Float[Tensor, "p k"]:
+    """Mean squared error of probes on the rows behind ``moments``."""
+    gram = moments.scatter[features][:, features]
+    cross = moments.scatter[features][:, targets]
+    own = moments.scatter.diagonal()[targets]
+    spread = own - 2 * (weights * cross).sum(1) + (weights * (gram @ weights)).sum(1)
+    shift = moments.mean[targets] - moments.mean[features] @ weights - intercept
+    return spread / moments.n + shift.square()
+
+
+def fit(
+    folds: Sequence[Moments], features: Tensor, targets: Tensor, penalties: Sequence[float] = PENALTIES
+) -> Fit:
+    """Choose a penalty per target by K-fold cross-validation over ``folds`` and refit on all of them.
+
+    ``features`` and ``targets`` are column indices into the moments. Needs at least two folds.
+    """
+    if len(folds) < 2:
+        raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
+    everything = total(folds)
+    scale = everything.scatter.diagonal()[features].mean().clamp(min=torch.finfo(torch.float64).tiny)
+    alphas = torch.tensor(penalties, dtype=torch.float64) * scale
+    losses = []
+    for held_out in range(len(folds)):
+        # Add the other folds; subtracting from the total would cancel digits.
+        rest = total(fold for index, fold in enumerate(folds) if index != held_out)
+        weights, intercept = solve(rest, features, targets, alphas)
+        losses.append(loss(folds[held_out], features, targets, weights, intercept))
+    cv_loss = torch.stack(losses).mean(0)
+    chosen = cv_loss.argmin(0)
+    weights, intercept = solve(everything, features, targets, alphas)
+    pick = torch.arange(len(targets))
+    return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)

@@ -1,0 +1,117 @@
+"""Scores of token-level predictions at full resolution, per probe and picture, exact and without upsampling.
+
+In all of them ``prediction`` is p x n x k x t: p probes, n pictures, k channels, t tokens (blocks) of equal size.
+A score that is undefined for a picture (a correlation with a constant, precision without a positive) is nan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.blocks import Blocks, average_ranks
+
+Score = Float[Tensor, "p n"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A score with its name and direction."""
+
+    name: str
+    compute: Callable[[Tensor, Blocks, Tensor], Tensor]
+    """(prediction p n k t, blocks, threshold p) -> p n."""
+    higher_is_better: bool
+
+
+def dice_foreground(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
+    """Dice of prediction > threshold with the mask; 1 where both are empty."""
+    chosen = (prediction > threshold[:, None, None, None])[:, :, 0].double()
+    return _dice(chosen, blocks.mean[:, 0])
+
+
+def dice_background(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
+    """Dice of prediction <= threshold with the mask's complement; 1 where both are empty."""
+    chosen = (prediction <= threshold[:, None, None, None])[:, :, 0].double()
+    return _dice(chosen, 1 - blocks.mean[:, 0])
+
+
+def _dice(chosen: Float[Tensor, "p n t"], share: Float[Tensor, "n t"]) -> Tensor:
+    both = (chosen * share).sum(-1)
+    sizes = chosen.sum(-1) + share.sum(-1)
+    return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1e-300), 1.0)
+
+
+def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+    """Area under the precision-recall curve as a sum of steps (scikit-learn's ``average_precision_score``)."""
+    value, order = prediction[:, :, 0].sort(-1, descending=True)
+    share = blocks.mean[:, 0].expand(order.shape).gather(-1, order)
+    hits = share.cumsum(-1)
+    taken = torch.arange(1, order.shape[-1] + 1, dtype=torch.float64)
+    # Equal predictions cross any threshold together: only the last of a tie counts, with all hits of the tie.
+    last = torch.ones_like(value, dtype=torch.bool)
+    last[..., :-1] = value[..., :-1] != value[..., 1:]
+    at_last = torch.where(last, hits, 0.0)
+    before = torch.cat([torch.zeros_like(at_last[..., :1]), at_last.cummax(-1).values[..., :-1]], dim=-1)
+    gained = torch.where(last, hits - before, 0.0)
+    positives = hits[..., -1]
+    area = (gained * hits / taken).sum(-1) / positives
+    return torch.where(positives > 0, area, torch.nan)
+
+
+def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+    """Root mean squared error over pixels and channels, in the target's unit."""
+    error = prediction.square() - 2 * prediction * blocks.mean + blocks.square
+    return error.mean((-1, -2)).clamp(min=0).sqrt()
+
+
+def rmse_aligned(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
+    """RMSE after the scale and shift that fit each picture best: what is left when scale and mean are given away."""
+    spread = (blocks.square.mean(-1) - blocks.mean.mean(-1).square())[:, 0].clamp(min=0)
+    r = pearson(prediction, blocks, threshold).nan_to_num(0.0)
+    return (spread * (1 - r.square()).clamp(min=0)).sqrt()
+
+
+def pearson(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+    """Pearson's correlation over pixels."""
+    spread = blocks.square.mean(-1) - blocks.mean.mean(-1).square()
+    return _correlation(prediction[:, :, 0], blocks.mean[:, 0], spread[:, 0])
+
+
+def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+    """Spearman's rank correlation over pixels, ties sharing their mean rank.
+
+    A token's average rank r becomes (r - 1/2) k + 1/2 for each of its k pixels.
+    """
+    ranks = (average_ranks(prediction[:, :, 0]) - 0.5) * blocks.pixels + 0.5
+    return _correlation(ranks, blocks.rank[:, 0], blocks.rank_variance[:, 0])
+
+
+def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+    """Mean over pixels of the cosine between the predicted direction and a target of unit vectors."""
+    unit = prediction / prediction.norm(dim=-2, keepdim=True).clamp(min=1e-12)
+    return (unit * blocks.mean).sum(-2).mean(-1)
+
+
+def _correlation(
+    x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]
+) -> Tensor:
+    x = x - x.mean(-1, keepdim=True)
+    covariance = (x * (y - y.mean(-1, keepdim=True))).mean(-1)
+    scale = (x.square().mean(-1) * y_variance).sqrt()
+    # Rounding leaves a constant map with a variance of about 1e-32 of its square.
+    return torch.where(scale > 1e-14, covariance / scale.clamp(min=1e-300), torch.nan)
+
+
+DICE = Metric("dice", dice_foreground, True)
+DICE_BACKGROUND = Metric("dice_background", dice_background, True)
+AVERAGE_PRECISION = Metric("average_precision", average_precision, True)
+RMSE = Metric("rmse", rmse, False)
+RMSE_ALIGNED = Metric("rmse_aligned", rmse_aligned, False)
+PEARSON = Metric("pearson", pearson, True)
+SPEARMAN = Metric("spearman", spearman, True)
+COSINE = Metric("cosine", cosine, True)

@@ -1,0 +1,82 @@
+"""Sums that add: the centred second moments of a set of rows, which is all that a linear probe needs of them.
+
+Moments of two sets of rows merge into the moments of their union (Chan, Golub and LeVeque 1983):
+
+    n = n1 + n2,   mean = mean1 + (n2 / n) d,   scatter = scatter1 + scatter2 + (n1 n2 / n) d d',   d = mean2 - mean1
+
+Everything is float64: in float32 the coefficients of well-scaled data were off by 2e-3, and by half when the
+features' means were ten times their spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments of n rows of d columns; leading batch axes are allowed and stand for separate sets of n rows each."""
+
+    n: int
+    mean: Float[Tensor, "*b d"]
+    scatter: Float[Tensor, "*b d d"]
+    """Sum over rows of (row - mean)(row - mean)'."""
+
+    @property
+    def columns(self) -> int:
+        """The number of columns, d."""
+        return self.mean.shape[-1]
+
+    def __add__(self, other: Moments) -> Moments:
+        """Moments of the union of both sets of rows."""
+        n = self.n + other.n
+        if n == 0:
+            return self
+        difference = other.mean - self.mean
+        outer = difference[..., :, None] * difference[..., None, :]
+        return Moments(
+            n=n,
+            mean=self.mean + difference * (other.n / n),
+            scatter=self.scatter + other.scatter + outer * (self.n * other.n / n),
+        )
+
+    def __getitem__(self, at: int) -> Moments:
+        """The moments of one set of rows of a batch."""
+        return Moments(self.n, self.mean[at], self.scatter[at])
+
+
+def moments_of(rows: Float[Tensor, "*b n d"]) -> Moments:
+    """Moments of the given rows, accumulated in float64."""
+    rows = rows.double()
+    mean = rows.mean(-2)
+    centred = rows - mean[..., None, :]
+    return Moments(rows.shape[-2], mean, centred.mT @ centred)
+
+
+def total(parts: Iterable[Moments]) -> Moments:
+    """Moments of the union of several sets, added in the given order."""
+    iterator = iter(parts)
+    result = next(iterator)
+    for part in iterator:
+        result = result + part
+    return result
+
+
+def pack(scatter: Float[Tensor, "*b d d"]) -> Float[Tensor, "*b t"]:
+    """The upper triangle of symmetric matrices, row by row."""
+    rows, columns = torch.triu_indices(scatter.shape[-1], scatter.shape[-1])
+    return scatter[..., rows, columns]
+
+
+def unpack(triangle: Float[Tensor, "*b t"], d: int) -> Float[Tensor, "*b d d"]:
+    """Undo :func:`pack`."""
+    rows, columns = torch.triu_indices(d, d)
+    full = triangle.new_zeros(*triangle.shape[:-1], d, d)
+    full[..., rows, columns] = triangle
+    full[..., columns, rows] = triangle
+    return full
