@@ -1,0 +1,1 @@
+"""The experiment, its measurements, and all that a person looks at."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.config import SOURCES, Config, config_of, quick, read_toml
 from bench.errors import MistakeError
 
+_DEFAULT = Config()
 _STEPS_HELP = "steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all)"
 
 
@@ -56,18 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         ("report", "write report.html of a run again"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument(
-            "run", type=Path, nargs="+" if name == "leaderboard" else None, help="run folder"
-        )
+        command.add_argument("run", type=Path, nargs="+" if name == "leaderboard" else None, help="run folder")
         command.set_defaults(command=_leaderboard if name == "leaderboard" else _report)
     parity = commands.add_parser("parity", help="hold an engine against PyTorch, per layer and step")
-    parity.add_argument("--model", default=Config.model)
-    parity.add_argument("--engine", default=Config.engine)
+    parity.add_argument("--model", default=_DEFAULT.model)
+    parity.add_argument("--engine", default=_DEFAULT.engine)
     parity.add_argument("--items", type=int, default=4, help="items to paint (default %(default)s)")
     parity.set_defaults(command=_parity)
-    listing = commands.add_parser(
-        "list", help="models, engines, datasets, labelers and tasks that can be named"
-    )
+    listing = commands.add_parser("list", help="models, engines, datasets, labelers and tasks that can be named")
     listing.set_defaults(command=_list)
     doctor = commands.add_parser("doctor", help="what works on this machine, and what is missing")
     doctor.set_defaults(command=_doctor)
@@ -79,24 +76,24 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--config", type=Path, help="TOML file with any of these options; the command line wins")
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
-    add("--model", help=f"name, diffusers folder or hub id (default {Config.model})")
-    add("--engine", help=f"what executes the UNet (default {Config.engine})")
-    add("--dataset", help=f"prompts and seeds (default {Config.dataset})")
+    add("--model", help=f"name, diffusers folder or hub id (default {_DEFAULT.model})")
+    add("--engine", help=f"what executes the UNet (default {_DEFAULT.engine})")
+    add("--dataset", help=f"prompts and seeds (default {_DEFAULT.dataset})")
     add("--labeler", help="what reads the pictures (default: the model's)")
-    add("--tasks", type=_names, help=f"what probes predict, such as {','.join(Config.tasks)} (the default)")
+    add("--tasks", type=_names, help=f"what probes predict, such as {','.join(_DEFAULT.tasks)} (the default)")
     add("--layers", type=_names, help="layers or blocks to probe, such as mid,up2 or up3.1 (default: all)")
     add("--steps", type=_steps, help=_STEPS_HELP)
-    add("--sampler-steps", type=int, help=f"denoising steps (default {Config.sampler_steps})")
+    add("--sampler-steps", type=int, help=f"denoising steps (default {_DEFAULT.sampler_steps})")
     add("--guidance", type=float, help="strength of classifier-free guidance (default: the model's)")
     add("--limit", type=int, help="use only so many items, training and test together")
     add("--source", help=f"{' or '.join(SOURCES)}: painted pictures, or rendered ones noised to every step")
     add(
         "--random-networks",
         type=int,
-        help=f"networks of shuffled weights beside it (default {Config.random_networks})",
+        help=f"networks of shuffled weights beside it (default {_DEFAULT.random_networks})",
     )
-    add("--batch", type=int, help=f"rows per engine call (default {Config.batch})")
-    add("--shard", type=int, help=f"items per shard (default {Config.shard})")
+    add("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
+    add("--shard", type=int, help=f"items per shard (default {_DEFAULT.shard})")
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add("--out", help="run folder (default: one in runs/, named after the configuration)")
     command.set_defaults(command=_run)
@@ -113,9 +110,7 @@ def _steps(text: str) -> tuple[int, ...]:
         try:
             steps.extend(range(int(first), int(last) + 1) if dash else [int(first)])
         except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{part!r} is not a step or a range of steps; {_STEPS_HELP}"
-            ) from None
+            raise argparse.ArgumentTypeError(f"{part!r} is not a step or a range of steps; {_STEPS_HELP}") from None
     return tuple(steps)
 
 
@@ -167,7 +162,7 @@ def _report(options: argparse.Namespace) -> int:
 def _parity(options: argparse.Namespace) -> int:
     from bench.parity import print_parity
 
-    print_parity(replace(Config(), model=options.model, engine=options.engine), options.items)
+    print_parity(replace(_DEFAULT, model=options.model, engine=options.engine), options.items)
     return 0
 
 

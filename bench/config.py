@@ -69,13 +69,9 @@ class Config:
             raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
         if self.guidance is not None and not isinstance(self.guidance, int | float):
             raise MistakeError(f"guidance must be a number, not {self.guidance!r}")
-        wrong = [
-            step for step in self.steps if not isinstance(step, int) or not 1 <= step <= self.sampler_steps
-        ]
+        wrong = [step for step in self.steps if not isinstance(step, int) or not 1 <= step <= self.sampler_steps]
         if wrong:
-            raise MistakeError(
-                f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}"
-            )
+            raise MistakeError(f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}")
 
     @property
     def probed_steps(self) -> tuple[int, ...]:
@@ -95,9 +91,7 @@ def config_of(options: Mapping[str, Any]) -> Config:
     for name in options:
         if name not in known:
             raise MistakeError(f"there is no option {name!r}{nearest(name, known)}")
-    return Config(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    )
+    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
 
 
 def read_toml(path: Path) -> dict[str, Any]:

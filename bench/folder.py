@@ -57,9 +57,7 @@ def open_folder(path: Path, study: Study) -> RunFolder:
         if stored.exists():
             found = json.loads(stored.read_text(encoding="utf-8"))
             if found["fingerprint"] != study.fingerprint:
-                differing = [
-                    name for name, value in found["options"].items() if value != _plain(options.get(name))
-                ]
+                differing = [name for name, value in found["options"].items() if value != _plain(options.get(name))]
                 what = (
                     ", ".join(name for name in differing if name != "out")
                     or "the model, the labeler or a package version"

@@ -68,9 +68,7 @@ class TaskResults:
 
     def where(self, **wanted: object) -> list[Cell]:
         """The cells with these attributes, such as ``network="trained", step=4``."""
-        return [
-            cell for cell in self.cells if all(getattr(cell, name) == value for name, value in wanted.items())
-        ]
+        return [cell for cell in self.cells if all(getattr(cell, name) == value for name, value in wanted.items())]
 
     def best(self, **wanted: object) -> Cell | None:
         """Of the cells with these attributes, the one with the least cross-validated loss on training pictures."""
@@ -172,18 +170,13 @@ def read_results(path: Path) -> Results:
         raise MistakeError(f"{path} {state}")
     try:
         config, environment_, facts = (
-            json.loads((path / name).read_text(encoding="utf-8"))
-            for name in (CONFIG, "environment.json", RUN)
+            json.loads((path / name).read_text(encoding="utf-8")) for name in (CONFIG, "environment.json", RUN)
         )
         if facts["schema"] != SCHEMA:
-            raise MistakeError(
-                f"{path} has schema {facts['schema']}, this version reads {SCHEMA}; run it again"
-            )
+            raise MistakeError(f"{path} has schema {facts['schema']}, this version reads {SCHEMA}; run it again")
         rows = _read_csv(path / "cells.csv")
         scores = load_file(path / "scores.safetensors")
-        tasks = {
-            name: _task_results(name, facts["tasks"][name], rows, scores[name]) for name in facts["tasks"]
-        }
+        tasks = {name: _task_results(name, facts["tasks"][name], rows, scores[name]) for name in facts["tasks"]}
         strips = load_file(path / "strips.safetensors")
         costs = _read_csv(path / "costs.csv")
     except (OSError, ValueError, KeyError, SafetensorError) as error:
@@ -210,9 +203,7 @@ def _task_results(
     )
     if scores.shape[0] != len(cells):
         raise ValueError(f"{name} has {len(cells)} cells and scores of {scores.shape[0]}")
-    number = {
-        column: np.array([float(row[column] or "nan") for row in mine]) for column in ("cv_loss", "threshold")
-    }
+    number = {column: np.array([float(row[column] or "nan") for row in mine]) for column in ("cv_loss", "threshold")}
     return TaskResults(
         name, cells, number["cv_loss"], number["threshold"], tuple(facts["metrics"]),
         tuple(facts["higher_is_better"]), facts["unit"], scores,
@@ -253,9 +244,7 @@ def _write_cells(path: Path, study: Study, bank: Bank, scores: dict[str, NDArray
 def _write_costs(path: Path, costs: NDArray[np.float64], networks: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(
-            ["network", "step", "calls", "rows", "median_ms_per_row", "p90_ms_per_row", "peak_mib"]
-        )
+        writer.writerow(["network", "step", "calls", "rows", "median_ms_per_row", "p90_ms_per_row", "peak_mib"])
         for number, network in enumerate(networks):
             for step in sorted({int(step) for step in costs[costs[:, 1] == number, 0]}):
                 mine = costs[(costs[:, 1] == number) & (costs[:, 0] == step)]

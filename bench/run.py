@@ -78,9 +78,7 @@ class _Job:
                 parts.append(gather.sums)
             return total_sums(parts).tensors() | {"costs": torch.cat(costs)}
 
-        return total_sums(
-            sums_of_tensors(tensors) for tensors in self.pieces(f"fold-{fold}", self.fold(fold), make)
-        )
+        return total_sums(sums_of_tensors(tensors) for tensors in self.pieces(f"fold-{fold}", self.fold(fold), make))
 
     def calibrate(self, draft: Bank) -> tuple[Sums, dict[str, Tensor]]:
         """The sums of the last fold, and the draft probes' Dice on it at every candidate threshold."""
@@ -93,9 +91,7 @@ class _Job:
                 costs.append(self.paint(block, [gather, readout])[0].cost_table())
                 parts.append(gather.sums)
                 sweeps.append(readout.sweep())
-            tables = {
-                f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks
-            }
+            tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
             return total_sums(parts).tensors() | tables | {"costs": torch.cat(costs)}
 
         pieces = list(self.pieces(f"fold-{FOLDS - 1}", self.fold(FOLDS - 1), make))
@@ -119,15 +115,11 @@ class _Job:
                 tables.append(readout.scores())
                 if block.index == 0:
                     strips = strip_tensors(study, bank, readout, painted, labels)
-            scores = {
-                f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks
-            }
+            scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
             return scores | strips | {"costs": torch.cat(costs)}
 
         pieces = list(self.pieces("test", study.test, make))
-        scores = {
-            name: torch.cat([piece[f"scores/{name}"] for piece in pieces], dim=-1) for name in study.tasks
-        }
+        scores = {name: torch.cat([piece[f"scores/{name}"] for piece in pieces], dim=-1) for name in study.tasks}
         return scores, {name: value for name, value in pieces[0].items() if name.startswith("strip/")}
 
     def fold(self, fold: int) -> list[Block]:
@@ -146,9 +138,7 @@ class _Job:
             self.costs.append(piece.pop("costs"))
             yield piece
 
-    def paint(
-        self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = ()
-    ) -> tuple[Painted, Labels]:
+    def paint(self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = ()) -> tuple[Painted, Labels]:
         """Stream one block through the reducers."""
         given, read = self.study.given(block.items)
         painted, labels = stream(self.subject, given, reducers, self.study.config.probed_steps, read, noisy)

@@ -21,9 +21,7 @@ def strip_steps(study: Study) -> tuple[int, ...]:
     return tuple(step - 1 for step in STRIP_STEPS if step - 1 in study.config.probed_steps)
 
 
-def strip_tensors(
-    study: Study, bank: Bank, readout: Readout, painted: Painted, labels: Labels
-) -> dict[str, Tensor]:
+def strip_tensors(study: Study, bank: Bank, readout: Readout, painted: Painted, labels: Labels) -> dict[str, Tensor]:
     """Pictures, decoded noisy pictures, labels and readings of the first items of a block, as tensors for a file."""
     n = min(STRIP_ITEMS, len(painted.pictures))
     tensors = {"strip/picture": _bytes(painted.pictures[:n])}

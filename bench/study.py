@@ -78,9 +78,7 @@ class Study:
         if self.config.source == "generated":
             return Given(prompts, seeds), self.reader
         assert self.dataset.scene is not None
-        rendered = render(
-            [self.dataset.scene(item) for item in items], int(self.components.vae.config.sample_size)
-        )
+        rendered = render([self.dataset.scene(item) for item in items], int(self.components.vae.config.sample_size))
         labels = exact_labels(rendered, self.reader.scale)
         return Given(prompts, seeds, rendered.rgb), lambda _: labels
 
@@ -94,9 +92,7 @@ def model_spec(name: str) -> ModelSpec:
         return spec
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=7.5, labeler="tiny")
-    raise MistakeError(
-        f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)"
-    )
+    raise MistakeError(f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)")
 
 
 def open_study(config: Config) -> Study:
@@ -128,8 +124,7 @@ def open_study(config: Config) -> Study:
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
         "weights": [
-            hash_of_weights(part.state_dict())
-            for part in (components.unet, components.vae, components.text_encoder)
+            hash_of_weights(part.state_dict()) for part in (components.unet, components.vae, components.text_encoder)
         ],
         "labeler_weights": reader.fingerprint,
         "schedule": components.schedule,

@@ -1,0 +1,1 @@
+"""Items, scenes, labels and splits."""

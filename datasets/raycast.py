@@ -8,7 +8,7 @@ those of the ray through the pixel's centre.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from datasets.scenes import FLOORS, HALF_FOV_RAD, SHAPES, WALLS, Scene
+from datasets.solids import EPSILON, HIT, NORMAL
 
 AMBIENT = 0.38
 _FAR = float("inf")
-_EPS = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,7 @@ class _Batch:
                 self.solid_color[n, k] = torch.tensor(solid.color)
         for shape in SHAPES:
             members = [
-                (n, k, s)
-                for n, scene in enumerate(scenes)
-                for k, s in enumerate(scene.solids)
-                if s.shape == shape
+                (n, k, s) for n, scene in enumerate(scenes) for k, s in enumerate(scene.solids) if s.shape == shape
             ]
             if members:
                 self.groups.append(
@@ -126,20 +123,18 @@ class _Group:
     def turn(self, v: Float[Tensor, "m p 3"], sign: float) -> Float[Tensor, "m p 3"]:
         """Rotate about the vertical: ``sign`` +1 into the solid's frame, -1 back."""
         cos, sin = self.angle.cos(), sign * self.angle.sin()
-        return torch.stack(
-            [v[..., 0] * cos - v[..., 2] * sin, v[..., 1], v[..., 0] * sin + v[..., 2] * cos], dim=-1
-        )
+        return torch.stack([v[..., 0] * cos - v[..., 2] * sin, v[..., 1], v[..., 0] * sin + v[..., 2] * cos], dim=-1)
 
     def hit(self, origin: Float[Tensor, "n p 3"], ray: Float[Tensor, "n p 3"]) -> Float[Tensor, "m p"]:
         """Distance along each ray (in units of its length) to each solid; infinite where it misses."""
         o = self.turn(origin[self.scene] - self.place, 1.0)
         d = self.turn(ray[self.scene], 1.0)
-        return _HIT[self.shape](o, d, self.radius, self.height)
+        return HIT[self.shape](o, d, self.radius, self.height)
 
     def normal(self, point: Float[Tensor, "m p 3"]) -> Float[Tensor, "m p 3"]:
         """Outward unit normal at points on the surfaces, in world axes."""
         local = self.turn(point - self.place, 1.0)
-        return self.turn(_NORMAL[self.shape](local, self.radius, self.height), -1.0)
+        return self.turn(NORMAL[self.shape](local, self.radius, self.height), -1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +180,14 @@ def _shade(batch: _Batch, ray: Float[Tensor, "n p 3"]) -> _Shaded:
         for m in range(len(group.scene)):
             n = int(group.scene[m])
             normal[n] = torch.where((solid[n] == group.solid[m])[:, None], outward[m], normal[n])
-    check = (
-        (point[..., 0] / batch.check[:, None]).floor() + (point[..., 2] / batch.check[:, None]).floor()
-    ) % 2
+    check = ((point[..., 0] / batch.check[:, None]).floor() + (point[..., 2] / batch.check[:, None]).floor()) % 2
     floor = batch.floor_color[:, None] * (0.93 + 0.07 * check[..., None])
     base = torch.where(on_floor[..., None], floor, batch.wall_color[:, None])
     seen = batch.solid_color.gather(1, solid.clamp(min=0)[..., None].expand(-1, -1, 3))
     base = torch.where((solid >= 0)[..., None], seen, base)
     light = batch.to_light[:, None].expand_as(ray)
     facing = (normal * light).sum(-1)
-    start = point + _EPS * 10 * normal
+    start = point + EPSILON * 10 * normal
     blocked = facing <= 0
     for group in batch.groups:
         hits = group.hit(start, light) < _FAR
@@ -203,110 +196,3 @@ def _shade(batch: _Batch, ray: Float[Tensor, "n p 3"]) -> _Shaded:
     lit = torch.where(blocked, 0.0, facing)
     color = base * (AMBIENT + (1 - AMBIENT) * 1.15 * lit)[..., None]
     return _Shaded(color.clamp(0, 1), depth, solid, normal, blocked)
-
-
-# Intersections in the solid's frame: it stands on y = 0 with its axis on x = z = 0.
-
-
-def _first(candidates: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
-    best = torch.full_like(candidates[0], _FAR)
-    for t, ok in zip(candidates, valid, strict=True):
-        best = torch.minimum(best, torch.where(ok & (t > _EPS), t, _FAR))
-    return best
-
-
-def _roots(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Both roots of a t^2 + 2 half_b t + c, and where they are real."""
-    disc = half_b**2 - a * c
-    safe = torch.where(a.abs() < 1e-9, 1e-9, a)
-    root = disc.clamp(min=0).sqrt()
-    return (-half_b - root) / safe, (-half_b + root) / safe, disc > 0
-
-
-def _disc(o: Tensor, d: Tensor, r: Tensor, y: Tensor | float) -> tuple[Tensor, Tensor]:
-    """The ray's meeting with the horizontal disc of radius r at height y, and whether it is on it."""
-    dy = torch.where(d[..., 1].abs() < 1e-9, 1e-9, d[..., 1])
-    t = (y - o[..., 1]) / dy
-    return t, (o[..., 0] + t * d[..., 0]) ** 2 + (o[..., 2] + t * d[..., 2]) ** 2 <= r**2
-
-
-def _hit_sphere(o: Tensor, d: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    oy = o[..., 1] - r
-    a = (d**2).sum(-1)
-    half_b = o[..., 0] * d[..., 0] + oy * d[..., 1] + o[..., 2] * d[..., 2]
-    near, far, real = _roots(a, half_b, o[..., 0] ** 2 + oy**2 + o[..., 2] ** 2 - r**2)
-    return _first([near, far], [real, real])
-
-
-def _hit_box(o: Tensor, d: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    low = torch.stack([-r, torch.zeros_like(h), -r], dim=-1)
-    high = torch.stack([r, h, r], dim=-1)
-    safe = torch.where(d.abs() < 1e-9, 1e-9, d)
-    a, b = (low - o) / safe, (high - o) / safe
-    enter = torch.minimum(a, b).amax(-1)
-    leave = torch.maximum(a, b).amin(-1)
-    real = enter < leave
-    return _first([enter, leave], [real, real])
-
-
-def _hit_cylinder(o: Tensor, d: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    a = d[..., 0] ** 2 + d[..., 2] ** 2
-    half_b = o[..., 0] * d[..., 0] + o[..., 2] * d[..., 2]
-    near, far, real = _roots(a, half_b, o[..., 0] ** 2 + o[..., 2] ** 2 - r**2)
-
-    def on_side(t: Tensor) -> Tensor:
-        y = o[..., 1] + t * d[..., 1]
-        return real & (y >= 0) & (y <= h)
-
-    top, on_top = _disc(o, d, r, h)
-    return _first([near, far, top], [on_side(near), on_side(far), on_top])
-
-
-def _hit_cone(o: Tensor, d: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    k = (r / h) ** 2
-    oy = o[..., 1] - h
-    a = d[..., 0] ** 2 + d[..., 2] ** 2 - k * d[..., 1] ** 2
-    half_b = o[..., 0] * d[..., 0] + o[..., 2] * d[..., 2] - k * oy * d[..., 1]
-    near, far, real = _roots(a, half_b, o[..., 0] ** 2 + o[..., 2] ** 2 - k * oy**2)
-
-    def on_side(t: Tensor) -> Tensor:
-        y = o[..., 1] + t * d[..., 1]
-        return real & (y >= 0) & (y <= h)
-
-    base, on_base = _disc(o, d, r, 0.0)
-    return _first([near, far, base], [on_side(near), on_side(far), on_base])
-
-
-def _unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-
-
-def _normal_sphere(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    return _unit(p - torch.stack([torch.zeros_like(r), r, torch.zeros_like(r)], dim=-1))
-
-
-def _normal_box(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    scaled = torch.stack([p[..., 0] / r, (p[..., 1] - h / 2) / (h / 2), p[..., 2] / r], dim=-1)
-    face = scaled.abs().argmax(-1, keepdim=True)
-    return torch.zeros_like(p).scatter(-1, face, scaled.gather(-1, face).sign())
-
-
-def _normal_cylinder(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    radial = _unit(p * torch.tensor([1.0, 0.0, 1.0]))
-    return torch.where((p[..., 1] > h - 10 * _EPS)[..., None], torch.tensor([0.0, 1.0, 0.0]), radial)
-
-
-def _normal_cone(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
-    ring = (p[..., 0] ** 2 + p[..., 2] ** 2).sqrt()
-    return _unit(torch.stack([p[..., 0], ring * r / h, p[..., 2]], dim=-1))
-
-
-_Hit = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-_Normal = Callable[[Tensor, Tensor, Tensor], Tensor]
-_HIT: dict[str, _Hit] = {"sphere": _hit_sphere, "box": _hit_box, "cylinder": _hit_cylinder, "cone": _hit_cone}
-_NORMAL: dict[str, _Normal] = {
-    "sphere": _normal_sphere,
-    "box": _normal_box,
-    "cylinder": _normal_cylinder,
-    "cone": _normal_cone,
-}

@@ -46,17 +46,13 @@ def write_set(name: str, folder: Path, limit: int | None = None) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     scenes = scenes_of(name, limit)
-    rgb = np.lib.format.open_memmap(
-        folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE)
-    )
+    rgb = np.lib.format.open_memmap(folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE))
     done = 0
     for chunk in rendered(scenes):
         rgb[done : done + len(chunk.rgb)] = to_bytes(chunk.rgb)
         done += len(chunk.rgb)
     rgb.flush()
-    (folder / "prompts.txt").write_text(
-        "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
-    )
+    (folder / "prompts.txt").write_text("".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8")
 
 
 def main() -> None:

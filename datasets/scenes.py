@@ -99,9 +99,7 @@ def draw_attributes(rng: np.random.Generator) -> Attributes:
     def pick(words: Sequence[str]) -> str:
         return words[int(rng.integers(len(words)))]
 
-    return Attributes(
-        pick(tuple(COLORS)), pick(SHAPES), pick(tuple(FLOORS)), pick(tuple(WALLS)), pick(LIGHTS)
-    )
+    return Attributes(pick(tuple(COLORS)), pick(SHAPES), pick(tuple(FLOORS)), pick(tuple(WALLS)), pick(LIGHTS))
 
 
 def draw_scene(seed: int, index: int) -> Scene:

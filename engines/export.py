@@ -138,9 +138,7 @@ def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
             initializer.ClearField("external_data")
             initializer.ClearField("data_location")
     if bound != names:
-        raise EngineError(
-            f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(_PREFIX)}"
-        )
+        raise EngineError(f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(_PREFIX)}")
     del model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

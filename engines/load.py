@@ -101,9 +101,7 @@ def load(source: str | Path) -> Components:
             "unet": UNet2DConditionModel.from_pretrained(
                 folder / "unet", torch_dtype=torch.float32, use_safetensors=True
             ),
-            "vae": AutoencoderKL.from_pretrained(
-                folder / "vae", torch_dtype=torch.float32, use_safetensors=True
-            ),
+            "vae": AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, use_safetensors=True),
             "text_encoder": CLIPTextModel.from_pretrained(
                 folder / "text_encoder", dtype=torch.float32, use_safetensors=True
             ),
@@ -120,9 +118,7 @@ def load(source: str | Path) -> Components:
         part.requires_grad_(False).eval()
         broken = [key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())]
         if broken:
-            raise EngineError(
-                f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again"
-            )
+            raise EngineError(f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again")
     return Components(**parts, schedule=schedule)
 
 
@@ -136,12 +132,7 @@ def _folder(source: str | Path) -> Path:
         if missing:
             raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
-    if (
-        isinstance(source, Path)
-        or folder.exists()
-        or str(source).startswith((".", "/"))
-        or str(source).count("/") != 1
-    ):
+    if isinstance(source, Path) or folder.exists() or str(source).startswith((".", "/")) or str(source).count("/") != 1:
         raise EngineError(f"{source} is neither a diffusers model folder nor a hub id of the form owner/name")
     from huggingface_hub import snapshot_download
 

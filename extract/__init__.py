@@ -1,0 +1,1 @@
+"""From a model and items to activations, one pass, streamed to reducers."""

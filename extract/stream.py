@@ -30,9 +30,7 @@ _PROCESS = psutil.Process()
 class Reducer(Protocol):
     """Reads the activations of one block as they stream by."""
 
-    def see(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]
-    ) -> None:
+    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]) -> None:
         """Take what there is to take from an activation at a step (0 to T-1)."""
         ...
 
@@ -142,9 +140,7 @@ def _places(subject: Subject, step: Step, costs: list[Cost]) -> Iterator[tuple[s
         yield TRAINED, layer, activation
     for network in subject.networks:
         if network != TRAINED:
-            prediction = _timed(subject, network, costs, step.index)(
-                step.model_input, step.timestep, step.text
-            )
+            prediction = _timed(subject, network, costs, step.index)(step.model_input, step.timestep, step.text)
             _check(prediction, network, step.index)
             for layer, activation in prediction.taps.items():
                 yield network, layer, activation

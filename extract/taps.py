@@ -58,9 +58,7 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
         return tuple(taps)
     for name in names:
         if not any(_fits(tap, name) for tap in taps):
-            raise EngineError(
-                f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}"
-            )
+            raise EngineError(f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}")
     return tuple(tap for tap in taps if any(_fits(tap, name) for name in names))
 
 

@@ -157,14 +157,10 @@ def _solve_place(context: _Context, place: Place, at: int, step: int, selective:
     columns = context.columns(place)
     folds = [sums.moments[place][at] for sums in context.folds]
     true = [(task, 0) for task in context.tasks]
-    wanted = (
-        [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if selective else true
-    )
+    wanted = [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if selective else true
     cell = Cell(*place, step, ACTIVATIONS, 0, context.side(place))
     alone = fit(folds, columns.activations, columns.targets(wanted))
-    result = list(
-        context.named(cell, wanted, columns, alone, torch.ones(columns.channels, dtype=torch.float64))
-    )
+    result = list(context.named(cell, wanted, columns, alone, torch.ones(columns.channels, dtype=torch.float64)))
     scale = _position_scale(folds, columns)
     scaled = [_scaled(moments, columns.place, scale) for moments in folds]
     both = fit(scaled, torch.cat([columns.activations, columns.place]), columns.targets(true))
@@ -183,13 +179,9 @@ def _solve_position(context: _Context) -> list[_Named]:
     result: list[_Named] = []
     for side, place in sorted(place_of_side.items()):
         columns = context.columns(place)
-        solved = fit(
-            [sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted)
-        )
+        solved = fit([sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted))
         cell = Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)
-        result.extend(
-            context.named(cell, wanted, columns, solved, torch.ones(columns.position, dtype=torch.float64))
-        )
+        result.extend(context.named(cell, wanted, columns, solved, torch.ones(columns.position, dtype=torch.float64)))
     return result
 
 

@@ -58,8 +58,6 @@ def intervals(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = L
     return Interval(mean, low, high)
 
 
-def paired_difference(
-    a: Array, b: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL
-) -> Interval:
+def paired_difference(a: Array, b: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Interval:
     """Mean of a - b over pictures, row by row, with its paired interval."""
     return intervals(np.atleast_2d(a - b), draws, seed, level)

@@ -54,10 +54,7 @@ class Columns:
             starts[task] = start
             start += width * (1 + self.draws)
         return torch.cat(
-            [
-                torch.arange(self.widths[task]) + starts[task] + draw * self.widths[task]
-                for task, draw in wanted
-            ]
+            [torch.arange(self.widths[task]) + starts[task] + draw * self.widths[task] for task, draw in wanted]
         )
 
 
@@ -181,6 +178,4 @@ def _moments(
     for start in range(0, len(activations), at_once):
         chunk = torch.stack(list(activations[start : start + at_once])).double().flatten(1, 2)
         parts.append(moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)))
-    return Moments(
-        n * tokens, torch.cat([part.mean for part in parts]), torch.cat([part.scatter for part in parts])
-    )
+    return Moments(n * tokens, torch.cat([part.mean for part in parts]), torch.cat([part.scatter for part in parts]))

@@ -101,9 +101,7 @@ class Readout:
         return result
 
 
-def best_thresholds(
-    bank: Bank, swept: Mapping[str, Float[Tensor, "cells candidates"]]
-) -> dict[str, dict[Cell, float]]:
+def best_thresholds(bank: Bank, swept: Mapping[str, Float[Tensor, "cells candidates"]]) -> dict[str, dict[Cell, float]]:
     """The candidate of the best mean Dice for every cell."""
     return {
         name: {cell: THRESHOLDS[int(row.argmax())] for cell, row in zip(bank.cells(name), table, strict=True)}

@@ -79,9 +79,7 @@ def loss(
     return spread / moments.n + shift.square()
 
 
-def fit(
-    folds: Sequence[Moments], features: Tensor, targets: Tensor, penalties: Sequence[float] = PENALTIES
-) -> Fit:
+def fit(folds: Sequence[Moments], features: Tensor, targets: Tensor, penalties: Sequence[float] = PENALTIES) -> Fit:
     """Choose a penalty per target by K-fold cross-validation over ``folds`` and refit on all of them.
 
     ``features`` and ``targets`` are column indices into the moments. Needs at least two folds.

@@ -97,9 +97,7 @@ def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # 
     return (unit * blocks.mean).sum(-2).mean(-1)
 
 
-def _correlation(
-    x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]
-) -> Tensor:
+def _correlation(x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]) -> Tensor:
     x = x - x.mean(-1, keepdim=True)
     covariance = (x * (y - y.mean(-1, keepdim=True))).mean(-1)
     scale = (x.square().mean(-1) * y_variance).sqrt()

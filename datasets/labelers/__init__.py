@@ -1,0 +1,1 @@
+"""What reads pictures: one file or package each."""

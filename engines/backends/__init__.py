@@ -1,0 +1,1 @@
+"""Ways to execute a UNet: one file each."""

@@ -1,0 +1,1 @@
+"""Models to probe: one file or package each."""

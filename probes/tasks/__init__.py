@@ -1,0 +1,1 @@
+"""What probes are asked to predict: one file each."""

@@ -34,9 +34,7 @@ class TinyLabeler:
             self.fingerprint = f"tiny-{hashlib.sha256(stored).hexdigest()[:20]}-{self.scale}"
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
             line = str(error).splitlines()[0]
-            raise DatasetError(
-                f"cannot load the labeler in {folder}: {line}; reinstall or retrain it"
-            ) from error
+            raise DatasetError(f"cannot load the labeler in {folder}: {line}; reinstall or retrain it") from error
 
     @torch.inference_mode()
     def read(self, pictures: Float[Tensor, "n 3 h w"]) -> Reading:

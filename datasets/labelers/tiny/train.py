@@ -88,13 +88,9 @@ def loss_of(reading: Reading, batch: Examples, mean: float, std: float) -> Tenso
     mask = batch.mask.float()
     probability = reading.saliency_logit.sigmoid()
     overlap = 2 * (probability * mask).sum((1, 2)) / (probability.sum((1, 2)) + mask.sum((1, 2)) + 1)
-    saliency = (
-        functional.binary_cross_entropy_with_logits(reading.saliency_logit, mask) + (1 - overlap).mean()
-    )
+    saliency = functional.binary_cross_entropy_with_logits(reading.saliency_logit, mask) + (1 - overlap).mean()
     normals = 1 - (reading.normals * batch.normals.float() / 127).sum(1).mean()
-    words = sum(
-        functional.cross_entropy(reading.words[name], batch.words[:, i]) for i, name in enumerate(WORDS)
-    )
+    words = sum(functional.cross_entropy(reading.words[name], batch.words[:, i]) for i, name in enumerate(WORDS))
     return depth + saliency + normals + 0.1 * words
 
 

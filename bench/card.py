@@ -1,0 +1,94 @@
+"""How good the shipped model and labeler are: the figures of their cards, measured on held-out scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tabulate import tabulate
+from torch import Tensor
+
+from bench.config import Config
+from bench.resolve import plugin
+from bench.study import open_study
+from datasets.items import Item
+from datasets.labelers.tiny.network import WORDS
+from datasets.labels import concatenate, exact_labels
+from datasets.render import rendered, scenes_of
+from datasets.scenes import Attributes, draw_scene
+from extract.stream import stream
+from probes.blocks import Blocks
+from probes.score import DICE, RMSE
+from probes.tasks.depth import TASK as DEPTH
+from probes.tasks.saliency import TASK as SALIENCY
+
+ATTRIBUTES = ("color", "shape", "light", "floor", "wall")
+COLUMNS, ROWS = 12, 6
+
+
+def print_card(limit: int, sheet: Path | None) -> None:
+    """Measure on ``limit`` held-out renders and ``limit`` test prompts, print, and write a sheet of samples."""
+    study = open_study(Config(limit=None))
+    parts, reader = study.components, plugin("labeler", "tiny").open()
+    torch.set_num_threads(study.threads)
+    scenes = scenes_of("held-out", limit)
+    renders = list(rendered(scenes))
+    real = torch.cat([chunk.rgb for chunk in renders])
+    exact = concatenate([exact_labels(chunk, reader.scale) for chunk in renders])
+    back = torch.cat([parts.decode(parts.encode(chunk)) for chunk in real.split(32)])
+    psnr = -10 * (real - back).square().mean((1, 2, 3)).log10()
+    print(f"autoencoder on {len(real)} held-out renders: {psnr.mean():.2f} dB PSNR (5 % quantile {psnr.quantile(0.05):.2f})")
+    for name, pictures in (("renders", real), ("their reconstructions", back)):
+        seen = reader(pictures)
+        scores = []
+        for task, metric in ((SALIENCY, DICE), (DEPTH, RMSE)):
+            blocks = Blocks(task.target(exact).double(), pictures.shape[-1])
+            guess = task.target(seen).double().flatten(2)[None]
+            scores.append(float(metric.compute(guess, blocks, torch.tensor([0.5])).mean()))
+        print(f"labeler on {name}: Dice {scores[0]:.3f}, depth RMSE {scores[1]:.3f} std")
+    items = [item for block in study.test for item in block.items][:limit]
+    painted = _paint(study, items)
+    wanted = [draw_scene(617, int(item.id)).attributes for item in items]
+    rows = [
+        [name, _found(reader, painted, wanted, name), _found(reader, real, [scene.attributes for scene in scenes], name)]
+        for name in ATTRIBUTES
+    ]
+    print(tabulate(rows, headers=["word", f"{len(items)} samples", "held-out renders"], tablefmt="simple"))
+    if sheet:
+        _write_sheet(painted, sheet)
+        print(f"samples: {sheet}")
+
+
+def _paint(study: object, items: list[Item]) -> Tensor:
+    from bench.study import Study
+    from extract.stream import Subject, TRAINED
+
+    assert isinstance(study, Study)
+    engine = study.backend.open(study.components.unet, study.taps, _cache(), study.threads)
+    subject = Subject(study.components, {TRAINED: engine}, study.config.sampler_steps, study.guidance, 32)
+    pictures = []
+    for start in range(0, len(items), 16):
+        given, read = study.given(items[start : start + 16])
+        pictures.append(stream(subject, given, [], (), read)[0].pictures)
+    return torch.cat(pictures)
+
+
+def _cache() -> Path:
+    from engines.cache import default_cache
+
+    return default_cache()
+
+
+def _found(reader: object, pictures: Tensor, wanted: list[Attributes], name: str) -> str:
+    """Share of pictures in which the labeler finds the wanted word."""
+    logits = torch.cat([reader.read(chunk).words[name] for chunk in pictures.split(8)])  # type: ignore[attr-defined]
+    truth = torch.tensor([WORDS[name].index(getattr(attributes, name)) for attributes in wanted])
+    return f"{100 * float((logits.argmax(1) == truth).double().mean()):.1f} %"
+
+
+def _write_sheet(pictures: Tensor, path: Path) -> None:
+    rows = [torch.cat(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), dim=-1) for row in range(ROWS)]
+    sheet = (torch.cat(rows, dim=-2) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(np.ascontiguousarray(sheet)).save(path, optimize=True)

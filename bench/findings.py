@@ -1,0 +1,161 @@
+"""What a run found: the comparisons that a claim needs, each paired over pictures, and when the knowledge emerges.
+
+Layers are chosen by cross-validated loss on training pictures; test pictures only score them. A difference is always
+written so that above zero means the first is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.results import Results, TaskResults
+from probes.bank import ACTIVATIONS, ALWAYS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.bootstrap import LEVEL, intervals, paired_difference, resampled_means, resampling_weights
+
+TRAINED, INPUT = "trained", "input"
+EARLY_STEP = 4
+"""Step 5, by which the paper finds that the scene is laid out."""
+EMERGED = 0.9
+"""Share of the final gain from which on a scene property counts as emerged."""
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A mean over pictures with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As tables print it."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The trained model's probe against one rival, at one step."""
+
+    task: str
+    step: int
+    what: str
+    ours: str
+    theirs: str
+    our_score: float
+    their_score: float
+    gain: Score
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval of the gain lies above zero."""
+        return self.gain.low > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Emergence:
+    """How much of the last step's gain over position the best layer has at each step."""
+
+    task: str
+    layer: str
+    steps: tuple[int, ...]
+    share: tuple[Score, ...]
+    emerged: Score
+    """The step (counted from 1) from which on the share stays at 90 % or more."""
+
+
+def score_of(per_picture: Array) -> Score:
+    """Mean and interval of per-picture scores; nan marks a picture for which the score is undefined."""
+    span = intervals(per_picture[None])
+    return Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))
+
+
+def comparisons(results: Results) -> list[Comparison]:
+    """Trained activations against every control, at step 5 and at the last step."""
+    steps = dict.fromkeys(step for step in (EARLY_STEP, results.steps[-1]) if step in results.steps)
+    return [entry for task in results.tasks.values() for step in steps for entry in _at_step(results, task, step)]
+
+
+def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
+    sign = 1.0 if task.higher_is_better[0] else -1.0
+
+    def entry(what: str, ours: Cell, theirs: str, rival: Array) -> Comparison:
+        mine = task.score(ours)
+        gain = paired_difference(sign * mine, sign * rival)
+        score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
+        return Comparison(
+            task.name, step, what, ours.layer, theirs, float(np.nanmean(mine)), float(np.nanmean(rival)), score
+        )
+
+    ours = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
+    both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
+    assert ours is not None
+    assert both is not None
+    random = [task.best(network=name, step=step, probe=ACTIVATIONS) for name in results.random_networks]
+    if random:
+        rival = np.mean([task.score(cell) for cell in random if cell], axis=0)
+        layers = ", ".join(dict.fromkeys(cell.layer for cell in random if cell))
+        yield entry("random weights, same latents", ours, layers, rival)
+    permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=ours.layer)
+    yield entry("permuted labels", ours, ours.layer, np.mean([task.score(cell) for cell in permuted], axis=0))
+    for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
+        yield entry("the latent itself", ours, cell.layer, task.score(cell))
+    position = task.best(network=POSITION)
+    assert position is not None
+    yield entry("with position: position alone", both, position.layer, task.score(position))
+    for cell in task.where(network=MEAN_MAP):
+        yield entry("with position: mean training map", both, cell.layer, task.score(cell))
+
+
+def emergence(results: Results, task: TaskResults) -> Emergence:
+    """Gain over position of activations with position, in the layer that is best at the last step."""
+    last = results.steps[-1]
+    best, position = task.best(network=TRAINED, step=last, probe=WITH_POSITION), task.best(network=POSITION)
+    assert best is not None
+    assert position is not None
+    sign = 1.0 if task.higher_is_better[0] else -1.0
+    curve = [
+        task.score(cell)
+        for step in results.steps
+        for cell in task.where(network=TRAINED, step=step, probe=WITH_POSITION, layer=best.layer)
+    ]
+    gains = sign * (np.array(curve) - task.score(position))
+    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = drawn / drawn[-1]
+        share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    spans = np.nanquantile(shares, tails, axis=1).T
+    numbers = np.array(results.steps) + 1
+    emerged_draws = np.array([_emerged(column, numbers) for column in shares.T])
+    emerged = Score(float(_emerged(share, numbers)), *(float(q) for q in np.quantile(emerged_draws, tails)))
+    scores = tuple(Score(float(mean), float(low), float(high)) for mean, (low, high) in zip(share, spans, strict=True))
+    return Emergence(task.name, best.layer, results.steps, scores, emerged)
+
+
+def _emerged(share: Array, numbers: NDArray[np.int_]) -> int:
+    """The first step from which on the share stays at or above the mark."""
+    below = np.flatnonzero(share < EMERGED)
+    return int(numbers[below[-1] + 1]) if len(below) else int(numbers[0])
+
+
+def curve(results: Results, task: TaskResults, network: str, probe: str) -> list[tuple[int, str, Score]]:
+    """(step, layer, score) of the layer that is best at each step, for one network and kind of probe."""
+    points = []
+    for step in results.steps:
+        cell = task.best(network=network, step=step, probe=probe)
+        if cell is not None:
+            points.append((step, cell.layer, score_of(task.score(cell))))
+    return points
+
+
+def constant(task: TaskResults, network: str) -> tuple[str, Score] | None:
+    """(layer, score) of a baseline that does not depend on the step."""
+    cells = task.where(network=network, step=ALWAYS)
+    cell = task.best(network=network) or (cells[-1] if cells else None)
+    return (cell.layer, score_of(task.score(cell))) if cell else None

@@ -1,0 +1,142 @@
+"""Tables for the terminal: one run layer by layer with its controls, or several runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tabulate import tabulate
+
+from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
+from bench.results import Results, TaskResults
+from probes.bank import ACTIVATIONS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+
+_FORMAT = "simple"
+
+
+def print_run(results: Results) -> None:
+    """Print everything a run found, in tables."""
+    for task in results.tasks.values():
+        print(f"\n{title(results, task)}")
+        print(tabulate(layer_rows(results, task), headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+        print(baseline_line(results, task))
+        print(emergence_line(results, task))
+    print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
+    print("paired over test pictures; a gain above zero speaks for the model.")
+    print(tabulate([comparison_row(entry) for entry in comparisons(results)], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+    print(f"\n{cost_line(results)}")
+
+
+def print_comparison(runs: Sequence[Results]) -> None:
+    """Print several runs side by side, best layer at the last step."""
+    rows = []
+    for results in runs:
+        row = {"run": str(results.path), "model": results.options["model"], "engine": results.options["engine"]}
+        row["test items"] = len(results.facts["test_items"])
+        for task in results.tasks.values():
+            points = curve(results, task, TRAINED, ACTIVATIONS)
+            row[f"{task.name}: {measure(task)}"] = f"{points[-1][2]} {points[-1][1]}"
+        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}"
+        row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
+        rows.append(row)
+    print(tabulate(rows, headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+
+
+def measure(task: TaskResults) -> str:
+    """The headline metric with its unit and direction."""
+    unit = f" ({task.unit})" if task.unit else ""
+    return f"{task.headline}{unit}{'' if task.higher_is_better[0] else ', lower is better'}"
+
+
+def title(results: Results, task: TaskResults) -> str:
+    """What a task's table shows."""
+    pictures = task.scores.shape[-1]
+    return f"{task.name}: {measure(task)}; {pictures} test pictures, 95 % intervals over pictures"
+
+
+def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
+    """One row per layer at the last step, with the earlier steps and the controls beside it."""
+    last, rows = results.steps[-1], []
+    early = [step for step in (0, 4) if step in results.steps and step != last]
+    for layer in results.layers:
+        (alone,) = task.where(network=TRAINED, layer=layer, step=last, probe=ACTIVATIONS)
+        (both,) = task.where(network=TRAINED, layer=layer, step=last, probe=WITH_POSITION)
+        permuted = task.where(network=TRAINED, layer=layer, step=last, probe=PERMUTED)
+        row = {"layer": layer, "tokens": f"{alone.side}x{alone.side}"}
+        for step in early:
+            (cell,) = task.where(network=TRAINED, layer=layer, step=step, probe=ACTIVATIONS)
+            row[f"step {step + 1}"] = _mean(task.score(cell))
+        row[f"step {last + 1}"] = str(score_of(task.score(alone)))
+        row["with position"] = str(score_of(task.score(both)))
+        row["permuted"] = _mean(np.mean([task.score(cell) for cell in permuted], axis=0))
+        random = [
+            task.score(cell)
+            for name in results.random_networks
+            for cell in task.where(network=name, layer=layer, step=last, probe=ACTIVATIONS)
+        ]
+        if random:
+            row["random"] = _mean(np.mean(random, axis=0))
+        (ceiling,) = task.where(network=CEILING, side=alone.side)
+        row["ceiling"] = _mean(task.score(ceiling))
+        rows.append(row)
+    return rows
+
+
+def baseline_line(results: Results, task: TaskResults) -> str:
+    """The baselines that belong to no layer."""
+    parts = []
+    for name, network in (("position alone", POSITION), ("mean training map", MEAN_MAP)):
+        found = constant(task, network)
+        if found:
+            parts.append(f"{name} {found[1]}")
+    latent = curve(results, task, "input", ACTIVATIONS)
+    if latent:
+        parts.append(f"the latent itself at step {latent[-1][0] + 1} {latent[-1][2]}")
+    return "baselines: " + "; ".join(parts)
+
+
+def emergence_line(results: Results, task: TaskResults) -> str:
+    """When the knowledge is there."""
+    found = emergence(results, task)
+    step = found.emerged
+    text = (
+        f"emergence: {found.layer} with position keeps 90 % of its final gain over position "
+        f"from step {step.mean:.0f} [{step.low:.0f}, {step.high:.0f}] on"
+    )
+    if 4 in found.steps and found.steps[-1] != 4:
+        text += f"; at step 5 it has {_percent(found.share[found.steps.index(4)])} of it"
+    return text
+
+
+def comparison_row(entry: Comparison) -> dict[str, str]:
+    """A comparison as a table row."""
+    return {
+        "task": entry.task,
+        "step": str(entry.step + 1),
+        "against": entry.what,
+        "layer": entry.ours,
+        "score": f"{entry.our_score:.3f}",
+        "its layer": entry.theirs,
+        "its score": f"{entry.their_score:.3f}",
+        "gain": str(entry.gain),
+        "holds": "yes" if entry.holds else "no",
+    }
+
+
+def cost_line(results: Results) -> str:
+    """What the run cost."""
+    facts, options = results.facts, results.options
+    items = len(facts["train_items"]) + len(facts["test_items"])
+    times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
+    return (
+        f"cost: {items} items in {facts['seconds'] / 60:.1f} min on {results.environment['cores']} cores with "
+        f"{options['engine']}, {np.median(times):.1f} ms per row and step, peak memory {facts['peak_bytes'] / 2**30:.2f} GiB"
+    )
+
+
+def _mean(per_picture: np.ndarray) -> str:
+    return f"{np.nanmean(per_picture):.3f}"
+
+
+def _percent(share: Score) -> str:
+    return f"{100 * share.mean:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -1,0 +1,132 @@
+"""report.html: one file that tells what was asked, what was found, where, from which step on, and at what cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bench.charts import Line, heat, line_chart, png, shaded
+from bench.errors import MistakeError
+from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
+from bench.leaderboard import baseline_line, comparison_row, cost_line, emergence_line, layer_rows, measure, title
+from bench.resolve import plugins
+from bench.results import Results, TaskResults
+from bench.strips import STRIP_STEPS
+from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+
+
+def write_report(results: Results) -> Path:
+    """Write ``report.html`` into the run folder and give its path. Everything comes from that folder."""
+    environment = Environment(
+        loader=PackageLoader("bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.get_template("report.html.jinja").render(
+        results=results,
+        tasks=[_task(results, task) for task in results.tasks.values()],
+        comparisons=[comparison_row(entry) for entry in comparisons(results)],
+        strips=_strips(results),
+        strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
+        costs=results.costs,
+        cost=cost_line(results),
+        environment=json.dumps(results.environment, indent=2),
+        options=json.dumps(results.options, indent=2),
+    )
+    path = results.path / "report.html"
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise MistakeError(f"cannot write {path} ({error.strerror}); make it writable and run: bench report") from error
+    return path
+
+
+def _task(results: Results, task: TaskResults) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "question": plugins("task").get(task.name, ""),
+        "title": title(results, task),
+        "measure": measure(task),
+        "emergence": emergence_line(results, task),
+        "baselines": baseline_line(results, task),
+        "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION)],
+        "chart": line_chart(_lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"),
+        "share": emergence(results, task),
+        "rows": layer_rows(results, task),
+    }
+
+
+def _heat_map(results: Results, task: TaskResults, probe: str) -> dict[str, Any]:
+    """Layers x steps; bright is better."""
+    means = {
+        (cell.layer, cell.step): float(np.nanmean(task.score(cell))) for cell in task.where(network=TRAINED, probe=probe)
+    }
+    low, high = min(means.values()), max(means.values())
+    if not task.higher_is_better[0]:
+        low, high = high, low
+    rows = []
+    for layer in results.layers:
+        values = [means[layer, step] for step in results.steps]
+        rows.append((layer, [(f"{value:.3f}", *_colours(value, low, high)) for value in values]))
+    return {"probe": probe, "rows": rows}
+
+
+def _colours(value: float, worst: float, best: float) -> tuple[str, str]:
+    if best >= worst:
+        return heat(value, worst, best)
+    return heat(-value, -worst, -best)
+
+
+def _lines(results: Results, task: TaskResults) -> list[Line]:
+    def points(network: str, probe: str) -> list[tuple[int, Score]]:
+        return [(step + 1, score) for step, _, score in curve(results, task, network, probe)]
+
+    lines = [
+        Line("activations", "ours", points(TRAINED, ACTIVATIONS)),
+        Line("activations + position", "both", points(TRAINED, WITH_POSITION)),
+        Line("permuted labels", "permuted", _permuted(results, task)),
+        Line("the latent itself", "latent", points("input", ACTIVATIONS)),
+    ]
+    lines += [Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS)) for name in results.random_networks[:1]]
+    for name, network, style in (("position alone", POSITION, "position"), ("mean training map", MEAN_MAP, "mean")):
+        found = constant(task, network)
+        if found:
+            lines.append(Line(name, style, [(1, found[1])]))
+    return lines
+
+
+def _permuted(results: Results, task: TaskResults) -> list[tuple[int, Score]]:
+    points = []
+    for step in results.steps:
+        best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
+        if best is not None:
+            draws = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
+            points.append((step + 1, score_of(np.mean([task.score(cell) for cell in draws], axis=0))))
+    return points
+
+
+def _strips(results: Results) -> list[dict[str, Any]]:
+    """Per item: rows of pictures over steps, with what they should show in the last column."""
+    strips = results.strips
+    steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
+    items = []
+    for index, picture in enumerate(strips["picture"]):
+        rows = [("decoded picture", [png(strips[f"noisy/{step}"][index]) for step in steps], png(picture))]
+        for name in results.tasks:
+            label = strips[f"label/{name}"][index]
+            low, high = float(label.min()), float(label.max())
+            readings = [strips[f"reading/{name}/{step}"][index] for step in steps]
+            rows.append(
+                (f"{name}, as the probe reads it", [png(_shown(map_, low, high)) for map_ in readings], png(_shown(label, low, high)))
+            )
+        items.append({"prompt": results.facts["strip_prompts"][index], "rows": rows})
+    return items
+
+
+def _shown(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """One channel as a shaded map; three as colours."""
+    if len(values) == 1:
+        return shaded(values[0], low, high)
+    return np.clip((values + 1) * 127.5, 0, 255).astype(np.uint8)
