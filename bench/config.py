@@ -106,5 +106,5 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """The end of a sentence about an unknown name: the nearest known one, or all of them."""
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"

@@ -13,9 +13,12 @@ from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
 
+# Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
+_DIFFUSERS = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 DECODE_BATCH = 4
 """Pictures decoded and prompts embedded at once, padded to this number, so that no caller's batch changes a bit."""
@@ -96,12 +99,11 @@ def load(source: str | Path) -> Components:
     Raises EngineError when the source is not a model of this kind or a file of it is missing or damaged.
     """
     folder = _folder(source)
+    transformers_logging.disable_progress_bar()
     try:
         parts = {
-            "unet": UNet2DConditionModel.from_pretrained(
-                folder / "unet", torch_dtype=torch.float32, use_safetensors=True
-            ),
-            "vae": AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, use_safetensors=True),
+            "unet": UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS),
+            "vae": AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS),
             "text_encoder": CLIPTextModel.from_pretrained(
                 folder / "text_encoder", dtype=torch.float32, use_safetensors=True
             ),

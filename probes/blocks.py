@@ -26,7 +26,10 @@ def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     """Ranks from 1, ties sharing the mean of theirs."""
-    ordered = values.sort(-1).values
+    ordered, order = values.sort(-1)
+    if not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
+        places = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
+        return torch.empty_like(ordered, dtype=torch.float64).scatter_(-1, order, places.expand(order.shape))
     below = torch.searchsorted(ordered, values)
     upto = torch.searchsorted(ordered, values, right=True)
     return (below + upto + 1).double() / 2
