@@ -25,13 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except MistakeError as error:
+        return _say(error)
     except Exception as error:
         from bench.errors import mistakes
 
-        if isinstance(error, MistakeError) or isinstance(error, mistakes()):
-            print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
-            return 2
+        if isinstance(error, mistakes()):
+            return _say(error)
         raise
+
+
+def _say(error: Exception) -> int:
+    print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
 
 
 def _refuse_a_foreign_datasets() -> None:
@@ -64,6 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument("--engine", default=_DEFAULT.engine)
     parity.add_argument("--items", type=int, default=4, help="items to paint (default %(default)s)")
     parity.set_defaults(command=_parity)
+    export = commands.add_parser("export", help="trace a model to ONNX with its taps, without weights")
+    export.add_argument("--model", default=_DEFAULT.model)
+    export.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
+    export.set_defaults(command=_export)
+    card = commands.add_parser("card", help="measure the shipped model and labeler: the figures of their cards")
+    card.add_argument("--limit", type=int, default=256, help="renders and samples to measure on (default %(default)s)")
+    card.add_argument("--sheet", type=Path, help="write a sheet of samples to this PNG")
+    card.set_defaults(command=_card)
     listing = commands.add_parser("list", help="models, engines, datasets, labelers and tasks that can be named")
     listing.set_defaults(command=_list)
     doctor = commands.add_parser("doctor", help="what works on this machine, and what is missing")
@@ -162,7 +176,27 @@ def _report(options: argparse.Namespace) -> int:
 def _parity(options: argparse.Namespace) -> int:
     from bench.parity import print_parity
 
-    print_parity(replace(_DEFAULT, model=options.model, engine=options.engine), options.items)
+    within = print_parity(replace(_DEFAULT, model=options.model, engine=options.engine), options.items)
+    return 0 if within else 1
+
+
+def _export(options: argparse.Namespace) -> int:
+    from bench.study import model_spec
+    from engines.backends.onnxruntime import OPSET
+    from engines.export import SHIPPED_GRAPHS, graph_of
+    from engines.load import load
+    from extract.taps import self_attention_taps
+
+    unet = load(model_spec(options.model).source).unet
+    print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs))
+    print(f"graphs in {SHIPPED_GRAPHS} are used without tracing")
+    return 0
+
+
+def _card(options: argparse.Namespace) -> int:
+    from bench.card import print_card
+
+    print_card(options.limit, options.sheet)
     return 0
 
 

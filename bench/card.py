@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,16 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.resolve import plugin
-from bench.study import open_study
+from bench.study import Study, open_study
 from datasets.items import Item
 from datasets.labelers.tiny.network import WORDS
+from datasets.labelers.tiny.read import BATCH, TinyLabeler
 from datasets.labels import concatenate, exact_labels
 from datasets.render import rendered, scenes_of
-from datasets.scenes import Attributes, draw_scene
-from extract.stream import stream
+from datasets.scenes import Attributes
+from datasets.splits import BLOCK
+from engines.cache import default_cache
+from extract.stream import TRAINED, Subject, stream
 from probes.blocks import Blocks
 from probes.score import DICE, RMSE
 from probes.tasks.depth import TASK as DEPTH
@@ -30,7 +34,7 @@ COLUMNS, ROWS = 12, 6
 
 def print_card(limit: int, sheet: Path | None) -> None:
     """Measure on ``limit`` held-out renders and ``limit`` test prompts, print, and write a sheet of samples."""
-    study = open_study(Config(limit=None))
+    study = open_study(Config())
     parts, reader = study.components, plugin("labeler", "tiny").open()
     torch.set_num_threads(study.threads)
     scenes = scenes_of("held-out", limit)
@@ -39,7 +43,10 @@ def print_card(limit: int, sheet: Path | None) -> None:
     exact = concatenate([exact_labels(chunk, reader.scale) for chunk in renders])
     back = torch.cat([parts.decode(parts.encode(chunk)) for chunk in real.split(32)])
     psnr = -10 * (real - back).square().mean((1, 2, 3)).log10()
-    print(f"autoencoder on {len(real)} held-out renders: {psnr.mean():.2f} dB PSNR (5 % quantile {psnr.quantile(0.05):.2f})")
+    print(
+        f"autoencoder on {len(real)} held-out renders: {psnr.mean():.2f} dB PSNR "
+        f"(5 % quantile {psnr.quantile(0.05):.2f})"
+    )
     for name, pictures in (("renders", real), ("their reconstructions", back)):
         seen = reader(pictures)
         scores = []
@@ -50,9 +57,14 @@ def print_card(limit: int, sheet: Path | None) -> None:
         print(f"labeler on {name}: Dice {scores[0]:.3f}, depth RMSE {scores[1]:.3f} std")
     items = [item for block in study.test for item in block.items][:limit]
     painted = _paint(study, items)
-    wanted = [draw_scene(617, int(item.id)).attributes for item in items]
+    assert study.dataset.scene is not None
+    wanted = [study.dataset.scene(item).attributes for item in items]
     rows = [
-        [name, _found(reader, painted, wanted, name), _found(reader, real, [scene.attributes for scene in scenes], name)]
+        [
+            name,
+            _found(reader, painted, wanted, name),
+            _found(reader, real, [scene.attributes for scene in scenes], name),
+        ]
         for name in ATTRIBUTES
     ]
     print(tabulate(rows, headers=["word", f"{len(items)} samples", "held-out renders"], tablefmt="simple"))
@@ -61,29 +73,21 @@ def print_card(limit: int, sheet: Path | None) -> None:
         print(f"samples: {sheet}")
 
 
-def _paint(study: object, items: list[Item]) -> Tensor:
-    from bench.study import Study
-    from extract.stream import Subject, TRAINED
-
-    assert isinstance(study, Study)
-    engine = study.backend.open(study.components.unet, study.taps, _cache(), study.threads)
-    subject = Subject(study.components, {TRAINED: engine}, study.config.sampler_steps, study.guidance, 32)
+def _paint(study: Study, items: Sequence[Item]) -> Tensor:
+    engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
+    subject = Subject(
+        study.components, {TRAINED: engine}, study.config.sampler_steps, study.guidance, study.config.batch
+    )
     pictures = []
-    for start in range(0, len(items), 16):
-        given, read = study.given(items[start : start + 16])
+    for start in range(0, len(items), BLOCK):
+        given, read = study.given(items[start : start + BLOCK])
         pictures.append(stream(subject, given, [], (), read)[0].pictures)
     return torch.cat(pictures)
 
 
-def _cache() -> Path:
-    from engines.cache import default_cache
-
-    return default_cache()
-
-
-def _found(reader: object, pictures: Tensor, wanted: list[Attributes], name: str) -> str:
+def _found(reader: TinyLabeler, pictures: Tensor, wanted: Sequence[Attributes], name: str) -> str:
     """Share of pictures in which the labeler finds the wanted word."""
-    logits = torch.cat([reader.read(chunk).words[name] for chunk in pictures.split(8)])  # type: ignore[attr-defined]
+    logits = torch.cat([reader.read(chunk).words[name] for chunk in pictures.split(BATCH)])
     truth = torch.tensor([WORDS[name].index(getattr(attributes, name)) for attributes in wanted])
     return f"{100 * float((logits.argmax(1) == truth).double().mean()):.1f} %"
 

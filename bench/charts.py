@@ -17,7 +17,7 @@ from bench.findings import Score
 _CIVIDIS = np.array(
     [(0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56)], dtype=np.float64
 )
-"""Six stops of the cividis map (Nuñez, Anderton, Renslow 2018): lightness rises evenly, with or without colour vision."""
+"""Six stops of cividis (Nuñez, Anderton, Renslow 2018): lightness rises evenly, with or without colour vision."""
 
 WIDTH, HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 168, 14, 34
@@ -65,7 +65,9 @@ def line_chart(lines: Sequence[Line], steps: Sequence[int], label: str) -> Marku
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for step in steps:
-        parts.append(f'<text class="tick" x="{x(step):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{step}</text>')
+        parts.append(
+            f'<text class="tick" x="{x(step):.1f}" y="{HEIGHT - _BOTTOM + 16}" text-anchor="middle">{step}</text>'
+        )
     middle = (_LEFT + WIDTH - _RIGHT) / 2
     parts.append(f'<text class="tick" x="{middle:.0f}" y="{HEIGHT - 4}" text-anchor="middle">denoising step</text>')
     names = []
@@ -82,7 +84,9 @@ def line_chart(lines: Sequence[Line], steps: Sequence[int], label: str) -> Marku
         parts.append(f'<polyline class="curve {line.style}" points="{middle_line}"/>')
         names.append((y(points[-1][1].mean), line))
     for place, line in _spread(names):
-        parts.append(f'<text class="name {line.style}" x="{WIDTH - _RIGHT + 8}" y="{place + 4:.1f}">{_escaped(line.name)}</text>')
+        parts.append(
+            f'<text class="name {line.style}" x="{WIDTH - _RIGHT + 8}" y="{place + 4:.1f}">{_escaped(line.name)}</text>'
+        )
     parts.append("</svg>")
     return Markup("".join(parts))
 
@@ -94,8 +98,8 @@ def _spread(names: list[tuple[float, Line]], gap: float = 14.0) -> list[tuple[fl
         placed.append((max(place, placed[-1][0] + gap) if placed else max(place, _TOP), line))
     excess = placed[-1][0] - (HEIGHT - _BOTTOM) if placed else 0.0
     if excess > 0:
-        floor = HEIGHT - _BOTTOM
-        raised = []
+        floor = float(HEIGHT - _BOTTOM)
+        raised: list[tuple[float, Line]] = []
         for place, line in reversed(placed):
             floor = min(place, floor)
             raised.append((floor, line))

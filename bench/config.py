@@ -1,4 +1,4 @@
-"""What a run is asked to do: one frozen record, from the command line or a TOML file, validated and touching nothing."""
+"""What a run is asked to do: one frozen record, from the command line or a TOML file; reading it touches nothing."""
 
 from __future__ import annotations
 
@@ -91,7 +91,10 @@ def config_of(options: Mapping[str, Any]) -> Config:
     for name in options:
         if name not in known:
             raise MistakeError(f"there is no option {name!r}{nearest(name, known)}")
-    return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in options.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+    }
+    return Config(**values)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -17,13 +17,20 @@ _FORMAT = "simple"
 def print_run(results: Results) -> None:
     """Print everything a run found, in tables."""
     for task in results.tasks.values():
-        print(f"\n{title(results, task)}")
+        print(f"\n{title(task)}")
         print(tabulate(layer_rows(results, task), headers="keys", tablefmt=_FORMAT, disable_numparse=True))
         print(baseline_line(results, task))
         print(emergence_line(results, task))
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
     print("paired over test pictures; a gain above zero speaks for the model.")
-    print(tabulate([comparison_row(entry) for entry in comparisons(results)], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+    print(
+        tabulate(
+            [comparison_row(entry) for entry in comparisons(results)],
+            headers="keys",
+            tablefmt=_FORMAT,
+            disable_numparse=True,
+        )
+    )
     print(f"\n{cost_line(results)}")
 
 
@@ -48,7 +55,7 @@ def measure(task: TaskResults) -> str:
     return f"{task.headline}{unit}{'' if task.higher_is_better[0] else ', lower is better'}"
 
 
-def title(results: Results, task: TaskResults) -> str:
+def title(task: TaskResults) -> str:
     """What a task's table shows."""
     pictures = task.scores.shape[-1]
     return f"{task.name}: {measure(task)}; {pictures} test pictures, 95 % intervals over pictures"
@@ -130,7 +137,8 @@ def cost_line(results: Results) -> str:
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
         f"cost: {items} items in {facts['seconds'] / 60:.1f} min on {results.environment['cores']} cores with "
-        f"{options['engine']}, {np.median(times):.1f} ms per row and step, peak memory {facts['peak_bytes'] / 2**30:.2f} GiB"
+        f"{options['engine']}, {np.median(times):.1f} ms per row and step, "
+        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB"
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from tabulate import tabulate
 from torch import Tensor
 
@@ -52,7 +51,7 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
             given.setdefault(name, []).append(_relative(theirs, value))
         return truth
 
-    def painted(predict: Engine) -> list[Step]:
+    def painted(predict: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
         scheduler = parts.scheduler(study.config.sampler_steps)
         return list(denoise(predict, scheduler, noise, text, empty, study.guidance))
 

@@ -47,12 +47,14 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
     return {
         "name": task.name,
         "question": plugins("task").get(task.name, ""),
-        "title": title(results, task),
+        "title": title(task),
         "measure": measure(task),
         "emergence": emergence_line(results, task),
         "baselines": baseline_line(results, task),
         "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION)],
-        "chart": line_chart(_lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"),
+        "chart": line_chart(
+            _lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"
+        ),
         "share": emergence(results, task),
         "rows": layer_rows(results, task),
     }
@@ -61,7 +63,8 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
 def _heat_map(results: Results, task: TaskResults, probe: str) -> dict[str, Any]:
     """Layers x steps; bright is better."""
     means = {
-        (cell.layer, cell.step): float(np.nanmean(task.score(cell))) for cell in task.where(network=TRAINED, probe=probe)
+        (cell.layer, cell.step): float(np.nanmean(task.score(cell)))
+        for cell in task.where(network=TRAINED, probe=probe)
     }
     low, high = min(means.values()), max(means.values())
     if not task.higher_is_better[0]:
@@ -89,7 +92,10 @@ def _lines(results: Results, task: TaskResults) -> list[Line]:
         Line("permuted labels", "permuted", _permuted(results, task)),
         Line("the latent itself", "latent", points("input", ACTIVATIONS)),
     ]
-    lines += [Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS)) for name in results.random_networks[:1]]
+    lines += [
+        Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS))
+        for name in results.random_networks[:1]
+    ]
     for name, network, style in (("position alone", POSITION, "position"), ("mean training map", MEAN_MAP, "mean")):
         found = constant(task, network)
         if found:
@@ -119,7 +125,11 @@ def _strips(results: Results) -> list[dict[str, Any]]:
             low, high = float(label.min()), float(label.max())
             readings = [strips[f"reading/{name}/{step}"][index] for step in steps]
             rows.append(
-                (f"{name}, as the probe reads it", [png(_shown(map_, low, high)) for map_ in readings], png(_shown(label, low, high)))
+                (
+                    f"{name}, as the probe reads it",
+                    [png(_shown(map_, low, high)) for map_ in readings],
+                    png(_shown(label, low, high)),
+                )
             )
         items.append({"prompt": results.facts["strip_prompts"][index], "rows": rows})
     return items

@@ -64,7 +64,8 @@ class TaskResults:
 
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
         """Per-picture scores of a cell, by default of the headline metric."""
-        return self.scores[self.cells.index(cell), self.metrics.index(metric or self.headline)]
+        row: NDArray[np.float64] = self.scores[self.cells.index(cell), self.metrics.index(metric or self.headline)]
+        return row
 
     def where(self, **wanted: object) -> list[Cell]:
         """The cells with these attributes, such as ``network="trained", step=4``."""

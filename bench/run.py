@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -75,7 +75,7 @@ class _Job:
             for block in blocks:
                 gather = Gather(self.study.tasks, block.permutations(DRAWS))
                 costs.append(self.paint(block, [gather])[0].cost_table())
-                parts.append(gather.sums)
+                parts.append(gather.sums())
             return total_sums(parts).tensors() | {"costs": torch.cat(costs)}
 
         return total_sums(sums_of_tensors(tensors) for tensors in self.pieces(f"fold-{fold}", self.fold(fold), make))
@@ -89,7 +89,7 @@ class _Job:
             for block in blocks:
                 gather, readout = Gather(self.study.tasks, block.permutations(DRAWS)), Readout(draft, tasks)
                 costs.append(self.paint(block, [gather, readout])[0].cost_table())
-                parts.append(gather.sums)
+                parts.append(gather.sums())
                 sweeps.append(readout.sweep())
             tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
             return total_sums(parts).tensors() | tables | {"costs": torch.cat(costs)}
@@ -134,7 +134,7 @@ class _Job:
             name = f"{stage}-{group[0].index:04d}-{group[-1].index:04d}"
             if self.shards.done(name):
                 self.progress.update(sum(len(block.items) for block in group))
-            piece = self.shards.get(name, lambda group=group: make(group))
+            piece = self.shards.get(name, partial(make, group))
             self.costs.append(piece.pop("costs"))
             yield piece
 

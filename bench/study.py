@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.config import Config, nearest
@@ -64,8 +65,8 @@ class Study:
         torch.set_num_threads(self.threads)
         cache = default_cache()
 
-        def opened(unet: object) -> Engine:
-            return self.backend.open(unet, self.taps, cache, self.threads)  # type: ignore[arg-type]
+        def opened(unet: UNet2DConditionModel) -> Engine:
+            return self.backend.open(unet, self.taps, cache, self.threads)
 
         networks = {TRAINED: opened(self.components.unet)}
         for seed, name in enumerate(self.random_names):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datasets.labels import DisparityScale, Labels
 
 
+@runtime_checkable
 class Reader(Protocol):
     """An opened labeler."""
 

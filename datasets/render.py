@@ -56,6 +56,7 @@ def write_set(name: str, folder: Path, limit: int | None = None) -> None:
 
 
 def main() -> None:
+    """Render a set."""
     parser = argparse.ArgumentParser(prog="python -m datasets.render", description=__doc__)
     parser.add_argument("--set", choices=sorted(SETS), default="train")
     parser.add_argument("--out", type=Path, required=True)

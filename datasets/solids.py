@@ -86,7 +86,8 @@ def _hit_cone(o: Tensor, d: Tensor, r: Tensor, h: Tensor) -> Tensor:
 
 
 def _unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    unit: Tensor = v / v.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    return unit
 
 
 def _normal_sphere(p: Tensor, r: Tensor, h: Tensor) -> Tensor:

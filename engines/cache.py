@@ -51,12 +51,14 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             building = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
         except OSError as error:
             raise EngineError(
-                f"cannot write to the cache {folder.parent} ({error.strerror}); set SCENEBENCH_CACHE to a folder that can be written"
+                f"cannot write to the cache {folder.parent} ({error.strerror}); "
+                "set SCENEBENCH_CACHE to a folder that can be written"
             ) from error
         try:
             make(building)
             sums = {file.name: _sha256(file) for file in sorted(building.iterdir())}
             (building / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            building.chmod(0o755)
             if not folder.is_dir():
                 building.replace(folder)
         finally:

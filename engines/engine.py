@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -32,6 +32,7 @@ class Prediction:
     """By layer name, in the order in which the model computes them."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """An opened engine."""
 

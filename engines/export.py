@@ -6,7 +6,6 @@ the architecture and the taps, and any weights of that architecture can be bound
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,8 @@ from engines.errors import EngineError
 
 INPUTS = ("latents", "timestep", "text")
 NOISE = "noise"
+SHIPPED_GRAPHS = Path(__file__).parent / "graphs"
+"""Graphs of the shipped model, traced with the pinned versions: ``python -m bench export --graphs engines/graphs``."""
 _PREFIX = "unet."
 _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
@@ -50,27 +51,35 @@ def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache:
 
     Raises EngineError when an output did not survive the export.
     """
-    shape = {
-        "config": {key: value for key, value in unet.config.items() if not key.startswith("_")},
-        "taps": [[tap.layer, tap.path] for tap in taps],
-        "opset": opset,
-        "versions": {name: version(name) for name in ("torch", "diffusers", "onnx", "onnxscript")},
-    }
-    graph_key = key_of(json.loads(json.dumps(shape, default=str)))
     state = unet.state_dict()
 
-    def make_graph(folder: Path) -> None:
-        onnx.save(trace(unet, taps, opset), folder / "graph.onnx")
-
-    def make_model(folder: Path) -> None:
-        graph = cached_folder(cache / "graphs" / graph_key, make_graph) / "graph.onnx"
-        model = bind(onnx.load(graph), state)
+    def make(folder: Path) -> None:
+        model = bind(onnx.load(graph_of(unet, taps, opset, cache / "graphs")), state)
         large = sum(value.nbytes for value in state.values()) > _INLINE_LIMIT
         onnx.save(model, folder / "model.onnx", save_as_external_data=large, location="weights.bin")
 
-    weights_key = hash_of_weights(state)
-    folder = cached_folder(cache / "models" / f"{graph_key}-{weights_key}", make_model)
-    return folder / "model.onnx"
+    name = f"{_graph_key(unet, taps, opset)}-{hash_of_weights(state)}"
+    return cached_folder(cache / "models" / name, make) / "model.onnx"
+
+
+def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path) -> Path:
+    """The ONNX file of the graph without weights: shipped, kept in the folder ``graphs``, or traced now."""
+    key = _graph_key(unet, taps, opset)
+    store = SHIPPED_GRAPHS if (SHIPPED_GRAPHS / key).is_dir() else graphs
+    return (
+        cached_folder(store / key, lambda folder: onnx.save(trace(unet, taps, opset), folder / "graph.onnx"))
+        / "graph.onnx"
+    )
+
+
+def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> str:
+    facts = {
+        "config": {key: str(value) for key, value in unet.config.items() if not key.startswith("_")},
+        "taps": [[tap.layer, tap.path] for tap in taps],
+        "opset": opset,
+        "versions": {name: version(name).partition("+")[0] for name in ("torch", "diffusers", "onnx", "onnxscript")},
+    }
+    return key_of(facts)
 
 
 def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:

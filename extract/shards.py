@@ -1,4 +1,4 @@
-"""Finished work on disk: each shard is one file that appears whole, knows what determined it, and is checked when read."""
+"""Finished work on disk: a shard is one file that appears whole, knows what determined it, and is checked when read."""
 
 from __future__ import annotations
 

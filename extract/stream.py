@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import psutil
 import torch
@@ -27,6 +27,7 @@ _PATCH = 3
 _PROCESS = psutil.Process()
 
 
+@runtime_checkable
 class Reducer(Protocol):
     """Reads the activations of one block as they stream by."""
 

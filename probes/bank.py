@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from math import isqrt
 
 import torch
 from jaxtyping import Float
@@ -127,7 +128,7 @@ class _Context:
 
     def side(self, place: Place) -> int:
         """Tokens along one side of a place."""
-        return round((self.everything.moments[place].n // self.everything.pictures) ** 0.5)
+        return isqrt(self.everything.moments[place].n // self.everything.pictures)
 
     def named(
         self, cell: Cell, wanted: Sequence[tuple[str, int]], columns: Columns, solved: Fit, rescale: Tensor

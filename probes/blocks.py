@@ -21,7 +21,8 @@ def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t
     if h % side or w % side:
         raise ValueError(f"a {h} x {w} map does not tile into {side} x {side} blocks")
     tiles = maps.double().unflatten(-1, (side, w // side)).unflatten(-3, (side, h // side))
-    return tiles.mean((-1, -3)).flatten(-2)
+    means: Tensor = tiles.mean((-1, -3)).flatten(-2)
+    return means
 
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:

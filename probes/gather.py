@@ -29,7 +29,7 @@ _ENTRIES_AT_ONCE = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the columns of a place's moments are: channels, position, then per task the true and the permuted targets."""
+    """The columns of a place's moments: channels, position, then per task the true and the permuted targets."""
 
     channels: int
     position: int
@@ -125,10 +125,9 @@ class Gather:
         self.tasks = tasks
         self.permutations = permutations
         self._held: dict[Place, list[Tensor]] = defaultdict(list)
-        self.sums: Sums | None = None
-        """Set by :meth:`finish`."""
+        self._sums: Sums | None = None
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:  # noqa: ARG002
+    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Keep an activation until the block is finished; steps come in order."""
         self._held[network, layer].append(activation)
 
@@ -144,12 +143,18 @@ class Gather:
             activations = self._held.pop(place)
             side = side_of(activations[0])
             moments[place] = _moments(activations, position_columns(side), columns[side])
-        self.sums = Sums(
+        self._sums = Sums(
             pictures=len(labels.disparity),
             moments=moments,
             target={name: target.sum(0) for name, target in targets.items()},
             within={key: seen.within.sum(0) for key, seen in blocks.items()},
         )
+
+    def sums(self) -> Sums:
+        """The block's sums, once it is finished."""
+        if self._sums is None:
+            raise RuntimeError("the block is not finished: its labels are not known yet")
+        return self._sums
 
     def _target_columns(self, blocks: Sequence[Blocks]) -> Float[Tensor, "n t y"]:
         orders = [list(range(len(blocks[0].target))), *self.permutations]

@@ -46,7 +46,7 @@ def _dice(chosen: Float[Tensor, "p n t"], share: Float[Tensor, "n t"]) -> Tensor
     return torch.where(sizes > 0, 2 * both / sizes.clamp(min=1e-300), 1.0)
 
 
-def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Area under the precision-recall curve as a sum of steps (scikit-learn's ``average_precision_score``)."""
     value, order = prediction[:, :, 0].sort(-1, descending=True)
     share = blocks.mean[:, 0].expand(order.shape).gather(-1, order)
@@ -63,7 +63,7 @@ def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> 
     return torch.where(positives > 0, area, torch.nan)
 
 
-def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Root mean squared error over pixels and channels, in the target's unit."""
     error = prediction.square() - 2 * prediction * blocks.mean + blocks.square
     return error.mean((-1, -2)).clamp(min=0).sqrt()
@@ -76,13 +76,13 @@ def rmse_aligned(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tenso
     return (spread * (1 - r.square()).clamp(min=0)).sqrt()
 
 
-def pearson(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+def pearson(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Pearson's correlation over pixels."""
     spread = blocks.square.mean(-1) - blocks.mean.mean(-1).square()
     return _correlation(prediction[:, :, 0], blocks.mean[:, 0], spread[:, 0])
 
 
-def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Spearman's rank correlation over pixels, ties sharing their mean rank.
 
     A token's average rank r becomes (r - 1/2) k + 1/2 for each of its k pixels.
@@ -91,10 +91,11 @@ def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  
     return _correlation(ranks, blocks.rank[:, 0], blocks.rank_variance[:, 0])
 
 
-def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:  # noqa: ARG001
+def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Mean over pixels of the cosine between the predicted direction and a target of unit vectors."""
     unit = prediction / prediction.norm(dim=-2, keepdim=True).clamp(min=1e-12)
-    return (unit * blocks.mean).sum(-2).mean(-1)
+    score: Tensor = (unit * blocks.mean).sum(-2).mean(-1)
+    return score
 
 
 def _correlation(x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,10 +135,8 @@ def fit(train: Examples, mean: float, std: float, checkpoint: Path, steps: int) 
         schedule.step()
         done = step + 1
         if done % 50 == 0:
-            print(
-                f"step {done}/{steps} loss {loss.item():.4f} {(time.monotonic() - started) / (done - first):.2f} s/step",
-                flush=True,
-            )
+            pace = (time.monotonic() - started) / (done - first)
+            print(f"step {done}/{steps} loss {loss.item():.4f} {pace:.2f} s/step", flush=True)
         if done % 200 == 0 or done == steps:
             partial = checkpoint.with_suffix(".partial")
             torch.save(
@@ -151,11 +148,12 @@ def fit(train: Examples, mean: float, std: float, checkpoint: Path, steps: int) 
                 },
                 partial,
             )
-            os.replace(partial, checkpoint)
+            partial.replace(checkpoint)
     return net.eval()
 
 
 def main() -> None:
+    """Train and write the labeler."""
     parser = argparse.ArgumentParser(prog="python -m datasets.labelers.tiny.train", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("train-labeler"))
     parser.add_argument("--out", type=Path, required=True)

@@ -74,6 +74,7 @@ def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out
 
 
 def main() -> None:
+    """Train and write the model."""
     parser = argparse.ArgumentParser(prog="python -m engines.models.tiny.train", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("train-tiny"), help="pictures, latents and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")

@@ -87,7 +87,8 @@ def train_denoiser(
         share = kept[timesteps][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         error = (model(noisy, timesteps, ids) - noise).square().mean((1, 2, 3))
-        return (weight[timesteps] * error).mean()
+        loss: Tensor = (weight[timesteps] * error).mean()
+        return loss
 
     averaged = train(
         model,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +30,8 @@ class Average:
 
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        ours, theirs = list(self.module.parameters()), [p.detach() for p in module.parameters()]
+        ours = [p.detach() for p in self.module.parameters()]
+        theirs = [p.detach() for p in module.parameters()]
         torch._foreach_lerp_(ours, theirs, 1 - decay)
 
 
@@ -84,5 +84,5 @@ def train(
                 },
                 partial,
             )
-            os.replace(partial, checkpoint)
+            partial.replace(checkpoint)
     return average.module
