@@ -76,7 +76,7 @@ def print_card(limit: int, sheet: Path | None) -> None:
 def _paint(study: Study, items: Sequence[Item]) -> Tensor:
     engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
     subject = Subject(
-        study.components, {TRAINED: engine}, study.config.sampler_steps, study.guidance, study.config.batch
+        study.components, {TRAINED: engine}, (), study.config.sampler_steps, study.guidance, study.config.batch
     )
     pictures = []
     for start in range(0, len(items), BLOCK):

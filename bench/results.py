@@ -141,7 +141,7 @@ def write_results(
                 }
                 for name, task in study.tasks.items()
             },
-            "layers": [tap.layer for tap in study.taps],
+            "layers": list(study.layers),
             "steps": list(study.config.probed_steps),
             "networks": ["trained", *study.random_names],
             "guidance": study.guidance,

@@ -34,7 +34,7 @@ def run(config: Config) -> RunFolder:
         return folder
     with (
         folder.locked(),
-        tqdm(total=len(study.items), unit="item", desc="painting", smoothing=0.05) as progress,
+        tqdm(total=study.items, unit="item", desc="painting", smoothing=0.05) as progress,
     ):
         started = time.perf_counter()
         job = _Job(study, Shards(folder.path / "shards", study.fingerprint), progress)

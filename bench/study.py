@@ -40,15 +40,22 @@ class Study:
     spec: ModelSpec
     components: Components
     taps: tuple[Tap, ...]
+    """Every self-attention: engines are made for all of them, so that one exported graph serves every choice."""
+    layers: tuple[str, ...]
+    """The layers to probe."""
     backend: Backend
     dataset: Dataset
-    items: tuple[Item, ...]
     reader: Reader
     tasks: dict[str, Task]
     train: tuple[Block, ...]
     test: tuple[Block, ...]
     fingerprint: str
     threads: int
+
+    @property
+    def items(self) -> int:
+        """Items to paint, training and test together."""
+        return sum(len(block.items) for block in (*self.train, *self.test))
 
     @property
     def guidance(self) -> float:
@@ -71,7 +78,9 @@ class Study:
         networks = {TRAINED: opened(self.components.unet)}
         for seed, name in enumerate(self.random_names):
             networks[name] = opened(permuted(self.components.unet, seed))
-        return Subject(self.components, networks, self.config.sampler_steps, self.guidance, self.config.batch)
+        return Subject(
+            self.components, networks, self.layers, self.config.sampler_steps, self.guidance, self.config.batch
+        )
 
     def given(self, items: Sequence[Item]) -> tuple[Given, Callable[[Tensor], Labels]]:
         """What a block of items is painted from, and how its labels are had."""
@@ -112,7 +121,8 @@ def open_study(config: Config) -> Study:
     items = limited(dataset.items(), config.limit)
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
     components = load(spec.source)
-    taps = choose(self_attention_taps(components.unet), config.layers)
+    taps = self_attention_taps(components.unet)
+    layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {
         "schema": SCHEMA,
         "config": {
@@ -121,7 +131,7 @@ def open_study(config: Config) -> Study:
         },
         "probed": config.probed_steps,
         "guidance": spec.guidance if config.guidance is None else config.guidance,
-        "taps": [[tap.layer, tap.path] for tap in taps],
+        "taps": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
         "weights": [
@@ -132,17 +142,17 @@ def open_study(config: Config) -> Study:
         "versions": versions(),
     }
     return Study(
-        config,
-        spec,
-        components,
-        taps,
-        backend,
-        dataset,
-        items,
-        reader,
-        tasks,
-        train,
-        test,
-        key_of(facts),
-        config.threads or len(os.sched_getaffinity(0)),
+        config=config,
+        spec=spec,
+        components=components,
+        taps=taps,
+        layers=layers,
+        backend=backend,
+        dataset=dataset,
+        reader=reader,
+        tasks=tasks,
+        train=train,
+        test=test,
+        fingerprint=key_of(facts),
+        threads=config.threads or len(os.sched_getaffinity(0)),
     )

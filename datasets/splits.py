@@ -57,7 +57,8 @@ def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
 
     Raises DatasetError when there are too few training items for the folds, or no test item.
     """
-    chosen = [item for item in items if item.split == split]
+    # By id, so that the order in which items are listed changes no score.
+    chosen = sorted((item for item in items if item.split == split), key=lambda item: item.id)
     if split == "train" and len(chosen) < LEAST_TRAIN:
         raise DatasetError(
             f"{len(chosen)} training items are too few: {FOLDS} folds of at least 2 need {LEAST_TRAIN}; raise --limit"

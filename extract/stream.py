@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -47,6 +47,8 @@ class Subject:
     components: Components
     networks: Mapping[str, Engine]
     """The first, ``trained``, drives the trajectory; the others see the same conditional inputs."""
+    layers: Collection[str]
+    """The layers to read; the engines may have more taps."""
     steps: int
     guidance: float
     batch: int
@@ -80,7 +82,7 @@ class Cost:
 class Painted:
     """What a block gives besides its activations."""
 
-    pictures: Float[Tensor, "n 3 h w"]
+    pictures: Float[Tensor, "n 3 height width"]
     noisy: dict[int, Float[Tensor, "n c h w"]]
     """Latents after the steps that were asked for, scaled to unit variance."""
     costs: tuple[Cost, ...]
@@ -138,13 +140,15 @@ def _steps(subject: Subject, given: Given, costs: list[Cost]) -> Iterator[Step]:
 def _places(subject: Subject, step: Step, costs: list[Cost]) -> Iterator[tuple[str, str, Tensor]]:
     yield INPUT, LATENT, patches(step.model_input)
     for layer, activation in step.prediction.taps.items():
-        yield TRAINED, layer, activation
+        if layer in subject.layers:
+            yield TRAINED, layer, activation
     for network in subject.networks:
         if network != TRAINED:
             prediction = _timed(subject, network, costs, step.index)(step.model_input, step.timestep, step.text)
             _check(prediction, network, step.index)
             for layer, activation in prediction.taps.items():
-                yield network, layer, activation
+                if layer in subject.layers:
+                    yield network, layer, activation
 
 
 def _timed(

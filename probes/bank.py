@@ -90,6 +90,8 @@ def solve_bank(
     ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
     probes of permuted labels. Places are solved in parallel on ``threads`` threads.
     """
+    if not tasks:
+        return Bank({}, {})
     context = _Context(folds, total_sums(folds), tuple(tasks))
     jobs = [(place, at) for place in context.everything.moments for at in range(len(steps))]
 

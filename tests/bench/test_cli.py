@@ -1,0 +1,110 @@
+"""The command line: bad input ends with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.config import Config, config_of, quick, read_toml
+from bench.errors import MistakeError
+from bench.results import Results, read_results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "tni"], "there is no model 'tni'; did you mean tiny?"),
+        (["--model", "/nowhere/at/all"], "neither a diffusers model folder nor a hub id"),
+        (["--engine", "onnx"], "there is no engine 'onnx'; did you mean onnxruntime?"),
+        (["--dataset", "scenes"], "did you mean scenes617?"),
+        (["--labeler", "midass"], "there is no labeler 'midass'"),
+        (["--tasks", "dept"], "there is no task 'dept'; did you mean depth?"),
+        (["--layers", "up9"], "this model has no layer 'up9'; it has down0.0"),
+        (["--steps", "0"], "step 0 does not exist: the sampler has steps 1 to 15"),
+        (["--steps", "9-20"], "step 16 does not exist"),
+        (["--limit", "5"], "training items are too few"),
+        (["--limit", "-3"], "limit must be a whole number of at least 2"),
+        (["--batch", "0"], "batch must be a whole number of at least 1"),
+        (["--source", "photos"], "source must be one of generated, rendered"),
+        (["--quick", "--out", "/proc/nothing"], "choose another --out"),
+        (["--config", "/nowhere.toml"], "cannot read the configuration"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", *arguments]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert sentence in said[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("limit = 'many'", "limit must be a whole number"),
+        ("limits = 3", "there is no option 'limits'; did you mean limit?"),
+        ("steps = [1, 99]", "step 99 does not exist"),
+        ("tasks = []", "tasks is empty"),
+        ("tasks = 'depth'", "tasks must be a list of names"),
+        ("limit = ", "is not a TOML file"),
+        ("guidance = 'strong'", "guidance must be a number"),
+    ],
+)
+def test_a_bad_configuration_file_is_one_sentence(
+    text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    assert main(["run", "--config", str(file)]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_configuration_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text('tasks = ["depth"]\nsteps = [1, 5]\nlimit = 100\nmodel = "tiny"\n')
+    assert config_of(read_toml(file)) == Config(tasks=("depth",), steps=(1, 5), limit=100)
+
+
+def test_quick_keeps_what_was_chosen() -> None:
+    assert quick(Config(limit=30, steps=(2,))) == Config(limit=30, steps=(2,))
+    assert quick(Config(sampler_steps=4)).steps == (1, 3, 4)
+
+
+def test_leaderboard_prints_every_layer_and_control(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", str(small_run.path)]) == 0
+    said = capsys.readouterr().out
+    for word in (*small_run.layers, "permuted", "random", "ceiling", "position alone", "mean training map", "gain"):
+        assert word in said
+
+
+def test_runs_are_compared_side_by_side(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["leaderboard", str(small_run.path), str(small_run.path)]) == 0
+    assert capsys.readouterr().out.count(str(small_run.path)) == 2
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "report"])
+def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, str(tmp_path)]) == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["scores.safetensors", "cells.csv", "environment.json", "strips.safetensors"])
+def test_a_damaged_run_folder_is_refused_in_words(name: str, copied_run: Path) -> None:
+    file = copied_run / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(MistakeError, match="damaged"):
+        read_results(copied_run)
+
+
+def test_doctor_finds_the_default_run_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    assert "ready: python -m bench run" in capsys.readouterr().out
+
+
+def test_parity_of_onnxruntime_is_within_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["parity", "--items", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "up3.2" in said
+    assert "own trajectory" in said

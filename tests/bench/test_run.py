@@ -1,0 +1,163 @@
+"""A run as a whole: same scores whatever the batches, shards and crashes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import study as study_module
+from bench.config import Config
+from bench.errors import MistakeError
+from bench.results import Results, read_results
+from bench.run import grouped, run
+from datasets.items import Dataset
+from datasets.sets.scenes617 import DATASET
+from datasets.splits import blocks_of
+from extract.errors import ExtractError
+from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION
+
+ROOT = Path(__file__).parents[2]
+
+
+def scores(results: Results) -> dict[str, np.ndarray]:
+    return {name: task.scores for name, task in results.tasks.items()}
+
+
+def largest_difference(a: Results, b: Results) -> float:
+    return max(float(np.nanmax(np.abs(a.tasks[n].scores - b.tasks[n].scores))) for n in a.tasks)
+
+
+def test_every_cell_of_every_layer_step_and_probe_is_scored(small_run: Results) -> None:
+    for task in small_run.tasks.values():
+        for layer in small_run.layers:
+            for step in range(4):
+                for probe, count in ((ACTIVATIONS, 1), (WITH_POSITION, 1), (PERMUTED, 5)):
+                    assert len(task.where(network="trained", layer=layer, step=step, probe=probe)) == count
+                assert len(task.where(network="random-1", layer=layer, step=step)) == 2
+        assert len(task.where(network="input")) == 8
+        assert {cell.network for cell in task.where(step=-1)} == {"position", "mean map", "ceiling"}
+        assert task.scores.shape == (len(task.cells), len(task.metrics), len(small_run.facts["test_items"]))
+
+
+def test_thresholds_exist_for_masks_only(small_run: Results) -> None:
+    assert np.isfinite(small_run.tasks["saliency"].thresholds).all()
+    assert np.isnan(small_run.tasks["depth"].thresholds).all()
+
+
+@pytest.mark.parametrize("change", [{"batch": 3}, {"batch": 64}, {"shard": 1}, {"shard": 100}], ids=str)
+def test_batch_and_shard_size_change_no_score(
+    change: dict[str, int], small_run: Results, small_config: dict[str, object], tmp_path: Path
+) -> None:
+    other = read_results(run(Config(**(small_config | change), out=str(tmp_path / "run"))).path)
+    assert largest_difference(small_run, other) <= 1e-6
+
+
+def test_item_order_changes_no_score(
+    small_run: Results, small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = set(small_run.facts["train_items"]) | set(small_run.facts["test_items"])
+    items = [item for item in DATASET.items() if item.id in kept]
+    random.Random(0).shuffle(items)
+    shuffled = Dataset(items=lambda: tuple(items), scene=DATASET.scene)
+    real = study_module.plugin
+    monkeypatch.setattr(study_module, "plugin", lambda kind, name: shuffled if kind == "dataset" else real(kind, name))
+    other = read_results(run(Config(**(small_config | {"limit": None}), out=str(tmp_path / "run"))).path)
+    assert largest_difference(small_run, other) <= 1e-6
+
+
+def test_a_run_killed_five_times_ends_with_the_same_bits(
+    small_run: Results, small_config: dict[str, object], tmp_path: Path
+) -> None:
+    layers = ",".join(small_config["layers"])
+    command = [sys.executable, "-m", "bench", "run", "--out", str(tmp_path / "run"), "--layers", layers]
+    for name in ("limit", "sampler_steps", "threads", "shard"):
+        command += [f"--{name.replace('_', '-')}", str(small_config[name])]
+    moments = random.Random(7)
+    killed = 0
+    while killed < 5:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(moments.uniform(3.0, 9.0))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    again = read_results(tmp_path / "run")
+    assert killed >= 2
+    for name, table in scores(small_run).items():
+        assert np.array_equal(table, again.tasks[name].scores, equal_nan=True)
+
+
+def test_a_finished_run_is_not_run_again(small_run: Results, small_config: dict[str, object]) -> None:
+    before = (small_run.path / "run.json").stat().st_mtime_ns
+    run(Config(**small_config, out=str(small_run.path)))
+    assert (small_run.path / "run.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_is_refused_in_words(small_run: Results, small_config: dict[str, object]) -> None:
+    with pytest.raises(MistakeError, match="differs in: limit"):
+        run(Config(**(small_config | {"limit": 48}), out=str(small_run.path)))
+
+
+def test_a_damaged_shard_stops_the_run_and_the_rest_is_kept(
+    small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench.run as run_module
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = Config(**small_config, out=str(tmp_path / "run"))
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "write_results", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    shards = sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))
+    whole = shards[0].read_bytes()
+    shards[0].write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    with pytest.raises(ExtractError, match="damaged.*delete it and run again"):
+        run(config)
+    assert len(sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))) == len(shards)
+    shards[0].unlink()
+    assert run(config).finished
+
+
+def test_rendered_pictures_and_a_third_task_run(small_config: dict[str, object], tmp_path: Path) -> None:
+    options = small_config | {"source": "rendered", "tasks": ("normals", "saliency"), "random_networks": 0}
+    results = read_results(run(Config(**options, out=str(tmp_path / "run"))).path)
+    assert results.tasks["normals"].metrics[0] == "cosine"
+    assert results.random_networks == ()
+    assert np.isfinite(results.tasks["normals"].scores).all()
+
+
+def test_two_runs_do_not_share_a_folder(small_config: dict[str, object], tmp_path: Path) -> None:
+    from bench.folder import open_folder
+    from bench.study import open_study
+
+    config = Config(**small_config, out=str(tmp_path / "run"))
+    folder = open_folder(tmp_path / "run", open_study(config))
+    with folder.locked(), pytest.raises(MistakeError, match="another run is writing"):
+        run(config)
+
+
+def test_groups_hold_at_least_the_asked_items() -> None:
+    blocks = blocks_of(DATASET.items(), "test")
+    groups = grouped(blocks, 24)
+    assert [block for group in groups for block in group] == list(blocks)
+    assert all(sum(len(block.items) for block in group) >= 24 for group in groups[:-1])
+
+
+def test_limit_changes_the_fingerprint_and_threads_do_not(small_config: dict[str, object]) -> None:
+    config = Config(**small_config)
+    print_of = [study_module.open_study(c).fingerprint for c in (config, replace(config, limit=50), replace(config, threads=2))]
+    assert print_of[0] != print_of[1]
+    assert print_of[0] == print_of[2]
