@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("run", type=Path, nargs="+" if name == "leaderboard" else None, help="run folder")
         command.set_defaults(command=_leaderboard if name == "leaderboard" else _report)
+        if name == "report":
+            command.add_argument("--poster", type=Path, help="write the strips to this PNG as well")
     parity = commands.add_parser("parity", help="hold an engine against PyTorch, per layer and step")
     parity.add_argument("--model", default=_DEFAULT.model)
     parity.add_argument("--engine", default=_DEFAULT.engine)
@@ -169,7 +171,12 @@ def _report(options: argparse.Namespace) -> int:
     from bench.report import write_report
     from bench.results import read_results
 
-    print(write_report(read_results(options.run)))
+    results = read_results(options.run)
+    print(write_report(results))
+    if options.poster:
+        from bench.poster import write_poster
+
+        print(write_poster(results, options.poster))
     return 0
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bench.charts import Line, heat, line_chart, png, shaded
+from bench.charts import Line, heat, line_chart, png
 from bench.errors import MistakeError
 from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
 from bench.leaderboard import baseline_line, comparison_row, cost_line, emergence_line, layer_rows, measure, title
+from bench.poster import strip_rows
 from bench.resolve import plugins
 from bench.results import Results, TaskResults
 from bench.strips import STRIP_STEPS
@@ -115,28 +116,9 @@ def _permuted(results: Results, task: TaskResults) -> list[tuple[int, Score]]:
 
 def _strips(results: Results) -> list[dict[str, Any]]:
     """Per item: rows of pictures over steps, with what they should show in the last column."""
-    strips = results.strips
     steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
     items = []
-    for index, picture in enumerate(strips["picture"]):
-        rows = [("decoded picture", [png(strips[f"noisy/{step}"][index]) for step in steps], png(picture))]
-        for name in results.tasks:
-            label = strips[f"label/{name}"][index]
-            low, high = float(label.min()), float(label.max())
-            readings = [strips[f"reading/{name}/{step}"][index] for step in steps]
-            rows.append(
-                (
-                    f"{name}, as the probe reads it",
-                    [png(_shown(map_, low, high)) for map_ in readings],
-                    png(_shown(label, low, high)),
-                )
-            )
+    for index in range(len(results.strips["picture"])):
+        rows = [(name, [png(tile) for tile in tiles]) for name, tiles in strip_rows(results, index, steps)]
         items.append({"prompt": results.facts["strip_prompts"][index], "rows": rows})
     return items
-
-
-def _shown(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """One channel as a shaded map; three as colours."""
-    if len(values) == 1:
-        return shaded(values[0], low, high)
-    return np.clip((values + 1) * 127.5, 0, 255).astype(np.uint8)
