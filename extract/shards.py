@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -49,7 +50,7 @@ class Shards:
     def _write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         path = self._path(name)
         partial = path.with_suffix(".partial")
-        facts = {"fingerprint": self.fingerprint, "sha256": _digest(tensors)}
+        facts = {"fingerprint": self.fingerprint, "name": name, "sha256": _digest(tensors)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(dict(tensors), partial, metadata=facts)
@@ -57,7 +58,8 @@ class Shards:
                 os.fsync(stream.fileno())
             partial.replace(path)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink()
             raise ExtractError(
                 f"cannot write {path} ({error}); free or name another folder with --out and run again"
             ) from error
@@ -70,8 +72,8 @@ class Shards:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise ExtractError(f"the shard {path} is damaged ({error}); {_MEND}") from error
-        if facts.get("fingerprint") != self.fingerprint or facts.get("sha256") != _digest(tensors):
-            raise ExtractError(f"the shard {path} is damaged (its checksum does not match); {_MEND}")
+        if facts != {"fingerprint": self.fingerprint, "name": name, "sha256": _digest(tensors)}:
+            raise ExtractError(f"the shard {path} is damaged (its checksum or its name does not match); {_MEND}")
         return tensors
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import psutil
@@ -110,7 +110,8 @@ def stream(
     latents = None
     for step in _steps(subject, given, costs):
         latents = step.latents
-        _check(step.prediction, TRAINED, step.index)
+        # Guidance mixes in the unconditional half: the latents tell whether that one is sound.
+        _check(replace(step.prediction, noise=step.latents), TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
         if step.index not in probed_steps:

@@ -140,7 +140,7 @@ class _Context:
         for task, draw in wanted:
             part = slice(start, start + columns.widths[task])
             start = part.stop
-            within = self.everything.within[task, cell.side] / self.everything.pictures
+            within = torch.stack([sums.within[task, cell.side] / sums.pictures for sums in self.folds]).mean(0)
             probe = PERMUTED if draw else cell.probe
             yield (
                 task,

@@ -27,6 +27,7 @@ def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     """Ranks from 1, ties sharing the mean of theirs."""
+    values = values.contiguous()
     ordered, order = values.sort(-1)
     if not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
         places = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
@@ -54,9 +55,17 @@ class Blocks:
         return block_means(self.target, self.side)
 
     @cached_property
-    def square(self) -> Float[Tensor, "n k t"]:
-        """Block means of the squared target."""
-        return block_means(self.target.double().square(), self.side)
+    def variance(self) -> Float[Tensor, "n k t"]:
+        """Variance of the target inside each block."""
+        tile = (self.target.shape[-2] // self.side, self.target.shape[-1] // self.side)
+        mean = self.mean.unflatten(-1, (self.side, self.side))
+        upsampled = mean.repeat_interleave(tile[0], -2).repeat_interleave(tile[1], -1)
+        return block_means((self.target.double() - upsampled).square(), self.side)
+
+    @property
+    def total_variance(self) -> Float[Tensor, "n k"]:
+        """Variance over the pixels of each picture."""
+        return self.within + self.mean.var(-1, correction=0)
 
     @cached_property
     def rank(self) -> Float[Tensor, "n k t"]:
@@ -71,4 +80,4 @@ class Blocks:
     @property
     def within(self) -> Float[Tensor, "n k"]:
         """Mean over blocks of the variance inside them: what no prediction at this resolution can explain."""
-        return (self.square - self.mean.square()).mean(-1)
+        return self.variance.mean(-1)

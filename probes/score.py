@@ -65,21 +65,20 @@ def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> 
 
 def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Root mean squared error over pixels and channels, in the target's unit."""
-    error = prediction.square() - 2 * prediction * blocks.mean + blocks.square
-    return error.mean((-1, -2)).clamp(min=0).sqrt()
+    error = (prediction - blocks.mean).square() + blocks.variance
+    return error.mean((-1, -2)).sqrt()
 
 
 def rmse_aligned(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """RMSE after the scale and shift that fit each picture best: what is left when scale and mean are given away."""
-    spread = (blocks.square.mean(-1) - blocks.mean.mean(-1).square())[:, 0].clamp(min=0)
-    r = pearson(prediction, blocks, threshold).nan_to_num(0.0)
-    return (spread * (1 - r.square()).clamp(min=0)).sqrt()
+    x, y = _centred(prediction[:, :, 0]), _centred(blocks.mean[:, 0])
+    scale = ((x * y).mean(-1) / x.square().mean(-1)).nan_to_num(0.0, 0.0, 0.0)
+    return ((scale[..., None] * x - y).square().mean(-1) + blocks.within[:, 0]).sqrt()
 
 
 def pearson(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Pearson's correlation over pixels."""
-    spread = blocks.square.mean(-1) - blocks.mean.mean(-1).square()
-    return _correlation(prediction[:, :, 0], blocks.mean[:, 0], spread[:, 0])
+    return _correlation(prediction[:, :, 0], blocks.mean[:, 0], blocks.total_variance[:, 0])
 
 
 def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
@@ -99,11 +98,16 @@ def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def _correlation(x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]) -> Tensor:
-    x = x - x.mean(-1, keepdim=True)
-    covariance = (x * (y - y.mean(-1, keepdim=True))).mean(-1)
+    x, y = _centred(x), _centred(y)
     scale = (x.square().mean(-1) * y_variance).sqrt()
-    # Rounding leaves a constant map with a variance of about 1e-32 of its square.
-    return torch.where(scale > 1e-14, covariance / scale.clamp(min=1e-300), torch.nan)
+    correlation = (x * y).mean(-1) / scale
+    return torch.where(scale > 0, correlation, torch.nan)
+
+
+def _centred(x: Float[Tensor, "*b t"]) -> Float[Tensor, "*b t"]:
+    """Differences from the mean; exactly zero for a constant, where rounding would leave a little noise."""
+    constant = (x == x[..., :1]).all(-1, keepdim=True)
+    return torch.where(constant, 0.0, x - x.mean(-1, keepdim=True))
 
 
 DICE = Metric("dice", dice_foreground, True)
