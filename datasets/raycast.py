@@ -35,7 +35,7 @@ class Rendered:
     normals: Float[Tensor, "n 3 h w"]
     """Unit surface normals in camera axes (right, up, towards the camera)."""
     shadow: Bool[Tensor, "n h w"]
-    """Where another surface hides the light."""
+    """Where no direct light falls: hidden by another surface, or facing away."""
 
     @property
     def disparity(self) -> Float[Tensor, "n h w"]:

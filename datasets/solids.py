@@ -102,7 +102,9 @@ def _normal_box(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
 
 def _normal_cylinder(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
     radial = _unit(p * torch.tensor([1.0, 0.0, 1.0]))
-    return torch.where((p[..., 1] > h - 10 * EPSILON)[..., None], torch.tensor([0.0, 1.0, 0.0]), radial)
+    ring = (p[..., 0] ** 2 + p[..., 2] ** 2).sqrt()
+    on_top = (p[..., 1] - h).abs() < (ring - r).abs()
+    return torch.where(on_top[..., None], torch.tensor([0.0, 1.0, 0.0]), radial)
 
 
 def _normal_cone(p: Tensor, r: Tensor, h: Tensor) -> Tensor:

@@ -59,14 +59,22 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             sums = {file.name: _sha256(file) for file in sorted(building.iterdir())}
             (building / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
             building.chmod(0o755)
-            if not folder.is_dir():
+            try:
                 building.replace(folder)
+            except OSError:
+                # Another process may have finished the same folder meanwhile; then theirs is as good.
+                if not folder.is_dir():
+                    raise
+        except OSError as error:
+            raise EngineError(
+                f"cannot fill the cache {folder.parent} ({error.strerror}); free space and run again"
+            ) from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
     try:
         sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
-        damaged = [name for name, value in sums.items() if _sha256(folder / name) != value]
-    except (OSError, ValueError):
+        damaged = [name for name, value in sums.items() if _sha256(folder / name) != value] if sums else [_SUMS]
+    except (OSError, ValueError, AttributeError):
         damaged = [_SUMS]
     if damaged:
         raise EngineError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,19 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
-_DIFFUSERS = {"torch_dtype": torch.float32, "use_safetensors": True, "low_cpu_mem_usage": False}
+_DIFFUSERS = {
+    "torch_dtype": torch.float32,
+    "use_safetensors": True,
+    "low_cpu_mem_usage": False,
+    "output_loading_info": True,
+}
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 DECODE_BATCH = 4
 """Pictures decoded and prompts embedded at once, padded to this number, so that no caller's batch changes a bit."""
@@ -102,10 +108,12 @@ def load(source: str | Path) -> Components:
     transformers_logging.disable_progress_bar()
     try:
         parts = {
-            "unet": UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS),
-            "vae": AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS),
-            "text_encoder": CLIPTextModel.from_pretrained(
-                folder / "text_encoder", dtype=torch.float32, use_safetensors=True
+            "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
+            "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
+            "text_encoder": _whole(
+                CLIPTextModel.from_pretrained(
+                    folder / "text_encoder", dtype=torch.float32, use_safetensors=True, output_loading_info=True
+                )
             ),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         }
@@ -122,6 +130,15 @@ def load(source: str | Path) -> Components:
         if broken:
             raise EngineError(f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again")
     return Components(**parts, schedule=schedule)
+
+
+def _whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
+    """The module, unless weights are missing: the libraries would draw them at random and go on."""
+    module, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(f"the weights of {type(module).__name__} lack {missing[0]}")
+    return module
 
 
 def _folder(source: str | Path) -> Path:
@@ -143,7 +160,10 @@ def _folder(source: str | Path) -> Path:
         *(f"{part}/*.{kind}" for part in _PARTS for kind in ("json", "txt", "safetensors")),
     ]
     try:
-        return Path(snapshot_download(str(source), allow_patterns=patterns))
+        # Variants hold the same weights again, in another precision.
+        return Path(
+            snapshot_download(str(source), allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*.non_ema.*"])
+        )
     except Exception as error:
         raise EngineError(
             f"cannot fetch {source} from the hub ({_first_line(error)}); give a local diffusers folder with --model"
@@ -152,4 +172,4 @@ def _folder(source: str | Path) -> Path:
 
 def _first_line(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(".")
+    return textwrap.shorten(text.splitlines()[0], 200, placeholder="...").rstrip(".")

@@ -84,7 +84,7 @@ class Painted:
 
     pictures: Float[Tensor, "n 3 height width"]
     noisy: dict[int, Float[Tensor, "n c h w"]]
-    """Latents after the steps that were asked for, scaled to unit variance."""
+    """Latents that the network saw at the steps that were asked for, scaled to unit variance."""
     costs: tuple[Cost, ...]
 
     def cost_table(self) -> Float[Tensor, "calls 5"]:

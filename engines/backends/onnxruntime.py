@@ -53,7 +53,7 @@ class OnnxRuntime:
         import torch
 
         time = torch.tensor(timestep, dtype=torch.float32)
-        inputs = {"latents": latents.contiguous(), "timestep": time, "text": text.contiguous()}
+        inputs = {"latents": latents.float().contiguous(), "timestep": time, "text": text.float().contiguous()}
         if self.shapes is None:
             arrays = self.session.run(None, {name: value.numpy() for name, value in inputs.items()})
             self.shapes = [array.shape[1:] for array in arrays]

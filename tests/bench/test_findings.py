@@ -41,7 +41,14 @@ def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05
         means.append(0.2)
     scores = np.array(means)[:, None] + picture + RNG.normal(0, noise, (len(cells), PICTURES))
     task = TaskResults(
-        "t", tuple(cells), np.array(losses), np.full(len(cells), np.nan), ("m",), (higher_is_better,), "", scores[:, None]
+        "t",
+        tuple(cells),
+        np.array(losses),
+        np.full(len(cells), np.nan),
+        ("m",),
+        (higher_is_better,),
+        "",
+        scores[:, None],
     )
     facts = {"steps": list(STEPS), "layers": ["bad", "good"], "networks": ["trained", "random-1"]}
     return Results(Path(), {}, "", {}, facts, {"t": task}, [], {})

@@ -49,7 +49,15 @@ def test_nothing_is_loaded_from_elsewhere(page: Page, small_run: Results) -> Non
 
 def test_every_layer_task_and_control_is_there(page: Page, small_run: Results) -> None:
     text = " ".join(page.text)
-    for word in (*small_run.layers, *small_run.tasks, "permuted", "random", "ceiling", "position alone", "denoising step"):
+    for word in (
+        *small_run.layers,
+        *small_run.tasks,
+        "permuted",
+        "random",
+        "ceiling",
+        "position alone",
+        "denoising step",
+    ):
         assert word in text
     assert page.tags.count("svg") == len(small_run.tasks)
 

@@ -59,6 +59,16 @@ def test_batch_and_shard_size_change_no_score(
     assert largest_difference(small_run, other) <= 1e-6
 
 
+def test_pytorch_and_onnxruntime_give_equal_scores(
+    small_run: Results, small_config: dict[str, object], tmp_path: Path
+) -> None:
+    other = read_results(run(Config(**small_config, engine="torch_eager", out=str(tmp_path / "run"))).path)
+    for name, task in small_run.tasks.items():
+        means = [np.nanmean(results.tasks[name].scores, axis=-1) for results in (small_run, other)]
+        assert np.nanmax(np.abs(means[0] - means[1])) <= 1e-3
+        assert len(task.cells) == len(other.tasks[name].cells)
+
+
 def test_item_order_changes_no_score(
     small_run: Results, small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +168,8 @@ def test_groups_hold_at_least_the_asked_items() -> None:
 
 def test_limit_changes_the_fingerprint_and_threads_do_not(small_config: dict[str, object]) -> None:
     config = Config(**small_config)
-    print_of = [study_module.open_study(c).fingerprint for c in (config, replace(config, limit=50), replace(config, threads=2))]
+    print_of = [
+        study_module.open_study(c).fingerprint for c in (config, replace(config, limit=50), replace(config, threads=2))
+    ]
     assert print_of[0] != print_of[1]
     assert print_of[0] == print_of[2]

@@ -30,9 +30,9 @@ class TinyLabeler:
             weights = load(stored)
             self.net.load_state_dict({name: value.float() for name, value in weights.items()})
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            self.scale = DisparityScale(config["disparity_mean"], config["disparity_std"])
+            self.scale = DisparityScale(float(config["disparity_mean"]), float(config["disparity_std"]))
             self.fingerprint = f"tiny-{hashlib.sha256(stored).hexdigest()[:20]}-{self.scale}"
-        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DatasetError(f"cannot load the labeler in {folder}: {line}; reinstall or retrain it") from error
 

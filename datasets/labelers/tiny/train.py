@@ -22,10 +22,21 @@ from datasets.labelers.tiny.network import WORDS, Reading, SceneNet
 from datasets.render import rendered, scenes_of
 from datasets.scenes import Scene
 
-SCENES = 12288
-STEPS = 2000
 BATCH = 32
-LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """One rise and fall of the learning rate."""
+
+    scenes: int
+    steps: int
+    learning_rate: float
+    depth_weight: float
+
+
+CYCLES = (Cycle(12288, 2000, 2e-3, 1.0), Cycle(20480, 2600, 1.5e-3, 3.0))
+"""The second one is for absolute depth, which is slow to learn: it takes weighing several cues for a scene's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,7 @@ def roughened(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     return (flat.view_as(rgb) * tint + level * noise).clamp(0, 1)
 
 
-def loss_of(reading: Reading, batch: Examples, mean: float, std: float) -> Tensor:
+def loss_of(reading: Reading, batch: Examples, mean: float, std: float, depth_weight: float) -> Tensor:
     """Sum of the heads' losses."""
     target = (batch.disparity.float() - mean) / std
     depth = functional.smooth_l1_loss(reading.disparity, target, beta=0.1)
@@ -90,7 +101,7 @@ def loss_of(reading: Reading, batch: Examples, mean: float, std: float) -> Tenso
     saliency = functional.binary_cross_entropy_with_logits(reading.saliency_logit, mask) + (1 - overlap).mean()
     normals = 1 - (reading.normals * batch.normals.float() / 127).sum(1).mean()
     words = sum(functional.cross_entropy(reading.words[name], batch.words[:, i]) for i, name in enumerate(WORDS))
-    return depth + saliency + normals + 0.1 * words
+    return depth_weight * depth + saliency + normals + 0.1 * words
 
 
 def mirror(batch: Examples, which: Tensor) -> Examples:
@@ -109,12 +120,12 @@ def mirror(batch: Examples, which: Tensor) -> Examples:
     )
 
 
-def fit(train: Examples, mean: float, std: float, checkpoint: Path, steps: int) -> SceneNet:
-    """Adam with a one-cycle learning rate; the randomness of a step depends on the step alone."""
-    torch.manual_seed(0)
-    net = SceneNet()
-    optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, weight_decay=1e-3, foreach=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+def fit(net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Path, number: int) -> None:
+    """Adam over one cycle; the randomness of a step depends on the cycle and the step alone."""
+    cycle = CYCLES[number]
+    steps = cycle.steps
+    optimiser = torch.optim.AdamW(net.parameters(), lr=cycle.learning_rate, weight_decay=1e-3, foreach=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cycle.learning_rate, total_steps=steps, pct_start=0.1)
     first = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -124,10 +135,10 @@ def fit(train: Examples, mean: float, std: float, checkpoint: Path, steps: int) 
         first = state["step"]
     started = time.monotonic()
     for step in range(first, steps):
-        rng = np.random.default_rng([30, step])
+        rng = np.random.default_rng([30 + number, step])
         batch = train.pick(torch.from_numpy(rng.choice(len(train.rgb), BATCH, replace=False)))
         batch = mirror(batch, torch.from_numpy(rng.random(BATCH) < 0.5))
-        loss = loss_of(net(roughened(batch.rgb.float() / 255, rng)), batch, mean, std)
+        loss = loss_of(net(roughened(batch.rgb.float() / 255, rng)), batch, mean, std, cycle.depth_weight)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -149,7 +160,6 @@ def fit(train: Examples, mean: float, std: float, checkpoint: Path, steps: int) 
                 partial,
             )
             partial.replace(checkpoint)
-    return net.eval()
 
 
 def main() -> None:
@@ -157,14 +167,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.labelers.tiny.train", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("train-labeler"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
-    train = examples_of("train", SCENES, work / "labelled.safetensors")
-    mean, std = float(train.disparity.float().mean()), float(train.disparity.float().std())
-    net = fit(train, mean, std, work / "labeler.pt", arguments.steps)
+    torch.manual_seed(0)
+    net = SceneNet()
+    mean = std = 0.0
+    for number, cycle in enumerate(CYCLES):
+        train = examples_of("train", cycle.scenes, work / f"labelled-{cycle.scenes}.safetensors")
+        if not number:
+            mean, std = float(train.disparity.float().mean()), float(train.disparity.float().std())
+        fit(net, train, mean, std, work / f"labeler-{number + 1}.pt", number)
     arguments.out.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: value.half() for name, value in net.state_dict().items()},

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from engines.models.tiny.architecture import make_scheduler, make_text_encoder, make_unet
 from engines.models.tiny.training import train
 
-STEPS = 3600
+STEPS = 3200
 BATCH = 64
 LEARNING_RATE = 1e-3
 UNCONDITIONAL = 0.1

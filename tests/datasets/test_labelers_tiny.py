@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from datasets.errors import DatasetError
+from datasets.labeler import Reader
+from datasets.labelers.tiny import LABELER, WEIGHTS
+from datasets.labelers.tiny.network import WORDS
+from datasets.labelers.tiny.read import TinyLabeler
+from datasets.labels import Labels, concatenate, exact_labels
+from datasets.raycast import Rendered
+from datasets.scenes import Scene
+
+
+@pytest.fixture(scope="module")
+def labeler() -> TinyLabeler:
+    return LABELER.open()
+
+
+@pytest.fixture(scope="module")
+def pictures(held_out: Rendered) -> torch.Tensor:
+    return held_out.rgb[:128]
+
+
+@pytest.fixture(scope="module")
+def seen(labeler: TinyLabeler, pictures: torch.Tensor) -> Labels:
+    return labeler(pictures)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(WEIGHTS, tmp_path / "weights"))
+
+
+def test_it_finds_the_salient_solid(seen: Labels, held_out: Rendered) -> None:
+    found, true = seen.saliency.numpy(), held_out.mask[:128].numpy()
+    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(found, true, strict=True)]
+    print(f"Dice: mean {np.mean(dice):.4f}, least {np.min(dice):.3f}")
+    assert np.mean(dice) >= 0.93
+
+
+def test_it_reads_inverse_depth(labeler: TinyLabeler, seen: Labels, held_out: Rendered) -> None:
+    true = (1 / held_out.depth_m[:128].numpy() - labeler.scale.mean) / labeler.scale.std
+    squared = (seen.disparity.numpy() - true) ** 2
+    rmse = np.sqrt(squared.mean((1, 2)))
+    print(
+        f"disparity RMSE in std: mean over pictures {rmse.mean():.3f}, median {np.median(rmse):.3f}, "
+        f"over all pixels {np.sqrt(squared.mean()):.3f}"
+    )
+    assert rmse.mean() <= 0.25
+
+
+def test_it_reads_inverse_depth_up_to_scale_and_shift(seen: Labels, held_out: Rendered) -> None:
+    true, found = 1 / held_out.depth_m[:128].double().flatten(1), seen.disparity.double().flatten(1)
+    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, found, strict=True)]
+    print(f"correlation of disparity with the truth: mean {np.mean(correlation):.4f}, least {np.min(correlation):.3f}")
+    assert np.mean(correlation) >= 0.98
+
+
+def test_it_reads_normals_as_unit_vectors(seen: Labels, held_out: Rendered) -> None:
+    assert seen.normals is not None
+    lengths = seen.normals.norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+    cosine = float((seen.normals * held_out.normals[:128]).sum(1).mean())
+    print(f"mean cosine with the true normals {cosine:.4f}")
+    assert cosine >= 0.9
+
+
+def test_it_reads_the_words(labeler: TinyLabeler, pictures: torch.Tensor, held_out_scenes: list[Scene]) -> None:
+    right = dict.fromkeys(WORDS, 0)
+    for start in range(0, 128, 8):
+        words = labeler.read(pictures[start : start + 8]).words
+        for name, vocabulary in WORDS.items():
+            for at, index in enumerate(words[name].argmax(1).tolist()):
+                right[name] += vocabulary[index] == getattr(held_out_scenes[start + at].attributes, name)
+    print("words read rightly: " + ", ".join(f"{name} {count / 128:.3f}" for name, count in right.items()))
+    assert min(right.values()) / 128 >= 0.9
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 11])
+def test_the_batch_changes_no_bit(labeler: TinyLabeler, pictures: torch.Tensor, seen: Labels, batch: int) -> None:
+    parts = [labeler(some) for some in pictures[:12].split(batch)]
+    for apart, together in zip(_fields(concatenate(parts)), _fields(seen), strict=True):
+        assert torch.equal(apart, together[:12])
+
+
+def test_the_neighbours_in_a_batch_change_no_bit(labeler: TinyLabeler, pictures: torch.Tensor, seen: Labels) -> None:
+    order = torch.from_numpy(np.random.default_rng(0).permutation(16))
+    for shuffled, together in zip(_fields(labeler(pictures[order])), _fields(seen), strict=True):
+        assert torch.equal(shuffled, together[order])
+
+
+def _fields(labels: Labels) -> list[torch.Tensor]:
+    assert labels.normals is not None
+    return [labels.disparity, labels.saliency, labels.normals]
+
+
+def test_exact_labels_have_its_units(labeler: TinyLabeler, held_out: Rendered) -> None:
+    exact = exact_labels(held_out, labeler.scale)
+    assert abs(float(exact.disparity.mean())) < 0.15
+    assert abs(float(exact.disparity.std()) - 1) < 0.15
+    assert torch.equal(exact.saliency, held_out.mask)
+    assert exact.normals is held_out.normals
+
+
+def test_it_is_a_reader_with_a_name_for_its_weights(labeler: TinyLabeler, folder: Path) -> None:
+    assert isinstance(labeler, Reader)
+    assert TinyLabeler(folder).fingerprint == labeler.fingerprint
+    weights = load_file(folder / "labeler.safetensors")
+    weights["maps.bias"] = weights["maps.bias"] + 0.01
+    save_file(weights, folder / "labeler.safetensors")
+    changed = TinyLabeler(folder).fingerprint
+    assert changed != labeler.fingerprint
+    (folder / "config.json").write_text('{"disparity_mean": 0.5, "disparity_std": 0.2}', encoding="utf-8")
+    assert TinyLabeler(folder).fingerprint not in (changed, labeler.fingerprint)
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "labeler.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def emptied(folder: Path) -> None:
+    (folder / "labeler.safetensors").write_bytes(b"")
+
+
+def garbled(folder: Path) -> None:
+    path = folder / "labeler.safetensors"
+    path.write_bytes(b"x" * len(path.read_bytes()))
+
+
+def of_another_shape(folder: Path) -> None:
+    weights = load_file(folder / "labeler.safetensors")
+    weights["maps.bias"] = torch.zeros(7)
+    save_file(weights, folder / "labeler.safetensors")
+
+
+def without_a_tensor(folder: Path) -> None:
+    weights = load_file(folder / "labeler.safetensors")
+    del weights["maps.bias"]
+    save_file(weights, folder / "labeler.safetensors")
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "labeler.safetensors").unlink()
+
+
+def without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def with_half_a_config(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"disparity_mean": 0.2}), encoding="utf-8")
+
+
+def with_config_of_another_kind(folder: Path) -> None:
+    (folder / "config.json").write_text("[1, 2]", encoding="utf-8")
+
+
+def with_words_for_numbers(folder: Path) -> None:
+    (folder / "config.json").write_text('{"disparity_mean": "a", "disparity_std": null}', encoding="utf-8")
+
+
+def with_no_config_text(folder: Path) -> None:
+    (folder / "config.json").write_text("", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncated,
+        emptied,
+        garbled,
+        of_another_shape,
+        without_a_tensor,
+        without_weights,
+        without_config,
+        with_half_a_config,
+        with_config_of_another_kind,
+        with_words_for_numbers,
+        with_no_config_text,
+    ],
+)
+def test_damage_is_refused_in_one_line_that_names_the_folder(folder: Path, damage: object) -> None:
+    damage(folder)
+    with pytest.raises(DatasetError) as caught:
+        TinyLabeler(folder)
+    message = str(caught.value)
+    assert str(folder) in message
+    assert "\n" not in message
+
+
+def test_a_missing_folder_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="nowhere"):
+        TinyLabeler(tmp_path / "nowhere")
+
+
+def test_labels_of_parts_join_in_order_and_lack_normals_if_one_part_does(seen: Labels) -> None:
+    first = Labels(seen.disparity[:3], seen.saliency[:3], seen.normals[:3])
+    second = Labels(seen.disparity[3:5], seen.saliency[3:5], seen.normals[3:5])
+    both = concatenate([first, second])
+    assert torch.equal(both.disparity, seen.disparity[:5])
+    assert torch.equal(both.saliency, seen.saliency[:5])
+    assert torch.equal(both.normals, seen.normals[:5])
+    assert concatenate([first, Labels(second.disparity, second.saliency)]).normals is None

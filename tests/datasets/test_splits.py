@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datasets.errors import DatasetError
+from datasets.items import Item
+from datasets.splits import BLOCK, FOLDS, LEAST_TRAIN, Block, blocks_of, limited
+
+DRAWS = 5
+
+
+def items(train: int, test: int) -> tuple[Item, ...]:
+    """Train and test items mixed."""
+    ids = [f"{number:04d}" for number in range(train + test)]
+    splits = np.random.default_rng(0).permutation(["train"] * train + ["test"] * test)
+    return tuple(Item(id_, f"prompt {id_}", int(id_), str(split)) for id_, split in zip(ids, splits, strict=True))
+
+
+@pytest.mark.parametrize(("train", "test"), [(10, 1), (11, 3), (23, 8), (44, 9), (100, 17), (246, 371)])
+def test_every_item_is_in_one_block_of_its_split(train: int, test: int) -> None:
+    everything = items(train, test)
+    for split, count in (("train", train), ("test", test)):
+        blocks = blocks_of(everything, split)
+        seen = [item for block in blocks for item in block.items]
+        assert len(seen) == len(set(seen)) == count
+        assert set(seen) == {item for item in everything if item.split == split}
+        assert [block.index for block in blocks] == list(range(len(blocks)))
+        assert {block.split for block in blocks} == {split}
+
+
+@pytest.mark.parametrize("train", [10, 11, 23, 41, 100, 246])
+def test_folds_are_balanced_and_none_is_empty(train: int) -> None:
+    blocks = blocks_of(items(train, 1), "train")
+    per_fold = np.bincount([block.fold for block in blocks], minlength=FOLDS)
+    assert len(per_fold) == FOLDS
+    assert per_fold.min() >= 1
+    assert per_fold.max() - per_fold.min() <= 1
+    sizes = [len(block.items) for block in blocks]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 2
+    pictures = np.bincount([block.fold for block in blocks], weights=sizes)
+    assert pictures.max() - pictures.min() <= BLOCK + 1
+
+
+def test_the_order_of_items_changes_no_block() -> None:
+    everything = items(40, 20)
+    shuffled = [everything[at] for at in np.random.default_rng(1).permutation(60)]
+    for split in ("train", "test"):
+        assert blocks_of(shuffled, split) == blocks_of(everything, split)
+
+
+@pytest.mark.parametrize("train", [10, 11, 40, 246])
+def test_permutations_are_derangements_within_the_block(train: int) -> None:
+    for block in blocks_of(items(train, 1), "train"):
+        orders = block.permutations(DRAWS)
+        assert len(orders) == DRAWS
+        for order in orders:
+            assert sorted(order) == list(range(len(block.items)))
+            assert all(order[place] != place for place in range(len(order)))
+
+
+def test_permutations_depend_on_the_block_alone() -> None:
+    blocks = blocks_of(items(60, 10), "train")
+    expected = [block.permutations(DRAWS) for block in blocks]
+    for block, orders in reversed(list(zip(blocks, expected, strict=True))):
+        assert block.permutations(DRAWS) == orders
+        assert block.permutations(2) == orders[:2]
+    assert len({str(orders) for orders in expected}) == len(blocks)
+
+
+def test_permutations_are_drawn_evenly_from_all_derangements() -> None:
+    four = items(4, 0)
+    counts: dict[str, int] = {}
+    for index in range(300):
+        for order in Block(index, "train", 0, four).permutations(3):
+            counts[str(order)] = counts.get(str(order), 0) + 1
+    assert len(counts) == 9
+    assert all(abs(count - 100) < 45 for count in counts.values())
+
+
+def test_too_few_training_items_are_refused_in_words() -> None:
+    assert blocks_of(items(LEAST_TRAIN, 1), "train")
+    with pytest.raises(DatasetError, match=r"9 training items are too few.*raise --limit"):
+        blocks_of(items(LEAST_TRAIN - 1, 5), "train")
+
+
+def test_a_missing_test_split_is_refused_in_words() -> None:
+    with pytest.raises(DatasetError, match="no test item"):
+        blocks_of(items(20, 0), "test")
+
+
+@pytest.mark.parametrize("limit", [20, 50, 61, 100, 400, 616])
+def test_limited_keeps_the_proportion_and_the_first_items(scenes617: tuple[Item, ...], limit: int) -> None:
+    kept = limited(scenes617, limit)
+    assert len(kept) == limit
+    for split, share in (("train", 246 / 617), ("test", 371 / 617)):
+        mine = [item for item in kept if item.split == split]
+        assert abs(len(mine) - limit * share) <= 0.5
+        assert mine == [item for item in scenes617 if item.split == split][: len(mine)]
+
+
+@pytest.mark.parametrize("limit", [None, 617, 1000])
+def test_no_limit_keeps_everything(scenes617: tuple[Item, ...], limit: int | None) -> None:
+    assert limited(scenes617, limit) == scenes617

@@ -1,0 +1,153 @@
+"""What every file of ``engines/backends`` promises; a new one is found and held to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.resolve import plugin, plugins
+from engines.engine import Backend, Engine, Prediction, Tap
+from engines.load import Components
+
+LIMIT = 1e-4
+PROMPTS = ["a cyan cone on a clay floor with a pink wall and light from the left", "a dog"]
+
+
+@pytest.fixture(scope="module", params=plugins("engine"))
+def engine(request: pytest.FixtureRequest, components: Components, taps: tuple[Tap, ...], cache: Path) -> Engine:
+    backend: Backend = plugin("engine", request.param)
+    reason = backend.unavailable()
+    if reason:
+        pytest.skip(reason)
+    return backend.open(components.unet, taps, cache, 1)
+
+
+@pytest.fixture(scope="module")
+def inputs(components: Components) -> Callable[[int], tuple[Tensor, Tensor]]:
+    def draw(rows: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        text = components.embed(PROMPTS).repeat(rows, 1, 1)[:rows]
+        return torch.randn(rows, *components.latent_shape, generator=generator), text
+
+    return draw
+
+
+def everything(prediction: Prediction) -> dict[str, Tensor]:
+    return {"noise": prediction.noise, **prediction.taps}
+
+
+def relative(ours: Tensor, truth: Tensor) -> float:
+    return float((ours - truth).norm() / truth.norm())
+
+
+@pytest.mark.parametrize("name", plugins("engine"))
+def test_a_backend_is_available_or_says_in_a_sentence_what_to_install(name: str) -> None:
+    reason = plugin("engine", name).unavailable()
+    assert reason is None or ("\n" not in reason and "install" in reason)
+
+
+def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
+    engine: Engine, taps: tuple[Tap, ...], components: Components, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
+    latents, text = inputs(3)
+    prediction = engine(latents, 500.0, text)
+    assert prediction.noise.shape == latents.shape
+    assert list(prediction.taps) == [tap.layer for tap in taps]
+    sides = {"down0": 16, "down1": 8, "down2": 4, "mid": 2, "up1": 4, "up2": 8, "up3": 16}
+    for tap in taps:
+        channels = components.unet.get_submodule(tap.path).out_features
+        assert prediction.taps[tap.layer].shape == (3, sides[tap.layer.partition(".")[0]] ** 2, channels)
+    for value in everything(prediction).values():
+        assert value.dtype == torch.float32
+        assert not value.requires_grad
+        assert bool(value.isfinite().all())
+
+
+def test_at_every_timestep_every_output_is_torchs(
+    engine: Engine, components: Components, taps: tuple[Tap, ...], inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
+    latents, text = inputs(2)
+    heard: dict[str, Tensor] = {}
+    handles = [
+        components.unet.get_submodule(tap.path).register_forward_hook(
+            lambda _m, _i, output, tap=tap: heard.update({tap.layer: output.clone()})
+        )
+        for tap in taps
+    ]
+    scheduler = components.scheduler(15)
+    latents = latents * scheduler.init_noise_sigma
+    try:
+        for timestep in scheduler.timesteps:
+            seen = scheduler.scale_model_input(latents, timestep)
+            with torch.inference_mode():
+                noise = components.unet(seen, timestep, text).sample
+            truth = {"noise": noise, **heard}
+            found = everything(engine(seen, float(timestep), text))
+            assert found.keys() == truth.keys()
+            assert max(relative(found[name], truth[name]) for name in truth) <= LIMIT
+            latents = scheduler.step(noise, timestep, latents).prev_sample
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_the_caller_owns_the_outputs(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    latents, text = inputs(2)
+    first = everything(engine(latents, 900.0, text))
+    kept = {name: value.clone() for name, value in first.items()}
+    second = everything(engine(latents.flip(0) * 2, 30.0, text.flip(0)))
+    assert all(torch.equal(first[name], kept[name]) for name in kept)
+    assert not any(torch.equal(second[name], kept[name]) for name in kept)
+    places = [value.data_ptr() for value in (*first.values(), *second.values(), latents, text)]
+    assert len(set(places)) == len(places)
+
+
+def test_the_inputs_are_left_as_they_were(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    latents, text = inputs(2)
+    engine(latents, 500.0, text)
+    again = inputs(2)
+    assert torch.equal(latents, again[0])
+    assert torch.equal(text, again[1])
+
+
+def test_the_same_call_gives_the_same_bits(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    latents, text = inputs(2)
+    first, second = (everything(engine(latents, 500.0, text)) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_strided_inputs_are_read_right(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    latents, text = inputs(4)
+    backwards = latents.flip(-1).contiguous().flip(-1)
+    strided = torch.empty(*latents.shape, 2)[..., 0].copy_(latents)
+    one = text[:1].expand(4, -1, -1)
+    assert not strided.is_contiguous()
+    assert not one.is_contiguous()
+    truth = everything(engine(latents, 500.0, one.contiguous()))
+    for given in (backwards, strided):
+        found = everything(engine(given, 500.0, one))
+        assert all(torch.equal(found[name], truth[name]) for name in truth)
+
+
+def test_rows_do_not_see_each_other(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+    latents, text = inputs(8)
+    whole = everything(engine(latents, 500.0, text))
+    for rows in (1, 3):
+        part = everything(engine(latents[2 : 2 + rows], 500.0, text[2 : 2 + rows]))
+        assert max(relative(part[name], whole[name][2 : 2 + rows]) for name in whole) <= LIMIT
+
+
+def test_latents_in_double_precision_are_refused_or_converted(
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
+    latents, text = inputs(2)
+    truth = everything(engine(latents, 500.0, text))
+    try:
+        found = everything(engine(latents.double(), 500.0, text))
+    except Exception:
+        return
+    assert max(relative(found[name], truth[name]) for name in truth) <= LIMIT

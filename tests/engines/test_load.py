@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from engines.errors import EngineError
+from engines.load import Components, load
+from engines.models.tiny import MODEL
+
+WEIGHTS = {
+    "unet": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+}
+PROMPTS = [
+    "a red sphere on a sand floor with a blue wall and light from the left",
+    "an orange cone on a snow floor with a mint wall and light from the right",
+    "",
+    "a cat",
+    "Überraschung: ein würfel, vielleicht zwei würfel, vielleicht drei",
+    "a",
+    "a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere",
+    "a black box on a stone floor with a grey wall and light from the left",
+]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(MODEL.source, tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StableDiffusionPipeline:
+    progress = diffusers.utils.logging.is_progress_bar_enabled()
+    diffusers.utils.logging.disable_progress_bar()
+    painter = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False).to(torch.float32)
+    if progress:
+        diffusers.utils.logging.enable_progress_bar()
+    painter.set_progress_bar_config(disable=True)
+    return painter
+
+
+def refusal(source: str | Path) -> str:
+    with pytest.raises(EngineError) as caught:
+        load(source)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert ". " not in message
+    assert len(message) < 500
+    assert str(source) in message
+    return message
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(components: Components, part: str) -> None:
+    stored = load_file(Path(MODEL.source) / part / WEIGHTS[part])
+    module = getattr(components, part)
+    loaded = module.state_dict()
+    for name, value in stored.items():
+        assert torch.equal(loaded[name], value.float())
+    for parameter in module.parameters():
+        assert parameter.dtype == torch.float32
+        assert parameter.device.type == "cpu"
+        assert not parameter.requires_grad
+    assert not module.training
+
+
+def test_diffusers_paints_a_picture_with_the_shipped_folder(pipeline: StableDiffusionPipeline) -> None:
+    picture = pipeline(PROMPTS[0], num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert picture.size == (64, 64)
+    assert picture.mode == "RGB"
+
+
+def test_embeddings_are_those_of_diffusers(components: Components, pipeline: StableDiffusionPipeline) -> None:
+    theirs, empty = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
+    torch.testing.assert_close(components.embed(PROMPTS), theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(components.embed([""]), empty[:1], rtol=1e-5, atol=1e-5)
+
+
+def test_pictures_are_those_of_diffusers(components: Components, pipeline: StableDiffusionPipeline) -> None:
+    latents = torch.randn(5, *components.latent_shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        raw = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
+    theirs = pipeline.image_processor.postprocess(raw, output_type="pt")
+    torch.testing.assert_close(components.decode(latents), theirs, rtol=0, atol=1e-5)
+
+
+def test_encoding_is_the_mode_of_the_autoencoder(components: Components, pipeline: StableDiffusionPipeline) -> None:
+    pictures = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        mode = pipeline.vae.encode(pipeline.image_processor.preprocess(pictures)).latent_dist.mode()
+    theirs = mode * pipeline.vae.config.scaling_factor
+    torch.testing.assert_close(components.encode(pictures), theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["embed", "decode", "encode"])
+def test_no_batch_size_changes_a_bit(components: Components, method: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    rows = {
+        "embed": PROMPTS,
+        "decode": torch.randn(8, *components.latent_shape, generator=generator),
+        "encode": torch.rand(8, 3, 64, 64, generator=generator),
+    }[method]
+    call: Callable[..., torch.Tensor] = getattr(components, method)
+    whole = call(rows)
+    assert len(whole) == 8
+    for n in (1, 3, 5):
+        assert torch.equal(call(rows[:n]), whole[:n])
+        assert torch.equal(call(rows[8 - n :]), whole[8 - n :])
+    for row in range(8):
+        assert torch.equal(call(rows[row : row + 1])[0], whole[row])
+
+
+def test_a_folder_without_model_index_is_refused(copy: Path) -> None:
+    (copy / "model_index.json").unlink()
+    assert "model_index.json" in refusal(copy)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_folder_without_one_of_its_parts_is_refused(copy: Path, part: str) -> None:
+    shutil.rmtree(copy / part)
+    assert part in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "unet/config.json",
+        "vae/config.json",
+        "text_encoder/config.json",
+        "tokenizer/tokenizer.json",
+        "scheduler/scheduler_config.json",
+    ],
+)
+def test_a_folder_with_an_unreadable_configuration_is_refused(copy: Path, file: str) -> None:
+    (copy / file).write_text("{", encoding="utf-8")
+    refusal(copy)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
+def test_truncated_weights_are_refused(copy: Path, part: str, kept: float) -> None:
+    file = copy / part / WEIGHTS[part]
+    stored = file.read_bytes()
+    file.write_bytes(stored[: int(len(stored) * kept)])
+    refusal(copy)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(copy: Path, part: str, value: float) -> None:
+    file = copy / part / WEIGHTS[part]
+    weights = load_file(file)
+    name = sorted(weights)[-1]
+    weights[name].view(-1)[-1] = value
+    save_file(weights, file)
+    assert name in refusal(copy)
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_a_missing_weight_is_refused_and_not_drawn_at_random(copy: Path, part: str) -> None:
+    file = copy / part / WEIGHTS[part]
+    weights = load_file(file)
+    del weights[sorted(weights)[-1]]
+    save_file(weights, file)
+    refusal(copy)
+
+
+def test_pickled_weights_are_refused(copy: Path) -> None:
+    file = copy / "unet" / WEIGHTS["unet"]
+    torch.save(load_file(file), file.with_suffix(".bin"))
+    file.unlink()
+    refusal(copy)
+
+
+@pytest.mark.parametrize(
+    "source", ["nowhere", "./nowhere", "/no/where", "a/b/c", Path("nowhere"), Path("owner/name"), "https://a.b/c"]
+)
+def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(source: str | Path) -> None:
+    refusal(source)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    refusal(file)
+    refusal(str(file))
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"cannot fetch nobody/nothing from the hub .*\); give a local"):
+        load("nobody/nothing")
+
+
+def test_a_hub_id_is_fetched_without_pickles_and_loaded(
+    monkeypatch: pytest.MonkeyPatch, components: Components
+) -> None:
+    asked: dict[str, list[str]] = {}
+
+    def snapshot_download(source: str, *, allow_patterns: list[str]) -> str:
+        asked[source] = allow_patterns
+        return str(MODEL.source)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    fetched = load("owner/name")
+    assert torch.equal(fetched.unet.conv_in.weight, components.unet.conv_in.weight)
+    (patterns,) = asked.values()
+    for file in Path(MODEL.source).rglob("*.*"):
+        assert any(fnmatch(str(file.relative_to(MODEL.source)), pattern) for pattern in patterns)
+    for file in ("unet/diffusion_pytorch_model.bin", "model.ckpt", "unet/code.py", "safety_checker/model.safetensors"):
+        assert not any(fnmatch(file, pattern) for pattern in patterns)
+
+
+def test_the_sampler_is_the_papers(components: Components) -> None:
+    scheduler = components.scheduler(15)
+    assert type(scheduler).__name__ == "LMSDiscreteScheduler"
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    kept = torch.cumprod(1 - betas, 0)
+    levels = ((1 - kept) / kept).sqrt()
+    timesteps = torch.linspace(999, 0, 15, dtype=torch.float64)
+    low = timesteps.floor().long()
+    high = (low + 1).clamp(max=999)
+    expected = levels[low] + (timesteps - low) * (levels[high] - levels[low])
+    assert scheduler.timesteps.tolist() == pytest.approx(timesteps.tolist(), rel=1e-6)
+    assert scheduler.sigmas[:15].tolist() == pytest.approx(expected.tolist(), rel=1e-4)

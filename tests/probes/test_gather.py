@@ -1,0 +1,166 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from probes import gather as gather_module
+from probes.gather import DRAWS, Columns, Gather, Sums, side_of, sums_of_tensors
+from probes.position import position_columns
+from probes.sums import moments_of
+
+WIDTHS = {"depth": 1, "normals": 3, "saliency": 1}
+
+
+def block_means_of(maps: np.ndarray, side: int) -> np.ndarray:
+    n, k, h, w = maps.shape
+    return maps.reshape(n, k, side, h // side, side, w // side).mean((3, 5)).reshape(n, k, -1).transpose(0, 2, 1)
+
+
+def stacked(blocks: list, place: tuple[str, str], at: int, side: int) -> np.ndarray:
+    """Activations, position, then every task's block means, true and borrowed, row upon row."""
+    rows = []
+    for block in blocks:
+        n = len(block.labels.disparity)
+        parts = [block.activations[place][at].double().numpy(), np.tile(position_columns(side).numpy(), (n, 1, 1))]
+        for task in sorted(WIDTHS):
+            means = block_means_of(block.target(task), side)
+            parts += [means, *(means[order] for order in block.permutations)]
+        rows.append(np.concatenate(parts, axis=-1).reshape(n * side * side, -1))
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_sums_are_the_moments_of_the_stacked_rows(world: SimpleNamespace, at: int) -> None:
+    everything = world.total(world.folds)
+    assert everything.pictures == 20
+    for place, side in world.sides.items():
+        rows = stacked(world.blocks, place, at, side)
+        found = everything.moments[place][at]
+        spread = rows.std(0)
+        assert found.n == len(rows)
+        np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
+        error = np.abs(found.scatter.numpy() / len(rows) - np.cov(rows.T, bias=True))
+        assert (error < 1e-10 * np.outer(spread, spread) + 1e-14).all()
+
+
+def test_controls_borrow_the_labels_of_the_picture_that_the_order_names(world: SimpleNamespace) -> None:
+    block = world.draw(9, noise=0.0, pictures=4)
+    for picture in range(4):
+        block.labels.disparity[picture] = picture
+    tasks = {"depth": world.tasks["depth"]}
+    place, side = ("trained", "coarse"), 4
+    for picture in range(4):
+        for steps in block.activations.values():
+            for activation in steps:
+                activation[:] = 0
+                activation[picture] = 1
+        moments = block.sums(tasks).moments[place][0]
+        columns = Columns(world.channels[place], 14, {"depth": 1})
+        one_hot = columns.activations[0]
+        for draw, order in enumerate([[0, 1, 2, 3], *block.permutations]):
+            target = columns.targets([("depth", draw)])[0]
+            found = moments.scatter[one_hot, target] / side**2 + moments.mean[one_hot] * moments.mean[target] * 4
+            assert float(found) == pytest.approx(order[picture], abs=1e-9)
+
+
+def test_columns_are_channels_position_then_tasks_by_name_then_draws() -> None:
+    columns = Columns(7, 14, WIDTHS)
+    assert columns.activations.tolist() == list(range(7))
+    assert columns.place.tolist() == list(range(7, 21))
+    assert columns.targets([("depth", 0)]).tolist() == [21]
+    assert columns.targets([("depth", DRAWS)]).tolist() == [26]
+    assert columns.targets([("normals", 0), ("normals", 2)]).tolist() == [27, 28, 29, 33, 34, 35]
+    assert columns.targets([("saliency", 1), ("depth", 1)]).tolist() == [46, 22]
+
+
+def test_targets_and_variances_inside_blocks_are_summed(world: SimpleNamespace) -> None:
+    everything = world.total(world.folds)
+    for task in world.tasks:
+        maps = np.concatenate([block.target(task) for block in world.blocks])
+        np.testing.assert_allclose(everything.target[task], maps.sum(0), rtol=1e-12, atol=1e-12)
+        for side in set(world.sides.values()):
+            tiles = maps.reshape(*maps.shape[:2], side, world.size // side, side, world.size // side)
+            expected = tiles.var((3, 5)).mean((2, 3)).sum(0)
+            np.testing.assert_allclose(everything.within[task, side], expected, rtol=1e-10)
+
+
+def test_the_order_of_tasks_changes_no_bit(world: SimpleNamespace) -> None:
+    block = world.blocks[0]
+    one = block.sums(world.tasks).tensors()
+    other = block.sums(dict(reversed(world.tasks.items()))).tensors()
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def assert_same(a: Sums, b: Sums) -> None:
+    assert a.pictures == b.pictures
+    assert a.moments.keys() == b.moments.keys()
+    for place, moments in a.moments.items():
+        assert moments.n == b.moments[place].n
+        assert torch.equal(moments.mean, b.moments[place].mean)
+        upper = torch.ones(moments.columns, moments.columns).triu().bool()
+        assert torch.equal(moments.scatter[..., upper], b.moments[place].scatter[..., upper])
+        assert torch.equal(b.moments[place].scatter, b.moments[place].scatter.mT)
+    for field in ("target", "within"):
+        mine, theirs = getattr(a, field), getattr(b, field)
+        assert mine.keys() == theirs.keys()
+        for key, value in mine.items():
+            assert torch.equal(value, theirs[key]), key
+
+
+def test_a_trip_through_named_tensors_in_any_order_loses_nothing(world: SimpleNamespace) -> None:
+    sums = world.folds[0]
+    flat = sums.tensors()
+    assert_same(sums, sums_of_tensors(flat))
+    for seed in range(3):
+        names = np.random.default_rng(seed).permutation(sorted(flat)).tolist()
+        assert_same(sums, sums_of_tensors({name: flat[name] for name in names}))
+
+
+def test_a_trip_through_a_file_loses_nothing(world: SimpleNamespace, tmp_path: Path) -> None:
+    sums = world.total(world.folds)
+    save_file(sums.tensors(), tmp_path / "sums.safetensors")
+    assert_same(sums, sums_of_tensors(load_file(tmp_path / "sums.safetensors")))
+
+
+def test_steps_taken_one_at_a_time_give_the_same_moments(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = world.folds[1]
+    monkeypatch.setattr(gather_module, "_ENTRIES_AT_ONCE", 1)
+    apart = world.blocks[1].sums(world.tasks)
+    for place, moments in together.moments.items():
+        torch.testing.assert_close(apart.moments[place].mean, moments.mean, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(apart.moments[place].scatter, moments.scatter, rtol=1e-10, atol=1e-8)
+
+
+def test_activations_are_let_go(world: SimpleNamespace) -> None:
+    gather = Gather(world.tasks, world.blocks[0].permutations)
+    world.blocks[0].see(gather)
+    assert not gather._held
+
+
+def test_half_precision_activations_are_summed_in_float64(world: SimpleNamespace) -> None:
+    block = world.draw(3, noise=1.0, pictures=4)
+    place = ("trained", "coarse")
+    halved = [activation.half() for activation in block.activations[place]]
+    block.activations[place][:] = halved
+    found = block.sums({"depth": world.tasks["depth"]}).moments[place][1]
+    expected = moments_of(halved[1].double().flatten(0, 1))
+    torch.testing.assert_close(found.scatter[:7, :7], expected.scatter, rtol=1e-12, atol=1e-10)
+
+
+def test_an_unfinished_block_has_no_sums(world: SimpleNamespace) -> None:
+    gather = Gather(world.tasks, world.blocks[0].permutations)
+    with pytest.raises(RuntimeError, match="not finished"):
+        gather.sums()
+
+
+def test_tokens_that_form_no_square_are_refused() -> None:
+    assert side_of(torch.zeros(2, 49, 3)) == 7
+    with pytest.raises(ValueError, match="square"):
+        side_of(torch.zeros(2, 48, 3))

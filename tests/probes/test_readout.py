@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.labels import Labels
+from probes.bank import CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell, solve_bank
+from probes.position import position_columns
+from probes.readout import THRESHOLDS, Readout, best_thresholds
+
+
+@pytest.fixture(scope="module")
+def block(world: SimpleNamespace) -> object:
+    return world.draw(50, noise=1.0, pictures=3)
+
+
+@pytest.fixture(scope="module")
+def bank(world: SimpleNamespace) -> Bank:
+    solved = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+    rng = np.random.default_rng(0)
+    thresholds = {cell: float(rng.choice(THRESHOLDS)) for cell in solved.cells("saliency")}
+    return replace(solved, thresholds={"saliency": thresholds})
+
+
+@pytest.fixture(scope="module")
+def readout(world: SimpleNamespace, bank: Bank, block: object) -> Readout:
+    result = Readout(bank, world.tasks)
+    block.see(result)
+    return result
+
+
+class Obvious:
+    """Every cell's prediction for every pixel, written out."""
+
+    def __init__(self, world: SimpleNamespace, bank: Bank, block: object, pixels: SimpleNamespace) -> None:
+        self.world, self.bank, self.block, self.pixels = world, bank, block, pixels
+
+    def prediction(self, task: str, cell: Cell) -> np.ndarray:
+        target = self.block.target(task)
+        n, k = target.shape[:2]
+        if cell.network == MEAN_MAP:
+            mean = np.concatenate([block.target(task) for block in self.world.blocks]).mean(0)
+            return np.tile(mean, (n, 1, 1, 1))
+        if cell.network == CEILING:
+            size = self.world.size // cell.side
+            tokens = target.reshape(n, k, cell.side, size, cell.side, size).mean((3, 5)).reshape(n, k, -1)
+        else:
+            probe = self.bank.probes[task][cell]
+            features = np.tile(position_columns(cell.side).numpy(), (n, 1, 1))
+            if cell.network != POSITION:
+                at = self.world.steps.index(cell.step)
+                activation = self.block.activations[cell.network, cell.layer][at].double().numpy()
+                both = np.concatenate([activation, features], axis=-1)
+                features = both if cell.probe == WITH_POSITION else activation
+            tokens = (features @ probe.weights.numpy() + probe.intercept.numpy()).transpose(0, 2, 1)
+        return self.pixels.upsampled(tokens, self.world.size, self.world.size)
+
+    def cells(self, task: str) -> Iterator[tuple[int, np.ndarray]]:
+        for at, cell in enumerate(self.bank.cells(task)):
+            yield at, self.prediction(task, cell)
+
+
+@pytest.fixture(scope="module")
+def obvious(world: SimpleNamespace, bank: Bank, block: object, pixels: SimpleNamespace) -> Obvious:
+    return Obvious(world, bank, block, pixels)
+
+
+@pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
+def test_predictions_equal_the_pixel_level_pipeline(
+    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace, task: str
+) -> None:
+    cells, seen = bank.cells(task), []
+    for at, predictions, blocks in readout.groups(task):
+        assert {cells[index].side for index in at} == {blocks.side}
+        for index, prediction in zip(at, predictions, strict=True):
+            full = pixels.upsampled(prediction.numpy(), world.size, world.size)
+            np.testing.assert_allclose(full, obvious.prediction(task, cells[index]), rtol=1e-9, atol=1e-10)
+        seen += at
+    assert sorted(seen) == list(range(len(cells)))
+
+
+@pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
+def test_scores_equal_pixel_level_metrics_of_every_picture(
+    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace, task: str
+) -> None:
+    metrics, target = world.tasks[task].metrics, obvious.block.target(task)
+    found = readout.scores()[task]
+    assert found.shape == (len(bank.cells(task)), len(metrics), len(target))
+    for at, prediction in obvious.cells(task):
+        threshold = bank.thresholds[task][bank.cells(task)[at]] if task == "saliency" else np.nan
+        for column, metric in enumerate(metrics):
+            for n in range(len(target)):
+                at_picture = slice(None) if task == "normals" else 0
+                expected = pixels.metrics[metric.name](prediction[n, at_picture], target[n, at_picture], threshold)
+                assert float(found[at, column, n]) == pytest.approx(expected, abs=1e-8, nan_ok=True)
+
+
+def test_sweep_is_the_sum_of_dice_at_every_candidate(
+    bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
+) -> None:
+    swept = readout.sweep()
+    assert list(swept) == ["saliency"]
+    target = obvious.block.target("saliency")[:, 0]
+    for at, prediction in obvious.cells("saliency"):
+        for column, candidate in enumerate(THRESHOLDS):
+            expected = sum(pixels.metrics["dice"](prediction[n, 0], target[n], candidate) for n in range(len(target)))
+            assert float(swept["saliency"][at, column]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_candidates_lie_between_the_two_values_of_a_mask() -> None:
+    np.testing.assert_allclose(THRESHOLDS, np.arange(0.02, 0.99, 0.02), atol=1e-12)
+
+
+def test_best_threshold_has_the_best_mean_dice_over_all_blocks(world: SimpleNamespace, bank: Bank) -> None:
+    tasks = {"saliency": world.tasks["saliency"]}
+    swept, blocks = [], [world.draw(seed, noise=1.0, pictures=3) for seed in (60, 61)]
+    for block in blocks:
+        readout = Readout(bank, tasks)
+        block.see(readout)
+        swept.append(readout.sweep()["saliency"])
+    found = best_thresholds(bank, {"saliency": swept[0] + swept[1]})["saliency"]
+    assert tuple(found) == bank.cells("saliency")
+    scores = []
+    for candidate in THRESHOLDS:
+        table = {"saliency": dict.fromkeys(found, candidate)}
+        totals = 0
+        for block in blocks:
+            readout = Readout(replace(bank, thresholds=table), tasks)
+            block.see(readout)
+            totals = totals + readout.scores()["saliency"][:, 0].sum(-1)
+        scores.append(totals)
+    best = torch.stack(scores).max(0).values
+    for at, threshold in enumerate(found.values()):
+        assert float(scores[THRESHOLDS.index(threshold)][at]) == pytest.approx(float(best[at]), abs=1e-12)
+
+
+def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(bank: Bank, readout: Readout) -> None:
+    rmse = readout.scores()["depth"][:, 0]
+    cells = bank.cells("depth")
+    for side in (4, 8):
+        here = [at for at, cell in enumerate(cells) if cell.side == side]
+        ceiling = next(at for at in here if cells[at].network == CEILING)
+        assert (rmse[here] >= rmse[ceiling] - 1e-12).all()
+
+
+def test_the_mean_map_scores_the_same_for_the_whole_resolution(bank: Bank, readout: Readout, obvious: Obvious) -> None:
+    cells = bank.cells("depth")
+    at = next(at for at, cell in enumerate(cells) if cell.network == MEAN_MAP)
+    assert cells[at].side == 16
+    error = obvious.prediction("depth", cells[at]) - obvious.block.target("depth")
+    np.testing.assert_allclose(readout.scores()["depth"][at, 0], np.sqrt((error**2).mean((1, 2, 3))), rtol=1e-9)
+
+
+def test_steps_and_places_without_probes_are_ignored(world: SimpleNamespace, bank: Bank) -> None:
+    readout = Readout(bank, world.tasks)
+    readout.see(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
+    readout.see(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
+    readout.see(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
+    assert not readout.predictions
+
+
+def test_pictures_are_scored_alone(world: SimpleNamespace, bank: Bank, block: object, readout: Readout) -> None:
+    together = readout.scores()
+    one = world.draw(50, noise=1.0, pictures=3)
+    for steps in one.activations.values():
+        for at, activation in enumerate(steps):
+            steps[at] = activation[[1]]
+    labels = one.labels
+    picked = Labels(labels.disparity[[1]], labels.saliency[[1]], labels.normals[[1]])
+    alone = Readout(bank, world.tasks)
+    replace(one, labels=picked).see(alone)
+    for task, table in alone.scores().items():
+        torch.testing.assert_close(table[..., 0], together[task][..., 1], rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def test_permuted_probes_are_scored_against_the_true_labels(
+    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
+) -> None:
+    cells = bank.cells("depth")
+    at = next(at for at, cell in enumerate(cells) if cell.probe == PERMUTED)
+    prediction, target = obvious.prediction("depth", cells[at]), obvious.block.target("depth")
+    expected = [pixels.metrics["rmse"](prediction[n], target[n], 0.0) for n in range(len(target))]
+    np.testing.assert_allclose(readout.scores()["depth"][at, 0], expected, rtol=1e-9)
