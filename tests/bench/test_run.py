@@ -134,7 +134,7 @@ def test_a_damaged_shard_stops_the_run_and_the_rest_is_kept(
     shards = sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))
     whole = shards[0].read_bytes()
     shards[0].write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-    with pytest.raises(ExtractError, match="damaged.*delete it and run again"):
+    with pytest.raises(ExtractError, match=r"damaged.*delete it and run again"):
         run(config)
     assert len(sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))) == len(shards)
     shards[0].unlink()

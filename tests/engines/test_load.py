@@ -205,8 +205,9 @@ def test_a_hub_id_is_fetched_without_pickles_and_loaded(
 ) -> None:
     asked: dict[str, list[str]] = {}
 
-    def snapshot_download(source: str, *, allow_patterns: list[str]) -> str:
+    def snapshot_download(source: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
         asked[source] = allow_patterns
+        assert fnmatch("diffusion_pytorch_model.fp16.safetensors", ignore_patterns[0])
         return str(MODEL.source)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
