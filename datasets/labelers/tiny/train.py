@@ -35,8 +35,8 @@ class Cycle:
     depth_weight: float
 
 
-CYCLES = (Cycle(12288, 2000, 2e-3, 1.0), Cycle(20480, 2600, 1.5e-3, 3.0))
-"""The second one is for absolute depth, which is slow to learn: it takes weighing several cues for a scene's size."""
+CYCLES = (Cycle(12288, 2000, 2e-3, 1.0), Cycle(20480, 2600, 1.5e-3, 3.0), Cycle(20480, 1500, 1e-3, 3.0))
+"""The later ones are for absolute depth, which is slow to learn: it takes weighing several cues for a scene's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +167,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m datasets.labelers.tiny.train", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("train-labeler"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1, help="on a shared machine, more can be slower")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
