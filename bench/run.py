@@ -87,10 +87,11 @@ class _Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             parts, costs, sweeps = [], [], []
             for block in blocks:
-                gather, readout = Gather(self.study.tasks, block.permutations(DRAWS)), Readout(draft, tasks)
+                permutations = block.permutations(DRAWS)
+                gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
                 costs.append(self.paint(block, [gather, readout])[0].cost_table())
                 parts.append(gather.sums())
-                sweeps.append(readout.sweep())
+                sweeps.append(readout.sweep(permutations))
             tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
             return total_sums(parts).tensors() | tables | {"costs": torch.cat(costs)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,18 +87,32 @@ class Readout:
             result[name] = table
         return result
 
-    def sweep(self) -> dict[str, Float[Tensor, "cells candidates"]]:
-        """Per thresholded task, the sum over pictures of Dice at every candidate threshold."""
+    def sweep(self, permutations: Sequence[Sequence[int]]) -> dict[str, Float[Tensor, "cells candidates"]]:
+        """Per thresholded task, the sum over pictures of Dice at every candidate threshold.
+
+        A probe of permuted labels is held against the labels it would have been fit to: its control covers the
+        choice of the threshold too.
+        """
         result = {}
         for name, task in self.tasks.items():
             if task.thresholded:
-                table = torch.empty(len(self.cells[name]), len(THRESHOLDS), dtype=torch.float64)
+                cells = self.cells[name]
+                table = torch.empty(len(cells), len(THRESHOLDS), dtype=torch.float64)
                 for at, prediction, blocks in self.groups(name):
-                    for column, candidate in enumerate(THRESHOLDS):
-                        threshold = torch.full((len(at),), candidate, dtype=torch.float64)
-                        table[at, column] = dice_foreground(prediction, blocks, threshold).sum(-1)
+                    for draw in sorted({cells[index].draw for index in at}):
+                        rows = [row for row, index in enumerate(at) if cells[index].draw == draw]
+                        seen = Blocks(blocks.target[list(permutations[draw - 1])], blocks.side) if draw else blocks
+                        table[[at[row] for row in rows]] = _dice_at_thresholds(prediction[rows], seen)
                 result[name] = table
         return result
+
+
+def _dice_at_thresholds(prediction: Float[Tensor, "p n k t"], blocks: Blocks) -> Float[Tensor, "p candidates"]:
+    columns = []
+    for candidate in THRESHOLDS:
+        threshold = torch.full((len(prediction),), candidate, dtype=torch.float64)
+        columns.append(dice_foreground(prediction, blocks, threshold).sum(-1))
+    return torch.stack(columns, dim=-1)
 
 
 def best_thresholds(bank: Bank, swept: Mapping[str, Float[Tensor, "cells candidates"]]) -> dict[str, dict[Cell, float]]:

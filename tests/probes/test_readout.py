@@ -103,10 +103,14 @@ def test_scores_equal_pixel_level_metrics_of_every_picture(
 def test_sweep_is_the_sum_of_dice_at_every_candidate(
     bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
 ) -> None:
-    swept = readout.sweep()
+    truth = obvious.block.target("saliency")[:, 0]
+    orders = [np.roll(np.arange(len(truth)), draw).tolist() for draw in range(1, 6)]
+    swept = readout.sweep(orders)
     assert list(swept) == ["saliency"]
-    target = obvious.block.target("saliency")[:, 0]
+    cells = readout.cells["saliency"]
     for at, prediction in obvious.cells("saliency"):
+        draw = cells[at].draw
+        target = truth[orders[draw - 1]] if draw else truth
         for column, candidate in enumerate(THRESHOLDS):
             expected = sum(pixels.metrics["dice"](prediction[n, 0], target[n], candidate) for n in range(len(target)))
             assert float(swept["saliency"][at, column]) == pytest.approx(expected, abs=1e-9)
@@ -122,7 +126,7 @@ def test_best_threshold_has_the_best_mean_dice_over_all_blocks(world: SimpleName
     for block in blocks:
         readout = Readout(bank, tasks)
         block.see(readout)
-        swept.append(readout.sweep()["saliency"])
+        swept.append(readout.sweep([[0, 1, 2]] * 5)["saliency"])
     found = best_thresholds(bank, {"saliency": swept[0] + swept[1]})["saliency"]
     assert tuple(found) == bank.cells("saliency")
     scores = []
