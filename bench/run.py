@@ -71,12 +71,15 @@ class _Job:
         """The sums over the training pictures of one fold."""
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            parts, costs = [], []
-            for block in blocks:
-                gather = Gather(self.study.tasks, block.permutations(DRAWS))
-                costs.append(self.paint(block, [gather])[0].cost_table())
-                parts.append(gather.sums())
-            return total_sums(parts).tensors() | {"costs": torch.cat(costs)}
+            costs: list[Tensor] = []
+
+            def sums() -> Iterator[Sums]:
+                for block in blocks:
+                    gather = Gather(self.study.tasks, block.permutations(DRAWS))
+                    costs.append(self.paint(block, [gather])[0].cost_table())
+                    yield gather.sums()
+
+            return total_sums(sums()).tensors() | {"costs": torch.cat(costs)}
 
         return total_sums(sums_of_tensors(tensors) for tensors in self.pieces(f"fold-{fold}", self.fold(fold), make))
 
@@ -85,19 +88,30 @@ class _Job:
         tasks = {name: self.study.tasks[name] for name in draft.probes}
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            parts, costs, sweeps = [], [], []
-            for block in blocks:
-                permutations = block.permutations(DRAWS)
-                gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
-                costs.append(self.paint(block, [gather, readout])[0].cost_table())
-                parts.append(gather.sums())
-                sweeps.append(readout.sweep(permutations))
-            tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
-            return total_sums(parts).tensors() | tables | {"costs": torch.cat(costs)}
+            costs, sweeps = [], []
 
-        pieces = list(self.pieces(f"fold-{FOLDS - 1}", self.fold(FOLDS - 1), make))
-        swept = {name: torch.stack([piece[f"sweep/{name}"] for piece in pieces]).sum(0) for name in tasks}
-        return total_sums(sums_of_tensors(piece) for piece in pieces), swept
+            def sums() -> Iterator[Sums]:
+                for block in blocks:
+                    permutations = block.permutations(DRAWS)
+                    gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
+                    costs.append(self.paint(block, [gather, readout])[0].cost_table())
+                    sweeps.append(readout.sweep(permutations))
+                    yield gather.sums()
+
+            total = total_sums(sums()).tensors()
+            tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
+            return total | tables | {"costs": torch.cat(costs)}
+
+        swept: dict[str, Tensor] = {}
+
+        def sums_and_sweeps() -> Iterator[Sums]:
+            for piece in self.pieces(f"fold-{FOLDS - 1}", self.fold(FOLDS - 1), make):
+                for name in tasks:
+                    table = piece.pop(f"sweep/{name}")
+                    swept[name] = swept[name] + table if name in swept else table
+                yield sums_of_tensors(piece)
+
+        return total_sums(sums_and_sweeps()), swept
 
     def solve(self, folds: Sequence[Sums], tasks: Sequence[str]) -> Bank:
         """All probes of the tasks; the trained network also gets those of permuted labels."""
@@ -119,9 +133,18 @@ class _Job:
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
             return scores | strips | {"costs": torch.cat(costs)}
 
-        pieces = list(self.pieces("test", study.test, make))
-        scores = {name: torch.cat([piece[f"scores/{name}"] for piece in pieces], dim=-1) for name in study.tasks}
-        return scores, {name: value for name, value in pieces[0].items() if name.startswith("strip/")}
+        scores: dict[str, Tensor] = {}
+        strips: dict[str, Tensor] = {}
+        done, pictures = 0, sum(len(block.items) for block in study.test)
+        for piece in self.pieces("test", study.test, make):
+            strips |= {name: piece[name] for name in piece if name.startswith("strip/")}
+            for name in study.tasks:
+                part = piece[f"scores/{name}"]
+                # One table per task, filled as the shards come: memory should not grow with their number.
+                table = scores.setdefault(name, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
+                table[..., done : done + part.shape[-1]] = part
+            done += part.shape[-1]
+        return scores, strips
 
     def fold(self, fold: int) -> list[Block]:
         """The training blocks of a fold."""
