@@ -41,7 +41,7 @@ def copy(tmp_path: Path) -> Path:
 def pipeline() -> StableDiffusionPipeline:
     progress = diffusers.utils.logging.is_progress_bar_enabled()
     diffusers.utils.logging.disable_progress_bar()
-    painter = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False).to(torch.float32)
+    painter = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False)
     if progress:
         diffusers.utils.logging.enable_progress_bar()
     painter.set_progress_bar_config(disable=True)

@@ -70,6 +70,8 @@ def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16)
+    # transformers computes in the stored precision and diffusers in single: the text encoder is stored as the latter.
+    pipeline.text_encoder.float()
     pipeline.save_pretrained(out, safe_serialization=True)
 
 
