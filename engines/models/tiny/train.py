@@ -38,6 +38,8 @@ def trained_vae(work: Path) -> AutoencoderKL:
         train_vae(rgb, work).save_pretrained(folder)
     vae = AutoencoderKL.from_pretrained(folder)
     assert isinstance(vae, AutoencoderKL)
+    # diffusers would write the path of this machine into the model.
+    vae.register_to_config(_name_or_path="")
     held_out, _ = pictures_of("held-out", work)
     print(f"held-out reconstruction: {reconstruction_psnr_db(vae.eval(), held_out):.2f} dB PSNR", flush=True)
     return vae
