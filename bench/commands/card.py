@@ -1,0 +1,22 @@
+"""Measure the shipped model and labeler: the figures of their cards."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--limit", type=int, default=256, help="renders and samples to measure on (default %(default)s)"
+    )
+    parser.add_argument("--sheet", type=Path, help="write a sheet of samples to this PNG")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the figures."""
+    from bench.card import print_card
+
+    print_card(options.limit, options.sheet)
+    return 0

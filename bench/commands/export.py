@@ -1,0 +1,28 @@
+"""Trace a model to ONNX with its taps, without weights."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.config import Config
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--model", default=Config().model)
+    parser.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Trace, and say where the graph lies."""
+    from bench.study import model_spec
+    from engines.backends.onnxruntime import OPSET
+    from engines.export import SHIPPED_GRAPHS, graph_of
+    from engines.load import load
+    from extract.taps import self_attention_taps
+
+    unet = load(model_spec(options.model).source).unet
+    print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs))
+    print(f"graphs in {SHIPPED_GRAPHS} are used without tracing")
+    return 0

@@ -1,0 +1,24 @@
+"""Print the tables of finished runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run", type=Path, nargs="+", help="run folder")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print one run, or several beside one another."""
+    from bench.leaderboard import print_comparison, print_run
+    from bench.results import read_results
+
+    runs = [read_results(path) for path in options.run]
+    if len(runs) == 1:
+        print_run(runs[0])
+    else:
+        print_comparison(runs)
+    return 0

@@ -1,0 +1,20 @@
+"""Models, engines, datasets, labelers and tasks that can be named."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def command(_: argparse.Namespace) -> int:
+    """Print every plugin with its summary."""
+    from bench.resolve import KINDS, plugins
+
+    for kind in KINDS:
+        print(f"{kind}s")
+        for name, summary in plugins(kind).items():
+            print(f"  {name:<14}{summary}")
+    return 0

@@ -1,0 +1,65 @@
+"""Paint, probe, score: the experiment."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.arguments import names, steps
+from bench.config import SOURCES, Config, config_of, quick, read_toml
+
+_DEFAULT = Config()
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options. Every default is None: only what was typed overrides the configuration file."""
+    add = parser.add_argument
+    add("--config", type=Path, help="TOML file with any of these options; the command line wins")
+    add("--quick", action="store_true", help="fewer items and steps: under a minute")
+    add("--model", help=f"name, diffusers folder or hub id (default {_DEFAULT.model})")
+    add("--engine", help=f"what executes the UNet (default {_DEFAULT.engine})")
+    add("--dataset", help=f"prompts and seeds (default {_DEFAULT.dataset})")
+    add("--labeler", help="what reads the pictures (default: the model's)")
+    add("--tasks", type=names, help=f"what probes predict, such as {','.join(_DEFAULT.tasks)} (the default)")
+    add("--layers", type=names, help="layers or blocks to probe, such as mid,up2 or up3.1 (default: all)")
+    add("--steps", type=steps, help="steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all)")
+    add("--sampler-steps", type=int, help=f"denoising steps (default {_DEFAULT.sampler_steps})")
+    add("--guidance", type=float, help="strength of classifier-free guidance (default: the model's)")
+    add("--limit", type=int, help="use only so many items, training and test together")
+    add("--source", help=f"{' or '.join(SOURCES)}: painted pictures, or rendered ones noised to every step")
+    add(
+        "--random-networks",
+        type=int,
+        help=f"networks of shuffled weights beside it (default {_DEFAULT.random_networks})",
+    )
+    add("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
+    add("--shard", type=int, help=f"items per shard (default {_DEFAULT.shard})")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+    add("--out", help="run folder (default: one in runs/, named after the configuration)")
+
+
+def config_from(options: argparse.Namespace) -> Config:
+    """The configuration: what was typed over what the file says over the defaults."""
+    typed = {name: value for name, value in vars(options).items() if value is not None}
+    for name in ("command", "config", "quick"):
+        typed.pop(name, None)
+    chosen = read_toml(options.config) if options.config else {}
+    is_quick = bool(chosen.pop("quick", False)) or options.quick
+    config = config_of(chosen | typed)
+    return quick(config) if is_quick else config
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run the experiment and print what it found."""
+    from bench.leaderboard import print_run
+    from bench.report import write_report
+    from bench.results import read_results
+    from bench.run import run
+
+    config = config_from(options)
+    folder = run(config)
+    results = read_results(folder.path)
+    page = write_report(results)
+    print_run(results)
+    print(f"\nresults in {folder.path}, report: {page}")
+    return 0
