@@ -14,6 +14,10 @@ from bench.errors import MistakeError
 Source = Literal["generated", "rendered"]
 SOURCES: tuple[Source, ...] = ("generated", "rendered")
 
+COMPARISONS = ("own", "reinitialised", "own-reinitialised", "vae", "convolution", "text", "unconditional", "decoded")
+"""What can be watched beside the trained network and its controls; ``all`` stands for all of them."""
+ALL = "all"
+
 QUICK_LIMIT = 96
 QUICK_STEPS = (1, 3, 5, 10, 15)
 
@@ -40,6 +44,8 @@ class Config:
     source: Source = "generated"
     random_networks: int = 1
     """Networks of permuted weights that are shown the trained model's latents."""
+    compare: tuple[str, ...] = ()
+    """What else to watch, of COMPARISONS."""
     batch: int = 16
     """Rows per engine call."""
     shard: int = 24
@@ -65,6 +71,13 @@ class Config:
                 raise MistakeError(f"{name} must be a name, not {getattr(self, name)!r}")
         if not self.tasks:
             raise MistakeError("tasks is empty; name at least one, such as depth")
+        for name in self.compare if isinstance(self.compare, tuple) else (self.compare,):
+            if name not in COMPARISONS:
+                raise MistakeError(f"there is no comparison {name!r}{nearest(str(name), (*COMPARISONS, ALL))}")
+        if self.source == "rendered":
+            painted = [name for name in ("own", "own-reinitialised", "unconditional") if name in self.compare]
+            if painted:
+                raise MistakeError(f"comparison {painted[0]} needs painted pictures; drop it or use --source generated")
         if self.source not in SOURCES:
             raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
         if self.guidance is not None and not isinstance(self.guidance, int | float):
@@ -94,6 +107,8 @@ def config_of(options: Mapping[str, Any]) -> Config:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
+    if values.get("compare") == (ALL,):
+        values["compare"] = COMPARISONS
     return Config(**values)
 
 

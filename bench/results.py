@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.study import Study
+    from extract.stream import Subject
 
-SCHEMA = 1
+SCHEMA = 2
 _CELL_COLUMNS = (
     "task", "network", "layer", "step", "probe", "draw", "side", "penalty", "at_edge", "cv_loss", "threshold",
 )  # fmt: skip
@@ -103,13 +105,20 @@ class Results:
 
     @property
     def random_networks(self) -> tuple[str, ...]:
-        """Names of the random networks."""
-        return tuple(self.facts["networks"][1:])
+        """Names of the networks of shuffled weights that saw the trained one's latents."""
+        return self.family("random")
+
+    def family(self, name: str) -> tuple[str, ...]:
+        """The networks of a name, which are several where seeds differ: ``random`` stands for ``random-1`` and on."""
+        return tuple(
+            network for network in self.facts["networks"] if re.fullmatch(rf"{re.escape(name)}(-\d+)?", network)
+        )
 
 
 def write_results(
     folder: RunFolder,
     study: Study,
+    subject: Subject,
     bank: Bank,
     scores: dict[str, Tensor],
     costs: Sequence[Tensor],
@@ -130,7 +139,7 @@ def write_results(
             path / "strips.safetensors",
         )
         _write_cells(path / "cells.csv", study, bank, {name: value.numpy() for name, value in scores.items()})
-        _write_costs(path / "costs.csv", torch.cat(list(costs)).numpy(), ("trained", *study.random_names))
+        _write_costs(path / "costs.csv", torch.cat(list(costs)).numpy(), subject.timed)
         facts = {
             "schema": SCHEMA,
             "tasks": {
@@ -143,7 +152,7 @@ def write_results(
             },
             "layers": list(study.layers),
             "steps": list(study.config.probed_steps),
-            "networks": ["trained", *study.random_names],
+            "networks": list(subject.watchers),
             "guidance": study.guidance,
             "train_items": [item.id for block in study.train for item in block.items],
             "test_items": [item.id for block in study.test for item in block.items],
@@ -268,6 +277,9 @@ def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
     tensors = {}
     for name, probes in bank.probes.items():
         for cell, probe in probes.items():
+            if not np.isfinite(probe.cv_loss):
+                # Nothing was fit.
+                continue
             step = "always" if cell.step == ALWAYS else str(cell.step + 1)
             stem = f"{name}/{cell.network}/{cell.layer}/{step}/{cell.probe}/{cell.draw}"
             tensors[f"{stem}/weights"] = probe.weights.contiguous()

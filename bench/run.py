@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.comparisons import DECODED, subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
 from bench.results import write_results
@@ -19,10 +20,11 @@ from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
 from datasets.splits import FOLDS, Block
+from extract import watch
 from extract.shards import Shards
 from extract.stream import TRAINED, Painted, Reducer, Subject, stream
-from probes.bank import Bank, solve_bank
-from probes.gather import DRAWS, Gather, Sums, sums_of_tensors, total_sums
+from probes.bank import Bank, solve_bank, with_readings
+from probes.gather import DRAWS, Gather, Total, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
 
@@ -38,87 +40,74 @@ def run(config: Config) -> RunFolder:
     ):
         started = time.perf_counter()
         job = _Job(study, Shards(folder.path / "shards", study.fingerprint), progress)
-        first = [job.gather(fold) for fold in range(FOLDS - 1)]
+        for fold in range(FOLDS - 1):
+            job.gather(fold)
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
         # and the thresholds come from training pictures that those probes were not fit to.
-        draft = job.solve(first, [name for name, task in study.tasks.items() if task.thresholded])
-        last, swept = job.calibrate(draft)
-        bank = job.solve([*first, last], list(study.tasks))
-        bank = replace(bank, thresholds=best_thresholds(draft, swept))
-        scores, strips = job.score(bank)
-        write_results(folder, study, bank, scores, job.costs, strips, time.perf_counter() - started)
+        draft = job.solve(range(FOLDS - 1), [name for name, task in study.tasks.items() if task.thresholded])
+        job.calibrate(draft)
+        bank = job.solve(range(FOLDS), list(study.tasks))
+        bank = replace(bank, thresholds=best_thresholds(draft, job.swept(draft)))
+        if DECODED in config.compare:
+            bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, config.probed_steps)
+        job.score(bank)
+        job.networks.close()
+        scores, strips = job.scores()
+        write_results(folder, study, job.watched, bank, scores, job.costs, strips, time.perf_counter() - started)
         job.shards.remove()
     return folder
 
 
 @dataclass
 class _Job:
-    """One run in progress."""
+    """One run in progress. What is painted goes to disk at once, so that memory does not grow with the items."""
 
     study: Study
     shards: Shards
     progress: tqdm[None]
 
     def __post_init__(self) -> None:
-        self.costs: list[Tensor] = []
+        self.watched, self.networks = subject_of(self.study)
 
     @cached_property
     def subject(self) -> Subject:
-        """The engines, opened when the first block has to be painted."""
-        return self.study.subject()
+        """What is watched, the engines opened: when the first block has to be painted, and no sooner."""
+        torch.set_num_threads(self.study.threads)
+        self.networks.open()
+        return self.watched
 
-    def gather(self, fold: int) -> Sums:
-        """The sums over the training pictures of one fold."""
+    def gather(self, fold: int) -> None:
+        """Paint the training pictures of one fold and store their sums."""
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs: list[Tensor] = []
+            total, costs = Total(), []
+            for block in blocks:
+                gather = Gather(self.study.tasks, block.permutations(DRAWS))
+                costs.append(self.paint(block, [gather], fitted=True)[0].cost_table())
+                total.add(gather.sums())
+            return total.sums.tensors() | {"costs": torch.cat(costs)}
 
-            def sums() -> Iterator[Sums]:
-                for block in blocks:
-                    gather = Gather(self.study.tasks, block.permutations(DRAWS))
-                    costs.append(self.paint(block, [gather])[0].cost_table())
-                    yield gather.sums()
+        self.make(self.fold(fold), make)
 
-            return total_sums(sums()).tensors() | {"costs": torch.cat(costs)}
-
-        return total_sums(sums_of_tensors(tensors) for tensors in self.pieces(f"fold-{fold}", self.fold(fold), make))
-
-    def calibrate(self, draft: Bank) -> tuple[Sums, dict[str, Tensor]]:
-        """The sums of the last fold, and the draft probes' Dice on it at every candidate threshold."""
+    def calibrate(self, draft: Bank) -> None:
+        """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
         tasks = {name: self.study.tasks[name] for name in draft.probes}
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs, sweeps = [], []
+            total, costs, sweeps = Total(), [], []
+            for block in blocks:
+                permutations = block.permutations(DRAWS)
+                gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
+                costs.append(self.paint(block, [gather, readout], fitted=True)[0].cost_table())
+                sweeps.append(readout.sweep(permutations))
+                total.add(gather.sums())
+            tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
+            return total.sums.tensors() | tables | {"costs": torch.cat(costs)}
 
-            def sums() -> Iterator[Sums]:
-                for block in blocks:
-                    permutations = block.permutations(DRAWS)
-                    gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
-                    costs.append(self.paint(block, [gather, readout])[0].cost_table())
-                    sweeps.append(readout.sweep(permutations))
-                    yield gather.sums()
+        self.make(self.fold(FOLDS - 1), make)
 
-            total = total_sums(sums()).tensors()
-            tables = {f"sweep/{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
-            return total | tables | {"costs": torch.cat(costs)}
-
-        swept: dict[str, Tensor] = {}
-
-        def sums_and_sweeps() -> Iterator[Sums]:
-            for piece in self.pieces(f"fold-{FOLDS - 1}", self.fold(FOLDS - 1), make):
-                for name in tasks:
-                    table = piece.pop(f"sweep/{name}")
-                    swept[name] = swept[name] + table if name in swept else table
-                yield sums_of_tensors(piece)
-
-        return total_sums(sums_and_sweeps()), swept
-
-    def solve(self, folds: Sequence[Sums], tasks: Sequence[str]) -> Bank:
-        """All probes of the tasks; the trained network also gets those of permuted labels."""
-        return solve_bank(folds, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
-
-    def score(self, bank: Bank) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every metric of every cell for every test picture (cells x metrics x pictures), and the report's strips."""
+    def score(self, bank: Bank) -> None:
+        """Paint the test pictures; store every metric of every cell for each, and the report's strips."""
         study = self.study
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
@@ -133,41 +122,78 @@ class _Job:
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
             return scores | strips | {"costs": torch.cat(costs)}
 
+        self.make(study.test, make)
+
+    def solve(self, folds: Sequence[int], tasks: Sequence[str]) -> Bank:
+        """All probes of the tasks from the folds' sums; the trained network also gets those of permuted labels."""
+        sums = []
+        for fold in folds:
+            total = Total()
+            for name in self.names(self.fold(fold)):
+                total.add(sums_of_tensors(self.shards.read(name)))
+            sums.append(total.sums)
+        return solve_bank(sums, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
+
+    def swept(self, draft: Bank) -> dict[str, Tensor]:
+        """The draft probes' Dice at every candidate threshold, added up over the last fold."""
+        pieces = [self.shards.read(name) for name in self.names(self.fold(FOLDS - 1))]
+        return {name: torch.stack([piece[f"{_SWEEP}{name}"] for piece in pieces]).sum(0) for name in draft.probes}
+
+    def scores(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Per task, every metric of every cell for every test picture (cells x metrics x pictures), and the strips."""
         scores: dict[str, Tensor] = {}
         strips: dict[str, Tensor] = {}
-        done, pictures = 0, sum(len(block.items) for block in study.test)
-        for piece in self.pieces("test", study.test, make):
-            strips |= {name: piece[name] for name in piece if name.startswith("strip/")}
-            for name in study.tasks:
-                part = piece[f"scores/{name}"]
-                # One table per task, filled as the shards come: memory should not grow with their number.
-                table = scores.setdefault(name, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
+        done, pictures = 0, sum(len(block.items) for block in self.study.test)
+        for name in self.names(self.study.test):
+            piece = self.shards.read(name)
+            strips |= {key: value for key, value in piece.items() if key.startswith("strip/")}
+            for task in self.study.tasks:
+                part = piece[f"scores/{task}"]
+                table = scores.setdefault(task, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
                 table[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
         return scores, strips
+
+    @property
+    def costs(self) -> list[Tensor]:
+        """What every block took, in the order of work."""
+        stages = [*(self.fold(fold) for fold in range(FOLDS)), self.study.test]
+        return [self.shards.read(name)["costs"] for blocks in stages for name in self.names(blocks)]
 
     def fold(self, fold: int) -> list[Block]:
         """The training blocks of a fold."""
         return [block for block in self.study.train if block.fold == fold]
 
-    def pieces(
-        self, stage: str, blocks: Sequence[Block], make: Callable[[Sequence[Block]], dict[str, Tensor]]
-    ) -> Iterator[dict[str, Tensor]]:
-        """The stage's shards in order, each from disk or made now."""
-        for group in grouped(blocks, self.study.config.shard):
-            name = f"{stage}-{group[0].index:04d}-{group[-1].index:04d}"
-            if self.shards.done(name):
-                self.progress.update(sum(len(block.items) for block in group))
-            piece = self.shards.get(name, partial(make, group))
-            self.costs.append(piece.pop("costs"))
-            yield piece
+    def names(self, blocks: Sequence[Block]) -> list[str]:
+        """The shards that blocks of one stage are stored in."""
+        return [_name(group) for group in grouped(blocks, self.study.config.shard)]
 
-    def paint(self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = ()) -> tuple[Painted, Labels]:
-        """Stream one block through the reducers."""
+    def make(self, blocks: Sequence[Block], make: Callable[[Sequence[Block]], dict[str, Tensor]]) -> None:
+        """Make the stage's shards that are not there."""
+        for group in grouped(blocks, self.study.config.shard):
+            if self.shards.done(_name(group)):
+                self.progress.update(sum(len(block.items) for block in group))
+            else:
+                self.shards.write(_name(group), make(group))
+
+    def paint(
+        self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False
+    ) -> tuple[Painted, Labels]:
+        """Stream one block through the reducers; ``fitted`` leaves out what no probe is fit to."""
         given, read = self.study.given(block.items)
-        painted, labels = stream(self.subject, given, reducers, self.study.config.probed_steps, read, noisy)
+        subject = self.subject.fitted if fitted else self.subject
+        painted, labels = stream(subject, given, reducers, self.study.config.probed_steps, read, noisy)
         self.progress.update(len(block.items))
         return painted, labels
+
+
+_SWEEP = "sweep/"
+
+
+def _name(group: Sequence[Block]) -> str:
+    first = group[0]
+    stage = f"fold-{first.fold}" if first.split == "train" else first.split
+    return f"{stage}-{first.index:04d}-{group[-1].index:04d}"
 
 
 def grouped(blocks: Sequence[Block], items: int) -> list[list[Block]]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.config import Config, nearest
@@ -20,15 +18,14 @@ from datasets.labeler import Reader
 from datasets.labels import Labels, exact_labels
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, limited
-from engines.cache import default_cache, hash_of_weights, key_of
-from engines.engine import Backend, Engine, ModelSpec, Tap
+from engines.cache import hash_of_weights, key_of
+from engines.engine import Backend, ModelSpec, Tap
 from engines.load import Components, load
-from engines.weights import permuted
-from extract.stream import TRAINED, Given, Subject
-from extract.taps import choose, self_attention_taps
+from extract.stream import Given
+from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.task import Task
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever stored sums or scores of an older code would no longer be right."""
 
 
@@ -41,6 +38,8 @@ class Study:
     components: Components
     taps: tuple[Tap, ...]
     """Every self-attention: engines are made for all of them, so that one exported graph serves every choice."""
+    convolutions: tuple[Tap, ...]
+    """The last convolution of every residual block."""
     layers: tuple[str, ...]
     """The layers to probe."""
     backend: Backend
@@ -61,26 +60,6 @@ class Study:
     def guidance(self) -> float:
         """Strength of classifier-free guidance."""
         return self.spec.guidance if self.config.guidance is None else float(self.config.guidance)
-
-    @property
-    def random_names(self) -> tuple[str, ...]:
-        """Names of the random networks."""
-        return tuple(f"random-{seed + 1}" for seed in range(self.config.random_networks))
-
-    def subject(self) -> Subject:
-        """Open the engines. This is where a first run exports the model."""
-        torch.set_num_threads(self.threads)
-        cache = default_cache()
-
-        def opened(unet: UNet2DConditionModel) -> Engine:
-            return self.backend.open(unet, self.taps, cache, self.threads)
-
-        networks = {TRAINED: opened(self.components.unet)}
-        for seed, name in enumerate(self.random_names):
-            networks[name] = opened(permuted(self.components.unet, seed))
-        return Subject(
-            self.components, networks, self.layers, self.config.sampler_steps, self.guidance, self.config.batch
-        )
 
     def given(self, items: Sequence[Item]) -> tuple[Given, Callable[[Tensor], Labels]]:
         """What a block of items is painted from, and how its labels are had."""
@@ -127,7 +106,16 @@ def open_study(config: Config) -> Study:
         "schema": SCHEMA,
         "config": {
             name: getattr(config, name)
-            for name in ("engine", "tasks", "sampler_steps", "source", "random_networks", "batch", "guidance")
+            for name in (
+                "engine",
+                "tasks",
+                "sampler_steps",
+                "source",
+                "random_networks",
+                "compare",
+                "batch",
+                "guidance",
+            )
         },
         "probed": config.probed_steps,
         "guidance": spec.guidance if config.guidance is None else config.guidance,
@@ -146,6 +134,7 @@ def open_study(config: Config) -> Study:
         spec=spec,
         components=components,
         taps=taps,
+        convolutions=convolution_taps(components.unet),
         layers=layers,
         backend=backend,
         dataset=dataset,

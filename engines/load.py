@@ -73,22 +73,22 @@ class Components:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        return _padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
+        return padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
         """Pictures in 0..1 of scaled latents."""
         scale = float(self.vae.config.scaling_factor)
-        return _padded(lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents)
+        return padded(lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents)
 
     @torch.inference_mode()
     def encode(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
         """Scaled mean latents of pictures in 0..1."""
         scale = float(self.vae.config.scaling_factor)
-        return _padded(lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures)
+        return padded(lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures)
 
 
-def _padded(call: Any, rows: Tensor) -> Tensor:
+def padded(call: Any, rows: Tensor) -> Tensor:
     """Apply ``call`` to chunks of exactly ``DECODE_BATCH`` rows, the last one padded with copies of its last row."""
     parts = []
     for start in range(0, len(rows), DECODE_BATCH):

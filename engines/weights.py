@@ -18,3 +18,11 @@ def permuted(unet: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:
                 order = torch.randperm(weight.numel(), generator=generator)
                 weight.copy_(weight.flatten()[order].view_as(weight))
     return shuffled
+
+
+def reinitialised(unet: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:
+    """The architecture as it is before training: every weight and bias drawn anew."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        fresh = UNet2DConditionModel.from_config(unet.config)
+    return fresh.requires_grad_(False).eval()

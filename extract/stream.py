@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Protocol, runtime_checkable
 
 import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from datasets.labels import Labels
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from engines.load import Components
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
+from extract.watch import Start, Watch, Watcher
 
 TRAINED = "trained"
-INPUT = "input"
-"""The pseudo-network whose only layer is what the network is given."""
-LATENT = "latent"
-_PATCH = 3
 _PROCESS = psutil.Process()
 
 
@@ -42,17 +40,27 @@ class Reducer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The model under study with the networks that are watched on its trajectory."""
+    """The model under study, and what is watched on its trajectory."""
 
     components: Components
-    networks: Mapping[str, Engine]
-    """The first, ``trained``, drives the trajectory; the others see the same conditional inputs."""
-    layers: Collection[str]
-    """The layers to read; the engines may have more taps."""
+    engine: Engine
+    """Drives the trajectory."""
+    watchers: Mapping[str, Watcher]
+    """By the name of the network that each stands for."""
     steps: int
     guidance: float
     batch: int
     """Rows per engine call."""
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Names in the table of costs: the painting itself, then every watcher that computes something."""
+        return TRAINED, *(name for name, watcher in self.watchers.items() if watcher.rows)
+
+    @property
+    def fitted(self) -> Subject:
+        """Without what no probe is fit to, which comes last."""
+        return replace(self, watchers={name: watcher for name, watcher in self.watchers.items() if watcher.fitted})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,11 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one network took for one block at one step."""
+    """What painting or one watcher took for one block at one step."""
 
     step: int
     network: int
-    """Its place among the subject's networks."""
+    """Its place among the subject's timed names."""
     rows: int
     seconds: float
     resident_bytes: int
@@ -88,7 +96,7 @@ class Painted:
     costs: tuple[Cost, ...]
 
     def cost_table(self) -> Float[Tensor, "calls 5"]:
-        """The costs as numbers: step, network's place among the subject's, rows, seconds, resident bytes."""
+        """The costs as numbers: step, network's place among the timed, rows, seconds, resident bytes."""
         rows = [[c.step, c.network, c.rows, c.seconds, c.resident_bytes] for c in self.costs]
         return torch.tensor(rows, dtype=torch.float64)
 
@@ -107,75 +115,63 @@ def stream(
     """
     costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
-    latents = None
-    for step in _steps(subject, given, costs):
+    parts = subject.components
+    start = Start(initial_noise(given.seeds, parts.latent_shape), parts.embed(given.prompts), parts.embed([""]))
+    watches = {name: watcher.begin(start) for name, watcher in subject.watchers.items()}
+    latents = start.noise
+    for step in _steps(subject, given, start, costs):
         latents = step.latents
-        # Guidance mixes in the unconditional half: the latents tell whether that one is sound.
-        _check(replace(step.prediction, noise=step.latents), TRAINED, step.index)
+        # The latents tell whether both halves of the noise prediction are sound: guidance mixes them.
+        _check({"the noise prediction": latents, **step.prediction.taps}, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
         if step.index not in probed_steps:
             continue
-        for network, layer, activation in _places(subject, step, costs):
-            for reducer in reducers:
-                reducer.see(step.index, network, layer, activation)
-    assert latents is not None
-    pictures = given.pictures if given.pictures is not None else subject.components.decode(latents)
+        for network, watch in watches.items():
+            for layer, activation in _seen(subject, network, watch, step, costs).items():
+                for reducer in reducers:
+                    reducer.see(step.index, network, layer, activation)
+    pictures = given.pictures if given.pictures is not None else parts.decode(latents)
     labels = read(pictures)
     for reducer in reducers:
         reducer.finish(labels)
     return Painted(pictures, noisy, tuple(costs)), labels
 
 
-def _steps(subject: Subject, given: Given, costs: list[Cost]) -> Iterator[Step]:
+def _steps(subject: Subject, given: Given, start: Start, costs: list[Cost]) -> Iterator[Step]:
     parts = subject.components
-    predict = _timed(subject, TRAINED, costs)
-    noise = initial_noise(given.seeds, parts.latent_shape)
-    text = parts.embed(given.prompts)
     scheduler = parts.scheduler(subject.steps)
-    if given.pictures is None:
-        return denoise(predict, scheduler, noise, text, parts.embed([""]), subject.guidance)
-    return renoise(predict, scheduler, parts.encode(given.pictures), noise, text)
-
-
-def _places(subject: Subject, step: Step, costs: list[Cost]) -> Iterator[tuple[str, str, Tensor]]:
-    yield INPUT, LATENT, patches(step.model_input)
-    for layer, activation in step.prediction.taps.items():
-        if layer in subject.layers:
-            yield TRAINED, layer, activation
-    for network in subject.networks:
-        if network != TRAINED:
-            prediction = _timed(subject, network, costs, step.index)(step.model_input, step.timestep, step.text)
-            _check(prediction, network, step.index)
-            for layer, activation in prediction.taps.items():
-                if layer in subject.layers:
-                    yield network, layer, activation
-
-
-def _timed(
-    subject: Subject, network: str, costs: list[Cost], step: int | None = None
-) -> Callable[[Tensor, float, Tensor], Prediction]:
-    engine = subject.networks[network]
-    number = list(subject.networks).index(network)
+    calls = count()
 
     def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        started = time.perf_counter()
-        prediction = in_batches(engine, latents, timestep, text, subject.batch)
-        seconds = time.perf_counter() - started
-        at = step if step is not None else sum(cost.network == number for cost in costs)
-        costs.append(Cost(at, number, len(latents), seconds, _PROCESS.memory_info().rss))
-        return prediction
+        with _timed(costs, next(calls), 0, len(latents)):
+            return in_batches(subject.engine, latents, timestep, text, subject.batch)
 
-    return predict
+    if given.pictures is None:
+        return denoise(predict, scheduler, start.noise, start.text, start.empty, subject.guidance)
+    return renoise(predict, scheduler, parts.encode(given.pictures), start.noise, start.text)
 
 
-def patches(latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n tokens channels"]:
-    """The 3 x 3 neighbourhood of every latent pixel as its features: a stronger baseline than the pixel alone."""
-    return functional.unfold(latents, _PATCH, padding=_PATCH // 2).mT.contiguous()
+def _seen(subject: Subject, network: str, watch: Watch, step: Step, costs: list[Cost]) -> Mapping[str, Tensor]:
+    rows = subject.watchers[network].rows
+    if not rows:
+        # Of what the painting network has computed, which is checked.
+        return watch(step)
+    with _timed(costs, step.index, subject.timed.index(network), rows * len(step.model_input)):
+        activations = watch(step)
+    _check(activations, network, step.index)
+    return activations
 
 
-def _check(prediction: Prediction, network: str, step: int) -> None:
-    for name, value in (("the noise prediction", prediction.noise), *prediction.taps.items()):
+@contextmanager
+def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    costs.append(Cost(step, network, rows, time.perf_counter() - started, _PROCESS.memory_info().rss))
+
+
+def _check(values: Mapping[str, Tensor], network: str, step: int) -> None:
+    for name, value in values.items():
         if not bool(torch.isfinite(value.sum())):
             raise EngineError(
                 f"NaN or infinity in {name} of the {network} network at step {step + 1}; "

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _SELF_ATTENTION = re.compile(
     r"(?:(down|up)_blocks\.(\d+)|(mid)_block)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1\.to_out\.0"
 )
+_CONVOLUTION = re.compile(r"(?:(down|up)_blocks\.(\d+)|(mid)_block)\.resnets\.(\d+)\.conv2")
 _ORDER = ("down", "mid", "up")
+_PREFIX = "conv."
 
 
 def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
@@ -43,6 +45,27 @@ def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
     return tuple(Tap(_name(place, deep), path) for place, path in sorted(found))
 
 
+def convolution_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
+    """A tap on the last convolution of every residual block, in order of computation; names start with ``conv.``."""
+    found = []
+    for path, _ in unet.named_modules():
+        match = _CONVOLUTION.fullmatch(path)
+        if match:
+            side, block, middle, resnet = match.groups()
+            found.append(((_ORDER.index(side or middle), int(block or 0), int(resnet), 0), path))
+    return tuple(Tap(tap_of_convolution(_name(place, False)), path) for place, path in sorted(found))
+
+
+def tap_of_convolution(layer: str) -> str:
+    """The tap's name of a layer of residual blocks: attention and convolution have layers of the same name."""
+    return _PREFIX + layer
+
+
+def layer_of_convolution(tap: Tap) -> str:
+    """Undo :func:`tap_of_convolution`."""
+    return tap.layer.removeprefix(_PREFIX)
+
+
 def _name(place: tuple[int, int, int, int], deep: bool) -> str:
     side, block, attention, depth = place
     name = f"{_ORDER[side]}{block if _ORDER[side] != 'mid' else ''}.{attention}"
@@ -57,10 +80,11 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
     if not names:
         return tuple(taps)
     for name in names:
-        if not any(_fits(tap, name) for tap in taps):
+        if not any(fits(tap.layer, name) for tap in taps):
             raise EngineError(f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}")
-    return tuple(tap for tap in taps if any(_fits(tap, name) for name in names))
+    return tuple(tap for tap in taps if any(fits(tap.layer, name) for name in names))
 
 
-def _fits(tap: Tap, name: str) -> bool:
-    return tap.layer == name or tap.layer.startswith((f"{name}.", name) if name in _ORDER else f"{name}.")
+def fits(layer: str, name: str) -> bool:
+    """Whether a layer is the named one or lies in the named block."""
+    return layer == name or layer.startswith((f"{name}.", name) if name in _ORDER else f"{name}.")

@@ -27,6 +27,10 @@ class Step:
     """The latents as the network sees them, scaled to unit variance."""
     text: Float[Tensor, "n words width"]
     prediction: Prediction
+    without: Prediction | None
+    """The other half of guidance: the same latents with no prompt. None where there is no guidance."""
+    clean: Float[Tensor, "n c h w"]
+    """The clean latents that the network's prediction amounts to."""
     latents: Float[Tensor, "n c h w"]
     """After this step."""
 
@@ -69,11 +73,17 @@ def denoise(
         sigma = float(scheduler.sigmas[index])
         model_input = scheduler.scale_model_input(latents, timestep)
         whole = predict(torch.cat([model_input, model_input]), float(timestep), both)
-        without, given = whole.noise[:n], whole.noise[n:]
-        guided = without + guidance * (given - without)
-        latents = scheduler.step(guided, timestep, latents).prev_sample
-        taps = {layer: activation[n:] for layer, activation in whole.taps.items()}
-        yield Step(index, float(timestep), sigma, model_input, text, Prediction(given, taps), latents)
+        without, given = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
+        guided = without.noise + guidance * (given.noise - without.noise)
+        stepped = scheduler.step(guided, timestep, latents)
+        latents = stepped.prev_sample
+        clean = stepped.pred_original_sample
+        yield Step(index, float(timestep), sigma, model_input, text, given, without, clean, latents)
+
+
+def _rows(prediction: Prediction, rows: slice) -> Prediction:
+    taps = {layer: activation[rows] for layer, activation in prediction.taps.items()}
+    return Prediction(prediction.noise[rows], taps)
 
 
 def renoise(
@@ -87,6 +97,7 @@ def renoise(
     for index, timestep in enumerate(scheduler.timesteps):
         sigma = float(scheduler.sigmas[index])
         noisy = clean + sigma * noise
-        model_input = noisy / (sigma**2 + 1) ** 0.5
+        model_input = scheduler.scale_model_input(noisy, timestep)
         prediction = predict(model_input, float(timestep), text)
-        yield Step(index, float(timestep), sigma, model_input, text, prediction, noisy)
+        predicted = scheduler.step(prediction.noise, timestep, noisy).pred_original_sample
+        yield Step(index, float(timestep), sigma, model_input, text, prediction, None, predicted, noisy)

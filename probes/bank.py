@@ -78,6 +78,26 @@ class Bank:
         return min(rivals, key=lambda cell: self.probes[task][cell].cv_loss)
 
 
+def with_readings(bank: Bank, network: str, layers: Sequence[str], steps: Sequence[int]) -> Bank:
+    """The bank with a cell per layer and step whose activations are the answer itself, pixel by pixel.
+
+    Their channels are the tasks' targets, in the order of the tasks' names; nothing is fit, so the loss is nan.
+    """
+    start, total = 0, sum(target.shape[0] for target in bank.mean_map.values())
+    probes, thresholds = dict(bank.probes), dict(bank.thresholds)
+    for name in sorted(bank.probes):
+        width, side = bank.mean_map[name].shape[0], bank.mean_map[name].shape[-1]
+        weights = torch.eye(total, dtype=torch.float64)[:, start : start + width]
+        start += width
+        reading = Solved(weights, torch.zeros(width, dtype=torch.float64), 0.0, False, float("nan"))
+        cells = [Cell(network, layer, step, ACTIVATIONS, 0, side) for step in steps for layer in layers]
+        probes[name] = probes[name] | dict.fromkeys(cells, reading)
+        if name in thresholds:
+            # A mask needs no threshold to be found: any between its two values gives it back.
+            thresholds[name] = thresholds[name] | dict.fromkeys(cells, 0.5)
+    return replace(bank, probes=probes, thresholds=thresholds)
+
+
 def solve_bank(
     folds: Sequence[Sums],
     tasks: Sequence[str],
@@ -101,7 +121,7 @@ def solve_bank(
 
     with ThreadPoolExecutor(threads) as pool:
         solved = list(pool.map(solve_place, jobs))
-    solved.append(_solve_position(context))
+    solved.append(_solve_position(context, selective))
     probes: dict[str, dict[Cell, Solved]] = {name: {} for name in tasks}
     for part in solved:
         for name, cell, probe in part:
@@ -173,11 +193,13 @@ def _solve_place(context: _Context, place: Place, at: int, step: int, selective:
     return result
 
 
-def _solve_position(context: _Context) -> list[_Named]:
-    """Probes of the position alone, one per grid; any place of that grid holds the columns."""
+def _solve_position(context: _Context, selective: Collection[str]) -> list[_Named]:
+    """Probes of the position alone, one per grid of the networks in ``selective``; any place holds the columns."""
     place_of_side: dict[int, Place] = {}
     for place in context.everything.moments:
-        place_of_side.setdefault(context.side(place), place)
+        # Not of all networks: a baseline must not depend on what else is watched.
+        if place[0] in selective:
+            place_of_side.setdefault(context.side(place), place)
     wanted = [(task, 0) for task in context.tasks]
     result: list[_Named] = []
     for side, place in sorted(place_of_side.items()):

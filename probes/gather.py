@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.position import position_columns
-from probes.sums import Moments, moments_of, pack, unpack
+from probes.sums import Moments, copied, merged, moments_of, pack, unpack
 from probes.task import Task
 
 Place = tuple[str, str]
@@ -70,15 +70,6 @@ class Sums:
     within: dict[tuple[str, int], Float[Tensor, " k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
 
-    def __add__(self, other: Sums) -> Sums:
-        """Sums of both sets of pictures."""
-        return Sums(
-            self.pictures + other.pictures,
-            {place: moments + other.moments[place] for place, moments in self.moments.items()},
-            {task: value + other.target[task] for task, value in self.target.items()},
-            {key: value + other.within[key] for key, value in self.within.items()},
-        )
-
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file."""
         flat = {"pictures": torch.tensor(self.pictures)}
@@ -109,13 +100,42 @@ def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
     return Sums(int(flat["pictures"]), moments, target, within)
 
 
+class Total:
+    """Adds up sums, in place: they are the largest thing that a run holds, and one of them should be enough."""
+
+    def __init__(self) -> None:
+        self._sums: Sums | None = None
+
+    def add(self, part: Sums) -> None:
+        """Add a part. Its memory is taken over and must not be used any more."""
+        mine = self._sums
+        if mine is None:
+            self._sums = part
+            return
+        self._sums = Sums(
+            mine.pictures + part.pictures,
+            {place: merged(moments, part.moments[place]) for place, moments in mine.moments.items()},
+            {task: value + part.target[task] for task, value in mine.target.items()},
+            {key: value + part.within[key] for key, value in mine.within.items()},
+        )
+
+    @property
+    def sums(self) -> Sums:
+        """The sums of all parts."""
+        if self._sums is None:
+            raise RuntimeError("nothing was added: there are no sums")
+        return self._sums
+
+
 def total_sums(parts: Iterable[Sums]) -> Sums:
-    """Add up sums in the given order."""
-    iterator = iter(parts)
-    result = next(iterator)
+    """Add up sums in the given order. The parts stay as they are."""
+    iterator, total = iter(parts), Total()
+    first = next(iterator)
+    own = {place: copied(moments) for place, moments in first.moments.items()}
+    total.add(Sums(first.pictures, own, dict(first.target), dict(first.within)))
     for part in iterator:
-        result = result + part
-    return result
+        total.add(part)
+    return total.sums
 
 
 class Gather:
@@ -129,7 +149,8 @@ class Gather:
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Keep an activation until the block is finished; steps come in order."""
-        self._held[network, layer].append(activation)
+        # A copy: an activation is often a view that would keep the other half of its batch alive.
+        self._held[network, layer].append(activation.clone())
 
     def finish(self, labels: Labels) -> None:
         """Take the moments of everything held."""

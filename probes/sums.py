@@ -61,10 +61,30 @@ def moments_of(rows: Float[Tensor, "*b n d"]) -> Moments:
 def total(parts: Iterable[Moments]) -> Moments:
     """Moments of the union of several sets, added in the given order."""
     iterator = iter(parts)
-    result = next(iterator)
+    result = copied(next(iterator))
     for part in iterator:
-        result = result + part
+        result = merged(result, part)
     return result
+
+
+def copied(moments: Moments) -> Moments:
+    """The same moments in memory of their own."""
+    return Moments(moments.n, moments.mean.clone(), moments.scatter.clone())
+
+
+def merged(into: Moments, other: Moments) -> Moments:
+    """``into + other`` in the memory of ``into``, which must not be used any more.
+
+    Sums are the largest thing that a run holds; adding them in place keeps one of them in memory, not three.
+    """
+    n = into.n + other.n
+    if n == 0:
+        return into
+    difference = other.mean - into.mean
+    into.scatter.add_(other.scatter)
+    into.scatter.add_(difference[..., :, None] * difference[..., None, :] * (into.n * other.n / n))
+    into.mean.add_(difference * (other.n / n))
+    return Moments(n, into.mean, into.scatter)
 
 
 def pack(scatter: Float[Tensor, "*b d d"]) -> Float[Tensor, "*b t"]:

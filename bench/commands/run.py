@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.arguments import names, steps
-from bench.config import SOURCES, Config, config_of, quick, read_toml
+from bench.config import ALL, COMPARISONS, SOURCES, Config, config_of, quick, read_toml
 
 _DEFAULT = Config()
 
@@ -32,6 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help=f"networks of shuffled weights beside it (default {_DEFAULT.random_networks})",
     )
+    add("--compare", type=names, help=f"what else to watch: {', '.join(COMPARISONS)}, or {ALL}")
     add("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
     add("--shard", type=int, help=f"items per shard (default {_DEFAULT.shard})")
     add("--threads", type=int, help="CPU threads (default: all cores)")

@@ -21,7 +21,8 @@ def listening(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[
 
     def keep(layer: str) -> object:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            heard[layer] = output
+            # A convolution's pixels are tokens too.
+            heard[layer] = output.flatten(2).mT if output.ndim == 4 else output
 
         return hook
 

@@ -16,8 +16,9 @@ from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
 from engines.load import Components
 from engines.weights import permuted
-from extract.stream import Given, Painted, Subject, patches, stream
+from extract.stream import Given, Painted, Subject, stream
 from extract.trajectory import denoise, initial_noise
+from extract.watch import Watcher, conditional, latent, matched, patches
 
 STEPS = 4
 GUIDANCE = 3.0
@@ -74,11 +75,14 @@ def random_engine(components: Components, taps: tuple[Tap, ...], cache: Path, on
     return BACKEND.open(permuted(components.unet, 0), taps, cache, 1)
 
 
+def watched(random: Engine, layers: Sequence[str], batch: int) -> dict[str, Watcher]:
+    return {"input": latent(), "trained": conditional(layers), "random-1": matched(random, layers, batch)}
+
+
 @pytest.fixture(scope="module")
 def make(components: Components, onnx_engine: OnnxRuntime, random_engine: OnnxRuntime) -> Make:
     def subject(trained: Engine = onnx_engine, random: Engine = random_engine, batch: int = 16) -> Subject:
-        networks = {"trained": trained, "random-1": random}
-        return Subject(components, networks, layers=LAYERS, steps=STEPS, guidance=GUIDANCE, batch=batch)
+        return Subject(components, trained, watched(random, LAYERS, batch), STEPS, GUIDANCE, batch)
 
     return subject
 
@@ -106,7 +110,8 @@ def test_the_order_of_layers_is_that_of_computation_whatever_was_asked(
     components: Components, taps: tuple[Tap, ...], onnx_engine: OnnxRuntime
 ) -> None:
     every = [tap.layer for tap in taps]
-    subject = Subject(components, {"trained": onnx_engine}, layers=every[::-1], steps=2, guidance=1.5, batch=4)
+    watchers = {"input": latent(), "trained": conditional(every[::-1])}
+    subject = Subject(components, onnx_engine, watchers, steps=2, guidance=1.5, batch=4)
     recorder, _, _ = run(subject, slice(0, 1), range(2))
     one = [("input", "latent"), *(("trained", layer) for layer in every)]
     assert recorder.order == [(step, *place) for step in range(2) for place in one]
