@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.labeler import Labeler
+from datasets.errors import DatasetError
+from datasets.labeler import AS_SHIPPED, Labeler, Sources
 
 if TYPE_CHECKING:
     from datasets.labelers.tiny.read import TinyLabeler
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def _open() -> TinyLabeler:
+def _open(sources: Sources = AS_SHIPPED) -> TinyLabeler:
+    if sources.chosen:
+        raise DatasetError("the labeler tiny is one network; leave --depth-model, --depth-scale, --saliency-model out")
+
     from datasets.labelers.tiny.read import TinyLabeler
 
     return TinyLabeler(WEIGHTS)
