@@ -129,7 +129,7 @@ def reader_of(config: Config, name: str) -> Reader:
     return labeler.open(
         Sources(
             depth_model=config.depth_model,
-            depth_scale=DisparityScale(*config.depth_scale) if config.depth_scale else None,
+            depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
             saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
             saliency_size=config.saliency_size,
             cache=default_cache(),

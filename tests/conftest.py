@@ -32,6 +32,7 @@ LOADED = (
     onnxruntime.InferenceSession,
     transformers.CLIPTextModel,
     transformers.CLIPTokenizer,
+    transformers.DPTForDepthEstimation,
 )
 # Not bench: its configuration takes what users typed, and refuses it in words.
 install_import_hook(["extract", "probes", "engines", "datasets"], "beartype.beartype")
