@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -124,8 +124,10 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
 
 
 def reader_of(config: Config, name: str) -> Reader:
-    """Open the labeler ``name`` with the networks that ``config`` chooses."""
+    """Open the labeler ``name`` with the networks that ``config`` names."""
     labeler: Labeler = plugin("labeler", name)
+    if not labeler.takes_networks:
+        refuse_networks(config, name)
     return labeler.open(
         Sources(
             depth_model=config.depth_model,
@@ -135,6 +137,27 @@ def reader_of(config: Config, name: str) -> Reader:
             cache=default_cache(),
         )
     )
+
+
+NETWORKS = ("depth_model", "depth_scale", "saliency_model")
+
+
+def takes_networks(name: str) -> bool:
+    """Whether options may name the networks of a labeler."""
+    labeler: Labeler = plugin("labeler", name)
+    return labeler.takes_networks
+
+
+def without_networks(config: Config) -> Config:
+    """The configuration for a labeler whose networks are its own."""
+    return replace(config, **{name: getattr(Config(), name) for name in NETWORKS})
+
+
+def refuse_networks(config: Config, labeler: str) -> None:
+    """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
+    named = [f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name)]
+    if named:
+        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {', '.join(named)} out")
 
 
 def open_study(config: Config) -> Study:

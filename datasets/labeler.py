@@ -34,7 +34,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Which networks a labeler that leaves the choice is made of; the others refuse to be told."""
+    """Which networks a labeler that leaves the choice is made of."""
 
     depth_model: str | None = None
     """A transformers folder or hub id; None takes the labeler's own."""
@@ -47,11 +47,6 @@ class Sources:
     cache: Path | None = None
     """Where labels that take long are kept between runs; None keeps none."""
 
-    @property
-    def chosen(self) -> bool:
-        """Whether a network is named."""
-        return bool(self.depth_model or self.depth_scale or self.saliency_model)
-
 
 AS_SHIPPED = Sources()
 
@@ -60,8 +55,8 @@ AS_SHIPPED = Sources()
 class Open(Protocol):
     """Opens a labeler."""
 
-    def __call__(self, sources: Sources = AS_SHIPPED) -> Reader:
-        """Load the networks. Raises DatasetError when one is missing, damaged or not of this labeler's choosing."""
+    def __call__(self, sources: Sources = AS_SHIPPED, /) -> Reader:
+        """Load the networks. Raises DatasetError when one is missing or damaged."""
         ...
 
 
@@ -70,3 +65,5 @@ class Labeler:
     """A file or package of ``datasets/labelers`` is one: it names this as ``LABELER``."""
 
     open: Open
+    takes_networks: bool = False
+    """Whether :class:`Sources` may name its networks."""

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from datasets.errors import DatasetError
-from datasets.labeler import Reader, Sources
+from datasets.labeler import Reader
 from datasets.labelers.tiny import LABELER, SHA256, WEIGHTS
 from datasets.labelers.tiny.network import WORDS
 from datasets.labelers.tiny.read import TinyLabeler
@@ -214,11 +214,6 @@ def test_other_weights_than_the_shipped_ones_are_refused(folder: Path) -> None:
     save_file(weights, folder / "labeler.safetensors")
     with pytest.raises(DatasetError, match=r"labeler\.safetensors has the SHA-256"):
         TinyLabeler(folder, SHA256)
-
-
-def test_a_network_of_ones_own_choice_is_refused() -> None:
-    with pytest.raises(DatasetError, match="the labeler tiny is one network"):
-        LABELER.open(Sources(saliency_model=Path("mask.onnx")))
 
 
 def test_a_missing_folder_is_refused_in_words(tmp_path: Path) -> None:

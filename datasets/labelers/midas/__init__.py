@@ -18,4 +18,4 @@ def _open(sources: Sources = AS_SHIPPED) -> Reader:
     return reader if sources.cache is None else CachedReader(reader, sources.cache)
 
 
-LABELER = Labeler(open=_open)
+LABELER = Labeler(open=_open, takes_networks=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.errors import DatasetError
 from datasets.labeler import AS_SHIPPED, Labeler, Sources
 
 if TYPE_CHECKING:
@@ -16,10 +15,7 @@ SHA256 = "8e8f676cc5d090030c56a8be5f1b805535a1bbbf79fe3b071a781a4a5100357e"
 """Of the shipped ``labeler.safetensors``; training prints that of a new one."""
 
 
-def _open(sources: Sources = AS_SHIPPED) -> TinyLabeler:
-    if sources.chosen:
-        raise DatasetError("the labeler tiny is one network; leave --depth-model, --depth-scale, --saliency-model out")
-
+def _open(_: Sources = AS_SHIPPED) -> TinyLabeler:
     from datasets.labelers.tiny.read import TinyLabeler
 
     return TinyLabeler(WEIGHTS, SHA256)
