@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,15 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.agreement import agreement_of
-from bench.card import exact_labels
 from bench.contact import COLUMNS, GAP, TEXT, TILE
 from bench.dataset_make import pictures_in
 from bench.resolve import plugin
+from datasets.label_cache import labels_of
 from datasets.labelers.tiny import LABELER
-from datasets.labels import DisparityScale, Labels
+from datasets.labels import DisparityScale, Labels, exact_labels
 from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.render import scenes_of
-from tests.datasets.photographs import save_dpt, save_saliency
 
 LINES = [
     ["id", "prompt", "seed", "split"],
@@ -67,8 +67,6 @@ def test_a_painted_set_has_a_picture_labels_and_a_line_per_item(made: Path, prom
 
 def test_labels_are_the_labelers_of_the_pictures(made: Path) -> None:
     """Of the 8-bit pictures here, of the unrounded ones there."""
-    from datasets.label_cache import labels_of
-
     ours = labels_of((made / "labels" / "a.safetensors").read_bytes())
     theirs = LABELER.open()(pictures_in(made)[:1].float() / 255)
     assert float((ours.disparity - theirs.disparity).abs().max()) < 0.2
@@ -112,8 +110,6 @@ def test_a_changed_prompt_is_painted_anew(made: Path, prompts: Path, tmp_path: P
 def test_the_printed_scale_is_that_of_the_training_pictures(
     made: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from datasets.label_cache import labels_of
-
     again(made, prompts)
     mean, std = map(float, re.search(r"--depth-scale (\S+),(\S+)", capsys.readouterr().out).groups())
     scale = LABELER.open().scale
@@ -214,7 +210,13 @@ def test_a_labeler_agrees_with_itself_and_less_with_the_exact_labels() -> None:
     assert other["dice"].low <= other["dice"].mean <= other["dice"].high < 1
 
 
-def test_agreement_is_printed_for_two_labelers(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_agreement_is_printed_for_two_labelers(
+    made: Path,
+    save_dpt: Callable[..., Path],
+    save_saliency: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     networks = [
         *("--depth-model", str(save_dpt(tmp_path / "dpt")), "--depth-scale", "0,1"),
         *("--saliency-model", str(save_saliency(tmp_path / "mask.onnx", 64)), "--saliency-size", "64"),
