@@ -25,7 +25,7 @@ _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 
 
 class DptDepth:
-    """A DPT network in fp32, on a CUDA device where there is one."""
+    """A DPT network in fp32, on a CUDA device where there is one (PyTorch's own choice of TF32 holds there)."""
 
     def __init__(self, source: str, scale: DisparityScale | None) -> None:
         """Load a transformers folder or hub id, from safetensors alone.
