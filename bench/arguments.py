@@ -1,4 +1,4 @@
-"""How lists are typed on the command line."""
+"""How lists are typed on the command line, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -30,3 +30,17 @@ def numbers(text: str) -> tuple[float, ...]:
         return tuple(float(name) for name in names(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4") from None
+
+
+def dataset_files(parser: argparse.ArgumentParser) -> None:
+    """Declare where a dataset's files come from. No default: only what was typed is in the namespace's values."""
+    parser.add_argument("--prompts", help="folder of the dataset's files, where it is read from files")
+    parser.add_argument("--fetch", action="store_true", default=None, help="download the dataset's files, once")
+
+
+def labeler_sources(parser: argparse.ArgumentParser) -> None:
+    """Declare the networks of a labeler that leaves the choice."""
+    parser.add_argument("--depth-model", help="transformers folder or hub id (default: the labeler's)")
+    parser.add_argument("--depth-scale", type=numbers, metavar="MEAN,STD", help="of that model's inverse depth")
+    parser.add_argument("--saliency-model", help="ONNX file of a salient-object network")
+    parser.add_argument("--saliency-size", type=int, help="height and width that it is given (default 512)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -18,6 +19,8 @@ COMPARISONS = ("own", "reinitialised", "own-reinitialised", "vae", "convolution"
 """What can be watched beside the trained network and its controls; ``all`` stands for all of them."""
 ALL = "all"
 
+MOST_STEPS = 1000
+"""A model of this kind is trained on so many timesteps; a sampler cannot take more."""
 QUICK_LIMIT = 96
 QUICK_STEPS = (1, 3, 5, 10, 15)
 
@@ -29,8 +32,21 @@ class Config:
     model: str = "tiny"
     engine: str = "onnxruntime"
     dataset: str = "scenes617"
+    """A name, or a CSV file of prompts."""
+    prompts: str | None = None
+    """The folder of the dataset's files, where it is read from files."""
+    fetch: bool = False
+    """Whether the dataset's files may be downloaded."""
     labeler: str | None = None
     """None takes the one that the model names."""
+    depth_model: str | None = None
+    """A transformers folder or hub id, for labelers that leave the choice; None takes the labeler's own."""
+    depth_scale: tuple[float, ...] = ()
+    """Mean and standard deviation of that model's relative inverse depth; empty where the labeler knows them."""
+    saliency_model: str | None = None
+    """An ONNX file, for labelers that leave the choice."""
+    saliency_size: int = 512
+    """Height and width of what the saliency network is given."""
     tasks: tuple[str, ...] = ("saliency", "depth")
     layers: tuple[str, ...] = ()
     """Layers or blocks to probe; empty for all."""
@@ -57,11 +73,22 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse what no run can do."""
-        whole = {"sampler_steps": 1, "batch": 1, "shard": 1, "random_networks": 0, "threads": 1, "limit": 2}
-        for name, least in whole.items():
+        whole = {
+            "sampler_steps": (1, MOST_STEPS),
+            "batch": (1, None),
+            "shard": (1, None),
+            "random_networks": (0, None),
+            "threads": (1, None),
+            "limit": (2, None),
+            "saliency_size": (1, None),
+        }
+        for name, (least, most) in whole.items():
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-                raise MistakeError(f"{name} must be a whole number of at least {least}, not {value!r}")
+            if value is None and name in ("threads", "limit"):
+                continue
+            if type(value) is not int or value < least or (most is not None and value > most):
+                bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+                raise MistakeError(f"{name} must be a whole number {bounds}, not {value!r}")
         for name in ("tasks", "layers"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(entry, str) and entry for entry in value):
@@ -69,9 +96,17 @@ class Config:
         for name in ("model", "engine", "dataset"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise MistakeError(f"{name} must be a name, not {getattr(self, name)!r}")
+        for name in ("labeler", "prompts", "depth_model", "saliency_model", "out"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise MistakeError(f"{name} must be a name or a path, not {value!r}")
+        if not isinstance(self.fetch, bool):
+            raise MistakeError(f"fetch must be true or false, not {self.fetch!r}")
         if not self.tasks:
             raise MistakeError("tasks is empty; name at least one, such as depth")
-        for name in self.compare if isinstance(self.compare, tuple) else (self.compare,):
+        if not isinstance(self.compare, tuple):
+            raise MistakeError(f"compare must be a list of names, not {self.compare!r}")
+        for name in self.compare:
             if name not in COMPARISONS:
                 raise MistakeError(f"there is no comparison {name!r}{nearest(str(name), (*COMPARISONS, ALL))}")
         if self.source == "rendered":
@@ -80,9 +115,16 @@ class Config:
                 raise MistakeError(f"comparison {painted[0]} needs painted pictures; drop it or use --source generated")
         if self.source not in SOURCES:
             raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
-        if self.guidance is not None and not isinstance(self.guidance, int | float):
+        if self.guidance is not None and not _is_number(self.guidance):
             raise MistakeError(f"guidance must be a number, not {self.guidance!r}")
-        wrong = [step for step in self.steps if not isinstance(step, int) or not 1 <= step <= self.sampler_steps]
+        scale = self.depth_scale
+        if not isinstance(scale, tuple) or not all(_is_number(value) for value in scale):
+            raise MistakeError(f"depth_scale must be two numbers, not {scale!r}")
+        if scale and (len(scale) != 2 or not scale[1] > 0):
+            raise MistakeError(f"depth_scale must be a mean and a standard deviation above 0, not {scale!r}")
+        if not isinstance(self.steps, tuple):
+            raise MistakeError(f"steps must be a list of steps, not {self.steps!r}")
+        wrong = [step for step in self.steps if type(step) is not int or not 1 <= step <= self.sampler_steps]
         if wrong:
             raise MistakeError(f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}")
 
@@ -90,6 +132,10 @@ class Config:
     def probed_steps(self) -> tuple[int, ...]:
         """The probed steps, counted from 0, in order."""
         return tuple(sorted({step - 1 for step in self.steps})) or tuple(range(self.sampler_steps))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def quick(config: Config) -> Config:
@@ -118,7 +164,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MistakeError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    # A plain ValueError is a number of too many digits, a RecursionError a list nested too deeply.
+    except (ValueError, RecursionError) as error:
         raise MistakeError(f"{path} is not a TOML file: {error}") from error
 
 

@@ -42,7 +42,7 @@ class RunFolder:
 def default_out(study: Study) -> Path:
     """``runs/`` and a name that the same command gives again, so that it finds its own unfinished work."""
     model = Path(study.config.model).name
-    return Path("runs") / f"{model}-{study.config.dataset}-{study.fingerprint[:8]}"
+    return Path("runs") / f"{model}-{Path(study.config.dataset).stem}-{study.fingerprint[:8]}"
 
 
 def open_folder(path: Path, study: Study) -> RunFolder:

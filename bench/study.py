@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -14,11 +14,12 @@ from bench.environment import versions
 from bench.errors import MistakeError
 from bench.resolve import plugin, plugins
 from datasets.items import Dataset, Item
-from datasets.labeler import Reader
-from datasets.labels import Labels, exact_labels
+from datasets.labeler import Labeler, Reader, Sources
+from datasets.labels import DisparityScale, Labels, exact_labels
+from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, limited
-from engines.cache import hash_of_weights, key_of
+from engines.cache import default_cache, hash_of_weights, key_of
 from engines.engine import Backend, ModelSpec, Tap
 from engines.load import Components, load
 from extract.stream import Given
@@ -84,6 +85,60 @@ def model_spec(name: str) -> ModelSpec:
     raise MistakeError(f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)")
 
 
+def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
+    """The dataset and its items, ``limit`` of them; a name that ends in .csv is a file of prompts."""
+    folder = None if config.prompts is None else Path(config.prompts)
+    if config.dataset.endswith(".csv"):
+        if folder or config.fetch:
+            raise MistakeError(f"{config.dataset} holds its prompts itself; leave --prompts and --fetch out")
+        path = Path(config.dataset)
+        dataset = Dataset(items=lambda folder=None: read_prompts(folder or path))
+    else:
+        dataset = plugin("dataset", config.dataset)
+        if config.fetch and not folder:
+            if dataset.fetch is None:
+                raise MistakeError(f"dataset {config.dataset} has nothing to download; leave --fetch out")
+            folder = dataset.fetch(default_cache())
+    return dataset, limited(dataset.items(folder), config.limit)
+
+
+def reader_of(config: Config, name: str) -> Reader:
+    """Open the labeler ``name`` with the networks that ``config`` names."""
+    labeler: Labeler = plugin("labeler", name)
+    if not labeler.takes_networks:
+        refuse_networks(config, name)
+    return labeler.open(
+        Sources(
+            depth_model=config.depth_model,
+            depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
+            saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
+            saliency_size=config.saliency_size,
+            cache=default_cache(),
+        )
+    )
+
+
+NETWORKS = ("depth_model", "depth_scale", "saliency_model")
+
+
+def takes_networks(name: str) -> bool:
+    """Whether options may name the networks of a labeler."""
+    labeler: Labeler = plugin("labeler", name)
+    return labeler.takes_networks
+
+
+def without_networks(config: Config) -> Config:
+    """The configuration for a labeler whose networks are its own."""
+    return replace(config, **{name: getattr(Config(), name) for name in NETWORKS})
+
+
+def refuse_networks(config: Config, labeler: str) -> None:
+    """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
+    named = [f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name)]
+    if named:
+        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {', '.join(named)} out")
+
+
 def open_study(config: Config) -> Study:
     """Resolve every name of ``config``. Raises MistakeError, EngineError or DatasetError with a sentence each."""
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
@@ -92,12 +147,11 @@ def open_study(config: Config) -> Study:
     reason = backend.unavailable()
     if reason:
         raise MistakeError(f"engine {config.engine} cannot be used here: {reason}")
-    dataset: Dataset = plugin("dataset", config.dataset)
+    dataset, items = dataset_of(config)
     labeler = config.labeler or spec.labeler
-    reader: Reader = plugin("labeler", labeler).open()
+    reader = reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
         raise MistakeError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
-    items = limited(dataset.items(), config.limit)
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
     components = load(spec.source)
     taps = self_attention_taps(components.unet)

@@ -22,6 +22,11 @@ class Labels:
     normals: Float[Tensor, "n 3 h w"] | None = None
     """Unit surface normals in camera axes (right, up, towards the camera), where the labeler gives them."""
 
+    def to(self, device: torch.device) -> Labels:
+        """The same labels on another device."""
+        normals = None if self.normals is None else self.normals.to(device)
+        return Labels(self.disparity.to(device), self.saliency.to(device), normals)
+
 
 @dataclass(frozen=True, slots=True)
 class DisparityScale:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ LOADED = (
     onnxruntime.InferenceSession,
     transformers.CLIPTextModel,
     transformers.CLIPTokenizer,
+    transformers.DPTForDepthEstimation,
 )
 # Not bench: its configuration takes what users typed, and refuses it in words.
 install_import_hook(["extract", "probes", "engines", "datasets"], "beartype.beartype")
@@ -89,3 +90,63 @@ def onnx_engine(components: Components, taps: tuple[Tap, ...], cache: Path) -> O
     from engines.backends.onnxruntime import BACKEND
 
     return BACKEND.open(components.unet, taps, cache, 1)
+
+
+def _save_dpt(folder: Path, seed: int = 0) -> Path:
+    """A random DPT network of four narrow layers, for 32 x 32 pixels, as a transformers folder."""
+    from transformers import DPTConfig, DPTForDepthEstimation
+
+    torch.manual_seed(seed)
+    config = DPTConfig(
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=32,
+        patch_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[16, 16, 32, 32],
+        fusion_hidden_size=16,
+        reassemble_factors=[4, 2, 1, 0.5],
+        use_auxiliary_head=False,
+    )
+    DPTForDepthEstimation(config).save_pretrained(folder)
+    return folder
+
+
+def _save_saliency(path: Path, side: int, gain: float = 4.0, offset: float = -2.0, sigmoid: bool = True) -> Path:
+    """An ONNX network whose logit is ``gain`` times the normalised red channel plus ``offset``."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.zeros((1, 3, 1, 1), np.float32)
+    weight[0, 0] = gain
+    parts = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([offset], np.float32), "b")]
+    nodes = [helper.make_node("Conv", ["x", "w", "b"], ["logit"])]
+    if sigmoid:
+        nodes.append(helper.make_node("Sigmoid", ["logit"], ["map"]))
+    shape = [1, 3, side, side]
+    graph = helper.make_graph(
+        nodes,
+        "saliency",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("map" if sigmoid else "logit", TensorProto.FLOAT, [1, 1, side, side])],
+        parts,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="session")
+def save_dpt() -> Callable[..., Path]:
+    """Saves a small depth network as the labeler for photographs reads it."""
+    return _save_dpt
+
+
+@pytest.fixture(scope="session")
+def save_saliency() -> Callable[..., Path]:
+    """Saves a small salient-object network as the labeler for photographs reads it."""
+    return _save_saliency

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import names, steps
+from bench.arguments import dataset_files, labeler_sources, names, steps
 from bench.config import ALL, COMPARISONS, SOURCES, Config, config_of, quick, read_toml
+from bench.errors import MistakeError
 
 _DEFAULT = Config()
 
@@ -18,8 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
     add("--model", help=f"name, diffusers folder or hub id (default {_DEFAULT.model})")
     add("--engine", help=f"what executes the UNet (default {_DEFAULT.engine})")
-    add("--dataset", help=f"prompts and seeds (default {_DEFAULT.dataset})")
+    add("--dataset", help=f"prompts and seeds: a name, or a CSV file (default {_DEFAULT.dataset})")
+    dataset_files(parser)
     add("--labeler", help="what reads the pictures (default: the model's)")
+    labeler_sources(parser)
     add("--tasks", type=names, help=f"what probes predict, such as {','.join(_DEFAULT.tasks)} (the default)")
     add("--layers", type=names, help="layers or blocks to probe, such as mid,up2 or up3.1 (default: all)")
     add("--steps", type=steps, help="steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all)")
@@ -45,9 +48,11 @@ def config_from(options: argparse.Namespace) -> Config:
     for name in ("command", "config", "quick"):
         typed.pop(name, None)
     chosen = read_toml(options.config) if options.config else {}
-    is_quick = bool(chosen.pop("quick", False)) or options.quick
+    is_quick = chosen.pop("quick", False)
+    if not isinstance(is_quick, bool):
+        raise MistakeError(f"quick must be true or false, not {is_quick!r}")
     config = config_of(chosen | typed)
-    return quick(config) if is_quick else config
+    return quick(config) if is_quick or options.quick else config
 
 
 def command(options: argparse.Namespace) -> int:

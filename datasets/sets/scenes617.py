@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from datasets.errors import DatasetError
 from datasets.items import Dataset, Item
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from datasets.scenes import Scene
 
 SEED = 617
@@ -14,7 +17,10 @@ SEED = 617
 TRAIN, TOTAL = 246, 617
 
 
-def _items() -> tuple[Item, ...]:
+def _items(folder: Path | None = None) -> tuple[Item, ...]:
+    if folder is not None:
+        raise DatasetError(f"the dataset scenes617 is drawn, not read from {folder}; leave --prompts out")
+
     import numpy as np
 
     from datasets.scenes import draw_scene

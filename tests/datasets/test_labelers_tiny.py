@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from datasets.errors import DatasetError
 from datasets.labeler import Reader
-from datasets.labelers.tiny import LABELER, WEIGHTS
+from datasets.labelers.tiny import LABELER, SHA256, WEIGHTS
 from datasets.labelers.tiny.network import WORDS
 from datasets.labelers.tiny.read import TinyLabeler
 from datasets.labels import Labels, concatenate, exact_labels
@@ -205,6 +205,15 @@ def test_damage_is_refused_in_one_line_that_names_the_folder(folder: Path, damag
     message = str(caught.value)
     assert str(folder) in message
     assert "\n" not in message
+
+
+def test_other_weights_than_the_shipped_ones_are_refused(folder: Path) -> None:
+    assert TinyLabeler(folder, SHA256).fingerprint == LABELER.open().fingerprint
+    weights = load_file(folder / "labeler.safetensors")
+    weights["maps.bias"] = weights["maps.bias"] + 0.01
+    save_file(weights, folder / "labeler.safetensors")
+    with pytest.raises(DatasetError, match=r"labeler\.safetensors has the SHA-256"):
+        TinyLabeler(folder, SHA256)
 
 
 def test_a_missing_folder_is_refused_in_words(tmp_path: Path) -> None:

@@ -23,15 +23,19 @@ BATCH = 8
 class TinyLabeler:
     """The network with its weights."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, sha256: str | None = None) -> None:
+        """Load the weights in ``folder``. Raises DatasetError when they are damaged, or not those of ``sha256``."""
         self.net = SceneNet().eval().requires_grad_(False)
         try:
             stored = (folder / "labeler.safetensors").read_bytes()
+            found = hashlib.sha256(stored).hexdigest()
+            if sha256 is not None and found != sha256:
+                raise ValueError(f"labeler.safetensors has the SHA-256 {found[:12]}..., expected {sha256[:12]}...")
             weights = load(stored)
             self.net.load_state_dict({name: value.float() for name, value in weights.items()})
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             self.scale = DisparityScale(float(config["disparity_mean"]), float(config["disparity_std"]))
-            self.fingerprint = f"tiny-{hashlib.sha256(stored).hexdigest()[:20]}-{self.scale}"
+            self.fingerprint = f"tiny-{found[:20]}-{self.scale}"
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DatasetError(f"cannot load the labeler in {folder}: {line}; reinstall or retrain it") from error

@@ -7,6 +7,7 @@ that a generative model painted. Continues where it was cut off; one thread.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -185,6 +186,8 @@ def main() -> None:
         {name: value.half() for name, value in net.state_dict().items()},
         arguments.out / "labeler.safetensors",
     )
+    digest = hashlib.sha256((arguments.out / "labeler.safetensors").read_bytes()).hexdigest()
+    print(f"SHA-256 of the weights, for datasets/labelers/tiny/__init__.py: {digest}")
     scale = {"disparity_mean": round(mean, 6), "disparity_std": round(std, 6)}
     (arguments.out / "config.json").write_text(json.dumps(scale, indent=2) + "\n", encoding="utf-8")
 

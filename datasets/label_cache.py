@@ -1,0 +1,117 @@
+"""Keep what a slow labeler says of a picture, by the picture's bytes, so that no picture is read twice.
+
+One file per picture below ``<cache>/labels/<labeler>``: a checksum, then safetensors (about 1.1 MB for 512 x 512
+pixels). A file that does not match its checksum is made again. Delete the folder to free the space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from safetensors.torch import load, save
+from torch import Tensor
+
+from datasets.errors import DatasetError
+from datasets.labeler import Reader
+from datasets.labels import DisparityScale, Labels, concatenate
+
+_SUM_BYTES = 32
+
+
+def as_bytes(pictures: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Pictures in 0..1 as an 8-bit file would hold them."""
+    return (pictures * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedReader:
+    """A labeler with a memory. It is shown pictures of 8 bits, so that equal keys are equal pictures."""
+
+    reader: Reader
+    cache: Path
+
+    @property
+    def scale(self) -> DisparityScale:
+        """The labeler's own."""
+        return self.reader.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The labeler's own: remembering changes no answer."""
+        return self.reader.fingerprint
+
+    @property
+    def folder(self) -> Path:
+        """Where this labeler's labels lie."""
+        return self.cache / "labels" / hashlib.sha256(self.fingerprint.encode()).hexdigest()[:20]
+
+    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of pictures in 0..1, from the cache where they lie there."""
+        return concatenate([self._one(picture) for picture in as_bytes(pictures).cpu()]).to(pictures.device)
+
+    def _one(self, picture: UInt8[Tensor, "3 h w"]) -> Labels:
+        key = hashlib.sha256(f"{tuple(picture.shape)}".encode() + picture.numpy().tobytes()).hexdigest()
+        file = self.folder / key[:2] / f"{key}.labels"
+        known = _read(file)
+        if known is None:
+            known = self.reader(picture[None].float() / 255)
+            _write(file, known)
+        return known
+
+
+def _read(file: Path) -> Labels | None:
+    try:
+        stored = file.read_bytes()
+    except OSError:
+        return None
+    body = stored[_SUM_BYTES:]
+    if hashlib.sha256(body).digest() != stored[:_SUM_BYTES]:
+        return None
+    return labels_of(body)
+
+
+def _write(file: Path, labels: Labels) -> None:
+    body = bytes_of(labels)
+    write_whole(file, hashlib.sha256(body).digest() + body)
+
+
+def bytes_of(labels: Labels) -> bytes:
+    """Labels as safetensors, the mask packed to bits."""
+    mask = np.packbits(labels.saliency.cpu().numpy(), axis=-1)
+    tensors = {"disparity": labels.disparity.cpu().contiguous(), "saliency": torch.from_numpy(mask)}
+    if labels.normals is not None:
+        tensors["normals"] = labels.normals.cpu().contiguous()
+    body: bytes = save(tensors)
+    return body
+
+
+def labels_of(body: bytes) -> Labels:
+    """What :func:`bytes_of` made bytes of."""
+    tensors = load(body)
+    disparity = tensors["disparity"]
+    mask = np.unpackbits(tensors["saliency"].numpy(), axis=-1, count=disparity.shape[-1]).astype(bool)
+    return Labels(disparity, torch.from_numpy(mask), tensors.get("normals"))
+
+
+def write_whole(file: Path, body: bytes) -> None:
+    """Write a file so that it appears whole or not at all. Raises DatasetError when it cannot be written."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=file.parent, prefix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(body)
+            Path(partial).replace(file)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write {file} ({error.strerror}); free space or name another folder (--out, SCENEBENCH_CACHE)"
+        ) from error

@@ -1,0 +1,99 @@
+"""Relative inverse depth from a DPT network, prepared as MiDaS prepares pictures for it."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from transformers import DPTForDepthEstimation
+from transformers.utils import logging as transformers_logging
+
+from datasets.errors import DatasetError
+from datasets.labels import DisparityScale
+
+DPT_LARGE = "Intel/dpt-large"
+PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
+"""Of DPT-Large on the paper's pictures: the constants in the authors' probing code."""
+_UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
+"""The first fusion has nothing to add, so the published weights lack this layer and no call reaches it."""
+
+
+class DptDepth:
+    """A DPT network in fp32, on a CUDA device where there is one (PyTorch's own choice of TF32 holds there)."""
+
+    def __init__(self, source: str, scale: DisparityScale | None) -> None:
+        """Load a transformers folder or hub id, from safetensors alone.
+
+        Raises DatasetError when it cannot be had, is not whole, or its scale is not known.
+        """
+        net, info = _loaded(source)
+        missing = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
+        if missing:
+            raise DatasetError(f"the depth model {source} lacks the weights {missing[0]}; it is no whole DPT network")
+        self.net = net.eval().requires_grad_(False)
+        state = {name: value for name, value in self.net.state_dict().items() if not name.startswith(_UNUSED)}
+        broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+        if broken:
+            raise DatasetError(f"the depth model {source}: {broken[0]} holds NaN or infinite weights; fetch it again")
+        config = self.net.config
+        is_large = not config.is_hybrid and (config.hidden_size, config.num_hidden_layers) == (1024, 24)
+        if scale is None and not is_large:
+            raise DatasetError(
+                f"mean and standard deviation of inverse depth are known of {DPT_LARGE} only; "
+                f"give those of {source} with --depth-scale MEAN,STD ('dataset make' prints them)"
+            )
+        self.scale = scale or PAPER_SCALE
+        self.side = int(config.image_size)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.fingerprint = f"dpt-{_hash(state)}-{self.side}-{self.device.type}"
+        self.net.to(self.device)
+
+    @torch.inference_mode()
+    def __call__(self, picture: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 h w"]:
+        """Raw inverse depth of one picture in 0..1, in the network's own unit, at the picture's size.
+
+        Bicubic without smoothing on the way in (OpenCV's, which MiDaS uses) and on the way out.
+        """
+        x = picture.to(self.device, torch.float32)
+        x = functional.interpolate(x, (self.side, self.side), mode="bicubic", align_corners=False)
+        raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
+        raw = functional.interpolate(raw, picture.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
+        if not bool(torch.isfinite(raw).all()):
+            raise DatasetError("the depth model gives NaN or infinity; check its weights")
+        return raw.to(picture.device)
+
+
+def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
+    verbosity = transformers_logging.get_verbosity()
+    # It would report the layer that no call reaches.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        net, info = DPTForDepthEstimation.from_pretrained(
+            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except Exception as error:
+        # The library raises anything from OSError to KeyError for a damaged folder or an unknown id.
+        reason = textwrap.shorten(str(error).strip().splitlines()[0] if str(error).strip() else "", 160).rstrip(".")
+        what = "load the depth model in" if Path(source).is_dir() else "fetch the depth model"
+        raise DatasetError(
+            f"cannot {what} {source} ({type(error).__name__}: {reason}); "
+            "name a transformers folder with safetensors weights with --depth-model"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    return net, info
+
+
+def _hash(state: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f"{name} {tuple(state[name].shape)}".encode())
+        digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:20]

@@ -1,0 +1,75 @@
+"""The salient object from a network in an ONNX file, prepared and cut as TRACER's own inference does it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from datasets.errors import DatasetError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class OnnxSaliency:
+    """One input (1 x 3 x side x side, ImageNet's normalisation); the first output is a map of one channel in 0..1."""
+
+    def __init__(self, path: Path, side: int) -> None:
+        """Open the file and try it once. Raises DatasetError when it is missing or not such a network."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise DatasetError("a salient-object network needs onnxruntime; pip install 'scenebench[cpu]'") from error
+        try:
+            stored = path.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DatasetError(f"cannot read the saliency model {path} ({reason}); name an ONNX file") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        have = onnxruntime.get_available_providers()
+        wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in have]
+        self.path, self.side = path, side
+        try:
+            # From memory: a file that keeps weights elsewhere would escape the fingerprint, and is refused.
+            self.session = onnxruntime.InferenceSession(stored, options, providers=wanted)
+        except Exception as error:
+            raise DatasetError(
+                f"{path} is not an ONNX network in one file ({_first_line(error)}); export it"
+            ) from error
+        self.fingerprint = f"onnx-{hashlib.sha256(stored).hexdigest()[:20]}-{side}-{self.session.get_providers()[0]}"
+        self._map(torch.zeros(1, 3, side, side))
+
+    @torch.inference_mode()
+    def __call__(self, picture: Float[Tensor, "1 3 h w"]) -> Bool[Tensor, "1 h w"]:
+        """The mask of one picture in 0..1.
+
+        TRACER keeps its map in 8 bits, rounded down, and the authors take what is above 0: a value of at least 1/255.
+        """
+        x = functional.interpolate(picture.cpu().float(), (self.side, self.side), mode="bilinear", align_corners=False)
+        x = (x - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        shown = functional.interpolate(self._map(x), picture.shape[-2:], mode="bilinear", align_corners=False)
+        return (shown[:, 0] * 255 >= 1).to(picture.device)
+
+    def _map(self, x: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 1 s s"]:
+        try:
+            name = self.session.get_inputs()[0].name
+            (first, *_) = self.session.run(None, {name: x.numpy()})
+            found = torch.from_numpy(np.asarray(first, dtype=np.float32)).view(1, 1, self.side, self.side)
+        except Exception as error:
+            raise DatasetError(
+                f"the saliency model {self.path} does not turn 1 x 3 x {self.side} x {self.side} into a map of that "
+                f"size ({_first_line(error)}); export it so, or choose another --saliency-size"
+            ) from error
+        if not bool(((found >= 0) & (found <= 1)).all()):
+            raise DatasetError(f"the saliency model {self.path} gives values outside 0..1; export it with its sigmoid")
+        return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160].rstrip(".")

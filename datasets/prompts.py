@@ -1,0 +1,170 @@
+"""Anyone's own prompts: a CSV file with a column ``prompt`` and, if wanted, ``seed``, ``split`` and ``id``.
+
+UTF-8, commas, the first line names the columns; other columns are ignored. What a file leaves out follows from the
+prompt alone, so that adding, deleting or reordering other lines changes neither an item's seed nor its side of the
+split: a prompt without a split is a training item with a chance of 40 %, as in the paper (246 of 617), and two prompts
+that differ in case or spacing only are on the same side.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.errors import DatasetError
+from datasets.items import Item, Split
+
+TRAIN_SHARE = 0.4
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "prompts"),
+    "seed": ("seed", "seeds"),
+    "split": ("split",),
+    "id": ("id", "ids", "prompt_inds"),
+}
+"""What is read -> the names its column may have; ``prompt_inds`` is the authors' name in the paper's files."""
+LARGEST_SEED = 2**63 - 1
+"""What a torch generator takes."""
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record of a file, as it stands there; None where the file has no such column."""
+
+    number: int
+    """Of the line where the record starts, counted from 1."""
+    prompt: str
+    seed: int | None
+    split: Split | None
+    id: str | None
+
+
+def read_prompts(path: Path) -> tuple[Item, ...]:
+    """The items of a CSV file. Raises DatasetError, with the line, when it is not one of this kind."""
+    seen: dict[str, int] = {}
+    items = []
+    for place, line in enumerate(read_lines(path)):
+        name = f"{place:05d}" if line.id is None else line.id
+        if not _ID.fullmatch(name):
+            raise DatasetError(
+                f"{path}, line {line.number}: the id {_shown(name)} may hold letters, digits, '.', '_' and '-' only, "
+                "for it names files; rename it"
+            )
+        if name in seen:
+            raise DatasetError(
+                f"{path}, line {line.number}: the id {name} stands on line {seen[name]} already; rename one"
+            )
+        seen[name] = line.number
+        seed = drawn_seed(line.prompt) if line.seed is None else line.seed
+        items.append(Item(name, line.prompt, seed, line.split or drawn_split(line.prompt)))
+    return tuple(items)
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The records of a CSV file, checked one by one. Raises DatasetError with the line of the first mistake."""
+    records = _records(path, _text(path))
+    number, header = next(records, (1, []))
+    names = [name.strip().casefold() for name in header]
+    places: dict[str, int] = {}
+    for column, known in COLUMNS.items():
+        found = [place for place, name in enumerate(names) if name in known]
+        if len(found) > 1:
+            raise DatasetError(f"{path}, line {number}: two columns give the {column}; keep one of them")
+        if found:
+            places[column] = found[0]
+    if "prompt" not in places:
+        raise DatasetError(
+            f"{path}, line {number}: there is no column 'prompt', only {_shown(', '.join(names))}; "
+            "the first line names the columns"
+        )
+    lines = [_line(path, number, record, len(names), places) for number, record in records]
+    if not lines:
+        raise DatasetError(f"{path} holds no prompt below its first line; add some")
+    return lines
+
+
+def _line(path: Path, number: int, record: list[str], width: int, places: dict[str, int]) -> Line:
+    where = f"{path}, line {number}"
+    if len(record) != width:
+        raise DatasetError(
+            f"{where}: {len(record)} values for {width} columns; put a prompt that holds commas between quotes"
+        )
+
+    def value(column: str) -> str | None:
+        return record[places[column]].strip() if column in places else None
+
+    prompt, seed, split = record[places["prompt"]], value("seed"), value("split")
+    if not prompt.strip():
+        raise DatasetError(f"{where}: the prompt is empty; write one or delete the line")
+    if seed is not None and not (re.fullmatch(r"[0-9]{1,19}", seed) and int(seed) <= LARGEST_SEED):
+        raise DatasetError(
+            f"{where}: the seed {_shown(seed)} is not a whole number from 0 to 2^63 - 1; mend it or delete the column"
+        )
+    if split is not None and split not in ("train", "test"):
+        raise DatasetError(
+            f"{where}: the split {_shown(split)} is neither train nor test; mend it or delete the column"
+        )
+    return Line(number, prompt, None if seed is None else int(seed), _split(split), value("id"))
+
+
+def _split(name: str | None) -> Split | None:
+    return "train" if name == "train" else "test" if name == "test" else None
+
+
+def _text(path: Path) -> str:
+    try:
+        stored = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DatasetError(f"cannot read the prompts {path}: {reason}; give a CSV file") from error
+    try:
+        # With or without the mark that spreadsheets put first.
+        text = stored.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = stored.count(b"\n", 0, error.start) + 1
+        raise DatasetError(f"{path}, line {line}: this is not UTF-8; save the file as CSV in UTF-8") from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DatasetError(f"{path}, line {line}: there is a NUL byte; save the file as CSV in UTF-8")
+    return text
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line where it starts, values) of every record that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DatasetError(f"{path}, line {start}: {error}; check its quotes and commas") from error
+        if any(value.strip() for value in record):
+            yield start, record
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def drawn_split(prompt: str) -> Split:
+    """The side of the split that a prompt is on when its file does not say."""
+    return "train" if _draw("split", " ".join(prompt.casefold().split())) < TRAIN_SHARE * 2**64 else "test"
+
+
+def drawn_seed(prompt: str) -> int:
+    """The seed, below 2^31, that a prompt is painted from when its file does not say."""
+    return _draw("seed", prompt) % 2**31
+
+
+def _draw(purpose: str, text: str) -> int:
+    """64 bits that only ``text`` and the purpose decide."""
+    # Text from a TOML file or the command line may hold what UTF-8 has no bytes for.
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose.encode())
+    return int.from_bytes(digest.digest(), "big")

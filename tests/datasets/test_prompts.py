@@ -1,0 +1,154 @@
+"""A CSV file of prompts: what it may hold, what it may leave out, and how a mistake in it is named."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datasets.errors import DatasetError
+from datasets.items import Item
+from datasets.prompts import TRAIN_SHARE, drawn_seed, drawn_split, read_prompts
+
+PROMPTS = ['a "quoted" cup', "one, two", "<b>bold</b> &amp; plain", "черный кот 富田店 ☕", "two\nlines", " spaces "]
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "mine.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_every_text_that_pythons_writer_writes_comes_back_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["id", "prompts", "seeds", "split", "note"])
+        for place, prompt in enumerate(PROMPTS):
+            writer.writerow([f"p{place}", prompt, place, "test" if place % 2 else "train", "ignored"])
+    items = read_prompts(path)
+    assert items == tuple(
+        Item(f"p{place}", prompt, place, "test" if place % 2 else "train") for place, prompt in enumerate(PROMPTS)
+    )
+
+
+def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
+    first, second = read_prompts(written(tmp_path, "prompt\na cup\n\na cat\n"))
+    assert (first.prompt, second.prompt) == ("a cup", "a cat")
+    assert first.id < second.id
+    assert first.seed == drawn_seed("a cup") != second.seed
+    assert first.split == drawn_split("a cup")
+
+
+def test_other_lines_change_neither_seed_nor_split(tmp_path: Path) -> None:
+    prompts = [f"prompt number {number}" for number in range(60)]
+    of = {item.prompt: item for item in read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))}
+    fewer = read_prompts(written(tmp_path, "\n".join(["prompt", *prompts[::-3]])))
+    assert len(fewer) == 20
+    assert all((item.seed, item.split) == (of[item.prompt].seed, of[item.prompt].split) for item in fewer)
+
+
+def test_two_prompts_in_five_are_for_training() -> None:
+    share = sum(drawn_split(f"prompt {number}") == "train" for number in range(5000)) / 5000
+    assert share == pytest.approx(TRAIN_SHARE, abs=4 * (0.24 / 5000) ** 0.5)
+
+
+def test_a_prompt_in_another_case_is_on_the_same_side() -> None:
+    assert all(drawn_split(f"A  Cup {n}") == drawn_split(f"a cup {n} ") for n in range(50))
+
+
+def test_a_spreadsheets_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    assert read_prompts(written(tmp_path, "\ufeffPrompt\r\na cup\r\n"))[0].prompt == "a cup"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "line 1: there is no column 'prompt'"),
+        ("text,seed\na,1\n", "line 1: there is no column 'prompt', only 'text, seed'"),
+        ("prompt\n", "holds no prompt"),
+        ("prompt,prompts\na,b\n", "two columns give the prompt"),
+        ("prompt,seed\na cup,1\n ,2\n", "line 3: the prompt is empty"),
+        ("prompt,seed\na cup,1\na cat,\n", "line 3: the seed '' is not a whole number"),
+        ("prompt,seed\na cup,1.0\n", "line 2: the seed '1.0'"),
+        ("prompt,seed\na cup,-1\n", "line 2: the seed '-1'"),
+        ("prompt,seed\na cup,9223372036854775808\n", "from 0 to 2^63 - 1"),
+        ("prompt,seed\na cup,１２\n", "is not a whole number"),
+        ("prompt,split\na cup,train\na cat,dev\n", "line 3: the split 'dev' is neither train nor test"),
+        ("id,prompt\nx,a cup\ny,a cat\nx,a dog\n", "line 4: the id x stands on line 2 already"),
+        ("id,prompt\n../x,a cup\n", "line 2: the id '../x'"),
+        ("id,prompt\n,a cup\n", "line 2: the id ''"),
+        ("prompt,seed\na cup, on a table,1\n", "line 2: 3 values for 2 columns"),
+        ('prompt,seed\n"two\nlines",1\na cat,x\n', "line 4: the seed 'x'"),
+        ('prompt\n"open\n', "line 2: unexpected end of data"),
+        ('prompt\n"a"b\n', "line 2: "),
+        (b"prompt\na cup\na c\x00t\n", "line 3: there is a NUL byte"),
+        ("prompt\nein Käse\n".encode("latin-1"), "line 2: this is not UTF-8"),
+        ("prompt\na cup\n".encode("utf-16"), "this is not UTF-8"),
+        ("prompt\n" + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
+    ],
+)
+def test_a_mistake_is_named_in_one_sentence_with_its_line(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(DatasetError) as caught:
+        read_prompts(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert sentence in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", ".", "a\0b.csv"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DatasetError, match="cannot read the prompts"):
+        read_prompts(tmp_path / name)
+
+
+PIECES = [
+    "prompt",
+    "seed",
+    "split",
+    "id",
+    "train",
+    "test",
+    "1",
+    "-1",
+    '"',
+    '""',
+    ",",
+    "\n",
+    "\r",
+    "\0",
+    "\ufeff",
+    "é",
+    " ",
+]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        st.binary(max_size=200),
+        st.lists(st.sampled_from(PIECES), max_size=40).map(lambda words: "".join(words).encode()),
+    ],
+    ids=["bytes", "pieces"],
+)
+def test_any_bytes_are_items_or_refused_in_words(tmp_path: Path, stored: st.SearchStrategy[bytes]) -> None:
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.sampled_from([b"", b"prompt\n", b"prompt,seed\n", b"id,prompt,split\n"]),
+        stored,
+    )
+    def check(header: bytes, rest: bytes) -> None:
+        path = written(tmp_path, header + rest)
+        with suppress(DatasetError):
+            items = read_prompts(path)
+            assert items
+            assert len({item.id for item in items}) == len(items)
+            assert all(item.prompt.strip() and 0 <= item.seed < 2**63 for item in items)
+
+    check()
