@@ -41,25 +41,28 @@ class Probe:
 
     def read(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t k"]:
         """What it reads."""
-        return x @ self.weights + self.intercept
+        reading: Tensor = x @ self.weights + self.intercept
+        return reading
 
 
 def activation_pattern(weights: Float[Tensor, "c k"], covariance: Float[Tensor, "c c"]) -> Float[Tensor, "c k"]:
     """V = S W (W'S W)^-1, in float64; any multiple of the covariance gives the same."""
     varies = covariance @ weights
     # A probe that reads nothing has no pattern: the pseudo-inverse gives zero there, not infinity.
-    return varies @ torch.linalg.pinv(weights.mT @ varies, hermitian=True)
+    pattern: Tensor = varies @ torch.linalg.pinv(weights.mT @ varies, hermitian=True)
+    return pattern
 
 
 def weights_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
     """The smallest change after which the probe reads the target."""
-    w = probe.weights
-    return (target - probe.read(x)) @ torch.linalg.pinv(w)
+    change: Tensor = (target - probe.read(x)) @ torch.linalg.pinv(probe.weights)
+    return change
 
 
 def pattern_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
     """The change along the activation pattern after which the probe reads the target."""
-    return (target - probe.read(x)) @ probe.pattern.mT
+    change: Tensor = (target - probe.read(x)) @ probe.pattern.mT
+    return change
 
 
 def probe_loss(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Float[Tensor, " n"]:
@@ -111,4 +114,5 @@ def along(
 def matched(other: Float[Tensor, "n t c"], change: Float[Tensor, "n t c"]) -> Change:
     """The change ``other``, brought to the norm of ``change`` at every token."""
     size = other.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(other.dtype).tiny)
-    return other / size * change.norm(dim=-1, keepdim=True)
+    scaled: Tensor = other / size * change.norm(dim=-1, keepdim=True)
+    return scaled
