@@ -93,7 +93,7 @@ def walk(bench: Bench, probes: StoredProbes, arm: Arm, item: Originals, offsets:
         for start in range(0, len(offsets), batch):
             rows = target[start : start + batch]
             parts.append(bench.painter.edited(arm, probes, item.take([0] * len(rows)), rows))
-        return {"pictures": torch.cat(parts)}
+        return {"pictures": torch.cat(parts).contiguous()}
 
     facts = {"item": item.items[0].id, "arm": arm.key, "offsets": offsets}
     pictures = bench.shards.get(f"path-{probes.task.name}-{item.items[0].id}-{key_of(facts)[:16]}", paint)["pictures"]
