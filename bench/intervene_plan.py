@@ -9,6 +9,8 @@ from bench.config import nearest
 from bench.errors import MistakeError
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
 LAST_STEP = {"depth": 3}
 """The last edited step, counted from 1, of tasks for which the paper has another one than 5."""
 DECODER = ("up",)
@@ -25,7 +27,7 @@ class Plan:
     task: str = "saliency"
     methods: tuple[str, ...] = ()
     """Empty for all."""
-    strengths: tuple[float, ...] = STRENGTHS
+    strengths: tuple[float, ...] = ()
     controls: tuple[str, ...] | None = None
     """None for all."""
     layers: tuple[str, ...] = ()
@@ -55,8 +57,8 @@ class Plan:
             for name in given:
                 if name not in known:
                     raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
-        if not self.strengths or not all(0 < strength < float("inf") for strength in self.strengths):
-            raise MistakeError("strengths must be one or more numbers above zero, such as 1,2,4")
+        if not all(0 < strength < float("inf") for strength in self.strengths):
+            raise MistakeError("strengths must be numbers above zero, such as 1,2,4")
 
     @property
     def items_per_batch(self) -> int:
@@ -91,6 +93,7 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int]) -> Plan:
     return replace(
         plan,
         methods=plan.methods or tuple(METHODS),
+        strengths=plan.strengths or (WEAK_STRENGTHS if plan.task in WHOLE_NETWORK else STRENGTHS),
         controls=tuple(name for name in controls if name != "late" or late),
         layers=chosen,
         steps=tuple(sorted(set(wanted))),

@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--task", help="whose probes to edit by (default saliency)")
     add("--methods", type=names, help="of weights,pattern,adam (default: all)")
     add("--strengths", type=numbers, help="multiples of the change after which the probe reads what is wanted "
-        "(default 1,2,4,8,16)")  # fmt: skip
+        "(default 1,2,4,8,16; depth: 0.1 to 1.6)")  # fmt: skip
     add("--controls", type=names, help="of random,permuted,late (default: all)")
     add("--layers", type=names, help="layers or blocks to edit, such as mid,up2 (default: the decoder; depth: all)")
     add("--steps", type=steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")

@@ -242,3 +242,4 @@ def test_defaults_are_the_papers(small_run: Results) -> None:
     depth = completed(Plan(task="depth"), layers, range(1, 16))
     assert depth.layers == tuple(layers)
     assert depth.steps == (1, 2, 3)
+    assert max(depth.strengths) < 2 < max(plan.strengths)
