@@ -4,7 +4,7 @@ config.json          the options, and the fingerprint of everything that determi
 environment.json     machine, versions, commit, command
 cells.csv            one row per cell: where, when, which probe, penalty, threshold, scores with 95 % intervals
 scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures)
-probes.safetensors   weights and intercepts, named task/network/layer/step/probe/draw
+probes.safetensors   weights, intercepts and patterns (for edits), named task/network/layer/step/probe/draw
 costs.csv            per network and step: latency per row and memory
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals; written last: a folder with it is finished
@@ -273,6 +273,12 @@ def _write_costs(path: Path, costs: NDArray[np.float64], networks: Sequence[str]
                 )
 
 
+def probe_name(task: str, cell: Cell) -> str:
+    """What the names of a probe's tensors begin with in ``probes.safetensors``."""
+    step = "always" if cell.step == ALWAYS else str(cell.step + 1)
+    return f"{task}/{cell.network}/{cell.layer}/{step}/{cell.probe}/{cell.draw}"
+
+
 def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
     tensors = {}
     for name, probes in bank.probes.items():
@@ -280,10 +286,11 @@ def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
             if not np.isfinite(probe.cv_loss):
                 # Nothing was fit.
                 continue
-            step = "always" if cell.step == ALWAYS else str(cell.step + 1)
-            stem = f"{name}/{cell.network}/{cell.layer}/{step}/{cell.probe}/{cell.draw}"
+            stem = probe_name(name, cell)
             tensors[f"{stem}/weights"] = probe.weights.contiguous()
             tensors[f"{stem}/intercept"] = probe.intercept.contiguous()
+            if probe.pattern is not None:
+                tensors[f"{stem}/pattern"] = probe.pattern.contiguous()
     return tensors
 
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.edit import activation_pattern
 from probes.gather import DRAWS, Columns, Place, Sums, total_sums
 from probes.position import position_columns
 from probes.ridge import PENALTIES, Fit, fit
@@ -50,6 +51,8 @@ class Solved:
     at_edge: bool
     cv_loss: float
     """Cross-validated mean squared error at full resolution."""
+    pattern: Float[Tensor, "f k"] | None = None
+    """How the activations vary with what is read, for edits; of networks that have probes of permuted labels."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +187,12 @@ def _solve_place(context: _Context, place: Place, at: int, step: int, selective:
     cell = Cell(*place, step, ACTIVATIONS, 0, context.side(place))
     alone = fit(folds, columns.activations, columns.targets(wanted))
     result = list(context.named(cell, wanted, columns, alone, torch.ones(columns.channels, dtype=torch.float64)))
+    if selective:
+        scatter = context.everything.moments[place].scatter[at][: columns.channels, : columns.channels]
+        result = [
+            (task, named, replace(probe, pattern=activation_pattern(probe.weights, scatter)))
+            for task, named, probe in result
+        ]
     scale = _position_scale(folds, columns)
     scaled = [_scaled(moments, columns.place, scale) for moments in folds]
     both = fit(scaled, torch.cat([columns.activations, columns.place]), columns.targets(true))

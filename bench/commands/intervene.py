@@ -1,0 +1,65 @@
+"""Edit activations by a run's probes while pictures are painted, and see whether the pictures follow."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.arguments import names, numbers, steps
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options. Every default is None: the plan knows them."""
+    add = parser.add_argument
+    add("run", type=Path, help="run folder; its probes edit, its engine paints, its labeler judges")
+    add("--task", help="whose probes to edit by (default saliency)")
+    add("--methods", type=names, help="of weights,pattern,adam (default: all)")
+    add("--strengths", type=numbers, help="multiples of the change after which the probe reads what is wanted "
+        "(default 1,2,4,8,16; depth: 0.1 to 1.6)")  # fmt: skip
+    add("--controls", type=names, help="of random,permuted,late (default: all)")
+    add("--layers", type=names, help="layers or blocks to edit, such as mid,up2 (default: the decoder; depth: all)")
+    add("--steps", type=steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")
+    add("--late-steps", type=steps, help="steps of the late control (default 11-15)")
+    add("--items", type=int, help="test items (default 100; --sweep 8; --path 4)")
+    add("--shifts", type=int, help="random shifts per item (default 5)")
+    add("--choose-items", type=int, help="training items on which method and strength are chosen (default 20)")
+    add("--batch", type=int, help="trials painted together (default 30)")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--sweep", action="store_true", help="compare blocks of layers and windows of steps instead")
+    how.add_argument("--path", choices=("circle", "line"), help="move the object along a path instead")
+    add("--frames", type=int, default=16, help="frames of a path (default %(default)s)")
+    add("--gif", type=Path, help="write the frames of a path to this GIF")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run the experiment, the sweep or the path, and print what it found."""
+    from bench.errors import MistakeError
+    from bench.folder import RunFolder
+    from bench.intervene import open_bench
+    from bench.intervene_plan import Plan, completed
+    from bench.results import read_results
+
+    if options.gif and not options.path:
+        raise MistakeError("--gif needs frames: give a path too, such as --path circle")
+    results = read_results(options.run)
+    items = options.items or (8 if options.sweep else 4 if options.path else None)
+    typed = {name: getattr(options, name) for name in Plan.__slots__ if name != "items"} | {"items": items}
+    plan = Plan(**{name: value for name, value in typed.items() if value is not None})
+    plan = completed(plan, results.layers, [step + 1 for step in results.steps])
+    bench = open_bench(results, options.threads)
+    with RunFolder(results.path).locked():
+        if options.sweep:
+            from bench.intervene_sweep import print_sweep
+
+            print_sweep(bench, plan, options.methods, options.strengths)
+        elif options.path:
+            from bench.intervene_path import print_path
+
+            print_path(bench, plan, options)
+        else:
+            from bench.intervene_experiment import experiment, print_outcome, summary, task_folder
+
+            outcome = experiment(bench, plan)
+            print_outcome(summary(outcome), task_folder(results.path, plan.task))
+    return 0

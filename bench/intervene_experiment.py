@@ -1,0 +1,169 @@
+"""The intervention experiment: choose method and strength on training items, test them on test items, write and say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from tabulate import tabulate
+
+from bench.errors import MistakeError
+from bench.findings import Score
+from bench.intervene import FOLDER, SCHEMA, Bench, edits, movable, run_arms, with_controls
+from bench.intervene_arms import CONTROLS, EDIT, NULL, Arm, StoredProbes
+from bench.intervene_grid import Grid, write_grid
+from bench.intervene_plan import Plan
+from bench.intervene_score import AREA_RATIO, DAMAGE, ORIGINAL
+from bench.intervene_shifts import moved
+from bench.intervene_trials import Trials
+
+SUMMARY, TRIALS, GRID = "summary.json", "trials.csv", "grid"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished experiment."""
+
+    plan: Plan
+    chosen: Arm
+    """By the training items, or by the test items where there were none to choose on."""
+    chosen_on: Trials | None
+    test: Trials
+
+
+def experiment(bench: Bench, plan: Plan) -> Outcome:
+    """Run the experiment, or go on with it, and write its files."""
+    probes = StoredProbes(bench.results, plan.task)
+    chosen_on = run_arms(bench, probes, "train", plan.choose_items, plan, edits(plan)) if plan.choose_items else None
+    test = run_arms(bench, probes, "test", plan.items, plan, with_controls(plan))
+    outcome = Outcome(plan, (chosen_on or test).best(), chosen_on, test)
+    _write(bench, outcome)
+    return outcome
+
+
+def _write(bench: Bench, outcome: Outcome) -> None:
+    folder = task_folder(bench.results.path, outcome.plan.task)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        outcome.test.write_csv(folder / TRIALS)
+        grid = _grid(bench, outcome)
+        save_file(grid.tensors(), folder / f"{GRID}.safetensors")
+        write_grid(grid, folder / f"{GRID}.png")
+        text = json.dumps(summary(outcome), indent=1)
+        (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MistakeError(f"cannot write to {folder} ({error}); mend it and run again: nothing is lost") from error
+
+
+def _grid(bench: Bench, outcome: Outcome) -> Grid:
+    """The first items' pictures before and after the chosen edit, with their labels and the wanted ones."""
+    test = outcome.test
+    shown = test.shown[outcome.chosen]
+    n = len(shown["picture"])
+    originals, offsets = movable(bench, "test", max(n, 2), outcome.plan.shifts)
+    originals = originals.take(range(n))
+    labels = bench.study.reader(originals.pictures)
+    wanted = moved(labels, [moves[0] for moves in offsets[:n]])
+    return Grid(
+        np.round(originals.pictures.numpy() * 255).astype(np.uint8),
+        test.task.target(labels).float().numpy(),
+        test.task.target(wanted).float().numpy(),
+        shown["picture"].numpy(),
+        shown["label"].numpy(),
+    )
+
+
+def task_folder(run: Path, task: str) -> Path:
+    """Where the files of a task's interventions lie."""
+    return run / FOLDER / task
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """All that tables and the report say, as plain data."""
+    test, chosen_on = outcome.test, outcome.chosen_on
+    return {
+        "schema": SCHEMA,
+        "task": outcome.plan.task,
+        "headline": test.headline,
+        "higher_is_better": test.task.metrics[0].higher_is_better,
+        "plan": asdict(outcome.plan),
+        "test_items": [item.id for item in test.items],
+        "choose_items": [item.id for item in chosen_on.items] if chosen_on else [],
+        "chosen": {
+            "method": outcome.chosen.method,
+            "strength": outcome.chosen.strength,
+            "layers": list(outcome.chosen.layers),
+            "steps": [step + 1 for step in outcome.chosen.steps],
+        },
+        "choice": chosen_on.summary() if chosen_on else [],
+        "arms": test.summary(),
+        "seconds_per_trial": test.seconds(),
+    }
+
+
+def read_summary(run: Path, task: str) -> dict[str, Any] | None:
+    """The summary of a task's finished interventions; None if there are none of this version."""
+    try:
+        found: dict[str, Any] = json.loads((task_folder(run, task) / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if found.get("schema") == SCHEMA else None
+
+
+def rows(found: dict[str, Any]) -> list[dict[str, str]]:
+    """The table of a summary: one row per edit, with its gains over each control."""
+    shifted = found["headline"]
+    metric = shifted.rpartition("_")[0]
+    extra = [name for name in found["arms"][0]["scores"] if name.startswith("spearman_") and metric != "spearman"]
+    table = []
+    for arm in found["arms"]:
+        if arm["control"] not in (EDIT, NULL):
+            continue
+        scores = arm["scores"]
+        row = {"method": arm["method"] if arm["control"] == EDIT else "none", "strength": f"{arm['strength']:g}"}
+        for name in (shifted, f"{metric}_{ORIGINAL}", *extra):
+            row[name.replace("_", " ")] = f"{scores[name][0]:.3f}"
+        row["damage"] = f"{scores[DAMAGE][0]:.3f}"
+        row["area ratio"] = f"{scores[AREA_RATIO][0]:.2f}"
+        for control in (NULL, *CONTROLS):
+            gain = arm.get("gains", {}).get(control)
+            row[f"gain over {'no edit' if control == NULL else control}"] = str(Score(*gain)) if gain else ""
+        table.append(row)
+    return [{name: value for name, value in row.items() if any(other[name] for other in table)} for row in table]
+
+
+def claim(found: dict[str, Any]) -> str:
+    """One sentence: what the chosen edit did on the test items."""
+    chosen = found["chosen"]
+    (arm,) = [
+        arm
+        for arm in found["arms"]
+        if (arm["method"], arm["control"], arm["strength"]) == (chosen["method"], EDIT, chosen["strength"])
+    ]
+    how = f"chosen on {len(found['choose_items'])} training items" if found["choose_items"] else "best of these items"
+    gains = ", ".join(
+        f"over {'no edit' if name == NULL else name} {Score(*gain)}" for name, gain in arm["gains"].items()
+    )
+    return (
+        f"{chosen['method']} at strength {chosen['strength']:g} ({how}): {found['headline'].replace('_', ' ')} "
+        f"{Score(*arm['scores'][found['headline']])} on {len(found['test_items'])} test items; gain {gains}; "
+        f"damage {Score(*arm['scores'][DAMAGE])}"
+    )
+
+
+def print_outcome(found: dict[str, Any], folder: Path) -> None:
+    """Print the table and the claim."""
+    plan, table = found["plan"], rows(found)
+    steps = ", ".join(str(step) for step in plan["steps"])
+    print(f"{found['task']}: edits of {', '.join(plan['layers'])} at steps {steps}")
+    print(tabulate(table, headers="keys", disable_numparse=True))
+    comparisons = sum(len(arm.get("gains", {})) for arm in found["arms"])
+    print(f"\n{claim(found)}")
+    print(
+        f"gains are paired over items, above zero the edit is better; 95 % intervals, {comparisons} of them in the "
+        f"table: the claim is the chosen row's. {found['seconds_per_trial']:.2f} s per trial. Files: {folder}"
+    )

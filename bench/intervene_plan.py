@@ -1,0 +1,106 @@
+"""What an intervention experiment is asked to do: one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bench.config import nearest
+from bench.errors import MistakeError
+
+STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
+LAST_STEP = {"depth": 3}
+"""The last edited step, counted from 1, of tasks for which the paper has another one than 5."""
+DECODER = ("up",)
+WHOLE_NETWORK = ("depth",)
+"""Tasks whose edits go into all layers, as in the paper; the others' go into those of the decoder."""
+LATE = range(11, 16)
+"""Counted from 1: steps at which the picture is laid out already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of ``python -m bench intervene``. Steps are counted from 1; empty tuples take the task's own."""
+
+    task: str = "saliency"
+    methods: tuple[str, ...] = ()
+    """Empty for all."""
+    strengths: tuple[float, ...] = ()
+    controls: tuple[str, ...] | None = None
+    """None for all."""
+    layers: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+    late_steps: tuple[int, ...] = ()
+    items: int = 100
+    """Test items."""
+    shifts: int = 5
+    """Per item."""
+    choose_items: int = 20
+    """Training items on which method and strength are chosen."""
+    batch: int = 30
+    """Trials painted together."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done, whatever the run."""
+        from bench.intervene_arms import CONTROLS
+        from probes.edit import METHODS
+
+        for name, least in {"items": 2, "shifts": 1, "choose_items": 0, "batch": 1}.items():
+            if getattr(self, name) < least:
+                raise MistakeError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for kind, given, known in (
+            ("method", self.methods, tuple(METHODS)),
+            ("control", self.controls or (), CONTROLS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
+        if not all(0 < strength < float("inf") for strength in self.strengths):
+            raise MistakeError("strengths must be numbers above zero, such as 1,2,4")
+
+    @property
+    def items_per_batch(self) -> int:
+        """All trials of an item are painted together."""
+        return max(1, self.batch // self.shifts)
+
+
+def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int]) -> Plan:
+    """The plan with every default filled in for a run's layers and steps (counted from 1).
+
+    Raises MistakeError for a layer or a step that the run has not probed.
+    """
+    from bench.intervene_arms import CONTROLS
+    from probes.edit import METHODS
+
+    named = plan.layers or (() if plan.task in WHOLE_NETWORK else DECODER)
+    chosen = tuple(layer for layer in layers if not named or any(_fits(layer, name) for name in named))
+    for name in plan.layers:
+        if not any(_fits(layer, name) for layer in layers):
+            raise MistakeError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
+    if not chosen:
+        raise MistakeError(
+            f"the run has no probes of the decoder, only of {', '.join(layers)}; name some with --layers"
+        )
+    wanted = plan.steps or tuple(range(1, LAST_STEP.get(plan.task, 5) + 1))
+    late = plan.late_steps or tuple(step for step in LATE if step in steps and step not in wanted)
+    for step in (*wanted, *late):
+        if step not in steps:
+            numbers = ", ".join(str(known) for known in steps)
+            raise MistakeError(f"the run has no probes of step {step}; it has {numbers}: choose others with --steps")
+    controls = CONTROLS if plan.controls is None else plan.controls
+    return replace(
+        plan,
+        methods=plan.methods or tuple(METHODS),
+        strengths=plan.strengths or (WEAK_STRENGTHS if plan.task in WHOLE_NETWORK else STRENGTHS),
+        controls=tuple(name for name in controls if name != "late" or late),
+        layers=chosen,
+        steps=tuple(sorted(set(wanted))),
+        late_steps=tuple(sorted(set(late))),
+    )
+
+
+def _fits(layer: str, name: str) -> bool:
+    """Whether a layer is meant by its own name, its block's (``up2``) or its side's (``up``)."""
+    return layer == name or layer.partition(".")[0].rstrip("0123456789") == name or layer.startswith(f"{name}.")

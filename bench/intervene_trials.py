@@ -1,0 +1,135 @@
+"""The scores of all trials of an experiment, and what they say: means, paired differences and the chosen arm.
+
+Trials are nested in pictures: the shifts of a picture are averaged first, and pictures are drawn again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.findings import Score, score_of
+from bench.intervene_arms import EDIT, NULL, Arm
+from bench.intervene_score import SECONDS, SHIFTED, Wanted, columns
+from bench.intervene_shifts import Offset
+from datasets.items import Item, Split
+from probes.task import Task
+
+Array = NDArray[np.float64]
+NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
+_TRIAL_COLUMNS = ("split", "item", "shift", "down", "right", "method", "control", "strength", "layers", "steps")
+
+
+@dataclass
+class Trials:
+    """Scores as they come, batch after batch."""
+
+    task: Task
+    split: Split
+    items: Sequence[Item]
+    offsets: Sequence[Sequence[Offset]]
+    shown: dict[Arm, dict[str, Tensor]] = field(default_factory=dict)
+    """Per arm, picture and label of the first shift of the first batch's items."""
+
+    def __post_init__(self) -> None:
+        self._parts: dict[Arm, list[Array]] = {}
+        self.columns = columns(self.task)
+
+    def add(self, arm: Arm, tensors: Mapping[str, Tensor]) -> None:
+        """Take the next batch of an arm."""
+        self._parts.setdefault(arm, []).append(tensors["scores"].numpy())
+        if "picture" in tensors:
+            self.shown[arm] = {name: tensors[name] for name in ("picture", "label")}
+
+    def add_null(self, wanted: Wanted) -> None:
+        """Take the next batch of pictures that nobody has edited."""
+        self.add(NO_EDIT, {"scores": wanted.scores(wanted.pictures, wanted.original, 0.0)})
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Every arm, the null first."""
+        return list(self._parts)
+
+    def scores(self, arm: Arm) -> Array:
+        """items x shifts x columns."""
+        table = np.concatenate(self._parts[arm])
+        return table.reshape(len(self.items), -1, len(self.columns))
+
+    def per_item(self, arm: Arm, column: str) -> Array:
+        """The mean over shifts of a score, per item; nan where it is undefined for every shift."""
+        values = self.scores(arm)[..., self.columns.index(column)]
+        known = np.isfinite(values)
+        count = known.sum(1)
+        return np.where(count > 0, np.where(known, values, 0.0).sum(1) / np.maximum(count, 1), np.nan)
+
+    @property
+    def headline(self) -> str:
+        """The score by which arms are compared: agreement with the wanted label."""
+        return f"{self.task.metrics[0].name}_{SHIFTED}"
+
+    def gain(self, arm: Arm, rival: Arm) -> Score:
+        """Paired difference of the headline score over items; above zero the first arm is better."""
+        sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
+        return score_of(sign * (self.per_item(arm, self.headline) - self.per_item(rival, self.headline)))
+
+    def best(self) -> Arm:
+        """The edit with the best mean headline score."""
+        sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
+        return max(
+            (arm for arm in self.arms if arm.control == EDIT),
+            key=lambda arm: sign * float(np.nanmean(self.per_item(arm, self.headline))),
+        )
+
+    def controls(self, arm: Arm) -> dict[str, Arm]:
+        """The controls of an edit, by name, the null first."""
+        same = [rival for rival in self.arms if (rival.method, rival.strength) == (arm.method, arm.strength)]
+        return {NULL: NO_EDIT} | {rival.control: rival for rival in same if rival.control != EDIT}
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Per arm, every score as mean and interval, and an edit's gains over its controls."""
+        rows = []
+        for arm in self.arms:
+            row: dict[str, Any] = {
+                "method": arm.method,
+                "control": arm.control,
+                "strength": arm.strength,
+                "layers": list(arm.layers),
+                "steps": [step + 1 for step in arm.steps],
+                "scores": {name: _triple(score_of(self.per_item(arm, name))) for name in self.columns},
+            }
+            if arm.control == EDIT:
+                row["gains"] = {name: _triple(self.gain(arm, rival)) for name, rival in self.controls(arm).items()}
+            rows.append(row)
+        return rows
+
+    def seconds(self) -> float:
+        """Seconds per trial, over all edited arms."""
+        at = self.columns.index(SECONDS)
+        return float(np.mean([self.scores(arm)[..., at].mean() for arm in self.arms if arm != NO_EDIT]))
+
+    def write_csv(self, path: Path) -> None:
+        """One row per trial."""
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow([*_TRIAL_COLUMNS, *self.columns])
+            for arm in self.arms:
+                table = self.scores(arm)
+                place = [" ".join(arm.layers), " ".join(str(step + 1) for step in arm.steps)]
+                for item, moves, rows in zip(self.items, self.offsets, table, strict=True):
+                    for shift, (move, row) in enumerate(zip(moves, rows, strict=True)):
+                        writer.writerow(
+                            [self.split, item.id, shift + 1, *move, arm.method, arm.control, f"{arm.strength:g}"]
+                            + place
+                            + [f"{value:.6g}" for value in row]
+                        )
+
+
+def _triple(score: Score) -> list[float]:
+    return [score.mean, score.low, score.high]

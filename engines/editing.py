@@ -1,0 +1,29 @@
+"""Edit a UNet's activations while it runs: forward hooks at the taps that are gone when the block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor, nn
+
+    from engines.engine import Tap
+
+
+@contextmanager
+def editing(unet: UNet2DConditionModel, taps: Sequence[Tap], edit: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+    """Replace the output of every tap by ``edit(layer, output)`` while the block is open, whatever ends it.
+
+    Gradients flow through the edits unless the caller turns them off.
+    """
+
+    def replaced(layer: str) -> Callable[[nn.Module, object, Tensor], Tensor]:
+        return lambda _module, _inputs, output: edit(layer, output)
+
+    with ExitStack() as stack:
+        for tap in taps:
+            stack.callback(unet.get_submodule(tap.path).register_forward_hook(replaced(tap.layer)).remove)
+        yield
