@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -54,3 +55,15 @@ class Profiled(Protocol):
     ) -> LayerTimes:
         """Run ``calls`` calls under the engine's profiler, after one that is not counted."""
         ...
+
+
+_SCOPE = re.compile(r"\bunet((?:\.\w+)*)/")
+
+
+def module_of(name: str) -> str:
+    """The module path that the export put before a node's name, however an optimizer has decorated it.
+
+    A name that joins nodes of several modules belongs to the first; ``(fused)`` when there is none.
+    """
+    found = _SCOPE.search(name)
+    return found[1].lstrip(".") if found else FUSED
