@@ -1,0 +1,58 @@
+"""PyTorch compiled by Inductor: kernels are generated at the first call of every batch size, which takes minutes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines.engine import Backend, Prediction, Tap
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor
+
+
+class TorchCompile:
+    """The UNet with its taps as outputs, compiled for each number of rows."""
+
+    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
+        import torch
+
+        from engines.export import Tapped
+
+        self.taps = taps
+        # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
+        self.call: Any = torch.compile(Tapped(unet, taps).eval(), fullgraph=True, dynamic=False)
+
+    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        """Run the UNet once, without gradients."""
+        import torch
+
+        from engines.export import quiet
+
+        given = (latents.float().contiguous(), torch.tensor(timestep, dtype=torch.float32), text.float().contiguous())
+        # Inductor warns of its own deprecations while it compiles.
+        with torch.no_grad(), quiet():
+            noise, *taps = self.call(*given)
+        return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
+
+
+def _unavailable() -> str | None:
+    import os
+
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        return f"torch.compile needs a C++ compiler, and {compiler} is not there; install g++, or name yours in CXX"
+    return None
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchCompile:
+    import torch
+
+    torch.set_num_threads(threads)
+    return TorchCompile(unet, taps)
+
+
+BACKEND = Backend(unavailable=_unavailable, open=_open)
