@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +11,38 @@ from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class TorchCompile:
     """The UNet with its taps as outputs, compiled for each number of rows."""
 
     def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
+        import copy
+
         import torch
 
-        from engines.export import Tapped
+        own = copy.deepcopy(unet)
+        heard: dict[str, Tensor] = {}
 
+        def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
+            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+                heard[layer] = output
+
+            return hook
+
+        # The compiler follows hooks that are there before it starts, on a copy that nobody else calls.
+        for tap in taps:
+            own.get_submodule(tap.path).register_forward_hook(keep(tap.layer))
+
+        def tapped(latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
+            noise = own(latents, timestep, text).sample
+            return noise, *(heard[tap.layer] for tap in taps)
+
+        self.heard = heard
         self.taps = taps
         # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
-        self.call: Any = torch.compile(Tapped(unet, taps).eval(), fullgraph=True, dynamic=False)
+        self.call: Any = torch.compile(tapped, fullgraph=True, dynamic=False)
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         """Run the UNet once, without gradients."""
@@ -36,6 +54,8 @@ class TorchCompile:
         # Inductor warns of its own deprecations while it compiles.
         with torch.no_grad(), quiet():
             noise, *taps = self.call(*given)
+        # The outputs belong to the caller alone.
+        self.heard.clear()
         return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
 
 
