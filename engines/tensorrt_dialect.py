@@ -169,6 +169,6 @@ def scratch_bytes(engine: Any) -> int:
     return int(engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size)
 
 
-def gibibytes(size: float) -> str:
+def gibibytes(size: int) -> str:
     """A size for people, such as ``1.7 GiB``."""
     return f"{math.ceil(size / 2**30 * 10) / 10:.1f} GiB"
