@@ -57,11 +57,12 @@ class TorchEager:
         from engines.layer_times import LayerTimes, merged
 
         self(latents, timestep, text)
-        start = perf_counter()
         with timing(self.unet) as entries:
+            start = perf_counter()
             for _ in range(calls):
                 self(latents, timestep, text)
-        return LayerTimes(merged(entries, calls), (perf_counter() - start) / calls)
+            total = perf_counter() - start
+        return LayerTimes(merged(entries, calls), total / calls)
 
 
 @contextmanager

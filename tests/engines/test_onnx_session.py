@@ -6,6 +6,7 @@ import ctypes
 import math
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -83,6 +84,7 @@ class Session:
 class FakeRuntime(ModuleType):
     def __init__(self) -> None:
         super().__init__("onnxruntime")
+        self.__spec__ = ModuleSpec("onnxruntime", None)
         self.falls_back = False
         self.kind = "tensor(float)"
         self.entries: dict[str, str] = {}
