@@ -1,5 +1,22 @@
 """Stable Diffusion v1-4, the model of the paper; its weights come from the hub or a local diffusers folder."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from engines.engine import ModelSpec
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
 MODEL = ModelSpec(source="CompVis/stable-diffusion-v1-4", guidance=7.5, labeler="midas")
+WORDS = 77
+"""Tokens of a prompt, padded."""
+
+
+def untrained() -> UNet2DConditionModel:
+    """The UNet's architecture with random weights: all that plans and times depend on, without a download."""
+    from diffusers import UNet2DConditionModel
+
+    # CompVis/stable-diffusion-v1-4, unet/config.json; what is not named is diffusers' default.
+    return UNet2DConditionModel(sample_size=64, cross_attention_dim=768).requires_grad_(False).eval()

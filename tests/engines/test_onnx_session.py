@@ -1,0 +1,153 @@
+"""ONNX Runtime on a GPU, without one: a module that records what it is asked and computes on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engines.backends import onnxruntime_cuda, onnxruntime_tensorrt
+from engines.engine import Tap
+from engines.errors import EngineError
+from engines.onnx_session import OnnxRuntime, gpu_missing
+
+TAPS = (Tap("down0.0", "a.to_out.0"),)
+
+
+class FakeLane:
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+        self.handle = 4321
+        self.runs = 0
+
+    def free_bytes(self) -> int:
+        return 0
+
+    def card(self) -> str:
+        return "a card"
+
+    def run(self, work: Callable[[], None]) -> None:
+        self.runs += 1
+        work()
+
+    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
+
+
+class Binding:
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def bind_input(self, name: str, device: str, _id: int, kind: Any, shape: tuple[int, ...], place: int) -> None:
+        assert device == "cpu"
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        raw = (ctypes.c_ubyte * size).from_address(place)
+        self.arrays[name] = np.frombuffer(raw, kind).reshape(shape)
+
+    bind_output = bind_input
+
+
+class Session:
+    def __init__(self, module: FakeRuntime, providers: list[Any]) -> None:
+        self.module = module
+        self.providers = [entry if isinstance(entry, str) else entry[0] for entry in providers]
+
+    def get_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"] if self.module.falls_back else self.providers
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        kinds = {"latents": self.module.kind, "timestep": "tensor(float)", "text": self.module.kind}
+        return [SimpleNamespace(name=name, type=kind) for name, kind in kinds.items()]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        shapes = {"noise": ["batch", 4, 2, 2], "down0.0": ["batch", 4, 4]}
+        return [SimpleNamespace(name=name, type=self.module.kind, shape=shape) for name, shape in shapes.items()]
+
+    def io_binding(self) -> Binding:
+        return Binding()
+
+    def run_with_iobinding(self, binding: Binding) -> None:
+        arrays = binding.arrays
+        arrays["noise"][:] = arrays["latents"] * arrays["timestep"]
+        arrays["down0.0"][:] = arrays["latents"].reshape(-1, 4, 4) + 1
+
+
+class FakeRuntime(ModuleType):
+    def __init__(self) -> None:
+        super().__init__("onnxruntime")
+        self.__spec__ = ModuleSpec("onnxruntime", None)
+        self.falls_back = False
+        self.kind = "tensor(float)"
+        self.entries: dict[str, str] = {}
+        self.asked: list[Any] = []
+
+    def SessionOptions(self) -> SimpleNamespace:
+        return SimpleNamespace(add_session_config_entry=self.entries.__setitem__)
+
+    def InferenceSession(self, _model: Path, _options: object, providers: list[Any]) -> Session:
+        self.asked = providers
+        return Session(self, providers)
+
+    def get_available_providers(self) -> list[str]:
+        return ["CPUExecutionProvider"]
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
+    fake = FakeRuntime()
+    monkeypatch.setitem(sys.modules, "onnxruntime", fake)
+    return fake
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind", "dtype"),
+    [
+        (onnxruntime_cuda, "tensor(float)", torch.float32),
+        (onnxruntime_tensorrt, "tensor(float16)", torch.float16),
+    ],
+)
+def test_it_runs_on_the_lanes_stream_without_a_way_back_to_the_cpu(
+    runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype
+) -> None:
+    runtime.kind = kind
+    lane = FakeLane()
+    engine = OnnxRuntime(Path("model.onnx"), TAPS, 1, backend.PROVIDER, lane)
+    assert runtime.entries["session.disable_cpu_ep_fallback"] == "1"
+    assert runtime.asked[0][0] == backend.PROVIDER.name
+    assert "CPUExecutionProvider" not in [name for name, _ in runtime.asked]
+    assert all(options["user_compute_stream"] == "4321" for _, options in runtime.asked)
+    latents = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    prediction = engine(latents, 2.0, torch.zeros(3, 5, 6))
+    assert lane.runs == 1
+    assert prediction.noise.dtype == torch.float32
+    assert prediction.taps["down0.0"].dtype == dtype
+    assert torch.equal(prediction.noise, (latents.to(dtype) * 2).float())
+    assert torch.equal(prediction.taps["down0.0"], latents.to(dtype).reshape(3, 4, 4) + 1)
+
+
+def test_the_precision_that_is_stated_is_the_one_asked_for() -> None:
+    assert onnxruntime_cuda.BACKEND.precision == "fp32"
+    assert onnxruntime_cuda.PROVIDER.options["use_tf32"] == "0"
+    assert onnxruntime_tensorrt.BACKEND.precision == "fp16"
+
+
+def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
+    runtime.falls_back = True
+    with pytest.raises(EngineError, match="fell back to CPUExecutionProvider where CUDAExecutionProvider"):
+        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+
+
+def test_a_missing_provider_names_the_extra(runtime: FakeRuntime) -> None:
+    del runtime
+    reason = str(gpu_missing("CUDAExecutionProvider"))
+    assert "CUDAExecutionProvider" in reason
+    assert "scenebench[gpu]" in reason
