@@ -1,11 +1,11 @@
 """The profile folder's files: every clock reading as it was taken, and the facts that belong to it.
 
-profile.json    schema, environment, options, the model's work, the machine's peaks, per engine precision, parity, memory
+profile.json    environment, options, the model's work, the machine's peaks; per engine precision, parity, memory
 samples.csv     one row per clock reading: what, engine, rows, images, round, step, seconds
 layers.csv      one row per engine, step and module of its own time, where the engine gives such times
 
-Times are seconds, sizes bytes, work floating-point operations (a multiplication and an addition are two). Everything that
-is printed is derived from these files. A folder with ``profile.json`` is finished.
+Times are seconds, sizes bytes, work floating-point operations (a multiplication and an addition are two). Everything
+that is printed is derived from these files. A folder with ``profile.json`` is finished.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ PROFILE, SAMPLES, LAYERS = "profile.json", "samples.csv", "layers.csv"
 NO_STEP = -1
 """The step of a sample that covers no single step."""
 
-FIRST, STEP, UNTAPPED = "first call", "step", "step without taps"
-"""One engine call: the first after opening; in steady state; of an engine opened without taps."""
+OPENING, FIRST, STEP, UNTAPPED = "opening", "first call", "step", "step without taps"
+"""Making an engine ready (compiling included); then single calls: the first of a batch size, in steady state, and of an
+engine that was opened without taps."""
 EXTRACTION, PAINTING = "extraction", "painting"
 """``images`` painted, decoded and labelled, with and without the reducers that take the probes' statistics."""
 HOOKS_ONE, HOOKS_BATCHED = "hooks, image by image", "hooks, batched"
-"""``images`` painted by diffusers' pipeline with forward hooks that keep every activation."""
+"""``images`` painted by diffusers' pipeline, and labelled, with forward hooks that keep every activation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ class Profile:
     layers: tuple[LayerSample, ...] = ()
     authors: list[Term] = field(default_factory=list)
     """The published procedure, measured on a few cells; empty when it was not asked for."""
+    ours: list[Term] = field(default_factory=list)
+    """What a run of the same items needs besides its extraction."""
 
     def seconds(self, what: str, engine: str, rows: int) -> NDArray[np.float64]:
         """Readings of one kind, rounds x readings per round, in the order in which they were taken."""
@@ -176,7 +179,8 @@ class Profile:
 def write_profile(folder: Path, profile: Profile) -> Path:
     """Write the three files, ``profile.json`` last. Raises MistakeError when the folder cannot be written."""
     facts = {"schema": SCHEMA} | {
-        name: asdict(profile)[name] for name in ("environment", "options", "work", "peaks", "engines", "authors")
+        name: asdict(profile)[name]
+        for name in ("environment", "options", "work", "peaks", "engines", "authors", "ours")
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,6 +213,7 @@ def read_profile(folder: Path) -> Profile:
             samples=_read_rows(folder / SAMPLES, Sample),
             layers=_read_rows(folder / LAYERS, LayerSample),
             authors=[Term(**term) for term in facts["authors"]],
+            ours=[Term(**term) for term in facts["ours"]],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MistakeError(f"the profile folder {folder} is damaged ({error}); profile again") from error
