@@ -1,4 +1,4 @@
-"""How much a UNet has to compute, attention included, per layer: counted on tensors without data, so it takes no time."""
+"""How much a UNet has to compute, attention included, per layer: counted on tensors without data, in no time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
 _FP32_BYTES = 4
 PARTS = ("resnets", "attn1", "attn2", "ff", "attentions", "downsamplers", "upsamplers")
-"""The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2 and ff: projections, norms."""
+"""The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2, ff: projections, norms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
         handle.remove()
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
-    inclusive = {name.removeprefix(prefix): sum(by.values()) for name, by in counts.items()}
+    inclusive = {name.removeprefix(prefix): sum(by.values()) for name, by in counts.items() if name.startswith(prefix)}
     attention = sum(n for kind, n in counts["Global"].items() if "bmm" in str(kind) or "scaled_dot" in str(kind))
     work = Work(
         parameters=sum(weight.numel() for weight in unet.parameters()),

@@ -106,8 +106,8 @@ class MemoryFacts:
     """Inputs and the noise prediction of one call."""
     opened_bytes: int
     """Resident memory that opening the engine added to the loaded model."""
-    peak_bytes: int
-    """Peak resident memory during calls, above what it was once the engine was open."""
+    peak_bytes: int | None
+    """Peak resident memory during calls, above what it was once the engine was open; None where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

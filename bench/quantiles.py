@@ -1,7 +1,8 @@
-"""What may be said of a few clock readings: quantiles with their rank intervals, and ratios with bootstrap intervals."""
+"""What may be said of a few clock readings: quantiles with rank intervals, ratios with bootstrap intervals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,7 @@ def ratio(above: Readings, below: Readings, seed: int = 0) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def total(counts: NDArray[np.float64], samples: list[Readings], seed: int = 0) -> Estimate:
+def total(counts: Sequence[float], samples: Sequence[Readings], seed: int = 0) -> Estimate:
     """Sum over terms of count x mean of the term's samples, each term's samples drawn again."""
     value = sum(count * readings.mean() for count, readings in zip(counts, samples, strict=True))
     rng = np.random.default_rng([seed, len(samples)])
