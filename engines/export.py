@@ -23,6 +23,7 @@ from engines.backends.torch_eager import listening
 from engines.cache import cached_folder, hash_of_weights, key_of
 from engines.engine import Tap
 from engines.errors import EngineError
+from engines.sequences import without_sequences
 
 INPUTS = ("latents", "timestep", "text")
 NOISE = "noise"
@@ -119,6 +120,7 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
     model = program.model_proto
     check_outputs(model, taps)
     _name_by_module(model)
+    without_sequences(model)
     _forget_weights(model, unet)
     return model
 
