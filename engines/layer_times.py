@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -67,3 +68,12 @@ def module_of(name: str) -> str:
     """
     found = _SCOPE.search(name)
     return found[1].lstrip(".") if found else FUSED
+
+
+def merged(entries: Iterable[LayerTime], calls: int) -> tuple[LayerTime, ...]:
+    """Per module and kind the mean over ``calls`` calls of the given times, in the order of first appearance."""
+    sums: dict[tuple[str, str], float] = {}
+    for entry in entries:
+        key = (entry.module, entry.kind)
+        sums[key] = sums.get(key, 0.0) + entry.seconds
+    return tuple(LayerTime(module, kind, seconds / calls) for (module, kind), seconds in sums.items() if seconds)
