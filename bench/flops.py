@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.profile_results import Work
+from bench.profile_results import ModuleWork, Work
 from engines.engine import Tap
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
@@ -20,16 +19,6 @@ _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|att
 _FP32_BYTES = 4
 PARTS = ("resnets", "attn1", "attn2", "ff", "attentions", "downsamplers", "upsamplers")
 """The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2, ff: projections, norms."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleWork:
-    """What one module does for one row and step."""
-
-    flops: int
-    """Floating-point operations, those of its children included."""
-    bytes: int
-    """Size of its output in fp32; 0 where it is no tensor."""
 
 
 def place_of(module: str) -> tuple[str, str]:
@@ -43,8 +32,8 @@ def place_of(module: str) -> tuple[str, str]:
     return f"{side or middle}{number or ''}", found[-1] if found else ""
 
 
-def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tuple[Work, dict[str, ModuleWork]]:
-    """The UNet's work for one row with ``words`` text tokens: in all, and per module path.
+def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tuple[Work, tuple[ModuleWork, ...]]:
+    """The UNet's work for one row with ``words`` text tokens: in all, and per module.
 
     On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
     """
@@ -62,30 +51,35 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
     inclusive = {name.removeprefix(prefix): sum(by.values()) for name, by in counts.items() if name.startswith(prefix)}
-    attention = sum(n for kind, n in counts["Global"].items() if "bmm" in str(kind) or "scaled_dot" in str(kind))
     work = Work(
         parameters=sum(weight.numel() for weight in unet.parameters()),
         flops_per_row=counter.get_total_flops(),
-        attention_flops_per_row=attention,
+        attention_flops_per_row=_attention(counts["Global"]),
         taps={tap.layer: sizes[tap.path] for tap in taps},
     )
-    return work, {name: ModuleWork(inclusive.get(name, 0), sizes.get(name, 0)) for name in sizes | inclusive}
+    own = _without_children({name: inclusive.get(name, 0) for name in sizes})
+    return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
 
 
-def self_flops(modules: dict[str, ModuleWork]) -> dict[str, int]:
-    """Operations of each module without its children's."""
-    own = {name: work.flops for name, work in modules.items()}
-    for name, work in modules.items():
+def _attention(by_operation: Mapping[Any, int]) -> int:
+    return sum(count for name, count in by_operation.items() if "bmm" in str(name) or "scaled_dot" in str(name))
+
+
+def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:
+    own = dict(inclusive)
+    for name, flops in inclusive.items():
         parent = name.rpartition(".")[0]
+        # Lists of modules are in a path, but are never called.
         while parent and parent not in own:
             parent = parent.rpartition(".")[0]
         if parent:
-            own[parent] -= work.flops
+            own[parent] -= flops
     return own
 
 
 def _sizing(sizes: dict[str, int], name: str) -> Any:
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-        sizes[name] = output.numel() * _FP32_BYTES if isinstance(output, Tensor) else 0
+    def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
+        first = output if isinstance(output, Tensor) else output[0]
+        sizes[name] = first.numel() * _FP32_BYTES if isinstance(first, Tensor) else 0
 
     return hook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from bench.baseline_authors import authors_terms
 from bench.baseline_hooks import paint_with_hooks, pipeline_of
 from bench.environment import environment
+from bench.errors import MistakeError
 from bench.flops import work_of
 from bench.measure import matrix_rate, timed
 from bench.parity import parity_of
@@ -32,6 +34,7 @@ from bench.profile_calls import (
 from bench.profile_config import REFERENCE, ProfileConfig, chosen_engines
 from bench.profile_memory import memory_of
 from bench.profile_results import (
+    FILES,
     HOOKS_BATCHED,
     HOOKS_ONE,
     NO_STEP,
@@ -56,9 +59,10 @@ LAYER_CALLS = 3
 """Calls under an engine's own profiler, per step."""
 
 
-def profile(config: ProfileConfig) -> tuple[Profile, Path | None]:
-    """Measure all that ``config`` asks for; the profile, and its folder if one was named."""
+def profile(config: ProfileConfig) -> tuple[Profile, Path]:
+    """Measure all that ``config`` asks for, and store it; the profile, and its folder."""
     engines = chosen_engines(config)
+    folder = opened_folder(config)
     study = open_profile_study(config)
     torch.set_num_threads(study.threads)
     probes = stored_probes(Path(config.run), study, config.model) if config.run else None
@@ -84,12 +88,14 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path | None]:
             contender.precision, contender.device, parity, job.memory(contender), coverage
         )
     words = int(inputs_of(study, 1).text.shape[1])
+    work, modules = work_of(study.components.unet, study.taps, words)
     authors = "authors" in config.baselines
     measured = Profile(
         environment=environment(),
         options=asdict(config) | {"engines": list(engines), "threads": study.threads, "guidance": study.guidance}
         | {"study_items": study.items, "extraction_rows": job.rows},
-        work=work_of(study.components.unet, study.taps, words)[0],
+        work=work,
+        modules=modules,
         peaks=peaks,
         engines=facts,
         samples=tuple(samples),
@@ -97,9 +103,23 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path | None]:
         authors=authors_terms(study, job.items[:PARITY_ITEMS]) if authors else [],
         ours=[job.solving(contenders[-1])] if authors else [],
     )  # fmt: skip
-    if config.out is None:
-        return measured, None
-    return measured, write_profile(Path(config.out), measured).parent
+    return measured, write_profile(folder, measured).parent
+
+
+def opened_folder(config: ProfileConfig) -> Path:
+    """Make the folder before anything is measured. Raises MistakeError when it cannot be, or holds something else."""
+    name = f"profile-{Path(config.model).name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(config.out) if config.out else Path("runs") / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        foreign = [path.name for path in folder.iterdir() if path.name not in FILES]
+    except OSError as error:
+        raise MistakeError(
+            f"cannot use {folder} as the profile folder ({error.strerror}); choose another --out"
+        ) from error
+    if foreign:
+        raise MistakeError(f"{folder} holds {foreign[0]}, which is no profile's; choose another --out")
+    return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,12 +35,12 @@ class Contender:
     @property
     def device(self) -> str:
         """Where it computes, as torch names devices."""
-        return str(getattr(self.backend, "device", "cpu"))
+        return self.backend.device
 
     @property
     def precision(self) -> str:
         """What it computes in."""
-        return str(getattr(self.backend, "precision", "fp32"))
+        return self.backend.precision
 
 
 @dataclass(frozen=True, slots=True)

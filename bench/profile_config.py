@@ -34,6 +34,7 @@ class ProfileConfig:
     run: str | None = None
     """A run folder whose probes are applied to every engine's activations."""
     out: str | None = None
+    """The folder of the readings; None names one after the model and the time, in ``runs``."""
 
     def __post_init__(self) -> None:
         """Refuse what no profile can do."""

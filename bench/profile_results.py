@@ -3,6 +3,7 @@
 profile.json    environment, options, the model's work, the machine's peaks; per engine precision, parity, memory
 samples.csv     one row per clock reading: what, engine, rows, images, round, step, seconds
 layers.csv      one row per engine, step and module of its own time, where the engine gives such times
+modules.csv     one row per module of the UNet: its own operations, the size of its output
 
 Times are seconds, sizes bytes, work floating-point operations (a multiplication and an addition are two). Everything
 that is printed is derived from these files. A folder with ``profile.json`` is finished.
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 from bench.errors import MistakeError
 
 SCHEMA = 1
-PROFILE, SAMPLES, LAYERS = "profile.json", "samples.csv", "layers.csv"
+PROFILE, SAMPLES, LAYERS, MODULES = "profile.json", "samples.csv", "layers.csv", "modules.csv"
+FILES = (PROFILE, SAMPLES, LAYERS, MODULES)
 NO_STEP = -1
 """The step of a sample that covers no single step."""
 
@@ -64,6 +66,17 @@ class LayerSample:
     """Path inside the UNet; empty for what belongs to none."""
     kind: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleWork:
+    """What one module of the UNet does for one row and step."""
+
+    module: str
+    flops: int
+    """Floating-point operations, without its children's."""
+    bytes: int
+    """Size of its output in fp32; 0 where it is no tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,7 @@ class Profile:
     engines: dict[str, EngineFacts]
     samples: tuple[Sample, ...]
     layers: tuple[LayerSample, ...] = ()
+    modules: tuple[ModuleWork, ...] = ()
     authors: list[Term] = field(default_factory=list)
     """The published procedure, measured on a few cells; empty when it was not asked for."""
     ours: list[Term] = field(default_factory=list)
@@ -177,7 +191,7 @@ class Profile:
 
 
 def write_profile(folder: Path, profile: Profile) -> Path:
-    """Write the three files, ``profile.json`` last. Raises MistakeError when the folder cannot be written."""
+    """Write the files, ``profile.json`` last. Raises MistakeError when the folder cannot be written."""
     facts = {"schema": SCHEMA} | {
         name: asdict(profile)[name]
         for name in ("environment", "options", "work", "peaks", "engines", "authors", "ours")
@@ -186,6 +200,7 @@ def write_profile(folder: Path, profile: Profile) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         _write_rows(folder / SAMPLES, Sample, profile.samples)
         _write_rows(folder / LAYERS, LayerSample, profile.layers)
+        _write_rows(folder / MODULES, ModuleWork, profile.modules)
         partial = folder / f"{PROFILE}.partial"
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         partial.replace(folder / PROFILE)
@@ -212,6 +227,7 @@ def read_profile(folder: Path) -> Profile:
             engines={name: _engine_facts(entry) for name, entry in facts["engines"].items()},
             samples=_read_rows(folder / SAMPLES, Sample),
             layers=_read_rows(folder / LAYERS, LayerSample),
+            modules=_read_rows(folder / MODULES, ModuleWork),
             authors=[Term(**term) for term in facts["authors"]],
             ours=[Term(**term) for term in facts["ours"]],
         )
@@ -231,7 +247,7 @@ def _engine_facts(entry: dict[str, Any]) -> EngineFacts:
     )
 
 
-Row = TypeVar("Row", Sample, LayerSample)
+Row = TypeVar("Row", Sample, LayerSample, ModuleWork)
 
 
 def _write_rows(path: Path, kind: type[Row], rows: Iterable[Row]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from tabulate import tabulate
 
+from bench.config import Config
 from bench.parity import NOISE
 from bench.profile_config import REFERENCE
 from bench.profile_layers import print_layers
@@ -20,7 +21,7 @@ from bench.profile_results import (
     ParityFacts,
     Profile,
 )  # fmt: skip
-from bench.quantiles import LEVEL, PRECISION, Estimate, quantile, ratio, total
+from bench.quantiles import LEVEL, PRECISION, Estimate, Readings, quantile, ratio, total
 
 _MIB = 2**20
 UNKNOWN = "-"
@@ -153,7 +154,7 @@ def print_extraction(profile: Profile) -> None:
     headers = ["", "precision", "images/s", f"x {REFERENCE}", *(f"x {what}" for what in baselines),
                "with / without sums", _ERROR]  # fmt: skip
     lines = [
-        f"{images} images painted, decoded, labelled, reduced to the probes' sums; {count} rows per engine call.",
+        f"{images} images painted, decoded, labelled, reduced to the probes' sums; at most {count} rows per engine call.",
         "with / without sums: what the statistics of every probe cost.",
     ]
     if baselines:
@@ -161,6 +162,22 @@ def print_extraction(profile: Profile) -> None:
             "hooks: diffusers' pipeline in eager PyTorch, forward hooks keep every activation; no probe is fitted."
         )
     _table("the whole extraction", lines, headers, rows)
+    for what, readings in baselines.items():
+        _print_speed_up(profile, what, readings, count)
+
+
+def _print_speed_up(profile: Profile, what: str, baseline: Readings, count: int) -> None:
+    """Our default engine, and the fastest of reduced precision, against a baseline."""
+    speed = {name: ratio(baseline, profile.seconds(EXTRACTION, name, count)) for name in profile.engines}
+    default = Config().engine
+    reduced = [name for name, facts in profile.engines.items() if facts.precision != "fp32"]
+    chosen = [("our default", default)] if default in speed else []
+    if reduced:
+        chosen.append(("fastest of reduced precision", max(reduced, key=lambda name: speed[name].value)))
+    for label, name in chosen:
+        facts = profile.engines[name]
+        print(f"  against {what}: {label}, {name} ({facts.precision}, error {error_of(facts.parity)}): "
+              f"x {shown(speed[name])}")  # fmt: skip
 
 
 def print_taps(profile: Profile) -> None:

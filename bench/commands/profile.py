@@ -31,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--baselines", type=names, default=(), help=f"what others do, timed beside it: {','.join(BASELINES)}")
     add("--skip", type=names, default=(), help=f"parts to leave out, of {','.join(PARTS)}")
     add("--run", help="run folder whose probes are applied, to see whether an engine moves their scores")
-    add("--out", help="folder for every raw reading (default: print only)")
+    add("--out", help="folder for every raw reading (default: one in runs/)")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -42,6 +42,5 @@ def command(options: argparse.Namespace) -> int:
     chosen = {name: value for name, value in vars(options).items() if name != "command"}
     measured, folder = profile(ProfileConfig(**chosen))
     print_profile(measured)
-    if folder:
-        print(f"\nevery reading is in {folder}")
+    print(f"\nevery reading is in {folder}")
     return 0
