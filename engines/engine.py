@@ -54,6 +54,10 @@ class Backend:
     """Why it cannot be used here, in a sentence that says what to install; None if it can."""
     open: Callable[[UNet2DConditionModel, Sequence[Tap], Path, int], Engine]
     """(unet, taps, cache folder, threads) -> engine. The folder holds what is worth keeping between runs."""
+    precision: str = "fp32"
+    """What it computes in. Another precision is another backend, so that no table mixes two."""
+    device: str = "cpu"
+    """Where its outputs are born, as torch names it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ the architecture and the taps, and any weights of that architecture can be bound
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -22,12 +23,16 @@ from engines.backends.torch_eager import listening
 from engines.cache import cached_folder, hash_of_weights, key_of
 from engines.engine import Tap
 from engines.errors import EngineError
+from engines.sequences import without_sequences
 
 INPUTS = ("latents", "timestep", "text")
 NOISE = "noise"
 SHIPPED_GRAPHS = Path(__file__).parent / "graphs"
 """Graphs of the shipped model, traced with the pinned versions: ``python -m bench export --graphs engines/graphs``."""
 _PREFIX = "unet."
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_FORMAT = 2
+"""Raise it when ``trace`` writes another file for the same network, so that kept graphs are not taken for it."""
 _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
 
@@ -77,20 +82,25 @@ def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> s
         "config": {key: str(value) for key, value in unet.config.items() if not key.startswith("_")},
         "taps": [[tap.layer, tap.path] for tap in taps],
         "opset": opset,
+        "precision": str(unet.dtype),
+        "format": _FORMAT,
         "versions": {name: version(name).partition("+")[0] for name in ("torch", "diffusers", "onnx", "onnxscript")},
     }
     return key_of(facts)
 
 
 def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
-    """Export the graph without its weights; the batch axis is dynamic."""
+    """Export the graph without its weights, in the UNet's precision; the batch axis is dynamic.
+
+    Every node's name begins with the path of the module it belongs to, as ``layer_times.module_of`` reads it.
+    """
     config = unet.config
     side = int(config.sample_size)
     # A batch of 1 would be taken for a constant.
     example = (
-        torch.zeros(2, int(config.in_channels), side, side),
+        torch.zeros(2, int(config.in_channels), side, side, dtype=unet.dtype),
         torch.tensor(1.0),
-        torch.zeros(2, 8, int(config.cross_attention_dim)),
+        torch.zeros(2, 8, int(config.cross_attention_dim), dtype=unet.dtype),
     )
     batch, words = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("words", min=1, max=4096)
     with _quiet():
@@ -109,6 +119,8 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
     assert program is not None
     model = program.model_proto
     check_outputs(model, taps)
+    _name_by_module(model)
+    without_sequences(model)
     _forget_weights(model, unet)
     return model
 
@@ -132,8 +144,17 @@ def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
                 raise EngineError(
                     f"weight {name} has shape {list(value.shape)}, the graph needs {list(initializer.dims)}"
                 )
-            initializer.raw_data = value.numpy().tobytes()
+            initializer.raw_data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
     return graph
+
+
+def _name_by_module(model: onnx.ModelProto) -> None:
+    """Put the module's path before every node's name: the metadata that holds it also holds local paths, and goes."""
+    for node in model.graph.node:
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+        # From the outermost module to the operation itself.
+        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if (scope + ".").startswith(_PREFIX)]
+        node.name = f"{modules[-1] if modules else _PREFIX[:-1]}/{node.name}"
 
 
 def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:

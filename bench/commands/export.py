@@ -12,6 +12,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--model", default=Config().model)
     parser.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
+    parser.add_argument(
+        "--precision", choices=("fp32", "fp16"), default="fp32", help="of the weights (default %(default)s)"
+    )
 
 
 def command(options: argparse.Namespace) -> int:
@@ -23,6 +26,8 @@ def command(options: argparse.Namespace) -> int:
     from extract.taps import self_attention_taps
 
     unet = load(model_spec(options.model).source).unet
+    if options.precision == "fp16":
+        unet = unet.half()
     print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs))
     print(f"graphs in {SHIPPED_GRAPHS} are used without tracing")
     return 0

@@ -1,0 +1,10 @@
+"""OpenVINO on the CPU in single precision: the fastest exact engine on processors from Intel."""
+
+from engines.engine import Backend
+from engines.openvino_model import opened, unavailable
+
+BACKEND = Backend(
+    unavailable=lambda: unavailable("f32"),
+    open=lambda unet, taps, cache, threads: opened(unet, taps, cache, threads, "f32"),
+    precision="fp32",
+)
