@@ -6,6 +6,7 @@ cells.csv            one row per cell: where, when, which probe, penalty, thresh
 scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures)
 probes.safetensors   weights and intercepts, named task/network/layer/step/probe/draw
 costs.csv            per network and step: latency per row and memory
+calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals; written last: a folder with it is finished
 """
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from bench.study import Study
 
 SCHEMA = 1
+CALLS = "calls.safetensors"
 _CELL_COLUMNS = (
     "task", "network", "layer", "step", "probe", "draw", "side", "penalty", "at_edge", "cv_loss", "threshold",
 )  # fmt: skip
@@ -130,7 +132,9 @@ def write_results(
             path / "strips.safetensors",
         )
         _write_cells(path / "cells.csv", study, bank, {name: value.numpy() for name, value in scores.items()})
-        _write_costs(path / "costs.csv", torch.cat(list(costs)).numpy(), ("trained", *study.random_names))
+        calls = torch.cat(list(costs))
+        save_file({"calls": calls}, path / CALLS)
+        _write_costs(path / "costs.csv", calls.numpy(), ("trained", *study.random_names))
         facts = {
             "schema": SCHEMA,
             "tasks": {
@@ -185,6 +189,15 @@ def read_results(path: Path) -> Results:
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
     return Results(path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips)
+
+
+def read_calls(path: Path) -> NDArray[np.float64]:
+    """Every clock reading of a run, calls x (step, network, rows, seconds, resident bytes), in order."""
+    try:
+        calls: NDArray[np.float64] = load_file(path / CALLS)["calls"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise MistakeError(f"{path / CALLS} cannot be read ({error}); run again in another --out") from error
+    return calls
 
 
 def _task_results(
