@@ -21,7 +21,7 @@ from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import FOLDS, Block
 from extract.stream import TRAINED, stream
-from probes.bank import ACTIVATIONS, PERMUTED, POSITION, WITH_POSITION, Bank, solve_bank
+from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, solve_bank
 from probes.gather import DRAWS, Gather, side_of
 from probes.readout import Readout, best_thresholds
 from probes.task import Task
@@ -51,6 +51,7 @@ class Scores:
     """cells x draws x pictures: their controls."""
     with_position: NDArray[np.float64]
     position: NDArray[np.float64]
+    mean_map: NDArray[np.float64]
 
 
 class _Keep:
@@ -148,7 +149,8 @@ def _parted(bank: Bank, name: str, scores: NDArray[np.float64]) -> Scores:
     rows: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
     for cell, row in zip(bank.cells(name), scores, strict=True):
         rows[cell.probe].append(row)
-    return Scores(rows[ACTIVATIONS][0], np.stack(rows[PERMUTED]), rows[WITH_POSITION][0], rows[POSITION][0])
+    alone, both, position, mean_map = (rows[probe][0] for probe in (ACTIVATIONS, WITH_POSITION, POSITION, MEAN_MAP))
+    return Scores(alone, np.stack(rows[PERMUTED]), both, position, mean_map)
 
 
 def _thinned(labels: Labels, side: int) -> Labels:
