@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from bench.findings import TRAINED, Array
 from bench.results import Results, TaskResults
-from probes.bank import ACTIVATIONS, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 from probes.bootstrap import Difference, paired_difference
-from probes.discovery import RATE, over_permuted, q_values
+from probes.discovery import RATE, over_all, over_permuted, q_values
 
-PERMUTED_QUESTION, POSITION_QUESTION = "better than permuted labels", "beyond position"
+PERMUTED_QUESTION, POSITION_QUESTION = "better than permuted labels", "beyond position and mean training map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Discoveries:
 def discoveries(results: Results) -> list[Discoveries]:
     """Is a cell better than permuted labels? Does it, with position, tell more than position alone?"""
     tasks = results.tasks.values()
-    return [_asked(PERMUTED_QUESTION, tasks, _over_permuted), _asked(POSITION_QUESTION, tasks, _over_position)]
+    return [_asked(PERMUTED_QUESTION, tasks, _over_permuted), _asked(POSITION_QUESTION, tasks, _over_places)]
 
 
 _Gains = tuple[list[Cell], Difference]
@@ -69,11 +69,12 @@ def _over_permuted(task: TaskResults) -> _Gains:
     return cells, over_permuted(np.array([scores[cell] for cell in cells]), rivals)
 
 
-def _over_position(task: TaskResults) -> _Gains:
+def _over_places(task: TaskResults) -> _Gains:
     scores, cells = _signed(task), _trained(task, WITH_POSITION)
-    position = task.best(network=POSITION)
+    ours, position = np.array([scores[cell] for cell in cells]), task.best(network=POSITION)
     assert position is not None
-    return cells, paired_difference(np.array([scores[cell] for cell in cells]), scores[position])
+    (mean_map,) = task.where(network=MEAN_MAP)
+    return cells, over_all([paired_difference(ours, scores[rival]) for rival in (position, mean_map)])
 
 
 def _signed(task: TaskResults) -> dict[Cell, Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.stats import false_discovery_control, t
 
@@ -50,3 +52,13 @@ def over_permuted(ours: Array, permuted: Array, draws: int = TEST_DRAWS, level: 
         np.maximum(found.high, found.mean + reach),
         np.maximum(found.p, luck),
     )
+
+
+def over_all(rivals: Sequence[Difference]) -> Difference:
+    """The gain over the strongest of several rivals; its p-value is the largest, for all of them must be beaten."""
+    weakest = np.argmin([rival.mean for rival in rivals], axis=0)[None]
+    mean, low, high = (
+        np.take_along_axis(np.stack([getattr(rival, name) for rival in rivals]), weakest, axis=0)[0]
+        for name in ("mean", "low", "high")
+    )
+    return Difference(mean, low, high, np.max([rival.p for rival in rivals], axis=0))

@@ -4,7 +4,8 @@
     python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-compare \\
         --benchmark-compare-fail=median:20%
 
-In the default run each of them runs once, for the reference engine. Shapes are checked here as in all tests, which costs the same every time.
+In the default run each of them runs once, for the reference engine. Shapes are checked here as in all tests, which
+costs the same every time.
 """
 
 from __future__ import annotations
