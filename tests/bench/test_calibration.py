@@ -72,10 +72,10 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cells", "24", "--draws", "199", "--limit", "50", "--layers", "mid", "--steps", "2"]
+    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "mid", "--steps", "2"]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
-    assert "null data sets of 20 training and 30 test pictures" in said
+    assert "null data sets of 12 training and 18 test pictures" in said
     assert len([line for line in said.splitlines() if " of 24 " in line]) == 8
     assert code == (1 if "  no" in said.replace("no knowledge", "") else 0)
 

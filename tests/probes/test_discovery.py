@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, ttest_ind
 
 from probes.bootstrap import paired_difference
-from probes.discovery import RATE, over_permuted, q_values
+from probes.discovery import RATE, over_all, over_permuted, q_values
 
 
 def test_q_values_call_what_the_step_up_procedure_calls() -> None:
@@ -78,3 +78,23 @@ def test_equal_probes_are_no_discovery() -> None:
     found = over_permuted(same, np.repeat(same[:, None], 5, axis=1), draws=99)
     assert found.p[0] == 1.0
     assert found.mean[0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_scores_that_differ_by_rounding_are_equal() -> None:
+    scores = np.random.default_rng(5).uniform(size=(1, 300))
+    draws = np.repeat(scores[:, None], 5, axis=1)
+    assert (draws.mean(1) != scores).any()
+    found = over_permuted(scores, draws)
+    assert (found.mean[0], found.p[0]) == (0.0, 1.0)
+
+
+def test_all_rivals_must_be_beaten() -> None:
+    rng = np.random.default_rng(6)
+    ours = rng.normal([[0.5], [0.5], [-0.5]], 1.0, (3, 80))
+    weak, strong = np.zeros(80), np.full(80, 0.45)
+    first, second = paired_difference(ours, weak), paired_difference(ours, strong)
+    found = over_all([first, second])
+    assert np.array_equal(found.mean, np.minimum(first.mean, second.mean))
+    assert np.array_equal(found.p, np.maximum(first.p, second.p))
+    assert np.array_equal(found.low, second.low)
+    assert first.p[0] < 0.05 < found.p[0]
