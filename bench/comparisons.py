@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -79,22 +80,28 @@ class Networks:
         return self.known.setdefault(name, Deferred(self.study, unet, taps))
 
 
+def alone(study: Study, engine: Engine, rows: int) -> Subject:
+    """The trained network and what it is given, with no other network beside it."""
+    watchers = {INPUT: watch.latent(), TRAINED: watch.conditional(study.layers)}
+    return Subject(study.components, engine, watchers, study.config.sampler_steps, study.guidance, rows)
+
+
 def subject_of(study: Study) -> tuple[Subject, Networks]:
     """What a run watches: the trained network, its controls and the chosen comparisons. Nothing is opened yet."""
     config, networks = study.config, Networks(study)
-    engine = networks.trained()
-    found = {INPUT: watch.latent(), TRAINED: watch.conditional(study.layers)}
+    subject = alone(study, networks.trained(), config.batch)
+    found = dict(subject.watchers)
     for seed in range(config.random_networks):
         found[f"random-{seed + 1}"] = watch.matched(networks.permuted(seed), study.layers, config.batch)
     # In their own order, which puts what is watched on test pictures alone last.
     for name, opened in COMPARISONS.items():
         if name in config.compare:
             found |= opened(study, networks)
-    return Subject(study.components, engine, found, config.sampler_steps, study.guidance, config.batch), networks
+    return replace(subject, watchers=found), networks
 
 
 def _own(study: Study, networks: Networks) -> Mapping[str, Watcher]:
-    return {f"own-{seed + 1}": _alone(study, networks.permuted(seed)) for seed in _seeds(study)}
+    return {f"own-{seed + 1}": _along(study, networks.permuted(seed)) for seed in _seeds(study)}
 
 
 def _reinitialised(study: Study, networks: Networks) -> Mapping[str, Watcher]:
@@ -106,10 +113,10 @@ def _reinitialised(study: Study, networks: Networks) -> Mapping[str, Watcher]:
 
 
 def _own_reinitialised(study: Study, networks: Networks) -> Mapping[str, Watcher]:
-    return {f"own reinitialised-{seed + 1}": _alone(study, networks.reinitialised(seed)) for seed in _seeds(study)}
+    return {f"own reinitialised-{seed + 1}": _along(study, networks.reinitialised(seed)) for seed in _seeds(study)}
 
 
-def _alone(study: Study, engine: Engine) -> Watcher:
+def _along(study: Study, engine: Engine) -> Watcher:
     config = study.config
     return watch.own(engine, study.layers, config.batch, study.components, config.sampler_steps, study.guidance)
 

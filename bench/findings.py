@@ -7,7 +7,7 @@ written so that above zero means the first is better.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.results import Results, TaskResults
 from probes.bank import ACTIVATIONS, ALWAYS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 from probes.bootstrap import LEVEL, intervals, paired_difference, resampled_means, resampling_weights
+from probes.discovery import RATE, over_permuted, q_values
 
 TRAINED, INPUT = "trained", "input"
 EARLY_STEP = 4
@@ -50,11 +51,15 @@ class Comparison:
     our_score: float
     their_score: float
     gain: Score
+    p: float
+    """Two-sided, of no gain."""
+    q: float
+    """The false discovery rate, over all comparisons of the run, at which this one is called."""
 
     @property
     def holds(self) -> bool:
-        """Whether the interval of the gain lies above zero."""
-        return self.gain.low > 0
+        """Whether there is a gain at a false discovery rate of 5 %."""
+        return self.gain.mean > 0 and self.q <= RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +83,24 @@ def score_of(per_picture: Array) -> Score:
 def comparisons(results: Results) -> list[Comparison]:
     """Trained activations against every control, at step 5 and at the last step."""
     steps = dict.fromkeys(step for step in (EARLY_STEP, results.steps[-1]) if step in results.steps)
-    return [entry for task in results.tasks.values() for step in steps for entry in _at_step(results, task, step)]
+    found = [entry for task in results.tasks.values() for step in steps for entry in _at_step(results, task, step)]
+    q = q_values(np.array([entry.p for entry in found]))
+    return [replace(entry, q=float(value)) for entry, value in zip(found, q, strict=True)]
 
 
 def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
     sign = 1.0 if task.higher_is_better[0] else -1.0
 
     def entry(what: str, ours: Cell, theirs: str, rival: Array) -> Comparison:
+        """``rival`` has one row, or one per permutation."""
         mine = task.score(ours)
-        gain = paired_difference(sign * mine, sign * rival)
+        if rival.ndim == 2:
+            gain = over_permuted(sign * mine[None], sign * rival[None])
+        else:
+            gain = paired_difference(sign * mine, sign * rival)
         score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
-        return Comparison(
-            task.name, step, what, ours.layer, theirs, float(np.nanmean(mine)), float(np.nanmean(rival)), score
-        )
+        means = float(np.nanmean(mine)), float(np.nanmean(rival))
+        return Comparison(task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan)
 
     ours = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
     both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
@@ -102,7 +112,7 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
         layers = ", ".join(dict.fromkeys(cell.layer for cell in random if cell))
         yield entry("random weights, same latents", ours, layers, rival)
     permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=ours.layer)
-    yield entry("permuted labels", ours, ours.layer, np.mean([task.score(cell) for cell in permuted], axis=0))
+    yield entry("permuted labels", ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
         yield entry("the latent itself", ours, cell.layer, task.score(cell))
     position = task.best(network=POSITION)

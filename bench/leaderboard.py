@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from tabulate import tabulate
 
+from bench.discoveries import Discoveries, discoveries
 from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
 from bench.results import Results, TaskResults
 from probes.bank import ACTIVATIONS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+from probes.discovery import RATE
 
 _FORMAT = "simple"
 
@@ -23,14 +25,11 @@ def print_run(results: Results) -> None:
         print(emergence_line(results, task))
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
     print("paired over test pictures; a gain above zero speaks for the model.")
-    print(
-        tabulate(
-            [comparison_row(entry) for entry in comparisons(results)],
-            headers="keys",
-            tablefmt=_FORMAT,
-            disable_numparse=True,
-        )
-    )
+    found = comparisons(results)
+    print(tabulate([comparison_row(entry) for entry in found], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+    print(held_line(found))
+    for asked in discoveries(results):
+        print(discovery_line(asked))
     print(f"\n{cost_line(results)}")
 
 
@@ -126,8 +125,25 @@ def comparison_row(entry: Comparison) -> dict[str, str]:
         "its layer": entry.theirs,
         "its score": f"{entry.their_score:.3f}",
         "gain": str(entry.gain),
+        "q": f"{entry.q:.4f}",
         "holds": "yes" if entry.holds else "no",
     }
+
+
+def held_line(entries: Sequence[Comparison]) -> str:
+    """How many comparisons hold, of how many."""
+    holding = sum(entry.holds for entry in entries)
+    return f"{holding} of {len(entries)} comparisons hold {at_rate(len(entries))}"
+
+
+def discovery_line(asked: Discoveries) -> str:
+    """In how many cells the answer is yes."""
+    return f"{asked.held.sum()} of {len(asked.cells)} cells are {asked.question} {at_rate(asked.comparisons)}"
+
+
+def at_rate(comparisons: int) -> str:
+    """What was done about so many comparisons at once."""
+    return f"at a false discovery rate of {100 * RATE:.0f} % (Benjamini-Hochberg over {comparisons} comparisons)"
 
 
 def cost_line(results: Results) -> str:

@@ -10,9 +10,20 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bench.charts import Line, heat, line_chart, png
+from bench.discoveries import discoveries
 from bench.errors import MistakeError
 from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
-from bench.leaderboard import baseline_line, comparison_row, cost_line, emergence_line, layer_rows, measure, title
+from bench.leaderboard import (
+    baseline_line,
+    comparison_row,
+    cost_line,
+    discovery_line,
+    emergence_line,
+    held_line,
+    layer_rows,
+    measure,
+    title,
+)
 from bench.poster import strip_rows
 from bench.resolve import plugins
 from bench.results import Results, TaskResults
@@ -25,10 +36,12 @@ def write_report(results: Results) -> Path:
     environment = Environment(
         loader=PackageLoader("bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    found = comparisons(results)
     page = environment.get_template("report.html.jinja").render(
         results=results,
         tasks=[_task(results, task) for task in results.tasks.values()],
-        comparisons=[comparison_row(entry) for entry in comparisons(results)],
+        comparisons=[comparison_row(entry) for entry in found],
+        held=[held_line(found), *(discovery_line(asked) for asked in discoveries(results))],
         strips=_strips(results),
         strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
         costs=results.costs,

@@ -6,6 +6,7 @@ cells.csv            one row per cell: where, when, which probe, penalty, thresh
 scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures)
 probes.safetensors   weights, intercepts and patterns (for edits), named task/network/layer/step/probe/draw
 costs.csv            per network and step: latency per row and memory
+calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals; written last: a folder with it is finished
 """
@@ -15,33 +16,21 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bench.environment import environment
 from bench.errors import MistakeError
-from bench.folder import CONFIG, RUN, RunFolder
-from probes.bank import ALWAYS, Bank, Cell
-from probes.bootstrap import intervals
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from bench.study import Study
-    from extract.stream import Subject
+from bench.folder import CONFIG, RUN
+from probes.bank import ALWAYS, Cell
 
 SCHEMA = 2
-_CELL_COLUMNS = (
-    "task", "network", "layer", "step", "probe", "draw", "side", "penalty", "at_edge", "cv_loss", "threshold",
-)  # fmt: skip
+CALLS = "calls.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,60 +104,6 @@ class Results:
         )
 
 
-def write_results(
-    folder: RunFolder,
-    study: Study,
-    subject: Subject,
-    bank: Bank,
-    scores: dict[str, Tensor],
-    costs: Sequence[Tensor],
-    strips: dict[str, Tensor],
-    seconds: float,
-) -> None:
-    """Write every file of a finished run, ``run.json`` last."""
-    import torch
-    from safetensors.torch import save_file
-
-    path = folder.path
-    try:
-        (path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in scores.items()}, path / "scores.safetensors")
-        save_file(_probe_tensors(bank), path / "probes.safetensors")
-        save_file(
-            {name.removeprefix("strip/"): value for name, value in strips.items()},
-            path / "strips.safetensors",
-        )
-        _write_cells(path / "cells.csv", study, bank, {name: value.numpy() for name, value in scores.items()})
-        _write_costs(path / "costs.csv", torch.cat(list(costs)).numpy(), subject.timed)
-        facts = {
-            "schema": SCHEMA,
-            "tasks": {
-                name: {
-                    "metrics": [metric.name for metric in task.metrics],
-                    "higher_is_better": [metric.higher_is_better for metric in task.metrics],
-                    "unit": task.unit,
-                }
-                for name, task in study.tasks.items()
-            },
-            "layers": list(study.layers),
-            "steps": list(study.config.probed_steps),
-            "networks": list(subject.watchers),
-            "guidance": study.guidance,
-            "train_items": [item.id for block in study.train for item in block.items],
-            "test_items": [item.id for block in study.test for item in block.items],
-            "strip_prompts": [item.prompt for item in study.test[0].items],
-            "seconds": round(seconds, 2),
-            "peak_bytes": _peak_bytes(),
-        }
-        partial = path / f"{RUN}.partial"
-        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path / RUN)
-    except (OSError, SafetensorError) as error:
-        raise MistakeError(
-            f"cannot write the results to {path} ({error}); mend it and run again: nothing is lost"
-        ) from error
-
-
 def read_results(path: Path) -> Results:
     """Read a run folder. Raises MistakeError when it is none, is unfinished, or does not hold together."""
     if not (path / RUN).exists():
@@ -194,6 +129,15 @@ def read_results(path: Path) -> Results:
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
     return Results(path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips)
+
+
+def read_calls(path: Path) -> NDArray[np.float64]:
+    """Every clock reading of a run, calls x (step, network, rows, seconds, resident bytes), in order."""
+    try:
+        calls: NDArray[np.float64] = load_file(path / CALLS)["calls"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise MistakeError(f"{path / CALLS} cannot be read ({error}); run again in another --out") from error
+    return calls
 
 
 def _task_results(
@@ -225,78 +169,7 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def _write_cells(path: Path, study: Study, bank: Bank, scores: dict[str, NDArray[np.float64]]) -> None:
-    metrics = list(dict.fromkeys(metric.name for task in study.tasks.values() for metric in task.metrics))
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        columns = [*_CELL_COLUMNS, *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))]
-        writer = csv.DictWriter(stream, columns, restval="")
-        writer.writeheader()
-        for name, task in study.tasks.items():
-            spans = [intervals(scores[name][:, column]) for column in range(len(task.metrics))]
-            for index, cell in enumerate(bank.cells(name)):
-                row: dict[str, object] = {"task": name, **asdict(cell)}
-                row["step"] = cell.step + 1 if cell.step != ALWAYS else ""
-                probe = bank.probes[name].get(cell)
-                if probe is not None:
-                    row |= {
-                        "penalty": f"{probe.penalty:.6g}",
-                        "at_edge": int(probe.at_edge),
-                        "cv_loss": f"{probe.cv_loss:.9g}",
-                    }
-                if cell in bank.thresholds.get(name, {}):
-                    row["threshold"] = bank.thresholds[name][cell]
-                for metric, span in zip(task.metrics, spans, strict=True):
-                    for end, values in (("", span.mean), ("_low", span.low), ("_high", span.high)):
-                        row[f"{metric.name}{end}"] = f"{values[index]:.6g}"
-                writer.writerow(row)
-
-
-def _write_costs(path: Path, costs: NDArray[np.float64], networks: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["network", "step", "calls", "rows", "median_ms_per_row", "p90_ms_per_row", "peak_mib"])
-        for number, network in enumerate(networks):
-            for step in sorted({int(step) for step in costs[costs[:, 1] == number, 0]}):
-                mine = costs[(costs[:, 1] == number) & (costs[:, 0] == step)]
-                per_row_ms = mine[:, 3] / mine[:, 2] * 1e3
-                median, p90 = np.quantile(per_row_ms, [0.5, 0.9])
-                writer.writerow(
-                    [
-                        network,
-                        step + 1,
-                        len(mine),
-                        int(mine[:, 2].sum()),
-                        f"{median:.4f}",
-                        f"{p90:.4f}",
-                        f"{mine[:, 4].max() / 2**20:.1f}",
-                    ]
-                )
-
-
 def probe_name(task: str, cell: Cell) -> str:
     """What the names of a probe's tensors begin with in ``probes.safetensors``."""
     step = "always" if cell.step == ALWAYS else str(cell.step + 1)
     return f"{task}/{cell.network}/{cell.layer}/{step}/{cell.probe}/{cell.draw}"
-
-
-def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
-    tensors = {}
-    for name, probes in bank.probes.items():
-        for cell, probe in probes.items():
-            if not np.isfinite(probe.cv_loss):
-                # Nothing was fit.
-                continue
-            stem = probe_name(name, cell)
-            tensors[f"{stem}/weights"] = probe.weights.contiguous()
-            tensors[f"{stem}/intercept"] = probe.intercept.contiguous()
-            if probe.pattern is not None:
-                tensors[f"{stem}/pattern"] = probe.pattern.contiguous()
-    return tensors
-
-
-def _peak_bytes() -> int:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bench.comparisons import DECODED, subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
-from bench.results import write_results
+from bench.recording import write_results
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels

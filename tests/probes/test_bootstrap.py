@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, ttest_1samp
 
 from probes.bootstrap import intervals, paired_difference, resampled_means, resampling_weights
 
@@ -14,16 +14,26 @@ def test_weights_draw_as_many_pictures_as_there_are() -> None:
     assert not np.array_equal(weights, resampling_weights(30, draws=4000, seed=2))
 
 
+def loop(scores: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, float, float]:
+    """(low, high, p) of one row, draw by draw."""
+    scores, weights = scores[np.isfinite(scores)], weights[:, np.isfinite(scores)].astype(int)
+    mean, error = scores.mean(), scores.std() / np.sqrt(len(scores))
+    samples = [np.repeat(scores, weight) for weight in weights]
+    t = sorted(abs(sample.mean() - mean) / (sample.std() / np.sqrt(len(sample))) for sample in samples)
+    c = t[int(np.ceil(level * (len(t) + 1))) - 1]
+    low, high = max(mean - c * error, scores.min()), min(mean + c * error, scores.max())
+    return low, high, (1 + sum(draw >= abs(mean) / error for draw in t)) / (len(t) + 1)
+
+
 def test_interval_equals_the_obvious_loop() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.gamma(2.0, size=(3, 25))
+    scores = np.random.default_rng(0).gamma(2.0, size=(3, 25))
     weights = resampling_weights(25, draws=500, seed=4)
     found = intervals(scores, draws=500, seed=4, level=0.9)
     for row in range(3):
-        means = [np.mean(np.repeat(scores[row], weight.astype(int))) for weight in weights]
+        low, high, _ = loop(scores[row], weights, 0.9)
         assert found.mean[row] == pytest.approx(scores[row].mean(), rel=1e-12)
-        assert found.low[row] == pytest.approx(np.percentile(means, 5), rel=1e-12)
-        assert found.high[row] == pytest.approx(np.percentile(means, 95), rel=1e-12)
+        assert found.low[row] == pytest.approx(low, rel=1e-9)
+        assert found.high[row] == pytest.approx(high, rel=1e-9)
 
 
 def test_undefined_scores_are_left_out_draw_by_draw() -> None:
@@ -33,13 +43,12 @@ def test_undefined_scores_are_left_out_draw_by_draw() -> None:
     scores[1, :12] = np.nan
     weights = resampling_weights(20, draws=300, seed=0)
     means = resampled_means(scores, weights)
-    found = intervals(scores, draws=300)
+    found = paired_difference(scores, np.zeros_like(scores), draws=300)
     for row in range(2):
         expected = [np.nanmean(np.repeat(scores[row], weight.astype(int))) for weight in weights]
         np.testing.assert_allclose(means[row], expected, rtol=1e-12)
         assert found.mean[row] == pytest.approx(np.nanmean(scores[row]), rel=1e-12)
-        assert found.low[row] == pytest.approx(np.quantile(expected, 0.025), rel=1e-12)
-        assert found.high[row] == pytest.approx(np.quantile(expected, 0.975), rel=1e-12)
+        assert (found.low[row], found.high[row], found.p[row]) == pytest.approx(loop(scores[row], weights, 0.95))
 
 
 def test_a_cell_without_scores_is_nan_and_spoils_no_other() -> None:
@@ -92,14 +101,45 @@ def test_pairing_tightens_differences_of_correlated_scores() -> None:
     assert paired.mean[0] == pytest.approx((a - b).mean(), rel=1e-12)
 
 
-def test_a_difference_is_that_of_the_rows_means_in_every_draw() -> None:
-    rng = np.random.default_rng(7)
-    a, b = rng.normal(size=(4, 18)), rng.normal(size=(4, 18))
-    found = paired_difference(a, b, draws=200, seed=3)
-    weights = resampling_weights(18, draws=200, seed=3)
-    gaps = resampled_means(a, weights) - resampled_means(b, weights)
-    np.testing.assert_allclose(found.low, np.quantile(gaps, 0.025, axis=1), rtol=1e-9)
-    np.testing.assert_allclose(found.high, np.quantile(gaps, 0.975, axis=1), rtol=1e-9)
+def test_the_interval_leaves_out_zero_exactly_where_p_is_at_most_five_percent() -> None:
+    scores = np.random.default_rng(7).exponential(size=(400, 30)) - np.linspace(0.5, 1.5, 400)[:, None]
+    for draws in (500, 999, 2000):
+        found = paired_difference(scores, np.zeros(30), draws=draws)
+        outside = (found.low > 0) | (found.high < 0)
+        assert 20 < outside.sum() < 380
+        assert np.array_equal(outside, found.p <= 0.05)
+        assert found.p.min() >= 1 / (draws + 1)
+
+
+def test_p_is_that_of_students_t_on_normal_scores() -> None:
+    scores = np.random.default_rng(9).normal(0.1, 1.0, size=(40, 300))
+    found, expected = paired_difference(scores, np.zeros(300)).p, ttest_1samp(scores, 0.0, axis=1).pvalue
+    assert np.abs(found - expected).max() < 0.02
+
+
+def test_rows_without_spread_are_certain() -> None:
+    scores = np.array([np.full(12, 0.3), np.zeros(12)])
+    found = paired_difference(scores, np.zeros(12), draws=99)
+    assert np.array_equal(found.low, found.mean)
+    assert np.array_equal(found.high, found.mean)
+    assert found.p.tolist() == [0.01, 1.0]
+
+
+def test_an_interval_stays_among_scores_where_draws_are_constant() -> None:
+    tied = np.ones((1, 10))
+    tied[0, 0] = 0.0
+    found = intervals(tied)
+    assert (found.low[0], found.high[0]) == (0.0, 1.0)
+    assert paired_difference(tied, np.zeros(10)).p[0] > 0.3
+
+
+def test_skewed_scores_are_covered_as_often_as_claimed() -> None:
+    repeats = 2000
+    scores = np.random.default_rng(10).lognormal(size=(repeats, 371))
+    found = intervals(scores)
+    missed = ((found.low > np.exp(0.5)) | (found.high < np.exp(0.5))).mean()
+    # Quantiles of resampled means miss 7 % here.
+    assert 0.04 < missed < 0.066
 
 
 def test_a_picture_undefined_on_one_side_is_left_out_of_the_pair() -> None:

@@ -1,0 +1,78 @@
+"""The obvious way: diffusers' own pipeline in eager PyTorch, with forward hooks that keep every activation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+from bench.study import Study
+from datasets.items import Item
+from extract.trajectory import initial_noise
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the hooks leave behind."""
+
+    pictures: list[Float[Tensor, "n 3 h w"]] = field(default_factory=list)
+    activations: dict[str, list[Float[Tensor, "n tokens channels"]]] = field(default_factory=dict)
+    """Per layer, the conditional half of every call, in order."""
+
+
+def pipeline_of(study: Study) -> Any:
+    """The model as the pipeline that its users know."""
+    parts = study.components
+    # It remarks on packages that it does not need here, on scheduler settings and on having no safety checker.
+    transformers_logging.set_verbosity_error()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from diffusers import StableDiffusionPipeline
+
+        pipeline = StableDiffusionPipeline(
+            vae=parts.vae,
+            text_encoder=parts.text_encoder,
+            tokenizer=parts.tokenizer,
+            unet=parts.unet,
+            scheduler=parts.scheduler(study.config.sampler_steps),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def paint_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_once: int) -> Kept:
+    """Paint and label the items, ``at_once`` of them at a time, and keep every tap of every step."""
+    kept = Kept()
+
+    def keep(layer: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            kept.activations.setdefault(layer, []).append(output[len(output) // 2 :].detach())
+
+        return hook
+
+    parts = study.components
+    handles = [parts.unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer)) for tap in study.taps]
+    try:
+        for start in range(0, len(items), at_once):
+            chosen = items[start : start + at_once]
+            pictures = pipeline(
+                [item.prompt for item in chosen],
+                latents=initial_noise([item.seed for item in chosen], parts.latent_shape),
+                num_inference_steps=study.config.sampler_steps,
+                guidance_scale=study.guidance,
+                output_type="pt",
+            ).images
+            study.reader(pictures)
+            kept.pictures.append(pictures)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return kept

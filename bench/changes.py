@@ -1,0 +1,77 @@
+"""One figure before and after, and whether the change is a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.tolerances import Tolerance
+from probes.discovery import RATE, q_values
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure of two runs or profiles."""
+
+    name: str
+    """What a tolerance calls it: a metric, ``latency`` or ``memory``."""
+    where: str
+    base: float
+    new: float
+    loss: float
+    """By how much it got worse, in its own unit; negative where it got better."""
+    span: str
+    """The change with its 95 % interval, as it is printed."""
+    p: float
+    """Of no change; nan where it is not defined."""
+    q: float = np.nan
+    """The false discovery rate at which the change is called, over all changes that were tested together."""
+    is_single: bool = False
+    """Whether there is one reading each, and nothing to test: its word is taken."""
+
+    @property
+    def called(self) -> bool:
+        """Whether there is a change at a false discovery rate of 5 %."""
+        return self.loss != 0 and (self.is_single or self.q <= RATE)
+
+    def is_regression(self, tolerance: Tolerance | None) -> bool:
+        """A change for the worse that is called, and larger than the tolerance."""
+        return tolerance is not None and self.called and self.loss > tolerance.of(self.base)
+
+
+def tested_together(changes: Iterable[Change]) -> list[Change]:
+    """The changes with their false discovery rates over all of them."""
+    found = list(changes)
+    q = q_values(np.array([change.p for change in found], dtype=np.float64))
+    return [replace(change, q=float(value)) for change, value in zip(found, q, strict=True)]
+
+
+def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
+    """A change as a table row."""
+    if change.is_regression(tolerance):
+        verdict = "regression"
+    elif change.loss < 0:
+        verdict = "better"
+    else:
+        verdict = "worse, tolerated" if tolerance else "worse"
+    return {
+        "figure": change.name,
+        "where": change.where,
+        "base": f"{change.base:.4g}",
+        "new": f"{change.new:.4g}",
+        "change": change.span,
+        "q": "-" if np.isnan(change.q) else f"{change.q:.4f}",
+        "verdict": verdict,
+    }
+
+
+def largest(changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int) -> list[Change]:
+    """The called changes, regressions first, then by size; figures take turns in their own units."""
+    called = [change for change in changes if change.called]
+
+    def order(change: Change) -> tuple[bool, float]:
+        return not change.is_regression(tolerated.get(change.name)), -abs(change.loss)
+
+    return sorted(called, key=order)[:at_most]

@@ -1,0 +1,66 @@
+"""Prove intervals and tests: how often they are wrong where the truth is known.
+
+Exit code 1 when a rate is not what it should be. Judged rates are several, each against its own 95 % interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.arguments import names, steps
+from bench.config import Config
+from bench.errors import MistakeError
+
+LEAST_CELLS = 20
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("--cells", type=int, default=2400, help="cells of every trial (default %(default)s)")
+    add("--draws", type=int, default=2000, help="bootstrap draws (default %(default)s)")
+    add("--run", type=Path, help="run folder whose per-picture scores are drawn from (default: fresh probes' scores)")
+    add("--model", default=Config().model, help="whose activations are read (default %(default)s)")
+    add("--layers", type=names, default=("mid", "up1.1", "up2.0"), help="layers to read (default mid,up1.1,up2.0)")
+    add("--steps", type=steps, default=(2, 5), help="steps to read, of a sampler of five (default 2,5)")
+    add("--limit", type=int, help="use only so many pictures, training and test together (default: all 617)")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the rates."""
+    for name, least in (("cells", LEAST_CELLS), ("draws", 99)):
+        if getattr(options, name) < least:
+            raise MistakeError(f"--{name} must be at least {least}, not {getattr(options, name)}")
+
+    from tabulate import tabulate
+
+    from bench.calibration import population, population_of_nulls, rates
+    from bench.nulls import null_scores, read_pool
+    from bench.results import read_results
+    from bench.study import open_study
+
+    results = read_results(options.run) if options.run else None
+    config = Config(
+        model=options.model, layers=options.layers, steps=options.steps, sampler_steps=5, limit=options.limit,
+        source="rendered", random_networks=0, threads=1,
+    )  # fmt: skip
+    study = open_study(config)
+    nulls = null_scores(read_pool(study), study, options.cells)
+    source = population(results) if results else population_of_nulls(nulls)
+    found = rates(source, nulls, options.cells, options.draws)
+    rows = [
+        {
+            "trial": rate.trial,
+            "what": rate.what,
+            "wrong": f"{rate.wrong} of {rate.cells}",
+            "rate": f"{100 * rate.rate:.2f} % [{100 * rate.interval[0]:.2f}, {100 * rate.interval[1]:.2f}]",
+            "should be": f"{'at most ' if rate.at_most else ''}{100 * rate.nominal:.1f} %" if rate.judged else "-",
+            "is": ("yes" if rate.right else "no") if rate.judged else "-",
+        }
+        for rate in found
+    ]
+    train, test = (sum(len(block.items) for block in blocks) for blocks in (study.train, study.test))
+    print(f"null data sets of {train} training and {test} test pictures; scores drawn from {options.run or 'those'}")
+    print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
+    return 0 if all(rate.right for rate in found if rate.judged) else 1

@@ -1,0 +1,64 @@
+"""Clocks and memory readings: seconds of a call, resident memory, and the rate at which this machine multiplies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import torch
+
+Result = TypeVar("Result")
+
+_PROCESS = psutil.Process()
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_SIDES = {"cpu": 1536, "cuda": 8192}
+"""Sides of the square matrices: 7 GFLOP take 0.1 s at 70 GFLOP/s, so the rate is steady and the wait short."""
+_REPEATS = 3
+
+
+def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, float]:
+    """The call's result and its seconds; on a CUDA device between two events on its current stream."""
+    if not device.startswith("cuda"):
+        started = time.perf_counter()
+        result = call()
+        return result, time.perf_counter() - started
+    before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    before.record()
+    result = call()
+    after.record()
+    after.synchronize()
+    return result, before.elapsed_time(after) / 1e3
+
+
+def matrix_rate(precision: str, device: str = "cpu") -> float | None:
+    """FLOP/s of a large square matrix product, the best of three; None for a precision unknown to torch."""
+    kind = device.partition(":")[0]
+    dtype, side = _DTYPES.get(precision), _SIDES.get(kind)
+    if dtype is None or side is None:
+        return None
+    left, right = (torch.ones(side, side, dtype=dtype, device=device) for _ in range(2))
+    torch.mm(left, right)
+    seconds = [timed(lambda: torch.mm(left, right), device)[1] for _ in range(_REPEATS)]
+    return 2 * side**3 / min(seconds)
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(_PROCESS.memory_info().rss)
+
+
+def peak_during(call: Callable[[], object]) -> int | None:
+    """Peak resident bytes of this process while ``call`` runs; None where the system cannot start its peak anew."""
+    try:
+        # Linux: 5 sets the high-water mark back to what is resident now (man 5 proc).
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    call()
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,66 @@
+"""What a profile is asked to measure: one frozen record; making it validates and touches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.config import nearest
+from bench.errors import MistakeError
+from bench.resolve import plugin, plugins
+
+REFERENCE = "torch_eager"
+PARTS = ("extraction", "untapped", "layers", "memory")
+"""What can be left out with ``--skip``."""
+BASELINES = ("hooks", "authors")
+WEIGHTS = ("trained", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileConfig:
+    """The options of ``python -m bench profile``."""
+
+    model: str = "tiny"
+    weights: str = "trained"
+    engines: tuple[str, ...] = ()
+    """Empty for all that are usable here; PyTorch, which all are held against, is always among them."""
+    batch: tuple[int, ...] = (1, 2, 16)
+    """Rows per engine call; an image is two rows under guidance."""
+    items: int = 8
+    rounds: int = 5
+    threads: int | None = None
+    sampler_steps: int = 15
+    baselines: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    run: str | None = None
+    """A run folder whose probes are applied to every engine's activations."""
+    out: str | None = None
+    """The folder of the readings; None names one after the model and the time, in ``runs``."""
+
+    def __post_init__(self) -> None:
+        """Refuse what no profile can do."""
+        whole = {"items": 2, "rounds": 1, "sampler_steps": 1, "threads": 1}
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise MistakeError(f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value}")
+        if not self.batch or min(self.batch) < 1:
+            raise MistakeError(f"batch must be rows per call, each at least 1, such as 1,2,16, not {list(self.batch)}")
+        for name, known in (("baselines", BASELINES), ("skip", PARTS)):
+            for entry in getattr(self, name):
+                if entry not in known:
+                    raise MistakeError(f"--{name} knows no {entry!r}{nearest(entry, known)}")
+        if self.weights not in WEIGHTS:
+            raise MistakeError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
+        if self.run and self.weights == "random":
+            raise MistakeError("--run holds probes of trained weights; leave out --run or --weights random")
+
+
+def chosen_engines(config: ProfileConfig) -> tuple[str, ...]:
+    """The engines to measure, PyTorch first. Raises MistakeError for one that is unknown or cannot be used here."""
+    named = config.engines
+    for name in named:
+        reason = plugin("engine", name).unavailable()
+        if reason:
+            raise MistakeError(f"engine {name} cannot be used here: {reason}")
+    usable = named or tuple(name for name in plugins("engine") if plugin("engine", name).unavailable() is None)
+    return tuple(dict.fromkeys((REFERENCE, *usable)))

@@ -1,0 +1,74 @@
+"""Memory of one engine, in a process of its own so that no other engine's peak is in it.
+
+``python -m bench.profile_memory MODEL WEIGHTS ENGINE ROWS THREADS`` prints the readings as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import torch
+
+from bench.errors import MistakeError
+from bench.measure import peak_during, resident_bytes
+from bench.profile_results import MemoryFacts
+from bench.random_model import random_unet
+from bench.resolve import plugin
+from bench.study import model_spec
+from engines.cache import default_cache
+from engines.engine import Backend
+from engines.load import load
+from extract.taps import self_attention_taps
+
+_CALLS = 3
+_WORDS = 77
+
+
+def memory_of(model: str, weights: str, engine: str, rows: int, threads: int) -> MemoryFacts:
+    """Start the process, and read what it says. Raises MistakeError when it fails."""
+    command = [sys.executable, "-m", "bench.profile_memory", model, weights, engine, str(rows), str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise MistakeError(
+            f"the process that measures the memory of {engine} failed: {last}; --skip memory leaves it out"
+        )
+    return MemoryFacts(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> MemoryFacts:
+    """Open the engine in this process, call it, and say what that took."""
+    torch.set_num_threads(threads)
+    source = model_spec(model).source
+    unet = random_unet(source) if weights == "random" else load(source).unet
+    taps = self_attention_taps(unet)
+    side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
+    latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, _WORDS, width)
+    loaded = resident_bytes()
+    backend: Backend = plugin("engine", engine)
+    opened = backend.open(unet, taps, default_cache(), threads)
+    ready = resident_bytes()
+    sizes: list[int] = []
+
+    def calls() -> None:
+        for _ in range(_CALLS):
+            prediction = opened(latents, 1.0, text)
+            sizes[:] = [prediction.noise.nbytes, sum(tap.nbytes for tap in prediction.taps.values())]
+
+    peak = peak_during(calls)
+    return MemoryFacts(
+        rows=rows,
+        weights_bytes=sum(value.nbytes for value in unet.state_dict().values()),
+        taps_bytes=sizes[1],
+        io_bytes=latents.nbytes + text.nbytes + sizes[0],
+        opened_bytes=ready - loaded,
+        peak_bytes=None if peak is None else peak - ready,
+    )
+
+
+if __name__ == "__main__":
+    name, kind, backend_name, count, cores = sys.argv[1:]
+    print(json.dumps(asdict(measured(name, kind, backend_name, int(count), int(cores)))))

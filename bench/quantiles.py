@@ -1,0 +1,75 @@
+"""What may be said of a few clock readings: quantiles with rank intervals, ratios with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+LEVEL = 0.95
+DRAWS = 2000
+PRECISION = 0.10
+"""A quantile is worth printing when its rank interval spans at most this share of it."""
+
+Readings = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval; the ends are nan where the readings are too few for one."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the interval is known and no wider than the precision of a table."""
+        return bool(np.isfinite(self.low + self.high) and self.high - self.low <= PRECISION * abs(self.value))
+
+
+def quantile(readings: Readings, q: float) -> Estimate:
+    """A quantile with the order statistics that hold it: no distribution is assumed (David and Nagaraja 2003, 7.1).
+
+    The number of readings below the true quantile is binomial (n, q); the interval takes the ranks between its tails.
+    """
+    ordered = np.sort(readings, axis=None)
+    n = len(ordered)
+    lowest, highest = int(binom.ppf((1 - LEVEL) / 2, n, q)), int(binom.ppf((1 + LEVEL) / 2, n, q)) + 1
+    low = ordered[lowest - 1] if lowest >= 1 else np.nan
+    high = ordered[highest - 1] if highest <= n else np.nan
+    return Estimate(float(np.quantile(ordered, q)), float(low), float(high))
+
+
+def ratio(above: Readings, below: Readings, seed: int = 0) -> Estimate:
+    """Median of ``above`` over median of ``below``, both rounds x readings, drawn again in pairs.
+
+    Rounds are drawn first and readings within them second, the same for both: what disturbed a round disturbed both
+    engines in it.
+    """
+    value = float(np.median(above) / np.median(below))
+    rounds, each = above.shape
+    if above.shape != below.shape:
+        raise ValueError(f"readings are not paired: {above.shape} and {below.shape}")
+    if above.size < 2:
+        return Estimate(value, np.nan, np.nan)
+    rng = np.random.default_rng([seed, rounds, each])
+    row = rng.integers(rounds, size=(DRAWS, rounds, 1))
+    column = rng.integers(each, size=(DRAWS, rounds, each))
+    ratios = np.median(above[row, column], axis=(1, 2)) / np.median(below[row, column], axis=(1, 2))
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high))
+
+
+def total(counts: Sequence[float], samples: Sequence[Readings], seed: int = 0) -> Estimate:
+    """Sum over terms of count x mean of the term's samples, each term's samples drawn again."""
+    value = sum(count * readings.mean() for count, readings in zip(counts, samples, strict=True))
+    rng = np.random.default_rng([seed, len(samples)])
+    sums = np.zeros(DRAWS)
+    for count, readings in zip(counts, samples, strict=True):
+        sums += count * readings[rng.integers(len(readings), size=(DRAWS, len(readings)))].mean(1)
+    low, high = np.quantile(sums, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high))

@@ -1,0 +1,80 @@
+"""A model's architecture with seeded random weights, for speed alone: nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from bench.errors import MistakeError
+from engines.load import Components
+from engines.models.sd_v1 import MODEL as SD_V1
+from engines.models.tiny.architecture import SCHEDULE
+from engines.models.tiny.words import load_tokenizer
+
+SEED = 0
+WORDS = 77
+"""Tokens that Stable Diffusion v1 pads every prompt to."""
+_DOWN, _UP = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+
+
+def random_unet(source: str | Path) -> UNet2DConditionModel:
+    """The UNet alone. Raises MistakeError for a hub id whose architecture is not known here."""
+    torch.manual_seed(SEED)
+    if Path(source).is_dir():
+        return _still(UNet2DConditionModel.from_config(_json(Path(source) / "unet")))
+    _refuse_unknown(source)
+    # unet/config.json of CompVis/stable-diffusion-v1-4.
+    return _still(
+        UNet2DConditionModel(
+            sample_size=64, down_block_types=_DOWN, up_block_types=_UP, block_out_channels=(320, 640, 1280, 1280),
+            layers_per_block=2, attention_head_dim=8, cross_attention_dim=768,
+        )
+    )  # fmt: skip
+
+
+def random_components(source: str | Path, words: Path) -> Components:
+    """Every component; a folder's own tokenizer, else the one in the folder ``words``, whatever text it splits."""
+    unet = random_unet(source)
+    if Path(source).is_dir():
+        folder = Path(source)
+        vae = AutoencoderKL.from_config(_json(folder / "vae"))
+        text = CLIPTextModel(CLIPTextConfig(**_json(folder / "text_encoder")))
+        tokenizer, schedule = CLIPTokenizer.from_pretrained(folder / "tokenizer"), _json(folder / "scheduler")
+    else:
+        # vae/config.json and text_encoder/config.json of the same model; CLIP's ViT-L/14 text tower.
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
+        )  # fmt: skip
+        text = CLIPTextModel(
+            CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+        )
+        tokenizer, schedule = load_tokenizer(words), SCHEDULE
+        tokenizer.model_max_length = WORDS
+    return Components(unet, _still(vae), _still(text), tokenizer, schedule)
+
+
+def _refuse_unknown(source: str | Path) -> None:
+    if source != SD_V1.source:
+        raise MistakeError(
+            f"the architecture of {source} is not known without its files; give its local folder with --model, "
+            "or one of the models tiny and sd_v1"
+        )
+
+
+def _json(folder: Path) -> dict[str, Any]:
+    files = sorted(folder.glob("*config.json"))
+    try:
+        facts: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
+    except (OSError, ValueError, IndexError) as error:
+        raise MistakeError(f"{folder} holds no readable config.json; give a diffusers folder with --model") from error
+    return facts
+
+
+def _still(module: Any) -> Any:
+    return module.requires_grad_(False).eval()

@@ -1,0 +1,85 @@
+"""Rates of error are counted right, and those of the real procedures are what they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.calibration import Population, Rate, population, rates
+from bench.nulls import Scores
+from bench.results import Results
+
+RNG = np.random.default_rng(0)
+CELLS, PICTURES = 1000, 60
+
+
+def nulls(gain: float = 0.0) -> Scores:
+    """Scores of probes that differ by luck alone, or by a gain of the first."""
+
+    def probe(*shape: int) -> np.ndarray:
+        luck = RNG.normal(0, 0.05, (*shape, 1))
+        return luck + RNG.normal(0, 0.2, (*shape, PICTURES))
+
+    return Scores(probe(CELLS) + gain, probe(CELLS, 5), probe(CELLS) + gain, probe(CELLS), probe(CELLS))
+
+
+def people() -> Population:
+    return Population(*(RNG.gamma(2.0, size=(40, PICTURES)) for _ in range(4)))
+
+
+def by_name(found: list[Rate]) -> dict[str, Rate]:
+    return {rate.what: rate for rate in found}
+
+
+def test_real_procedures_are_wrong_as_often_as_they_say() -> None:
+    found = by_name(rates(people(), nulls(), CELLS, draws=999))
+    for what in (
+        "scores of activations",
+        "differences from position alone",
+        "paired differences of two permuted probes",
+    ):
+        assert found[what].cells == CELLS
+        assert 0.03 < found[what].rate < 0.075
+    assert found["unlike permuted labels"].right
+    # Luck of single probes is no gain over many: paired over pictures alone it would be called one.
+    assert found["the same, over pictures only (not used)"].rate > 0.1
+
+
+def test_a_real_gain_is_no_null() -> None:
+    found = by_name(rates(people(), nulls(gain=0.3), CELLS, draws=999))
+    for what in ("better than permuted labels", "beyond position and mean training map", "unlike permuted labels"):
+        assert found[what].rate > 0.5
+        assert not found[what].right
+
+
+def test_a_rate_is_right_when_its_interval_holds_what_it_should_be() -> None:
+    assert Rate("", "", 50, 1000).right
+    assert Rate("", "", 50, 1000).interval == pytest.approx((0.0373, 0.0654), abs=1e-4)
+    assert not Rate("", "", 80, 1000).right
+    assert not Rate("", "", 20, 1000).right
+    assert Rate("", "", 20, 1000, at_most=True).right
+    assert not Rate("", "", 80, 1000, at_most=True).right
+
+
+def test_the_population_is_that_of_the_run(small_run: Results) -> None:
+    source = population(small_run)
+    task = small_run.tasks["depth"]
+    cell = task.where(network="trained", probe="activations")[0]
+    assert source.activations.shape == source.position.shape
+    assert len(source.activations) == len(small_run.tasks) * len(small_run.layers) * len(small_run.steps)
+    assert (source.activations == -task.score(cell)).all(1).sum() == 1
+
+
+def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "mid", "--steps", "2"]
+    code = main(["calibration", *arguments])
+    said = capsys.readouterr().out
+    assert "null data sets of 12 training and 18 test pictures" in said
+    assert len([line for line in said.splitlines() if " of 24 " in line]) == 8
+    assert code == (1 if "  no" in said.replace("no knowledge", "") else 0)
+
+
+def test_too_few_cells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibration", "--cells", "3"]) == 2
+    assert "--cells must be at least 20, not 3" in capsys.readouterr().err

@@ -1,0 +1,289 @@
+"""Two runs or profiles held against each other: planted changes are found, reruns are not called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bench.__main__ import main
+from bench.compare import quality_changes
+from bench.compare_speed import ratio
+from bench.config import Config
+from bench.errors import MistakeError
+from bench.profile_results import (
+    STEP,
+    EngineFacts,
+    MemoryFacts,
+    ParityFacts,
+    Profile,
+    Sample,
+    Work,
+    write_profile,
+)
+from bench.results import CALLS, Results, read_calls, read_results
+from bench.run import run
+from bench.tolerances import Tolerance, tolerances
+
+RNG = np.random.default_rng(0)
+
+
+def spoil(folder: Path, task: str, layer: str, change: float) -> None:
+    """Move the headline score of one layer's activations, by about so much in each picture."""
+    results = read_results(folder)
+    scores = load_file(folder / "scores.safetensors")
+    for row, cell in enumerate(results.tasks[task].cells):
+        if (cell.network, cell.layer, cell.probe) == ("trained", layer, "activations"):
+            scores[task][row, 0] += RNG.normal(change, abs(change) / 5, scores[task].shape[-1])
+    save_file(scores, folder / "scores.safetensors")
+
+
+def slow_down(folder: Path, factor: float) -> None:
+    calls = load_file(folder / CALLS)["calls"]
+    calls[:, 3] *= factor
+    save_file({"calls": calls}, folder / CALLS)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main(["compare", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_a_run_and_its_copy_do_not_differ(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "dice:0,rmse:0,latency:0%,memory:0%")
+    cells = 2 * 2 * len(small_run.layers) * len(small_run.steps)
+    assert code == 0
+    assert f"scores: 0 of {cells} figures moved" in text
+    assert "speed and memory: 0 of" in text
+    assert "no regression" in text
+
+
+@pytest.mark.parametrize(("task", "metric", "change"), [("saliency", "dice", -0.05), ("depth", "rmse", 0.05)])
+def test_a_planted_regression_is_found_where_it_is(
+    task: str, metric: str, change: float, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(copied_run, task, "up2.1", change)
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.01")
+    assert code == 1
+    found = [line for line in text.splitlines() if line.endswith("regression")]
+    assert len(found) == len(small_run.steps)
+    assert all(f"{task} up2.1" in line for line in found)
+    assert said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.2")[0] == 0
+    assert said(capsys, small_run.path, copied_run)[0] == 0
+    # The other way round the same change is a gain.
+    assert said(capsys, copied_run, small_run.path, "--fail-on", f"{metric}:0.01")[0] == 0
+
+
+def test_a_planted_slowdown_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow_down(copied_run, 3.0)
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")
+    assert code == 1
+    assert "x 3.0" in text
+    assert said(capsys, copied_run, small_run.path, "--fail-on", "latency:5%")[0] == 0
+
+
+def test_more_memory_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts["peak_bytes"] = int(facts["peak_bytes"] * 1.2)
+    (copied_run / "run.json").write_text(json.dumps(facts))
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "memory:10%")[0] == 1
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "memory:30%")[0] == 0
+
+
+def noisy(results: Results, rng: np.random.Generator) -> Results:
+    """The run again, with noise of its own in every picture of every cell."""
+    tasks = {
+        name: replace(task, scores=task.scores + rng.normal(0, 0.05, task.scores.shape))
+        for name, task in results.tasks.items()
+    }
+    return replace(results, tasks=tasks)
+
+
+def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run: Results) -> None:
+    rng = np.random.default_rng(1)
+    reruns = [noisy(small_run, rng) for _ in range(21)]
+    # Where nothing changed, a rerun with any called cell at all is an error, at most 5 % of them: 4 or more of 20
+    # would come by chance in 1.6 % of suites, if the seed were not fixed.
+    wrong = sum(any(change.called for change in quality_changes(base, new, [])) for base, new in pairwise(reruns))
+    assert wrong <= 3
+
+
+def test_twenty_reruns_are_not_called_slower(small_run: Results) -> None:
+    rng = np.random.default_rng(2)
+    sessions = [[rng.gamma(50, 0.02, 9) for _ in range(9)] for _ in range(21)]
+    wrong = sum(ratio(new, base)[3] <= 0.05 for base, new in pairwise(sessions))
+    assert wrong <= 3
+    slower = [group * 1.2 for group in sessions[0]]
+    value, low, high, p = ratio(slower, sessions[1])
+    assert low <= value <= high
+    assert low <= 1.2 <= high
+    assert p <= 0.001
+
+
+def test_neighbours_that_were_disturbed_together_widen_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    alone = [rng.normal(1, 0.1, 40) for _ in range(10)]
+    together = [np.full(40, rng.normal(1, 0.1)) for _ in range(10)]
+    _, low, high, _ = ratio(alone, alone)
+    _, wide_low, wide_high, _ = ratio(together, together)
+    assert wide_high - wide_low > 1.5 * (high - low)
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "sentence"),
+    [
+        ("dise:0.01", "knows no 'dise'; did you mean dice?"),
+        ("latncy:5%", "did you mean latency?"),
+        ("dice", "needs a size after dice"),
+        ("dice:-1", "needs a size after dice"),
+        ("dice:nan", "needs a size after dice"),
+        ("latency:5", "such as latency:5%"),
+        ("dice:1,dice:2", "names dice twice"),
+        ("", "--fail-on is empty"),
+    ],
+)
+def test_a_bad_tolerance_is_one_sentence(
+    fail_on: str, sentence: str, small_run: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, small_run.path, "--fail-on", fail_on)
+    assert code == 2
+    assert sentence in text
+    assert len(text.splitlines()) == 1
+
+
+def test_tolerances_are_sizes_or_shares() -> None:
+    found = tolerances("dice:0.01, latency:5%,rmse:2%", ["dice", "rmse", "latency", "memory"])
+    assert found == {"dice": Tolerance(0.01, False), "latency": Tolerance(0.05, True), "rmse": Tolerance(0.02, True)}
+    assert found["rmse"].of(-0.5) == pytest.approx(0.01)
+
+
+def test_unlike_machines_are_refused_when_speed_was_asked_for(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "environment.json").read_text())
+    facts["processor"], facts["versions"]["torch"] = "another one", "1.0"
+    (copied_run / "environment.json").write_text(json.dumps(facts))
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")
+    assert code == 2
+    assert "processor (" in text
+    assert "another one" in text
+    assert "torch (" in text
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "dice:0.01")
+    assert code == 0
+    assert "speed is not compared: processor (" in text
+
+
+def test_a_new_version_of_our_own_is_what_is_compared(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "environment.json").read_text())
+    facts["versions"]["scenebench"], facts["commit"] = "9.9", "abc"
+    (copied_run / "environment.json").write_text(json.dumps(facts))
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "sentence"),
+    [("test_items", ["other"], "share 0 of"), ("tasks", None, "run both with the same --tasks")],
+)
+def test_runs_of_other_items_or_tasks_are_refused(
+    fact: str, value: object, sentence: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts[fact] = value or {"depth": facts["tasks"]["depth"]}
+    (copied_run / "run.json").write_text(json.dumps(facts))
+    code, text = said(capsys, small_run.path, copied_run)
+    assert code == 2
+    assert sentence in text
+
+
+def test_runs_of_other_layers_are_refused(small_run: Results) -> None:
+    task = small_run.tasks["depth"]
+    keep = [row for row, cell in enumerate(task.cells) if cell.layer != "up3.0"]
+    fewer = replace(task, cells=tuple(task.cells[row] for row in keep), scores=task.scores[keep])
+    new = replace(small_run, tasks={**small_run.tasks, "depth": fewer})
+    with pytest.raises(MistakeError, match=r"such as up3\.0 at step"):
+        quality_changes(small_run, new, [])
+
+
+def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
+    calls = read_calls(small_run.path)
+    for cost in small_run.costs:
+        mine = calls[(calls[:, 1] == (cost["network"] != "trained")) & (calls[:, 0] == int(cost["step"]) - 1)]
+        assert len(mine) == int(cost["calls"])
+        assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(float(cost["median_ms_per_row"]), abs=1e-4)
+
+
+def made_profile(folder: Path, factor: float, peak: int = 100, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    samples = tuple(
+        Sample(STEP, engine, 2, 0, number, step, scale * factor * rng.gamma(400, 1 / 400))
+        for engine, scale in (("torch_eager", 0.02), ("onnxruntime", 0.01))
+        for number in range(5)
+        for step in range(15)
+    )
+    engines = {
+        name: EngineFacts("fp32", "cpu", ParityFacts({}, []), MemoryFacts(2, 1, 1, 1, 1, peak * 2**20))
+        for name in ("torch_eager", "onnxruntime")
+    }
+    environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
+    profile = Profile(environment, {"threads": 1}, Work(1, 1, 1, {}), {}, engines, samples)
+    return write_profile(folder, profile).parent
+
+
+def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, slower = made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.15, seed=1)
+    code, text = said(capsys, base, slower, "--fail-on", "latency:5%")
+    assert code == 1
+    assert "onnxruntime, 2 rows" in text
+    assert said(capsys, base, made_profile(tmp_path / "c", 1.0, seed=2), "--fail-on", "latency:5%,memory:1%")[0] == 0
+    assert said(capsys, base, made_profile(tmp_path / "d", 1.0, peak=150), "--fail-on", "memory:10%")[0] == 1
+    code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
+    assert code == 2
+    assert "there are: latency, memory" in text
+
+
+def test_a_run_is_not_compared_with_a_profile(
+    small_run: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, made_profile(tmp_path / "a", 1.0))
+    assert code == 2
+    assert "compare two of a kind" in text
+    code, text = said(capsys, small_run.path, tmp_path / "nothing")
+    assert code == 2
+    assert "neither a run folder nor a profile folder" in text
+
+
+@pytest.mark.slow
+def test_a_layer_that_lost_most_of_its_values_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file as load_tensors
+    from safetensors.torch import save_file as save_tensors
+
+    from engines.models.tiny import MODEL
+
+    folders = []
+    for name in ("whole", "harmed"):
+        model = Path(copytree(MODEL.source, tmp_path / name))
+        if name == "harmed":
+            file = model / "unet" / "diffusion_pytorch_model.safetensors"
+            weights = load_tensors(file)
+            value = weights["up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_v.weight"]
+            value[2:] = 0
+            save_tensors(weights, file, {"format": "pt"})
+        options = {"limit": 120, "sampler_steps": 4, "layers": ("up1.1", "up2.1"), "threads": 1, "source": "rendered"}
+        config = Config(**options, model=str(model), random_networks=0, out=str(tmp_path / f"run-{name}"))
+        folders.append(run(config).path)
+    code, text = said(capsys, *folders, "--fail-on", "dice:0.01,rmse:0.01")
+    assert code == 1
+    found = [line for line in text.splitlines() if line.endswith("regression")]
+    assert found
+    assert all(" up2.1 " in line for line in found)

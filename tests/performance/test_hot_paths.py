@@ -1,0 +1,113 @@
+"""Where a run spends its time, one benchmark each.
+
+    python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-autosave
+    python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-compare \\
+        --benchmark-compare-fail=median:20%
+
+In the default run each of them runs once, for the reference engine. Shapes are checked here as in all tests, which
+costs the same every time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+
+from bench.resolve import plugin, plugins
+from datasets.labels import Labels
+from engines.engine import Backend, Engine, Tap
+from engines.load import Components
+from extract.stream import TRAINED
+from probes.bank import PERMUTED, Bank, solve_bank
+from probes.bootstrap import paired_difference
+from probes.gather import DRAWS, Gather, Sums
+from probes.readout import Readout
+from probes.tasks.depth import TASK as DEPTH
+from probes.tasks.saliency import TASK as SALIENCY
+
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+PICTURES, SIDE, CHANNELS, PIXELS = 8, 16, 32, 64
+FOLDS = 5
+TASKS = {"depth": DEPTH, "saliency": SALIENCY}
+
+
+def labels(seed: int) -> Labels:
+    generator = torch.Generator().manual_seed(seed)
+    disparity = torch.randn(PICTURES, PIXELS, PIXELS, generator=generator)
+    return Labels(disparity, disparity > 0.8)
+
+
+def activations(seed: int) -> torch.Tensor:
+    """What a layer of the shipped model gives for a block."""
+    return torch.randn(PICTURES, SIDE * SIDE, CHANNELS, generator=torch.Generator().manual_seed(seed))
+
+
+def gathered(seed: int) -> Sums:
+    orders = [[(place + draw) % PICTURES for place in range(PICTURES)] for draw in range(1, DRAWS + 1)]
+    gather = Gather(TASKS, orders)
+    gather.see(0, TRAINED, "up3.0", activations(seed))
+    gather.finish(labels(seed))
+    return gather.sums()
+
+
+@pytest.fixture(scope="module")
+def folds() -> list[Sums]:
+    return [gathered(seed) for seed in range(FOLDS)]
+
+
+@pytest.fixture(scope="module")
+def bank(folds: list[Sums]) -> Bank:
+    return solve_bank(folds, list(TASKS), (0,), {TRAINED}, 1)
+
+
+@pytest.mark.parametrize("name", plugins("engine"))
+def test_one_denoising_step(
+    name: str, components: Components, taps: tuple[Tap, ...], cache: Path, benchmark: BenchmarkFixture
+) -> None:
+    backend: Backend = plugin("engine", name)
+    reason = backend.unavailable()
+    if benchmark.disabled and name != "torch_eager":
+        reason = "opening engines takes seconds, and their contract tests do; with --benchmark-enable it is timed"
+    if reason:
+        pytest.skip(reason)
+    engine: Engine = backend.open(components.unet, taps, cache, 1)
+    latents = torch.randn(2 * PICTURES, *components.latent_shape, generator=torch.Generator().manual_seed(0))
+    text = components.embed(["a cyan cone on a clay floor"]).expand(2 * PICTURES, -1, -1)
+    prediction = benchmark(engine, latents, 500.0, text)
+    assert prediction.noise.shape == latents.shape
+
+
+def test_accumulation_of_a_block(benchmark: BenchmarkFixture) -> None:
+    sums = benchmark(gathered, 0)
+    assert sums.moments[TRAINED, "up3.0"].n == PICTURES * SIDE * SIDE
+
+
+def test_solving_a_place(folds: list[Sums], benchmark: BenchmarkFixture) -> None:
+    bank = benchmark(solve_bank, folds, list(TASKS), (0,), {TRAINED}, 1)
+    assert sum(cell.probe == PERMUTED for cell in bank.probes["depth"]) == DRAWS
+
+
+def test_scoring_a_block(bank: Bank, benchmark: BenchmarkFixture) -> None:
+    seen, truth = activations(99), labels(99)
+
+    def scored() -> dict[str, torch.Tensor]:
+        readout = Readout(bank, TASKS)
+        readout.see(0, TRAINED, "up3.0", seen)
+        readout.finish(truth)
+        return readout.scores()
+
+    scores = benchmark(scored)
+    assert scores["depth"].shape == (len(bank.cells("depth")), len(DEPTH.metrics), PICTURES)
+
+
+def test_testing_many_cells(benchmark: BenchmarkFixture) -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(480, 371)), rng.normal(size=(480, 371))
+    found = benchmark(paired_difference, ours, theirs)
+    assert 0.01 < (found.p <= 0.05).mean() < 0.1
