@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
-from bench.results import write_results
+from bench.learning import LEARNING, learning_rows, write_learning
+from bench.results import FOREGROUND_AREA, write_results
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
@@ -45,6 +46,7 @@ def run(config: Config) -> RunFolder:
         last, swept = job.calibrate(draft)
         bank = job.solve([*first, last], list(study.tasks))
         bank = replace(bank, thresholds=best_thresholds(draft, swept))
+        write_learning(folder.path / LEARNING, learning_rows(study, bank, [*first, last]))
         scores, strips = job.score(bank)
         write_results(folder, study, bank, scores, job.costs, strips, time.perf_counter() - started)
         job.shards.remove()
@@ -118,25 +120,31 @@ class _Job:
         return solve_bank(folds, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
 
     def score(self, bank: Bank) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every metric of every cell for every test picture (cells x metrics x pictures), and the report's strips."""
+        """Every metric of every cell for every test picture (cells x metrics x pictures), and the report's strips.
+
+        Among the scores lies the share of every test picture that the salient object covers.
+        """
         study = self.study
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs, tables, strips = [], [], {}
+            costs, tables, areas, strips = [], [], [], {}
             for block in blocks:
                 readout = Readout(bank, study.tasks)
                 painted, labels = self.paint(block, [readout], strip_steps(study) if block.index == 0 else ())
                 costs.append(painted.cost_table())
                 tables.append(readout.scores())
+                areas.append(readout.foreground)
                 if block.index == 0:
                     strips = strip_tensors(study, bank, readout, painted, labels)
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
-            return scores | strips | {"costs": torch.cat(costs)}
+            return scores | strips | {FOREGROUND_AREA: torch.cat(areas), "costs": torch.cat(costs)}
 
         scores: dict[str, Tensor] = {}
         strips: dict[str, Tensor] = {}
+        areas: list[Tensor] = []
         done, pictures = 0, sum(len(block.items) for block in study.test)
         for piece in self.pieces("test", study.test, make):
+            areas.append(piece[FOREGROUND_AREA])
             strips |= {name: piece[name] for name in piece if name.startswith("strip/")}
             for name in study.tasks:
                 part = piece[f"scores/{name}"]
@@ -144,7 +152,7 @@ class _Job:
                 table = scores.setdefault(name, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
                 table[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
-        return scores, strips
+        return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
 
     def fold(self, fold: int) -> list[Block]:
         """The training blocks of a fold."""

@@ -28,7 +28,7 @@ from extract.stream import TRAINED, Given, Subject
 from extract.taps import choose, self_attention_taps
 from probes.task import Task
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever stored sums or scores of an older code would no longer be right."""
 
 
@@ -121,6 +121,11 @@ def open_study(config: Config) -> Study:
     items = limited(dataset.items(), config.limit)
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
     components = load(spec.source)
+    if config.source == "generated":
+        # A label that is missing should end the run before anything is exported or painted.
+        seen = reader(torch.zeros(1, 3, *[int(components.vae.config.sample_size)] * 2))
+        for task in tasks.values():
+            task.target(seen)
     taps = self_attention_taps(components.unet)
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {
