@@ -61,7 +61,7 @@ class Bank:
     """The probes of every cell, per task, with what the baselines need."""
 
     probes: dict[str, dict[Cell, Solved]]
-    mean_map: dict[str, Float[Tensor, "k h w"]]
+    mean_map: dict[str, Float[Tensor, "_k _h _w"]]
     thresholds: dict[str, dict[Cell, float]] = field(default_factory=dict)
     """Per thresholded task; chosen on training pictures only."""
 
@@ -212,8 +212,8 @@ def _solve_place(
     if not context.has_position:
         return result
     scale = position_scale(folds, columns)
-    scaled = [scaled(moments, columns.place, scale) for moments in folds]
-    both = fit(scaled, torch.cat([columns.activations, columns.place]), columns.targets(true))
+    alike = [scaled(moments, columns.place, scale) for moments in folds]
+    both = fit(alike, torch.cat([columns.activations, columns.place]), columns.targets(true))
     rescale = torch.ones(columns.channels + columns.position, dtype=torch.float64)
     rescale[columns.channels :] = scale
     result.extend(context.named(replace(cell, probe=WITH_POSITION), true, columns, both, rescale))

@@ -70,9 +70,9 @@ class Sums:
     """Per place, with one set per probed step along the leading axis; of tasks of maps, a row is a token."""
     pooled: dict[Place, Moments]
     """The same of tasks of whole pictures: a row is a picture, its activations the means over its tokens."""
-    target: dict[str, Float[Tensor, "k h w"]]
+    target: dict[str, Float[Tensor, "_k _h _w"]]
     """Per task, the sum of the pictures' targets."""
-    within: dict[tuple[str, int], Float[Tensor, " k"]]
+    within: dict[tuple[str, int], Float[Tensor, " _k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
 
     def __add__(self, other: Sums) -> Sums:
