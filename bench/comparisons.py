@@ -134,7 +134,8 @@ def _convolution(study: Study, _: Networks) -> Mapping[str, Watcher]:
 def _decoded(study: Study, _: Networks) -> Mapping[str, Watcher]:
     def read(pictures: Tensor) -> Tensor:
         labels = study.reader(pictures)
-        return torch.cat([task.target(labels).double() for _, task in sorted(study.tasks.items())], dim=1).flatten(2).mT
+        maps = [task.target(labels).double() for _, task in sorted(study.tasks.items()) if not task.per_picture]
+        return torch.cat(maps, dim=1).flatten(2).mT
 
     return {DECODED: watch.decoded(study.components, read)}
 

@@ -64,10 +64,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Emergence:
-    """How much of the last step's gain over position the best layer has at each step."""
+    """How much of the last step's gain over a baseline the best layer has at each step."""
 
     task: str
     layer: str
+    over: str
+    """The baseline: ``position``, or ``mean map`` where there is no position."""
     steps: tuple[int, ...]
     share: tuple[Score, ...]
     emerged: Score
@@ -103,9 +105,7 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
         return Comparison(task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan)
 
     ours = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
-    both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
     assert ours is not None
-    assert both is not None
     random = [task.best(network=name, step=step, probe=ACTIVATIONS) for name in results.random_networks]
     if random:
         rival = np.mean([task.score(cell) for cell in random if cell], axis=0)
@@ -115,26 +115,31 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
     yield entry("permuted labels", ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
         yield entry("the latent itself", ours, cell.layer, task.score(cell))
-    position = task.best(network=POSITION)
-    assert position is not None
-    yield entry("with position: position alone", both, position.layer, task.score(position))
+    both, position = task.best(network=TRAINED, step=step, probe=WITH_POSITION), task.best(network=POSITION)
+    if both is not None and position is not None:
+        yield entry("with position: position alone", both, position.layer, task.score(position))
+    what = "with position: mean training map" if both is not None else "mean training label"
     for cell in task.where(network=MEAN_MAP):
-        yield entry("with position: mean training map", both, cell.layer, task.score(cell))
+        yield entry(what, both or ours, cell.layer, task.score(cell))
 
 
 def emergence(results: Results, task: TaskResults) -> Emergence:
-    """Gain over position of activations with position, in the layer that is best at the last step."""
+    """Gain over position of activations with position, in the layer that is best at the last step.
+
+    Whole pictures have no position: there it is the activations' gain over the mean training label.
+    """
     last = results.steps[-1]
-    best, position = task.best(network=TRAINED, step=last, probe=WITH_POSITION), task.best(network=POSITION)
+    probe = WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
+    best = task.best(network=TRAINED, step=last, probe=probe)
+    floor = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
     assert best is not None
-    assert position is not None
     sign = 1.0 if task.higher_is_better[0] else -1.0
     curve = [
         task.score(cell)
         for step in results.steps
-        for cell in task.where(network=TRAINED, step=step, probe=WITH_POSITION, layer=best.layer)
+        for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
     ]
-    gains = sign * (np.array(curve) - task.score(position))
+    gains = sign * (np.array(curve) - task.score(floor))
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = drawn / drawn[-1]
@@ -145,7 +150,7 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
     emerged_draws = np.array([_emerged(column, numbers) for column in shares.T])
     emerged = Score(float(_emerged(share, numbers)), *(float(q) for q in np.quantile(emerged_draws, tails)))
     scores = tuple(Score(float(mean), float(low), float(high)) for mean, (low, high) in zip(share, spans, strict=True))
-    return Emergence(task.name, best.layer, results.steps, scores, emerged)
+    return Emergence(task.name, best.layer, floor.network, results.steps, scores, emerged)
 
 
 def _emerged(share: Array, numbers: NDArray[np.int_]) -> int:

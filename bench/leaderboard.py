@@ -10,7 +10,7 @@ from tabulate import tabulate
 from bench.discoveries import Discoveries, discoveries
 from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
 from bench.results import Results, TaskResults
-from probes.bank import ACTIVATIONS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+from probes.bank import ACTIVATIONS, CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
 
 _FORMAT = "simple"
@@ -66,14 +66,14 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
     early = [step for step in (0, 4) if step in results.steps and step != last]
     for layer in results.layers:
         (alone,) = task.where(network=TRAINED, layer=layer, step=last, probe=ACTIVATIONS)
-        (both,) = task.where(network=TRAINED, layer=layer, step=last, probe=WITH_POSITION)
         permuted = task.where(network=TRAINED, layer=layer, step=last, probe=PERMUTED)
         row = {"layer": layer, "tokens": f"{alone.side}x{alone.side}"}
         for step in early:
             (cell,) = task.where(network=TRAINED, layer=layer, step=step, probe=ACTIVATIONS)
             row[f"step {step + 1}"] = _mean(task.score(cell))
         row[f"step {last + 1}"] = str(score_of(task.score(alone)))
-        row["with position"] = str(score_of(task.score(both)))
+        for both in task.where(network=TRAINED, layer=layer, step=last, probe=WITH_POSITION):
+            row["with position"] = str(score_of(task.score(both)))
         row["permuted"] = _mean(np.mean([task.score(cell) for cell in permuted], axis=0))
         random = [
             task.score(cell)
@@ -91,7 +91,8 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
 def baseline_line(results: Results, task: TaskResults) -> str:
     """The baselines that belong to no layer."""
     parts = []
-    for name, network in (("position alone", POSITION), ("mean training map", MEAN_MAP)):
+    mean = "mean training map" if task.where(network=POSITION) else "mean training label"
+    for name, network in (("position alone", POSITION), (mean, MEAN_MAP), ("all foreground", FOREGROUND)):
         found = constant(task, network)
         if found:
             parts.append(f"{name} {found[1]}")
@@ -106,7 +107,8 @@ def emergence_line(results: Results, task: TaskResults) -> str:
     found = emergence(results, task)
     step = found.emerged
     text = (
-        f"emergence: {found.layer} with position keeps 90 % of its final gain over position "
+        f"emergence: {found.layer}{' with position' if found.over == POSITION else ''} keeps 90 % of its final gain "
+        f"over {found.over if found.over == POSITION else 'the mean training label'} "
         f"from step {step.mean:.0f} [{step.low:.0f}, {step.high:.0f}] on"
     )
     if 4 in found.steps and found.steps[-1] != 4:

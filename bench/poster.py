@@ -20,7 +20,7 @@ _INK, _PAPER = (40, 40, 46), (255, 255, 255)
 def write_poster(results: Results, path: Path, items: int = 3) -> Path:
     """Write the first ``items`` strips: decoded picture, then each task's reading, step by step, and the label."""
     steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
-    rows_per_item = 1 + len(results.tasks)
+    rows_per_item = 1 + len(pictured(results))
     columns = len(steps) + 1
     width = MARGIN + columns * (TILE + GAP)
     height = HEAD + items * (rows_per_item * (TILE + GAP) + 3 * GAP)
@@ -46,11 +46,16 @@ def write_poster(results: Results, path: Path, items: int = 3) -> Path:
     return path
 
 
+def pictured(results: Results) -> list[str]:
+    """The tasks of maps; a label of a whole picture is no picture."""
+    return [name for name in results.tasks if f"label/{name}" in results.strips]
+
+
 def strip_rows(results: Results, item: int, steps: list[int]) -> list[tuple[str, list[NDArray[np.uint8]]]]:
     """(name, pictures 3 x h x w at the steps and finished) of each row of an item's strip."""
     strips = results.strips
     rows = [("decoded picture", [*(strips[f"noisy/{step}"][item] for step in steps), strips["picture"][item]])]
-    for name in results.tasks:
+    for name in pictured(results):
         label = strips[f"label/{name}"][item]
         readings = [strips[f"reading/{name}/{step}"][item] for step in steps]
         rows.append((f"{name}, probed", [_shown(values, label) for values in (*readings, label)]))

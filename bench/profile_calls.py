@@ -131,7 +131,7 @@ def extract(engine: Engine, study: Study, blocks: Sequence[Block], rows: int, ga
         given, read = study.given(block.items)
         gather = Gather(study.tasks, block.permutations(DRAWS))
         reducers: list[Reducer] = [gather] if gathering else []
-        stream(subject, given, reducers, range(steps), read)
+        stream(subject, given, reducers, range(subject.steps), read)
         if gathering:
             sums.append(gather.sums())
     return sums

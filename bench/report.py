@@ -65,7 +65,7 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
         "measure": measure(task),
         "emergence": emergence_line(results, task),
         "baselines": baseline_line(results, task),
-        "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION)],
+        "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION) if task.where(probe=probe)],
         "chart": line_chart(
             _lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"
         ),
@@ -110,7 +110,8 @@ def _lines(results: Results, task: TaskResults) -> list[Line]:
         Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS))
         for name in results.random_networks[:1]
     ]
-    for name, network, style in (("position alone", POSITION, "position"), ("mean training map", MEAN_MAP, "mean")):
+    mean = "mean training map" if task.where(network=POSITION) else "mean training label"
+    for name, network, style in (("position alone", POSITION, "position"), (mean, MEAN_MAP, "mean")):
         found = constant(task, network)
         if found:
             lines.append(Line(name, style, [(1, found[1])]))

@@ -3,8 +3,10 @@
 config.json          the options, and the fingerprint of everything that determines the scores
 environment.json     machine, versions, commit, command
 cells.csv            one row per cell: where, when, which probe, penalty, threshold, scores with 95 % intervals
-scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures)
+scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures), and
+                     pictures/foreground, the share of each test picture that the salient object covers
 probes.safetensors   weights, intercepts and patterns (for edits), named task/network/layer/step/probe/draw
+learning.csv         how well the best layers' probes do from fewer training pictures (written by bench/learning.py)
 costs.csv            per network and step: latency per row and memory
 calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
@@ -31,6 +33,7 @@ from probes.bank import ALWAYS, Cell
 
 SCHEMA = 2
 CALLS = "calls.safetensors"
+FOREGROUND_AREA = "pictures/foreground"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Results:
     tasks: dict[str, TaskResults]
     costs: list[dict[str, str]]
     strips: dict[str, NDArray[Any]]
+    foreground: NDArray[np.float64] | None = None
+    """Share of every test picture that the salient object covers; None in a run of an older version."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -128,7 +133,10 @@ def read_results(path: Path) -> Results:
         raise MistakeError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
-    return Results(path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips)
+    return Results(
+        path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
+        scores.get(FOREGROUND_AREA),
+    )  # fmt: skip
 
 
 def read_calls(path: Path) -> NDArray[np.float64]:

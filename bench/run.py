@@ -15,7 +15,9 @@ from tqdm import tqdm
 from bench.comparisons import DECODED, subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
+from bench.learning import LEARNING, learning_rows, write_learning
 from bench.recording import write_results
+from bench.results import FOREGROUND_AREA
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
@@ -24,7 +26,7 @@ from extract import watch
 from extract.shards import Shards
 from extract.stream import TRAINED, Painted, Reducer, Subject, stream
 from probes.bank import Bank, solve_bank, with_readings
-from probes.gather import DRAWS, Gather, Total, sums_of_tensors
+from probes.gather import DRAWS, Gather, Sums, Total, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
 
@@ -44,10 +46,14 @@ def run(config: Config) -> RunFolder:
             job.gather(fold)
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
         # and the thresholds come from training pictures that those probes were not fit to.
-        draft = job.solve(range(FOLDS - 1), [name for name, task in study.tasks.items() if task.thresholded])
+        draft = job.solve(job.sums(range(FOLDS - 1)), [n for n, task in study.tasks.items() if task.thresholded])
         job.calibrate(draft)
-        bank = job.solve(range(FOLDS), list(study.tasks))
+        folds = job.sums(range(FOLDS))
+        bank = job.solve(folds, list(study.tasks))
         bank = replace(bank, thresholds=best_thresholds(draft, job.swept(draft)))
+        write_learning(folder.path / LEARNING, learning_rows(study, bank, folds))
+        # The sums have done their work, and they are much of the memory.
+        del folds
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, config.probed_steps)
         job.score(bank)
@@ -107,32 +113,40 @@ class _Job:
         self.make(self.fold(FOLDS - 1), make)
 
     def score(self, bank: Bank) -> None:
-        """Paint the test pictures; store every metric of every cell for each, and the report's strips."""
+        """Paint the test pictures; store every metric of every cell for each, and the report's strips.
+
+        Among the scores lies the share of every test picture that the salient object covers.
+        """
         study = self.study
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs, tables, strips = [], [], {}
+            costs, tables, areas, strips = [], [], [], {}
             for block in blocks:
                 readout = Readout(bank, study.tasks)
                 painted, labels = self.paint(block, [readout], strip_steps(study) if block.index == 0 else ())
                 costs.append(painted.cost_table())
                 tables.append(readout.scores())
+                areas.append(readout.foreground)
                 if block.index == 0:
                     strips = strip_tensors(study, bank, readout, painted, labels)
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
-            return scores | strips | {"costs": torch.cat(costs)}
+            return scores | strips | {FOREGROUND_AREA: torch.cat(areas), "costs": torch.cat(costs)}
 
         self.make(study.test, make)
 
-    def solve(self, folds: Sequence[int], tasks: Sequence[str]) -> Bank:
-        """All probes of the tasks from the folds' sums; the trained network also gets those of permuted labels."""
-        sums = []
+    def sums(self, folds: Sequence[int]) -> list[Sums]:
+        """The sums of the folds, from disk."""
+        totals = []
         for fold in folds:
             total = Total()
             for name in self.names(self.fold(fold)):
                 total.add(sums_of_tensors(self.shards.read(name)))
-            sums.append(total.sums)
-        return solve_bank(sums, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
+            totals.append(total.sums)
+        return totals
+
+    def solve(self, folds: Sequence[Sums], tasks: Sequence[str]) -> Bank:
+        """All probes of the tasks; the trained network also gets those of permuted labels."""
+        return solve_bank(folds, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
 
     def swept(self, draft: Bank) -> dict[str, Tensor]:
         """The draft probes' Dice at every candidate threshold, added up over the last fold."""
@@ -143,16 +157,18 @@ class _Job:
         """Per task, every metric of every cell for every test picture (cells x metrics x pictures), and the strips."""
         scores: dict[str, Tensor] = {}
         strips: dict[str, Tensor] = {}
+        areas: list[Tensor] = []
         done, pictures = 0, sum(len(block.items) for block in self.study.test)
         for name in self.names(self.study.test):
             piece = self.shards.read(name)
+            areas.append(piece[FOREGROUND_AREA])
             strips |= {key: value for key, value in piece.items() if key.startswith("strip/")}
             for task in self.study.tasks:
                 part = piece[f"scores/{task}"]
                 table = scores.setdefault(task, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
                 table[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
-        return scores, strips
+        return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
 
     @property
     def costs(self) -> list[Tensor]:

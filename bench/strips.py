@@ -28,6 +28,8 @@ def strip_tensors(study: Study, bank: Bank, readout: Readout, painted: Painted, 
     for step in strip_steps(study):
         tensors[f"strip/noisy/{step}"] = _bytes(study.components.decode(painted.noisy[step][:n]))
     for name, task in study.tasks.items():
+        if task.per_picture:
+            continue
         tensors[f"strip/label/{name}"] = task.target(labels)[:n].float().contiguous()
         for step in strip_steps(study):
             cell = bank.best(name, TRAINED, step, ACTIVATIONS)

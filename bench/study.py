@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from bench.config import Config, nearest
@@ -154,6 +155,11 @@ def open_study(config: Config) -> Study:
         raise MistakeError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
     components = load(spec.source)
+    if config.source == "generated":
+        # A label that is missing should end the run before anything is exported or painted.
+        seen = reader(torch.zeros(1, 3, *[int(components.vae.config.sample_size)] * 2))
+        for task in tasks.values():
+            task.target(seen)
     taps = self_attention_taps(components.unet)
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {

@@ -42,6 +42,8 @@ def main() -> None:
     print(f"share of variance that position explains, {len(mask)} scenes of the set {arguments.set}:")
     for name, value in maps.items():
         print(f"  {name:<16} {share_explained(value):.3f}")
+    log = maps["depth in metres"].double().log()
+    print(f"ln(depth / m): mean {float(log.mean()):.3f}, standard deviation {float(log.std()):.3f}")
     print(f"the salient solid covers {float(mask.mean()):.3f} of the picture")
 
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from datasets.errors import DatasetError
 from datasets.raycast import Rendered
+from datasets.scenes import COLORS, LIGHTS, SHAPES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Label maps of n pictures at the pictures' own resolution."""
+    """Labels of n pictures, maps at the pictures' own resolution. None is what the source does not know."""
 
     disparity: Float[Tensor, "n h w"]
     """Relative inverse depth, standardised: mean 0 and standard deviation 1 over the labeler's training pictures."""
     saliency: Bool[Tensor, "n h w"]
     """True on the salient object."""
     normals: Float[Tensor, "n 3 h w"] | None = None
-    """Unit surface normals in camera axes (right, up, towards the camera), where the labeler gives them."""
+    """Unit surface normals in camera axes (right, up, towards the camera)."""
+    depth_m: Float[Tensor, "n h w"] | None = None
+    """Distance along the optical axis in metres."""
+    shadow: Bool[Tensor, "n h w"] | None = None
+    """True where no direct light falls."""
+    color: Int[Tensor, " n"] | None = None
+    """Of the salient object, an index into ``COLORS``; what the picture shows, never what its prompt asked for."""
+    shape: Int[Tensor, " n"] | None = None
+    """Of the salient object, an index into ``SHAPES``."""
+    light: Int[Tensor, " n"] | None = None
+    """The side that the light comes from, an index into ``LIGHTS``."""
 
     def to(self, device: torch.device) -> Labels:
         """The same labels on another device."""
@@ -36,16 +52,39 @@ class DisparityScale:
     std: float
 
 
+def known(label: T | None, what: str) -> T:
+    """The label, which a task cannot do without. Raises DatasetError where the source does not know it."""
+    if label is None:
+        raise DatasetError(f"the labeler of these pictures gives no {what}; use --source rendered")
+    return label
+
+
 def exact_labels(rendered: Rendered, scale: DisparityScale) -> Labels:
     """The renderer's own labels, in the units that ``scale`` sets."""
-    return Labels((rendered.disparity - scale.mean) / scale.std, rendered.mask, rendered.normals)
+    words = rendered.attributes
+    return Labels(
+        disparity=(rendered.disparity - scale.mean) / scale.std,
+        saliency=rendered.mask,
+        normals=rendered.normals,
+        depth_m=rendered.depth_m,
+        shadow=rendered.shadow,
+        color=_indices(tuple(COLORS), [scene.color for scene in words]),
+        shape=_indices(SHAPES, [scene.shape for scene in words]),
+        light=_indices(LIGHTS, [scene.light for scene in words]),
+    )
+
+
+def _indices(words: Sequence[str], chosen: Sequence[str]) -> Int[Tensor, " n"]:
+    return torch.tensor([words.index(word) for word in chosen])
 
 
 def concatenate(parts: list[Labels]) -> Labels:
-    """Join the labels of several batches of pictures, in order."""
-    normals = [part.normals for part in parts if part.normals is not None]
-    return Labels(
-        disparity=torch.cat([part.disparity for part in parts]),
-        saliency=torch.cat([part.saliency for part in parts]),
-        normals=torch.cat(normals) if len(normals) == len(parts) else None,
-    )
+    """Join the labels of several batches of pictures, in order; what one of them lacks, all of them lack."""
+
+    def joined(name: str) -> Tensor | None:
+        values = [value for part in parts if (value := getattr(part, name)) is not None]
+        return torch.cat(values) if len(values) == len(parts) else None
+
+    disparity, saliency = (known(joined(name), name) for name in ("disparity", "saliency"))
+    rest = [field.name for field in fields(Labels) if field.name not in ("disparity", "saliency")]
+    return Labels(disparity, saliency, **{name: joined(name) for name in rest})

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from datasets.scenes import FLOORS, HALF_FOV_RAD, SHAPES, WALLS, Scene
+from datasets.scenes import FLOORS, HALF_FOV_RAD, SHAPES, WALLS, Attributes, Scene
 from datasets.solids import EPSILON, HIT, NORMAL
 
 AMBIENT = 0.38
@@ -36,6 +36,8 @@ class Rendered:
     """Unit surface normals in camera axes (right, up, towards the camera)."""
     shadow: Bool[Tensor, "n h w"]
     """Where no direct light falls: hidden by another surface, or facing away."""
+    attributes: tuple[Attributes, ...]
+    """The words that each scene was drawn from, and shows."""
 
     @property
     def disparity(self) -> Float[Tensor, "n h w"]:
@@ -56,6 +58,7 @@ def render(scenes: Sequence[Scene], size: int = 64) -> Rendered:
         mask=(centre.solid == 0).unflatten(1, square),
         normals=batch.to_camera(centre.normal).unflatten(1, square).permute(0, 3, 1, 2).contiguous(),
         shadow=centre.shadow.unflatten(1, square),
+        attributes=tuple(scene.attributes for scene in scenes),
     )
 
 

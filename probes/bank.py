@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isqrt
 
 import torch
@@ -12,18 +13,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.edit import activation_pattern
+from probes.equal_width import on_activations, projected, projection
 from probes.gather import DRAWS, Columns, Place, Sums, total_sums
 from probes.position import position_columns
 from probes.ridge import PENALTIES, Fit, fit
 from probes.sums import Moments
 
-POSITION, MEAN_MAP, CEILING = "position", "mean map", "ceiling"
-"""Networks that are none: predictions from the token's place, the mean training target, the target's block means."""
+POSITION, MEAN_MAP, CEILING, FOREGROUND = "position", "mean map", "ceiling", "all foreground"
+"""Networks that are none: predictions from the token's place, the mean training target (of classes: the majority), the
+target's block means, and a mask of everything."""
 ALWAYS = -1
 """The step of a cell that does not depend on the step."""
 
-ACTIVATIONS, WITH_POSITION, PERMUTED = "activations", "activations+position", "permuted"
-"""What a probe reads; ``permuted`` reads the activations and was fit to other pictures' labels."""
+ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = "activations", "activations+position", "permuted", "equal width"
+"""What a probe reads; ``permuted`` reads the activations and was fit to other pictures' labels, ``equal width`` reads
+as many random directions of the activations as the narrowest layer has channels (which needs no such probe)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Cell:
     probe: str
     draw: int
     side: int
-    """Tokens along one side."""
+    """Tokens along one side; 1 for a task of whole pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Bank:
     """The probes of every cell, per task, with what the baselines need."""
 
     probes: dict[str, dict[Cell, Solved]]
-    mean_map: dict[str, Float[Tensor, "k h w"]]
+    mean_map: dict[str, Float[Tensor, "_k _h _w"]]
     thresholds: dict[str, dict[Cell, float]] = field(default_factory=dict)
     """Per thresholded task; chosen on training pictures only."""
 
@@ -73,6 +77,7 @@ class Bank:
             *solved,
             *(Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in sides),
             Cell(MEAN_MAP, f"{full}x{full}", ALWAYS, MEAN_MAP, 0, full),
+            *([foreground_cell(sides[0])] if task in self.thresholds else []),
         )
 
     def best(self, task: str, network: str, step: int, probe: str) -> Cell:
@@ -84,11 +89,12 @@ class Bank:
 def with_readings(bank: Bank, network: str, layers: Sequence[str], steps: Sequence[int]) -> Bank:
     """The bank with a cell per layer and step whose activations are the answer itself, pixel by pixel.
 
-    Their channels are the tasks' targets, in the order of the tasks' names; nothing is fit, so the loss is nan.
+    Their channels are the targets of the tasks of maps, in the order of their names; nothing is fit: the loss is nan.
     """
-    start, total = 0, sum(target.shape[0] for target in bank.mean_map.values())
+    maps = sorted(name for name, target in bank.mean_map.items() if target.shape[-1] > 1)
+    start, total = 0, sum(bank.mean_map[name].shape[0] for name in maps)
     probes, thresholds = dict(bank.probes), dict(bank.thresholds)
-    for name in sorted(bank.probes):
+    for name in maps:
         width, side = bank.mean_map[name].shape[0], bank.mean_map[name].shape[-1]
         weights = torch.eye(total, dtype=torch.float64)[:, start : start + width]
         start += width
@@ -101,6 +107,11 @@ def with_readings(bank: Bank, network: str, layers: Sequence[str], steps: Sequen
     return replace(bank, probes=probes, thresholds=thresholds)
 
 
+def foreground_cell(side: int) -> Cell:
+    """The baseline of a task of masks; any grid will do, as the same is predicted everywhere."""
+    return Cell(FOREGROUND, f"{side}x{side}", ALWAYS, FOREGROUND, 0, side)
+
+
 def solve_bank(
     folds: Sequence[Sums],
     tasks: Sequence[str],
@@ -111,49 +122,72 @@ def solve_bank(
     """Solve every probe of the named tasks (all or some of those that the sums hold).
 
     ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
-    probes of permuted labels. Places are solved in parallel on ``threads`` threads.
+    probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads.
     """
     if not tasks:
         return Bank({}, {})
-    context = _Context(folds, total_sums(folds), tuple(tasks))
-    jobs = [(place, at) for place in context.everything.moments for at in range(len(steps))]
-
-    def solve_place(job: tuple[Place, int]) -> list[_Named]:
-        place, at = job
-        return _solve_place(context, place, at, steps[at], place[0] in selective)
-
+    everything = total_sums(folds)
+    solved: list[list[_Named]] = []
     with ThreadPoolExecutor(threads) as pool:
-        solved = list(pool.map(solve_place, jobs))
-    solved.append(_solve_position(context, selective))
+        for context in contexts(folds, tasks):
+            narrowest = min(
+                (context.columns(place).channels for place in context.places if place[0] in selective), default=0
+            )
+            solve_place = partial(_solve_place, context, steps, selective, narrowest)
+            solved += pool.map(solve_place, [(place, at) for place in context.places for at in range(len(steps))])
+            if context.has_position:
+                solved.append(_solve_position(context, selective))
     probes: dict[str, dict[Cell, Solved]] = {name: {} for name in tasks}
     for part in solved:
         for name, cell, probe in part:
             probes[name][cell] = probe
-    everything = context.everything
     return Bank(probes, {name: everything.target[name] / everything.pictures for name in tasks})
 
 
 _Named = tuple[str, Cell, Solved]
 
 
+def contexts(folds: Sequence[Sums], tasks: Sequence[str]) -> Iterator[Context]:
+    """Those of the named tasks that are of maps, then those that are of whole pictures."""
+    everything = total_sums(folds)
+    for of_pictures in (False, True):
+        mine = tuple(name for name in tasks if everything.is_of_pictures(name) is of_pictures)
+        if mine:
+            seen = [sums.only(of_pictures) for sums in folds]
+            yield Context(seen, everything.only(of_pictures), mine, has_position=not of_pictures)
+
+
 @dataclass(frozen=True, slots=True)
-class _Context:
-    """The sums that all places share."""
+class Context:
+    """The sums that all places share, of tasks that are all of maps or all of whole pictures."""
 
     folds: Sequence[Sums]
     everything: Sums
     tasks: tuple[str, ...]
+    has_position: bool
+    """Of maps: their tokens lie somewhere."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where activations were read."""
+        return tuple(self.everything.moments)
 
     def columns(self, place: Place) -> Columns:
         """The meaning of a place's columns."""
         widths = {name: target.shape[0] for name, target in sorted(self.everything.target.items())}
-        position = position_columns(self.side(place)).shape[1]
+        position = position_columns(self.side(place)).shape[1] if self.has_position else 0
         targets = sum(widths.values()) * (1 + DRAWS)
         return Columns(self.everything.moments[place].columns - position - targets, position, widths)
 
     def side(self, place: Place) -> int:
         """Tokens along one side of a place."""
         return isqrt(self.everything.moments[place].n // self.everything.pictures)
+
+    def groups(self, wanted: Sequence[tuple[str, int]], columns: Columns) -> Tensor | None:
+        """One penalty for all classes of a task of whole pictures, so that their predictions can be compared."""
+        if self.has_position:
+            return None
+        return torch.cat([torch.full((columns.widths[task],), at) for at, (task, _) in enumerate(wanted)])
 
     def named(
         self, cell: Cell, wanted: Sequence[tuple[str, int]], columns: Columns, solved: Fit, rescale: Tensor
@@ -179,30 +213,42 @@ class _Context:
             )
 
 
-def _solve_place(context: _Context, place: Place, at: int, step: int, selective: bool) -> list[_Named]:
+def _solve_place(
+    context: Context, steps: Sequence[int], selective: Collection[str], narrowest: int, job: tuple[Place, int]
+) -> list[_Named]:
+    place, at = job
     columns = context.columns(place)
     folds = [sums.moments[place][at] for sums in context.folds]
     true = [(task, 0) for task in context.tasks]
-    wanted = [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if selective else true
-    cell = Cell(*place, step, ACTIVATIONS, 0, context.side(place))
-    alone = fit(folds, columns.activations, columns.targets(wanted))
-    result = list(context.named(cell, wanted, columns, alone, torch.ones(columns.channels, dtype=torch.float64)))
-    if selective:
+    is_selective = place[0] in selective
+    wanted = [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if is_selective else true
+    cell = Cell(*place, steps[at], ACTIVATIONS, 0, context.side(place))
+    ones = torch.ones(columns.channels, dtype=torch.float64)
+    alone = fit(folds, columns.activations, columns.targets(wanted), groups=context.groups(wanted, columns))
+    result = list(context.named(cell, wanted, columns, alone, ones))
+    if is_selective and context.has_position:
+        # Edits go along the pattern; they are of maps, token by token.
         scatter = context.everything.moments[place].scatter[at][: columns.channels, : columns.channels]
-        result = [
-            (task, named, replace(probe, pattern=activation_pattern(probe.weights, scatter)))
-            for task, named, probe in result
-        ]
-    scale = _position_scale(folds, columns)
-    scaled = [_scaled(moments, columns.place, scale) for moments in folds]
-    both = fit(scaled, torch.cat([columns.activations, columns.place]), columns.targets(true))
+        result = [(t, named, replace(s, pattern=activation_pattern(s.weights, scatter))) for t, named, s in result]
+    if is_selective and columns.channels > narrowest:
+        directions = projection(columns.channels, narrowest)
+        narrow = [projected(moments, directions) for moments in folds]
+        targets = columns.targets(true) - columns.channels + narrowest
+        few = fit(narrow, torch.arange(narrowest), targets, groups=context.groups(true, columns))
+        few = on_activations(few, directions)
+        result.extend(context.named(replace(cell, probe=EQUAL_WIDTH), true, columns, few, ones))
+    if not context.has_position:
+        return result
+    scale = position_scale(folds, columns)
+    alike = [scaled(moments, columns.place, scale) for moments in folds]
+    both = fit(alike, torch.cat([columns.activations, columns.place]), columns.targets(true))
     rescale = torch.ones(columns.channels + columns.position, dtype=torch.float64)
     rescale[columns.channels :] = scale
     result.extend(context.named(replace(cell, probe=WITH_POSITION), true, columns, both, rescale))
     return result
 
 
-def _solve_position(context: _Context, selective: Collection[str]) -> list[_Named]:
+def _solve_position(context: Context, selective: Collection[str]) -> list[_Named]:
     """Probes of the position alone, one per grid of the networks in ``selective``; any place holds the columns."""
     place_of_side: dict[int, Place] = {}
     for place in context.everything.moments:
@@ -219,7 +265,7 @@ def _solve_position(context: _Context, selective: Collection[str]) -> list[_Name
     return result
 
 
-def _position_scale(folds: Sequence[Moments], columns: Columns) -> float:
+def position_scale(folds: Sequence[Moments], columns: Columns) -> float:
     """Brings the position columns to the activations' mean variance, so that one penalty suits both."""
     spread = sum(moments.scatter.diagonal() for moments in folds)
     assert isinstance(spread, Tensor)
@@ -227,7 +273,8 @@ def _position_scale(folds: Sequence[Moments], columns: Columns) -> float:
     return float((activations / position.clamp(min=1e-300)).sqrt()) or 1.0
 
 
-def _scaled(moments: Moments, columns: Tensor, factor: float) -> Moments:
+def scaled(moments: Moments, columns: Tensor, factor: float) -> Moments:
+    """The moments after the columns have been multiplied by the factor."""
     scale = torch.ones(moments.columns, dtype=torch.float64)
     scale[columns] = factor
     return Moments(moments.n, moments.mean * scale, moments.scatter * scale[:, None] * scale)

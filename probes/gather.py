@@ -29,7 +29,10 @@ _ENTRIES_AT_ONCE = 1 << 25
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a place's moments: channels, position, then per task the true and the permuted targets."""
+    """The columns of a place's moments: channels, position, then per task the true and the permuted targets.
+
+    Whole pictures have no position: there it takes no column.
+    """
 
     channels: int
     position: int
@@ -64,20 +67,32 @@ class Sums:
 
     pictures: int
     moments: dict[Place, Moments]
-    """Per place, with one set per probed step along the leading axis."""
-    target: dict[str, Float[Tensor, "k h w"]]
+    """Per place, with one set per probed step along the leading axis; of tasks of maps, a row is a token."""
+    pooled: dict[Place, Moments]
+    """The same of tasks of whole pictures: a row is a picture, its activations the means over its tokens."""
+    target: dict[str, Float[Tensor, "_k _h _w"]]
     """Per task, the sum of the pictures' targets."""
-    within: dict[tuple[str, int], Float[Tensor, " k"]]
+    within: dict[tuple[str, int], Float[Tensor, " _k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
+
+    def is_of_pictures(self, task: str) -> bool:
+        """Whether a task is of whole pictures: its map is a single pixel."""
+        return self.target[task].shape[-1] == 1
+
+    def only(self, of_pictures: bool) -> Sums:
+        """The sums of the tasks of whole pictures, or of the others."""
+        target = {task: value for task, value in self.target.items() if self.is_of_pictures(task) is of_pictures}
+        return Sums(self.pictures, self.pooled if of_pictures else self.moments, {}, target, self.within)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file."""
         flat = {"pictures": torch.tensor(self.pictures)}
-        for (network, layer), moments in self.moments.items():
-            name = f"moments/{network}/{layer}"
-            flat[f"{name}/n"] = torch.tensor(moments.n)
-            flat[f"{name}/mean"] = moments.mean.contiguous()
-            flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
+        for kind, places in (("moments", self.moments), ("pooled", self.pooled)):
+            for (network, layer), moments in places.items():
+                name = f"{kind}/{network}/{layer}"
+                flat[f"{name}/n"] = torch.tensor(moments.n)
+                flat[f"{name}/mean"] = moments.mean.contiguous()
+                flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
         flat |= {f"target/{task}": value for task, value in self.target.items()}
         flat |= {f"within/{task}/{side}": value for (task, side), value in self.within.items()}
         return flat
@@ -85,19 +100,19 @@ class Sums:
 
 def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
     """Undo :meth:`Sums.tensors`."""
-    moments: dict[Place, Moments] = {}
+    places: dict[str, dict[Place, Moments]] = {"moments": {}, "pooled": {}}
     target, within = {}, {}
     for name, value in flat.items():
         kind, *rest = name.split("/")
-        if kind == "moments" and rest[2] == "mean":
-            stem = f"moments/{rest[0]}/{rest[1]}"
+        if kind in places and rest[2] == "mean":
+            stem = f"{kind}/{rest[0]}/{rest[1]}"
             scatter = unpack(flat[f"{stem}/scatter"], value.shape[-1])
-            moments[rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
+            places[kind][rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
         elif kind == "target":
             target[rest[0]] = value
         elif kind == "within":
             within[rest[0], int(rest[1])] = value
-    return Sums(int(flat["pictures"]), moments, target, within)
+    return Sums(int(flat["pictures"]), places["moments"], places["pooled"], target, within)
 
 
 class Total:
@@ -115,6 +130,7 @@ class Total:
         self._sums = Sums(
             mine.pictures + part.pictures,
             {place: merged(moments, part.moments[place]) for place, moments in mine.moments.items()},
+            {place: merged(moments, part.pooled[place]) for place, moments in mine.pooled.items()},
             {task: value + part.target[task] for task, value in mine.target.items()},
             {key: value + part.within[key] for key, value in mine.within.items()},
         )
@@ -131,8 +147,9 @@ def total_sums(parts: Iterable[Sums]) -> Sums:
     """Add up sums in the given order. The parts stay as they are."""
     iterator, total = iter(parts), Total()
     first = next(iterator)
-    own = {place: copied(moments) for place, moments in first.moments.items()}
-    total.add(Sums(first.pictures, own, dict(first.target), dict(first.within)))
+    moments = {place: copied(own) for place, own in first.moments.items()}
+    pooled = {place: copied(own) for place, own in first.pooled.items()}
+    total.add(Sums(first.pictures, moments, pooled, dict(first.target), dict(first.within)))
     for part in iterator:
         total.add(part)
     return total.sums
@@ -156,17 +173,27 @@ class Gather:
         """Take the moments of everything held."""
         # In the order of their names: it decides the columns, and survives a trip through a file.
         targets = {name: self.tasks[name].target(labels).double() for name in sorted(self.tasks)}
+        maps = [name for name in targets if not self.tasks[name].per_picture]
+        whole = [name for name in targets if self.tasks[name].per_picture]
         sides = sorted({side_of(held[0]) for held in self._held.values()})
-        blocks = {(name, side): Blocks(targets[name], side) for name in targets for side in sides}
-        columns = {side: self._target_columns([blocks[name, side] for name in targets]) for side in sides}
-        moments = {}
+        blocks = {(name, side): Blocks(targets[name], side) for name in maps for side in sides}
+        blocks |= {(name, 1): Blocks(targets[name], 1) for name in whole}
+        columns = {side: self._target_columns([blocks[name, side] for name in maps]) for side in sides if maps}
+        of_pictures = self._target_columns([blocks[name, 1] for name in whole]) if whole else None
+        moments, pooled = {}, {}
         for place in list(self._held):
             activations = self._held.pop(place)
             side = side_of(activations[0])
-            moments[place] = _moments(activations, position_columns(side), columns[side])
+            if of_pictures is not None:
+                means = torch.stack([activation.double().mean(1) for activation in activations])
+                rows = of_pictures.flatten(0, 1).expand(len(means), -1, -1)
+                pooled[place] = moments_of(torch.cat([means, rows], dim=-1))
+            if maps:
+                moments[place] = _moments(activations, position_columns(side), columns[side])
         self._sums = Sums(
             pictures=len(labels.disparity),
             moments=moments,
+            pooled=pooled,
             target={name: target.sum(0) for name, target in targets.items()},
             within={key: seen.within.sum(0) for key, seen in blocks.items()},
         )

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.bank import CEILING, MEAN_MAP, POSITION, Bank, Cell
+from probes.bank import CEILING, FOREGROUND, MEAN_MAP, POSITION, Bank, Cell, foreground_cell
 from probes.blocks import Blocks
 from probes.position import position_columns
 from probes.score import dice_foreground
@@ -22,8 +22,10 @@ THRESHOLDS: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(1, 50))
 
 @dataclass(frozen=True, slots=True)
 class _Readers:
-    """Every probe that reads one place at one step, as one matrix."""
+    """Every probe that reads one place at one step, as one matrix: those of maps, or those of whole pictures."""
 
+    pooled: bool
+    """Whether they read the mean over a picture's tokens."""
     weights: Float[Tensor, "c k"]
     offset: Float[Tensor, "t k"]
     """Intercepts, and what the position columns add at each token."""
@@ -40,19 +42,23 @@ class Readout:
         self._readers = _group(bank, tasks)
         self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
         self._targets: dict[str, Tensor] = {}
+        self.foreground = torch.empty(0, dtype=torch.float64)
+        """Share of each picture that the salient object covers."""
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Predict from one activation."""
-        readers = self._readers.get((network, layer, step))
-        if readers is None:
-            return
-        values = activation.double() @ readers.weights + readers.offset
-        for name, cell, part in readers.columns:
-            self.predictions[name, cell] = values[..., part]
+        for readers in self._readers.get((network, layer, step), ()):
+            seen = activation.double()
+            if readers.pooled:
+                seen = seen.mean(1, keepdim=True)
+            values = seen @ readers.weights + readers.offset
+            for name, cell, part in readers.columns:
+                self.predictions[name, cell] = values[..., part]
 
     def finish(self, labels: Labels) -> None:
         """Take the pictures' targets."""
         self._targets = {name: task.target(labels).double() for name, task in self.tasks.items()}
+        self.foreground = labels.saliency.double().mean((-1, -2))
 
     def groups(self, name: str) -> Iterator[tuple[list[int], Float[Tensor, "p n k t"], Blocks]]:
         """The predictions of a task, cells of one grid together: (indices into ``cells``, predictions, target)."""
@@ -66,6 +72,8 @@ class Readout:
         n = len(blocks.target)
         if cell.network == CEILING:
             return blocks.mean
+        if cell.network == FOREGROUND:
+            return torch.ones_like(blocks.mean)
         if cell.network == MEAN_MAP:
             return self.bank.mean_map[name].flatten(1).expand(n, -1, -1)
         if cell.network == POSITION:
@@ -116,21 +124,22 @@ def _dice_at_thresholds(prediction: Float[Tensor, "p n k t"], blocks: Blocks) ->
 
 
 def best_thresholds(bank: Bank, swept: Mapping[str, Float[Tensor, "cells candidates"]]) -> dict[str, dict[Cell, float]]:
-    """The candidate of the best mean Dice for every cell."""
+    """The candidate of the best mean Dice for every cell, and one for the baseline that calls all foreground."""
     return {
         name: {cell: THRESHOLDS[int(row.argmax())] for cell, row in zip(bank.cells(name), table, strict=True)}
+        | {foreground_cell(min(cell.side for cell in bank.cells(name))): THRESHOLDS[0]}
         for name, table in swept.items()
     }
 
 
-def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], _Readers]:
-    members: dict[tuple[str, str, int], list[tuple[str, Cell]]] = {}
-    for name in tasks:
+def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], list[_Readers]]:
+    members: dict[tuple[str, str, int, bool], list[tuple[str, Cell]]] = {}
+    for name, task in tasks.items():
         for cell in bank.probes[name]:
             if cell.network != POSITION:
-                members.setdefault((cell.network, cell.layer, cell.step), []).append((name, cell))
-    readers = {}
-    for key, cells in members.items():
+                members.setdefault((cell.network, cell.layer, cell.step, task.per_picture), []).append((name, cell))
+    readers: dict[tuple[str, str, int], list[_Readers]] = {}
+    for (network, layer, step, pooled), cells in members.items():
         position = position_columns(cells[0][1].side)
         solved = [bank.probes[name][cell] for name, cell in cells]
         channels = min(len(probe.weights) for probe in solved)
@@ -149,5 +158,5 @@ def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], 
             columns.append((name, cell, slice(start, start + width)))
             start += width
         weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
-        readers[key] = _Readers(weights, offset, tuple(columns))
+        readers.setdefault((network, layer, step), []).append(_Readers(pooled, weights, offset, tuple(columns)))
     return readers

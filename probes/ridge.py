@@ -27,6 +27,20 @@ PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20
 """Relative penalties, 1e-6 to 1e2: multiplied by the trace of X'X over its size they fit every layer's scale."""
 
 
+def absolute(penalties: Sequence[float], moments: Moments, features: Tensor) -> Float[Tensor, " p"]:
+    """Relative penalties in the units of the features' scatter."""
+    scale = moments.scatter.diagonal()[features].mean().clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.tensor(penalties, dtype=torch.float64) * scale
+
+
+def others(folds: Sequence[Moments], held_out: int, count: int) -> list[Moments]:
+    """The ``count`` folds after the one that is held out, the first following the last.
+
+    They are to be added up; subtracting the held-out fold from the total would cancel digits.
+    """
+    return [folds[index] for index in sorted((held_out + 1 + k) % len(folds) for k in range(count))]
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """Ridge probes of c features on k targets, each with the penalty that cross-validation chose for it."""
@@ -79,24 +93,34 @@ def loss(
     return spread / moments.n + shift.square()
 
 
-def fit(folds: Sequence[Moments], features: Tensor, targets: Tensor, penalties: Sequence[float] = PENALTIES) -> Fit:
+def fit(
+    folds: Sequence[Moments],
+    features: Tensor,
+    targets: Tensor,
+    penalties: Sequence[float] = PENALTIES,
+    groups: Int[Tensor, " k"] | None = None,
+) -> Fit:
     """Choose a penalty per target by K-fold cross-validation over ``folds`` and refit on all of them.
 
-    ``features`` and ``targets`` are column indices into the moments. Needs at least two folds.
+    ``features`` and ``targets`` are column indices into the moments. Targets of one group (its number, per target) get
+    one penalty, the best for their mean loss; by default each target is its own. Needs at least two folds.
     """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
     everything = total(folds)
-    scale = everything.scatter.diagonal()[features].mean().clamp(min=torch.finfo(torch.float64).tiny)
-    alphas = torch.tensor(penalties, dtype=torch.float64) * scale
+    alphas = absolute(penalties, everything, features)
     losses = []
-    for held_out in range(len(folds)):
-        # Add the other folds; subtracting from the total would cancel digits.
-        rest = total(fold for index, fold in enumerate(folds) if index != held_out)
-        weights, intercept = solve(rest, features, targets, alphas)
-        losses.append(loss(folds[held_out], features, targets, weights, intercept))
+    for held_out, fold in enumerate(folds):
+        weights, intercept = solve(total(others(folds, held_out, len(folds) - 1)), features, targets, alphas)
+        losses.append(loss(fold, features, targets, weights, intercept))
     cv_loss = torch.stack(losses).mean(0)
-    chosen = cv_loss.argmin(0)
+    chosen = cv_loss.argmin(0) if groups is None else _mean_in_groups(cv_loss, groups).argmin(0)
     weights, intercept = solve(everything, features, targets, alphas)
     pick = torch.arange(len(targets))
     return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)
+
+
+def _mean_in_groups(losses: Float[Tensor, "p k"], groups: Int[Tensor, " k"]) -> Float[Tensor, "p k"]:
+    """Every target's loss replaced by the mean over its group."""
+    member = (groups[:, None] == groups[None, :]).double()
+    return losses @ (member / member.sum(0))

@@ -97,6 +97,23 @@ def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     return score
 
 
+def accuracy(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
+    """Share of pixels whose class has the largest prediction; of a task of whole pictures, 1 or 0.
+
+    The target's channels are the classes' indicators. Of equal predictions the first class counts.
+    """
+    chosen = prediction.argmax(2, keepdim=True)
+    share: Tensor = blocks.mean.expand_as(prediction).gather(2, chosen).mean((-1, -2))
+    return share
+
+
+def brier(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
+    """Squared error summed over the classes' indicators (Brier 1950): proper, and defined beyond 0..1 too."""
+    error = (prediction - blocks.mean).square() + blocks.variance
+    score: Tensor = error.sum(-2).mean(-1)
+    return score
+
+
 def _correlation(x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]) -> Tensor:
     x, y = _centred(x), _centred(y)
     scale = (x.square().mean(-1) * y_variance).sqrt()
@@ -118,3 +135,5 @@ RMSE_ALIGNED = Metric("rmse_aligned", rmse_aligned, False)
 PEARSON = Metric("pearson", pearson, True)
 SPEARMAN = Metric("spearman", spearman, True)
 COSINE = Metric("cosine", cosine, True)
+ACCURACY = Metric("accuracy", accuracy, True)
+BRIER = Metric("brier", brier, False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from datasets.labels import Labels
 from probes.score import Metric
@@ -17,10 +18,19 @@ class Task:
     """A file of ``probes/tasks`` is one: it names this as ``TASK``, and its first docstring line says what it asks."""
 
     target: Callable[[Labels], Float[Tensor, "n k h w"]]
-    """The map to predict, k channels per pixel."""
+    """The map to predict, k channels per pixel; of a task of whole pictures, one vector each (h = w = 1)."""
     metrics: tuple[Metric, ...]
     """The first one is the headline."""
     unit: str = ""
     """Of the target and of errors in it."""
     thresholded: bool = False
     """Whether the answer is a mask, cut from the prediction at a threshold chosen on training pictures."""
+    per_picture: bool = False
+    """Whether the probe reads the mean over a picture's tokens and predicts one vector for the whole picture."""
+    classes: tuple[str, ...] = ()
+    """Names of the target's channels where they are the indicators of classes."""
+
+
+def indicators(classes: Int[Tensor, " n"], count: int) -> Float[Tensor, "n {count} 1 1"]:
+    """The target of a task of whole pictures that tells ``count`` classes apart."""
+    return one_hot(classes, count).double()[:, :, None, None]

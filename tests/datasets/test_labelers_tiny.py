@@ -45,8 +45,9 @@ def folder(tmp_path: Path) -> Path:
 def whole() -> Rendered:
     """The whole held-out set: low cameras are rare and err most, so that a part of it says little about the mean."""
     parts = list(rendered(scenes_of("held-out")))
-    fields = [field.name for field in dataclasses.fields(Rendered)]
-    return Rendered(**{name: torch.cat([getattr(part, name) for part in parts]) for name in fields})
+    names = [field.name for field in dataclasses.fields(Rendered) if field.name != "attributes"]
+    words = tuple(attributes for part in parts for attributes in part.attributes)
+    return Rendered(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, attributes=words)
 
 
 def test_it_finds_the_salient_solid(seen: Labels, held_out: Rendered) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +13,8 @@ from probes.bank import (
     ACTIVATIONS,
     ALWAYS,
     CEILING,
+    EQUAL_WIDTH,
+    FOREGROUND,
     MEAN_MAP,
     PERMUTED,
     POSITION,
@@ -22,6 +24,7 @@ from probes.bank import (
     Solved,
     solve_bank,
 )
+from probes.equal_width import projection
 from probes.gather import sums_of_tensors
 from probes.position import position_columns
 from probes.ridge import PENALTIES
@@ -204,6 +207,8 @@ def test_there_is_one_cell_per_probe_and_no_other(world: SimpleNamespace, bank: 
             expected |= {cell(world, place, step, probe) for probe in (ACTIVATIONS, WITH_POSITION)}
             if place[0] == "trained":
                 expected |= {cell(world, place, step, PERMUTED, draw) for draw in range(1, 6)}
+            if place == ("trained", "coarse"):
+                expected.add(cell(world, place, step, EQUAL_WIDTH))
     expected |= {Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side) for side in (4, 8)}
     for task in world.tasks:
         assert set(bank.probes[task]) == expected
@@ -213,6 +218,26 @@ def test_there_is_one_cell_per_probe_and_no_other(world: SimpleNamespace, bank: 
             *baselines,
             Cell(MEAN_MAP, "16x16", ALWAYS, MEAN_MAP, 0, 16),
         )
+
+
+def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(bank: Bank) -> None:
+    masks = replace(bank, thresholds={"saliency": {}})
+    assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
+    assert masks.cells("depth") == bank.cells("depth")
+
+
+@pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
+def test_probes_of_equal_width_are_ridge_on_as_many_random_directions(
+    world: SimpleNamespace, bank: Bank, task: str
+) -> None:
+    place = ("trained", "coarse")
+    rows = rows_of([[block] for block in world.blocks], place, 1, 4)
+    directions = projection(7, 5).numpy()
+    np.testing.assert_allclose(directions.T @ directions, np.eye(5), atol=1e-12)
+    solved = bank.probes[task][cell(world, place, world.steps[1], EQUAL_WIDTH)]
+    on_directions = replace(solved, weights=torch.from_numpy(directions.T) @ solved.weights)
+    np.testing.assert_allclose(directions @ on_directions.weights.numpy(), solved.weights, rtol=1e-9, atol=1e-12)
+    assert_is_cross_validated_ridge(on_directions, rows, rows.x @ directions, rows.y[task, 0])
 
 
 def test_mean_map_is_the_mean_training_target(world: SimpleNamespace, bank: Bank) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datasets.labels import Labels
-from probes.bank import CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell, solve_bank
+from probes.bank import CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell, solve_bank
 from probes.position import position_columns
 from probes.readout import THRESHOLDS, Readout, best_thresholds
 
@@ -24,7 +24,8 @@ def bank(world: SimpleNamespace) -> Bank:
     solved = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
     rng = np.random.default_rng(0)
     thresholds = {cell: float(rng.choice(THRESHOLDS)) for cell in solved.cells("saliency")}
-    return replace(solved, thresholds={"saliency": thresholds})
+    everything = Cell(FOREGROUND, "4x4", -1, FOREGROUND, 0, 4)
+    return replace(solved, thresholds={"saliency": thresholds | {everything: 0.02}})
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,8 @@ class Obvious:
         if cell.network == MEAN_MAP:
             mean = np.concatenate([block.target(task) for block in self.world.blocks]).mean(0)
             return np.tile(mean, (n, 1, 1, 1))
+        if cell.network == FOREGROUND:
+            return np.ones_like(target)
         if cell.network == CEILING:
             size = self.world.size // cell.side
             tokens = target.reshape(n, k, cell.side, size, cell.side, size).mean((3, 5)).reshape(n, k, -1)
@@ -127,7 +130,7 @@ def test_best_threshold_has_the_best_mean_dice_over_all_blocks(world: SimpleName
         readout = Readout(bank, tasks)
         block.see(readout)
         swept.append(readout.sweep([[0, 1, 2]] * 5)["saliency"])
-    found = best_thresholds(bank, {"saliency": swept[0] + swept[1]})["saliency"]
+    found = best_thresholds(replace(bank, thresholds={}), {"saliency": (swept[0] + swept[1])[:-1]})["saliency"]
     assert tuple(found) == bank.cells("saliency")
     scores = []
     for candidate in THRESHOLDS:
@@ -190,3 +193,11 @@ def test_permuted_probes_are_scored_against_the_true_labels(
     prediction, target = obvious.prediction("depth", cells[at]), obvious.block.target("depth")
     expected = [pixels.metrics["rmse"](prediction[n], target[n], 0.0) for n in range(len(target))]
     np.testing.assert_allclose(readout.scores()["depth"][at, 0], expected, rtol=1e-9)
+
+
+def test_a_mask_of_everything_has_the_dice_of_the_mask_s_share(bank: Bank, readout: Readout, block: object) -> None:
+    share = block.labels.saliency.numpy().mean((1, 2))
+    at = next(at for at, cell in enumerate(bank.cells("saliency")) if cell.network == FOREGROUND)
+    np.testing.assert_allclose(readout.scores()["saliency"][at, 0], 2 * share / (1 + share), rtol=1e-12)
+    np.testing.assert_allclose(readout.scores()["saliency"][at, 2], share, rtol=1e-12)
+    np.testing.assert_allclose(readout.foreground, share, rtol=1e-12)

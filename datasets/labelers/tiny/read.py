@@ -13,7 +13,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from datasets.errors import DatasetError
-from datasets.labelers.tiny.network import Reading, SceneNet
+from datasets.labelers.tiny.network import WORDS, Reading, SceneNet
 from datasets.labels import DisparityScale, Labels
 
 BATCH = 8
@@ -58,8 +58,12 @@ class TinyLabeler:
     def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
         """Labels of pictures in 0..1."""
         readings = [self.read(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
+        words = {name: torch.cat([reading.words[name] for reading in readings]).argmax(1) for name in WORDS}
         return Labels(
             disparity=torch.cat([reading.disparity for reading in readings]),
             saliency=torch.cat([reading.saliency_logit for reading in readings]) > 0,
             normals=torch.cat([reading.normals for reading in readings]),
+            color=words["color"],
+            shape=words["shape"],
+            light=words["light"],
         )

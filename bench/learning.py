@@ -1,0 +1,50 @@
+"""learning.csv: how well the best layers' probes do from fewer training pictures; it costs no picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bench.errors import MistakeError
+from bench.findings import EARLY_STEP
+from bench.study import Study
+from extract.stream import TRAINED
+from probes.bank import ACTIVATIONS, WITH_POSITION, Bank
+from probes.gather import Sums
+from probes.learning import learning_curve
+
+LEARNING = "learning.csv"
+_COLUMNS = ("task", "layer", "step", "probe", "pictures", "loss", "explained")
+
+Row = dict[str, str | int | float]
+
+
+def learning_rows(study: Study, bank: Bank, folds: Sequence[Sums]) -> Iterator[Row]:
+    """The curves of the trained network's best layers, at step 5 and at the last step."""
+    steps = study.config.probed_steps
+    for name, task in study.tasks.items():
+        for step in dict.fromkeys(step for step in (EARLY_STEP, steps[-1]) if step in steps):
+            for probe in (ACTIVATIONS,) if task.per_picture else (ACTIVATIONS, WITH_POSITION):
+                cell = bank.best(name, TRAINED, step, probe)
+                for point in learning_curve(folds, name, cell, steps.index(step)):
+                    yield {
+                        "task": name,
+                        "layer": cell.layer,
+                        "step": step + 1,
+                        "probe": probe,
+                        "pictures": round(point.pictures, 1),
+                        "loss": f"{point.loss:.6g}",
+                        "explained": f"{point.explained:.4f}",
+                    }
+
+
+def write_learning(path: Path, rows: Iterator[Row]) -> None:
+    """Write the curves as a table."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+    except OSError as error:
+        raise MistakeError(f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost") from error

@@ -1,0 +1,13 @@
+"""Colour of the salient object: can a linear map of a picture's mean activation tell the eight apart?"""
+
+from datasets.labels import known
+from datasets.scenes import COLORS
+from probes.score import ACCURACY, BRIER
+from probes.task import Task, indicators
+
+TASK = Task(
+    target=lambda labels: indicators(known(labels.color, "colour of the salient object"), len(COLORS)),
+    metrics=(ACCURACY, BRIER),
+    per_picture=True,
+    classes=tuple(COLORS),
+)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import Ridge
+
+from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION, Bank, Cell, solve_bank
+from probes.learning import learning_curve
+from probes.ridge import PENALTIES
+
+PLACE = ("trained", "fine")
+
+
+@pytest.fixture(scope="module")
+def bank(world: SimpleNamespace) -> Bank:
+    return solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+
+
+@pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
+@pytest.mark.parametrize(("probe", "draw"), [(ACTIVATIONS, 0), (WITH_POSITION, 0), (PERMUTED, 3)])
+def test_all_but_one_fold_is_cross_validation(
+    world: SimpleNamespace, bank: Bank, task: str, probe: str, draw: int
+) -> None:
+    cell = Cell(*PLACE, world.steps[1], probe, draw, 8)
+    points = learning_curve(world.folds, task, cell, 1)
+    assert [point.pictures for point in points] == [4, 8, 12, 16]
+    assert points[-1].loss == pytest.approx(bank.probes[task][cell].cv_loss, rel=1e-9)
+
+
+def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> None:
+    x = [block.activations[PLACE][0].double().flatten(0, 1).numpy() for block in world.blocks]
+    pixels = [block.target("depth")[:, 0].reshape(4, 8, 2, 8, 2).transpose(0, 1, 3, 2, 4) for block in world.blocks]
+    y = [values.mean((-1, -2)).reshape(-1, 1) for values in pixels]
+    pixels = [values.reshape(-1, 4) for values in pixels]
+    everything = np.concatenate(x)
+    scale = ((everything - everything.mean(0)) ** 2).sum(0).mean()
+    points = learning_curve(world.folds, "depth", Cell(*PLACE, world.steps[0], ACTIVATIONS, 0, 8), 0)
+    means = []
+    for fold in range(5):
+        rest = np.concatenate([y[other] for other in range(5) if other != fold])
+        mean = DummyRegressor().fit(rest, rest).predict(pixels[fold])
+        means.append(np.mean((mean.reshape(-1, 1) - pixels[fold]) ** 2))
+    for count, point in enumerate(points, 1):
+        losses = []
+        for fold in range(5):
+            taken = [(fold + 1 + k) % 5 for k in range(count)]
+            train = np.concatenate([x[k] for k in taken]), np.concatenate([y[k] for k in taken])
+            alphas = [penalty * scale * count / 4 for penalty in PENALTIES]
+            fits = [Ridge(alpha=alpha, solver="svd").fit(*train).predict(x[fold]) for alpha in alphas]
+            losses.append([np.mean((read.reshape(-1, 1) - pixels[fold]) ** 2) for read in fits])
+        assert point.loss == pytest.approx(np.mean(losses, axis=0).min(), rel=1e-8)
+        assert point.explained == pytest.approx(1 - point.loss / np.mean(means), rel=1e-8)
+
+
+def test_more_pictures_help_a_probe_that_reads_what_is_there(world: SimpleNamespace) -> None:
+    points = learning_curve(world.folds, "depth", Cell(*PLACE, world.steps[0], ACTIVATIONS, 0, 8), 0)
+    assert points[0].loss > points[-1].loss
+    assert 0 < points[-1].explained < 1
