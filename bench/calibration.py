@@ -112,7 +112,7 @@ def rates(source: Population, nulls: Scores, cells: int, draws: int = DRAWS, see
         _coverage("scores of activations", source.activations, cells, draws, rng),
         _coverage("scores of permuted labels", source.permuted, cells, draws, rng),
         _coverage("differences from position alone", pairs, cells, draws, rng),
-        _exchange(source, cells, draws, rng),
+        *_exchange(source, cells, draws, rng),
     ]
     trial, count = "no knowledge", len(nulls.ours)
     test = over_permuted(nulls.ours, nulls.permuted, draws)
@@ -140,13 +140,15 @@ def _coverage(what: str, rows: Array, cells: int, draws: int, rng: np.random.Gen
     return Rate("coverage", what, int(((truth < found.low) | (truth > found.high)).sum()), cells)
 
 
-def _exchange(source: Population, cells: int, draws: int, rng: np.random.Generator) -> Rate:
+def _exchange(source: Population, cells: int, draws: int, rng: np.random.Generator) -> list[Rate]:
     gaps = source.permuted - source.other_permuted
     # Where a control is a constant mask, both draws are the same probe and there is nothing to tell apart.
     gaps = gaps[(gaps != 0).mean(1) > 0.5]
+    if not len(gaps):
+        return []
     gaps = _sampled(gaps, cells, rng) * rng.choice([-1.0, 1.0], (cells, gaps.shape[1]))
     wrong = paired_difference(gaps, np.zeros(gaps.shape[1]), draws).p <= 1 - LEVEL
-    return Rate("exchange", "paired differences of two permuted probes", int(wrong.sum()), cells)
+    return [Rate("exchange", "paired differences of two permuted probes", int(wrong.sum()), cells)]
 
 
 def _sampled(rows: Array, cells: int, rng: np.random.Generator) -> Array:

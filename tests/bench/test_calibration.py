@@ -72,7 +72,7 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "mid", "--steps", "2"]
+    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "up2.0", "--steps", "2"]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
     assert "null data sets of 12 training and 18 test pictures" in said
@@ -83,3 +83,9 @@ def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixtur
 def test_too_few_cells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibration", "--cells", "3"]) == 2
     assert "--cells must be at least 20, not 3" in capsys.readouterr().err
+
+
+def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
+    same = RNG.gamma(2.0, size=(5, PICTURES))
+    source = Population(same, np.ones_like(same), np.ones_like(same), same[::-1])
+    assert "paired differences of two permuted probes" not in by_name(rates(source, nulls(), 50, draws=99))
