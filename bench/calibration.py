@@ -15,6 +15,7 @@ what was learned from noise makes a probe worse than its rival.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,16 +51,14 @@ class Rate:
         """The share that was wrong."""
         return self.wrong / self.cells
 
-    @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The exact binomial interval of the rate (Clopper and Pearson 1934)."""
-        span = binomtest(self.wrong, self.cells).proportion_ci(LEVEL, method="exact")
+        span = binomtest(self.wrong, self.cells).proportion_ci(level, method="exact")
         return float(span.low), float(span.high)
 
-    @property
-    def right(self) -> bool:
+    def is_right(self, level: float = LEVEL) -> bool:
         """Whether the interval holds the nominal rate, or lies below it where fewer is right."""
-        low, high = self.interval
+        low, high = self.interval(level)
         return low <= self.nominal and (self.at_most or self.nominal <= high)
 
 
@@ -132,6 +131,11 @@ def rates(source: Population, nulls: Scores, cells: int, draws: int = DRAWS, see
             trial, "the same, over pictures only (not used)", int((pictures.p <= 1 - LEVEL).sum()), count, judged=False
         ),
     ]
+
+
+def family_level(found: Sequence[Rate]) -> float:
+    """The level of each interval at which all judged rates together are found right in 95 % of suites (Bonferroni)."""
+    return 1 - (1 - LEVEL) / sum(rate.judged for rate in found)
 
 
 def _coverage(what: str, rows: Array, cells: int, draws: int, rng: np.random.Generator) -> Rate:
