@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.calibration import Population, Rate, population, rates
+from bench.calibration import Population, Rate, family_level, population, rates
 from bench.nulls import Scores
 from bench.results import Results
 
@@ -41,7 +41,7 @@ def test_real_procedures_are_wrong_as_often_as_they_say() -> None:
     ):
         assert found[what].cells == CELLS
         assert 0.03 < found[what].rate < 0.075
-    assert found["unlike permuted labels"].right
+    assert found["unlike permuted labels"].is_right()
     # Luck of single probes is no gain over many: paired over pictures alone it would be called one.
     assert found["the same, over pictures only (not used)"].rate > 0.1
 
@@ -50,16 +50,24 @@ def test_a_real_gain_is_no_null() -> None:
     found = by_name(rates(people(), nulls(gain=0.3), CELLS, draws=999))
     for what in ("better than permuted labels", "beyond position and mean training map", "unlike permuted labels"):
         assert found[what].rate > 0.5
-        assert not found[what].right
+        assert not found[what].is_right()
 
 
 def test_a_rate_is_right_when_its_interval_holds_what_it_should_be() -> None:
-    assert Rate("", "", 50, 1000).right
-    assert Rate("", "", 50, 1000).interval == pytest.approx((0.0373, 0.0654), abs=1e-4)
-    assert not Rate("", "", 80, 1000).right
-    assert not Rate("", "", 20, 1000).right
-    assert Rate("", "", 20, 1000, at_most=True).right
-    assert not Rate("", "", 80, 1000, at_most=True).right
+    assert Rate("", "", 50, 1000).is_right()
+    assert Rate("", "", 50, 1000).interval() == pytest.approx((0.0373, 0.0654), abs=1e-4)
+    assert not Rate("", "", 80, 1000).is_right()
+    assert not Rate("", "", 20, 1000).is_right()
+    assert Rate("", "", 20, 1000, at_most=True).is_right()
+    assert not Rate("", "", 80, 1000, at_most=True).is_right()
+
+
+def test_many_rates_are_judged_together() -> None:
+    found = [Rate("", "", 50, 1000)] * 5 + [Rate("", "", 50, 1000, judged=False)]
+    assert family_level(found) == pytest.approx(0.99)
+    edge = Rate("", "", 35, 1000)
+    assert not edge.is_right()
+    assert edge.is_right(family_level(found))
 
 
 def test_the_population_is_that_of_the_run(small_run: Results) -> None:
@@ -72,14 +80,22 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "mid", "--steps", "2"]
+    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "up2.0", "--steps", "2"]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
     assert "null data sets of 12 training and 18 test pictures" in said
-    assert len([line for line in said.splitlines() if " of 24 " in line]) == 8
-    assert code == (1 if "  no" in said.replace("no knowledge", "") else 0)
+    rows = [line for line in said.splitlines() if " of 24 " in line]
+    # With so few pictures, controls may be the same constant mask, which leaves the trial of exchanges out.
+    assert len(rows) in (7, 8)
+    assert code == any(row.endswith(" no") for row in rows)
 
 
 def test_too_few_cells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibration", "--cells", "3"]) == 2
     assert "--cells must be at least 20, not 3" in capsys.readouterr().err
+
+
+def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
+    same = RNG.gamma(2.0, size=(5, PICTURES))
+    source = Population(same, np.ones_like(same), np.ones_like(same), same[::-1])
+    assert "paired differences of two permuted probes" not in by_name(rates(source, nulls(), 50, draws=99))
