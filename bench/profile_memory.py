@@ -41,6 +41,7 @@ def memory_of(model: str, weights: str, engine: str, rows: int, threads: int) ->
 
 def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> MemoryFacts:
     """Open the engine in this process, call it, and say what that took."""
+    backend: Backend = plugin("engine", engine)
     torch.set_num_threads(threads)
     source = model_spec(model).source
     unet = random_unet(source) if weights == "random" else load(source).unet
@@ -48,7 +49,6 @@ def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> 
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
     latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, _WORDS, width)
     loaded = resident_bytes()
-    backend: Backend = plugin("engine", engine)
     opened = backend.open(unet, taps, default_cache(), threads)
     ready = resident_bytes()
     sizes: list[int] = []

@@ -183,7 +183,7 @@ class Profile:
         mine = [s for s in self.samples if (s.what, s.engine, s.rows) == (what, engine, rows)]
         rounds = sorted({sample.round for sample in mine})
         table = [[sample.seconds for sample in mine if sample.round == number] for number in rounds]
-        return np.array(table, dtype=np.float64).reshape(len(rounds), -1)
+        return np.array(table, dtype=np.float64).reshape(len(rounds), len(mine) // max(len(rounds), 1))
 
     def rows_of(self, what: str, engine: str) -> tuple[int, ...]:
         """The batch sizes at which there are such readings."""

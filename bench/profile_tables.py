@@ -154,7 +154,7 @@ def print_extraction(profile: Profile) -> None:
     headers = ["", "precision", "images/s", f"x {REFERENCE}", *(f"x {what}" for what in baselines),
                "with / without sums", _ERROR]  # fmt: skip
     lines = [
-        f"{images} images painted, decoded, labelled, reduced to the probes' sums; at most {count} rows per engine call.",
+        f"{images} images painted, decoded, labelled, reduced to the probes' sums; at most {count} rows per call.",
         "with / without sums: what the statistics of every probe cost.",
     ]
     if baselines:
@@ -186,9 +186,14 @@ def print_taps(profile: Profile) -> None:
     for name in profile.engines:
         for count in profile.rows_of(UNTAPPED, name):
             tapped, untapped = (profile.seconds(what, name, count) for what in (STEP, UNTAPPED))
-            rows.append([name, str(count), milliseconds(float(np.median(untapped))), shown(ratio(tapped, untapped))])
+            parity = profile.engines[name].parity
+            rows.append([
+                name, str(count), milliseconds(float(np.median(untapped))), shown(ratio(tapped, untapped)),
+                UNKNOWN if parity.untapped is None else f"{parity.untapped:.0e}", error_of(parity),
+            ])  # fmt: skip
     if rows:
-        _table("what the taps cost", [], ["engine", "rows", "untapped ms", "tapped / untapped"], rows)
+        headers = ["engine", "rows", "untapped ms", "tapped / untapped", "noise moved by", _ERROR]
+        _table("what the taps cost", [], headers, rows)
 
 
 def print_memory(profile: Profile) -> None:
@@ -220,7 +225,7 @@ def print_authors(profile: Profile) -> None:
     _table(
         "the published procedure, extrapolated from a few cells", [], ["term", "count", "mean ms", "n", "hours"], rows
     )
-    print(f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation")
+    print(f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation to both tasks")
     count, items = int(profile.options["extraction_rows"]), int(profile.options["study_items"])
     solving = sum(term.count * float(np.mean(term.samples)) for term in profile.ours)
     for name, facts in profile.engines.items():
@@ -229,7 +234,7 @@ def print_authors(profile: Profile) -> None:
             images = next(sample.images for sample in profile.samples if sample.what == EXTRACTION)
             ours = items / images * float(np.median(readings)) + solving
             print(
-                f"  one pass with {name} ({facts.precision}): {items} items x {np.median(readings) / images:.3g} s "
+                f"  one pass with {name} ({facts.precision}, error {error_of(facts.parity)}): {items} items x {np.median(readings) / images:.3g} s "
                 f"+ {solving:.1f} s of solving = {ours / 60:.1f} min: {theirs.value / ours:,.0f} times less"
             )
 
