@@ -13,17 +13,29 @@ from bench.resolve import plugin, plugins
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.load import Components
 
-LIMIT = 1e-4
+LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}
+"""Largest relative error of an output, by the precision that a backend states: bf16 errs by 0.5 % in the noise, and by
+up to 16 % in the tap whose values are smallest."""
 PROMPTS = ["a cyan cone on a clay floor with a pink wall and light from the left", "a dog"]
 
 
 @pytest.fixture(scope="module", params=plugins("engine"))
-def engine(request: pytest.FixtureRequest, components: Components, taps: tuple[Tap, ...], cache: Path) -> Engine:
-    backend: Backend = plugin("engine", request.param)
-    reason = backend.unavailable()
+def backend(request: pytest.FixtureRequest) -> Backend:
+    found: Backend = plugin("engine", request.param)
+    reason = found.unavailable()
     if reason:
         pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="module")
+def engine(backend: Backend, components: Components, taps: tuple[Tap, ...], cache: Path) -> Engine:
     return backend.open(components.unet, taps, cache, 1)
+
+
+@pytest.fixture(scope="module")
+def limit(backend: Backend) -> float:
+    return LIMITS[backend.precision]
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,13 @@ def test_a_backend_is_available_or_says_in_a_sentence_what_to_install(name: str)
     assert reason is None or ("\n" not in reason and "install" in reason)
 
 
+@pytest.mark.parametrize("name", plugins("engine"))
+def test_a_backend_says_its_precision_and_device(name: str) -> None:
+    backend = plugin("engine", name)
+    assert backend.precision in LIMITS
+    assert torch.device(backend.device).type in ("cpu", "cuda")
+
+
 def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
     engine: Engine, taps: tuple[Tap, ...], components: Components, inputs: Callable[[int], tuple[Tensor, Tensor]]
 ) -> None:
@@ -68,7 +87,11 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
 
 
 def test_at_every_timestep_every_output_is_torchs(
-    engine: Engine, components: Components, taps: tuple[Tap, ...], inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine,
+    limit: float,
+    components: Components,
+    taps: tuple[Tap, ...],
+    inputs: Callable[[int], tuple[Tensor, Tensor]],
 ) -> None:
     latents, text = inputs(2)
     heard: dict[str, Tensor] = {}
@@ -88,7 +111,7 @@ def test_at_every_timestep_every_output_is_torchs(
             truth = {"noise": noise, **heard}
             found = everything(engine(seen, float(timestep), text))
             assert found.keys() == truth.keys()
-            assert max(relative(found[name], truth[name]) for name in truth) <= LIMIT
+            assert max(relative(found[name], truth[name]) for name in truth) <= limit
             latents = scheduler.step(noise, timestep, latents).prev_sample
     finally:
         for handle in handles:
@@ -121,10 +144,10 @@ def test_the_same_call_gives_the_same_bits(engine: Engine, inputs: Callable[[int
 
 
 def test_strided_inputs_are_read_right(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
-    latents, text = inputs(4)
+    latents, text = inputs(3)
     backwards = latents.flip(-1).contiguous().flip(-1)
     strided = torch.empty(*latents.shape, 2)[..., 0].copy_(latents)
-    one = text[:1].expand(4, -1, -1)
+    one = text[:1].expand(3, -1, -1)
     assert not strided.is_contiguous()
     assert not one.is_contiguous()
     truth = everything(engine(latents, 500.0, one.contiguous()))
@@ -133,16 +156,19 @@ def test_strided_inputs_are_read_right(engine: Engine, inputs: Callable[[int], t
         assert all(torch.equal(found[name], truth[name]) for name in truth)
 
 
-def test_rows_do_not_see_each_other(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
-    latents, text = inputs(8)
+def test_rows_do_not_see_each_other(
+    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
+    # Engines that compile do so for every number of rows: the fewer, the quicker this test.
+    latents, text = inputs(3)
     whole = everything(engine(latents, 500.0, text))
-    for rows in (1, 3):
-        part = everything(engine(latents[2 : 2 + rows], 500.0, text[2 : 2 + rows]))
-        assert max(relative(part[name], whole[name][2 : 2 + rows]) for name in whole) <= LIMIT
+    for rows in (1, 2):
+        part = everything(engine(latents[1 : 1 + rows], 500.0, text[1 : 1 + rows]))
+        assert max(relative(part[name], whole[name][1 : 1 + rows]) for name in whole) <= limit
 
 
 def test_latents_in_double_precision_are_refused_or_converted(
-    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
 ) -> None:
     latents, text = inputs(2)
     truth = everything(engine(latents, 500.0, text))
@@ -150,4 +176,4 @@ def test_latents_in_double_precision_are_refused_or_converted(
         found = everything(engine(latents.double(), 500.0, text))
     except Exception:
         return
-    assert max(relative(found[name], truth[name]) for name in truth) <= LIMIT
+    assert max(relative(found[name], truth[name]) for name in truth) <= limit

@@ -1,0 +1,170 @@
+"""What taps cost in an engine's plan: kernels, fused attention and scratch memory, with taps and without, by place."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines.engine import Tap
+from engines.errors import EngineError
+from engines.layer_times import module_of
+
+if TYPE_CHECKING:
+    import onnx
+    from diffusers import UNet2DConditionModel
+
+PLACES = ("none", "to_out.0", "attention", "softmax")
+"""Where a tap can sit in an attention module: nowhere, on the projection (as ours do), before it, on the weights."""
+_OPSET = 20
+_MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
+_LAYER = re.compile(r"^Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+).*?(?:TacticName: (?P<tactic>[^,]*),.*)?$")
+_ORIGIN = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
+_FUSED = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention", "GroupQueryAttention"}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLayer:
+    """One kernel of a TensorRT plan."""
+
+    name: str
+    kind: str
+    """TensorRT's word, such as ``kgen`` or ``gemm``."""
+    module: str
+    """Path of the first module it computes, ``(fused)`` if the plan does not tell."""
+    is_fused_attention: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """A plan in numbers."""
+
+    library: str
+    taps: str
+    """One of ``PLACES``."""
+    layers: int
+    """Kernels (TensorRT) or nodes (ONNX Runtime)."""
+    fused_attentions: int
+    scratch_bytes: int | None
+    """Memory for activations; None where the library plans it only when it runs."""
+    outputs: int
+
+
+def layers_of(log: Iterable[str]) -> tuple[PlanLayer, ...]:
+    """The kernels that a TensorRT builder lists at the end of its VERBOSE log; synchronisation is left out."""
+    listing = next((message for message in reversed(list(log)) if message.startswith("VERBOSE Layers:")), None)
+    if listing is None:
+        raise EngineError("TensorRT's builder has listed no layers; this version logs its plan in another way")
+    layers = []
+    for line in listing.splitlines()[1:]:
+        found = _LAYER.match(line)
+        if found and found["kind"] not in ("signal", "wait"):
+            origins = _ORIGIN.findall(line)
+            fused = "mha" in found["name"] or "mha" in (found["tactic"] or "")
+            module = module_of(" ".join(origins) or found["name"])
+            layers.append(PlanLayer(found["name"], found["kind"], module, fused))
+    return tuple(layers)
+
+
+def scratch_of(log: Iterable[str]) -> int:
+    """Bytes of activations that a TensorRT builder announces."""
+    found = [int(match[1]) for message in log if (match := _MEMORY.search(message))]
+    if not found:
+        raise EngineError("TensorRT's builder has announced no activation memory; this version logs it in another way")
+    return found[-1]
+
+
+def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.ModelProto:
+    """The exported graph with its taps moved to ``place``, as a new graph. Raises EngineError if there is no such place.
+
+    ``attention`` is the product of the attention weights and the values; ``softmax`` the weights themselves.
+    """
+    import onnx
+
+    moved = onnx.ModelProto()
+    moved.CopyFrom(model)
+    if place == "to_out.0":
+        return moved
+    noise = moved.graph.output[0]
+    kept = onnx.ValueInfoProto()
+    kept.CopyFrom(noise)
+    del moved.graph.output[:]
+    moved.graph.output.append(kept)
+    for tap in taps if place != "none" else ():
+        module = tap.path.removesuffix(".to_out.0")
+        nodes = [node for node in model.graph.node if module_of(node.name) == module]
+        weights = next((node.output[0] for node in nodes if node.op_type == "Softmax"), None)
+        value = next((node.output[0] for node in nodes if node.op_type == "MatMul" and weights in node.input), None)
+        found = {"softmax": weights, "attention": value}[place]
+        if found is None:
+            raise EngineError(f"the graph of {module} has no {place} to tap; export it at opset {_OPSET}")
+        moved.graph.output.append(
+            onnx.helper.make_tensor_value_info(found, noise.type.tensor_type.elem_type, None),
+        )
+    return moved
+
+
+def plan_rows(
+    unet: UNet2DConditionModel,
+    taps: Sequence[Tap],
+    cache: Path,
+    sizes: Mapping[str, tuple[int, ...]],
+    places: Sequence[str] = PLACES,
+    capability: str | None = "SM89",
+    libraries: Sequence[str] = ("tensorrt", "onnxruntime"),
+) -> list[PlanRow]:
+    """One row per library and place: the plan of ``unet`` for inputs of these ``sizes``, in the UNet's precision.
+
+    ``capability`` is the card that TensorRT plans for; None is the one at hand.
+    """
+    import onnx
+
+    from engines.export import exported
+
+    model = exported(unet, taps, _OPSET, cache)
+    graph = onnx.load(model, load_external_data=False)
+    rows = []
+    for place in places:
+        # Beside the model, so that its large weights can be linked and need no second place on the disk.
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            file = Path(folder, "model.onnx")
+            onnx.save(with_taps(graph, taps, place), file)
+            for weights in model.parent.glob("weights.bin"):
+                os.link(weights, file.with_name(weights.name))
+            if "tensorrt" in libraries:
+                rows.append(_tensorrt_row(file, place, sizes, capability))
+            if "onnxruntime" in libraries:
+                rows.append(_onnxruntime_row(file, place))
+    return sorted(rows, key=lambda row: row.library, reverse=True)
+
+
+def _tensorrt_row(model: Path, place: str, sizes: Mapping[str, tuple[int, ...]], capability: str | None) -> PlanRow:
+    from engines.tensorrt_dialect import Range, build_plan, library
+
+    trt: Any = library()
+    profile = {name: Range(size, size, size) for name, size in sizes.items()}
+    plan = build_plan(model, profile, capability, trt=trt)
+    layers = layers_of(plan.log)
+    fused = sum(layer.is_fused_attention for layer in layers)
+    return PlanRow(trt.__name__, place, len(layers), fused, scratch_of(plan.log), len(plan.outputs))
+
+
+def _onnxruntime_row(model: Path, place: str) -> PlanRow:
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(model.with_name("optimized.onnx"))
+    # Weights stay outside, or a large model would exceed what one file may hold.
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.bin")
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    fused = sum(kinds[kind] for kind in _FUSED)
+    return PlanRow("onnxruntime", place, len(graph.node), fused, None, len(graph.output))
