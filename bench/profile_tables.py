@@ -95,7 +95,8 @@ def print_steps(profile: Profile) -> None:
                 milliseconds(float(profile.seconds(FIRST, name, count)[0, 0])), milliseconds(median),
                 *(milliseconds(tail.value) if tail.settled else UNKNOWN for tail in tails),
                 str(readings.size), milliseconds(per_image), shown(ratio(reference, readings)),
-                f"{rate / 1e9:.1f}", f"{rate / max(peak):.0%}" if peak else UNKNOWN, error_of(facts.parity),
+                f"{rate / 1e9:.1f}", f"{rate / max(peak):.0%}" if peak and rate <= max(peak) else UNKNOWN,
+                error_of(facts.parity),
             ])  # fmt: skip
     headers = ["rows", "engine", "precision", "first ms", "median ms", "p90", "p95", "n", "ms per image",
                f"x {REFERENCE}", "GFLOP/s", "MFU", _ERROR]  # fmt: skip
@@ -104,8 +105,9 @@ def print_steps(profile: Profile) -> None:
         "another precision is another computation: read its error.",
         f"p90, p95: left out ({UNKNOWN}) where their {LEVEL:.0%} rank interval spans more than {PRECISION:.0%}. "
         "An image is two rows (guidance) at every step.",
-        "MFU: share of the best matrix-product rate of the same precision. error: relative, against PyTorch in fp32, "
-        "the largest over steps on its latents, and of the last latents on the engine's own.",
+        f"MFU: share of the best matrix-product rate of the same precision ({UNKNOWN}: not known, or other work slowed it).",
+        "error: relative, against PyTorch in fp32, the largest over steps on its latents, and of the last latents on "
+        "the engine's own.",
     ]
     _table("one call of the UNet with all taps (a step)", lines, headers, rows)
 
@@ -234,8 +236,9 @@ def print_authors(profile: Profile) -> None:
             images = next(sample.images for sample in profile.samples if sample.what == EXTRACTION)
             ours = items / images * float(np.median(readings)) + solving
             print(
-                f"  one pass with {name} ({facts.precision}, error {error_of(facts.parity)}): {items} items x {np.median(readings) / images:.3g} s "
-                f"+ {solving:.1f} s of solving = {ours / 60:.1f} min: {theirs.value / ours:,.0f} times less"
+                f"  one pass with {name} ({facts.precision}, error {error_of(facts.parity)}): {items} items x "
+                f"{np.median(readings) / images:.3g} s + {solving:.1f} s of solving = {ours / 60:.1f} min: "
+                f"{theirs.value / ours:,.0f} times less"
             )
 
 
