@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.cache import cached_folder, key_of
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.layer_times import LayerTime, LayerTimes, merged, module_of
@@ -40,7 +39,9 @@ class OpenVino:
         found = [output.get_names() for output in self.model.outputs]
         if len(found) != len(self.names) or not all(n in names for n, names in zip(self.names, found, strict=True)):
             shown = [sorted(names) for names in found]
-            raise EngineError(f"{model} has outputs {shown}, expected {self.names}; delete {model.parent} and run again")
+            raise EngineError(
+                f"{model} has outputs {shown}, expected {self.names}; delete {model.parent} and run again"
+            )
         self.paths = {tap.layer: tap.path for tap in taps}
         self.source = model.parent.name
         self.cache = cache / "openvino"
@@ -101,6 +102,8 @@ class OpenVino:
         """
         import openvino
 
+        from engines.cache import cached_folder, key_of
+
         settings = {
             "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": self.threads,
@@ -143,7 +146,9 @@ def unavailable(precision: str) -> str | None:
         import openvino
 
         if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return "this processor does not compute in bf16; there is nothing to install: use the engine openvino (fp32)"
+            return (
+                "this processor does not compute in bf16; there is nothing to install: use the engine openvino (fp32)"
+            )
     return None
 
 

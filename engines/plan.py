@@ -80,9 +80,10 @@ def scratch_of(log: Iterable[str]) -> int:
 
 
 def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.ModelProto:
-    """The exported graph with its taps moved to ``place``, as a new graph. Raises EngineError if there is no such place.
+    """The exported graph with its taps moved to ``place``, as a new graph.
 
     ``attention`` is the product of the attention weights and the values; ``softmax`` the weights themselves.
+    Raises EngineError when the graph has no such place.
     """
     import onnx
 

@@ -142,7 +142,9 @@ def build_plan(
 
 def _aim_at(trt: Any, config: Any, capability: str) -> None:
     if not hasattr(config, "set_compute_capability"):
-        raise EngineError(f"{trt.__name__} builds for the card at hand only; use tensorrt_rtx to build for {capability}")
+        raise EngineError(
+            f"{trt.__name__} builds for the card at hand only; use tensorrt_rtx to build for {capability}"
+        )
     if not hasattr(trt.ComputeCapability, capability):
         known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
         raise EngineError(f"{trt.__name__} {trt.__version__} does not build for {capability}; it knows {known}")

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Trace, and say where the graph lies."""
     from bench.study import model_spec
-    from engines.backends.onnxruntime import OPSET
+    from engines.onnx_session import OPSET
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load
     from extract.taps import self_attention_taps

@@ -1,0 +1,26 @@
+"""ONNX Runtime on an NVIDIA GPU by its CUDA provider, in fp32 without TF32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.engine import Backend, Tap
+from engines.onnx_session import OPSET, OnnxRuntime, Provider, gpu_missing
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+PROVIDER = Provider("CUDAExecutionProvider", {"use_tf32": "0"})
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+    from engines.export import exported
+    from engines.lane import CudaLane
+
+    model = exported(unet, taps, OPSET, cache)
+    return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
+
+
+BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, device="cuda")

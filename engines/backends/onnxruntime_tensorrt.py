@@ -1,0 +1,31 @@
+"""ONNX Runtime on an NVIDIA GPU by its TensorRT provider, in fp16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.engine import Backend, Tap
+from engines.onnx_session import OPSET, OnnxRuntime, Provider, gpu_missing
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+PROVIDER = Provider(
+    "TensorrtExecutionProvider", {"trt_fp16_enable": "1"}, behind=(("CUDAExecutionProvider", {"use_tf32": "0"}),)
+)
+"""In fp32 TensorRT would round to TF32 and call it fp32; so the graph is in half precision."""
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+    import copy
+
+    from engines.export import exported
+    from engines.lane import CudaLane
+
+    model = exported(copy.deepcopy(unet).half(), taps, OPSET, cache)
+    return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
+
+
+BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, precision="fp16", device="cuda")

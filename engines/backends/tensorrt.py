@@ -1,0 +1,41 @@
+"""TensorRT (10, 11 or for RTX) in fp16 on an NVIDIA GPU: strongly typed, one CUDA graph per shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.engine import Backend, Tap
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from engines.tensorrt_engine import TensorRT
+
+OPSET = 20
+"""TensorRT finds its fused attention in the pattern of opset 20, and refuses some Attention nodes of 23."""
+
+
+def _unavailable() -> str | None:
+    from engines.lane import cuda_missing
+    from engines.tensorrt_dialect import library
+
+    if library() is None:
+        return "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+    return cuda_missing()
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
+    import copy
+
+    from engines.export import exported
+    from engines.lane import CudaLane
+    from engines.tensorrt_dialect import library
+    from engines.tensorrt_engine import TensorRT
+
+    model = exported(copy.deepcopy(unet).half(), taps, OPSET, cache)
+    return TensorRT(library(), model, taps, "fp16", CudaLane(), cache)
+
+
+BACKEND = Backend(unavailable=_unavailable, open=_open, precision="fp16", device="cuda")

@@ -1,0 +1,177 @@
+"""A session of ONNX Runtime whose inputs and outputs are bound to torch's memory, on any device."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from engines.engine import Prediction, Tap
+from engines.errors import EngineError
+from engines.layer_times import LayerTime, LayerTimes, merged, module_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from engines.lane import Lane
+
+OPSET = 20
+"""At 23 attention is one node, whose CPU kernel is slower at full size (19 to 25 s a step against 11 to 14 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """What executes a session's nodes."""
+
+    name: str
+    """Such as ``CUDAExecutionProvider``."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    behind: tuple[tuple[str, Mapping[str, str]], ...] = ()
+    """Providers on the same device that take what the first does not."""
+
+
+CPU = Provider("CPUExecutionProvider")
+
+
+class OnnxRuntime:
+    """An engine; outputs are written straight into new tensors on the provider's device."""
+
+    def __init__(
+        self, model: Path, taps: Sequence[Tap], threads: int, provider: Provider = CPU, lane: Lane | None = None
+    ) -> None:
+        from engines.export import NOISE
+
+        self.model = model
+        self.threads = threads
+        self.provider = provider
+        self.lane = lane
+        self.names = [NOISE, *(tap.layer for tap in taps)]
+        self.session = self._opened()
+        found = [output.name for output in self.session.get_outputs()]
+        if found != self.names:
+            raise EngineError(
+                f"{model} has outputs {found}, expected {self.names}; delete {model.parent} and run again"
+            )
+        self.shapes = [tuple(output.shape[1:]) for output in self.session.get_outputs()]
+
+    def _opened(self, profile: Path | None = None) -> Any:
+        """Open the model. Raises EngineError when it cannot, or when it would run elsewhere than asked."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Threads that spin while they wait slow down whatever else runs: torch, between our calls.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        wanted: list[Any] = [self.provider.name]
+        if self.lane:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            options_here = {
+                "device_id": str(self.lane.device.index or 0),
+                "user_compute_stream": str(self.lane.handle),
+            }
+            stack = ((self.provider.name, self.provider.options), *self.provider.behind)
+            wanted = [(name, {**options_here, **settings}) for name, settings in stack]
+        try:
+            session = onnxruntime.InferenceSession(self.model, options, providers=wanted)
+        except Exception as error:
+            line = str(error).splitlines()[0]
+            if self.lane:
+                raise EngineError(f"ONNX Runtime cannot run {self.model} by {self.provider.name}: {line}") from error
+            raise EngineError(
+                f"ONNX Runtime cannot open {self.model}: {line}; delete {self.model.parent} and run again"
+            ) from error
+        given = session.get_providers()
+        if given[0] != self.provider.name:
+            raise EngineError(
+                f"ONNX Runtime fell back to {given[0]} where {self.provider.name} was asked for: "
+                "its CUDA libraries are missing or of another version; install those that onnxruntime-gpu names"
+            )
+        return session
+
+    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        """Run the UNet once."""
+        return self._run(self.session, latents, timestep, text)
+
+    def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
+        """Times of ONNX Runtime's nodes by its profiler; a fused node counts for its first module."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = self._opened(profile=Path(folder, "profile"))
+            self._run(session, latents, timestep, text)
+            warm = time.perf_counter_ns()
+            for _ in range(calls):
+                self._run(session, latents, timestep, text)
+            total = (time.perf_counter_ns() - warm) / 1e9
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+        # Every call runs the same nodes in the same order; the first call is not counted.
+        counted = kernels[len(kernels) // (calls + 1) :]
+        entries = (
+            LayerTime(module_of(event["name"]), event["args"]["op_name"], event["dur"] / 1e6) for event in counted
+        )
+        return LayerTimes(merged(entries, calls), total / calls)
+
+    def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        import torch
+
+        types = {value.name: _torch_type(value.type) for value in (*session.get_inputs(), *session.get_outputs())}
+        device = self.lane.device if self.lane else torch.device("cpu")
+        given = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
+        inputs = {name: value.to(device, types[name]).contiguous() for name, value in given.items()}
+        outputs = [
+            torch.empty(len(latents), *shape, dtype=types[name], device=device)
+            for name, shape in zip(self.names, self.shapes, strict=True)
+        ]
+        binding = session.io_binding()
+        # ONNX Runtime keeps pointers only: ``inputs`` and ``outputs`` stay alive until the run is over.
+        for name, value in inputs.items():
+            binding.bind_input(name, *_place(value))
+        for name, value in zip(self.names, outputs, strict=True):
+            binding.bind_output(name, *_place(value))
+        if self.lane:
+            self.lane.run(lambda: session.run_with_iobinding(binding))
+        else:
+            session.run_with_iobinding(binding)
+        return Prediction(outputs[0].float(), dict(zip(self.names[1:], outputs[1:], strict=True)))
+
+
+def _torch_type(name: str) -> torch.dtype:
+    import torch
+
+    return {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}[name]
+
+
+def _place(value: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:
+    """Where a tensor lies, as a binding takes it."""
+    import numpy as np
+    import torch
+
+    kind = {torch.float32: np.float32, torch.float16: np.float16}[value.dtype]
+    return value.device.type, value.device.index or 0, kind, tuple(value.shape), value.data_ptr()
+
+
+def gpu_missing(provider: str) -> str | None:
+    """Why ONNX Runtime cannot use ``provider`` here, in a sentence; None if it can."""
+    from importlib.util import find_spec
+
+    from engines.lane import cuda_missing
+
+    if find_spec("onnxruntime") is None:
+        return "ONNX Runtime is not installed; install the extra: pip install 'scenebench[gpu]'"
+    import onnxruntime
+
+    if provider not in onnxruntime.get_available_providers():
+        return (
+            f"this ONNX Runtime lacks {provider}; install the extra in its place: "
+            "pip uninstall onnxruntime, then pip install 'scenebench[gpu]'"
+        )
+    return cuda_missing()

@@ -1,0 +1,151 @@
+"""TensorRT on torch's memory: plans kept per card and version, one CUDA graph per shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engines.cache import cached_folder, key_of
+from engines.engine import Prediction, Tap
+from engines.errors import EngineError
+from engines.export import INPUTS, NOISE
+from engines.lane import Lane
+from engines.tensorrt_dialect import Plan, Range, build_plan, gibibytes, listener, scratch_bytes, torch_type
+
+_SAYS = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Memory that does not move, as CUDA graphs need it, and what computes there."""
+
+    tensors: dict[str, Tensor]
+    run: Callable[[], None]
+    context: Any
+    """Its own, since a graph is valid for one state of a context; all contexts share the scratch memory."""
+
+
+def plan_folder(
+    trt: Any, model: Path, names: Sequence[str], sizes: dict[str, Range], precision: str, card: str, cache: Path
+) -> Path:
+    """The folder with ``model.plan``, built now or earlier for exactly this model, library, version and card."""
+    made_for = {"library": trt.__name__, "version": str(trt.__version__), "card": card}
+    facts = {
+        "outputs": list(names),
+        "sizes": {name: [size.least, size.best, size.most] for name, size in sizes.items()},
+        "precision": precision,
+    }
+    # The model's folder is named by graph, taps and weights.
+    stem = f"{model.parent.name}-{key_of(facts)}"
+    folder = cache / "tensorrt" / f"{stem}-{key_of(made_for)}"
+    if not folder.is_dir():
+        for other in sorted(folder.parent.glob(f"{stem}-*/made_for.json")):
+            theirs = json.loads(other.read_text(encoding="utf-8"))
+            differing = [f"{name} {theirs.get(name)}" for name, value in made_for.items() if theirs.get(name) != value]
+            _SAYS.warning("the kept TensorRT plan is for %s: building one for this machine", ", ".join(differing))
+
+    def make(place: Path) -> None:
+        plan: Plan = build_plan(model, sizes, trt=trt, names=names)
+        (place / "model.plan").write_bytes(plan.data)
+        (place / "made_for.json").write_text(json.dumps(made_for), encoding="utf-8")
+
+    return cached_folder(folder, make)
+
+
+class TensorRT:
+    """An engine for one text length and up to a number of rows; it is built anew when a call asks for more."""
+
+    def __init__(self, trt: Any, model: Path, taps: Sequence[Tap], precision: str, lane: Lane, cache: Path) -> None:
+        self.trt = trt
+        self.model = model
+        self.names = [NOISE, *(tap.layer for tap in taps)]
+        self.precision = precision
+        self.lane = lane
+        self.cache = cache
+        self.rows = self.words = 0
+        self.engine: Any = None
+        self.slots: dict[int, _Slot] = {}
+
+    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        """Run the UNet once; the outputs are new tensors on the device, in the engine's precision."""
+        if len(latents) > self.rows or text.shape[1] != self.words:
+            self._open(latents, text)
+        if len(latents) not in self.slots:
+            self.slots[len(latents)] = self._slot(latents, text)
+        slot = self.slots[len(latents)]
+        slot.tensors["latents"].copy_(latents)
+        slot.tensors["timestep"].fill_(timestep)
+        slot.tensors["text"].copy_(text)
+        self.lane.run(slot.run)
+        # The slot's own outputs are overwritten by the next call; a copy on the device takes microseconds.
+        noise, *taps = (slot.tensors[name].clone() for name in self.names)
+        return Prediction(noise.float(), dict(zip(self.names[1:], taps, strict=True)))
+
+    def _open(self, latents: Tensor, text: Tensor) -> None:
+        """Build or load the plan for up to these rows, and make room for its scratch memory."""
+        rows, words = len(latents), text.shape[1]
+        sizes = {
+            name: Range((1, *shape[1:]), (rows, *shape[1:]), (rows, *shape[1:]))
+            for name, shape in (("latents", tuple(latents.shape)), ("text", tuple(text.shape)))
+        }
+        self.slots.clear()
+        self.engine = None
+        folder = plan_folder(self.trt, self.model, self.names, sizes, self.precision, self.lane.card(), self.cache)
+        data = (folder / "model.plan").read_bytes()
+        self._need(len(data), "the weights")
+        self.engine = self.trt.Runtime(listener(self.trt)).deserialize_cuda_engine(data)
+        if self.engine is None:
+            said = [line for line in listener(self.trt).lines if "ERROR" in line.partition(" ")[0]]
+            reason = said[-1].splitlines()[0] if said else "it gave no reason"
+            raise EngineError(f"{self.trt.__name__} cannot load {folder} ({reason}); delete it and run again")
+        found = {self.engine.get_tensor_name(place) for place in range(self.engine.num_io_tensors)}
+        if found != {*INPUTS, *self.names}:
+            lost = sorted({*INPUTS, *self.names} - found) or sorted(found)
+            raise EngineError(f"the plan in {folder} has other inputs or outputs ({lost[0]}); delete it and run again")
+        size = scratch_bytes(self.engine)
+        self._need(size, f"one call with {rows} rows")
+        self.scratch = torch.empty(max(size, 1), dtype=torch.uint8, device=self.lane.device)
+        self.rows, self.words = rows, words
+
+    def _need(self, size: int, what: str) -> None:
+        free = self.lane.free_bytes()
+        if size > free:
+            raise EngineError(
+                f"{self.lane.card()} is too small: {what} needs {gibibytes(size)}, free are {gibibytes(free)}; "
+                "use a smaller batch, or stop what else runs on the card"
+            )
+
+    def _slot(self, latents: Tensor, text: Tensor) -> _Slot:
+        """Memory for these shapes, and a CUDA graph that computes in it."""
+        # Scratch memory of ours is counted by torch's allocator, and one piece serves all shapes.
+        context = self.engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if context is None:
+            raise EngineError(f"{self.trt.__name__} has no memory left for {len(latents)} rows; use a smaller batch")
+        context.set_device_memory(self.scratch.data_ptr(), self.scratch.numel())
+        shapes = {"latents": tuple(latents.shape), "timestep": (), "text": tuple(text.shape)}
+        for name, shape in shapes.items():
+            if not context.set_input_shape(name, shape):
+                raise EngineError(f"the TensorRT plan refuses {name} of shape {shape}")
+        tensors = {}
+        for name in (*INPUTS, *self.names):
+            tensors[name] = torch.zeros(
+                tuple(context.get_tensor_shape(name)),
+                dtype=torch_type(self.trt, self.engine.get_tensor_dtype(name)),
+                device=self.lane.device,
+            )
+            if not context.set_tensor_address(name, tensors[name].data_ptr()):
+                raise EngineError(f"TensorRT refuses the memory of {name}")
+
+        def execute() -> None:
+            if not context.execute_async_v3(self.lane.handle):
+                lines = listener(self.trt).lines
+                raise EngineError(f"TensorRT could not run the UNet: {lines[-1] if lines else 'it gave no reason'}")
+
+        return _Slot(tensors, self.lane.captured(execute), context)
