@@ -105,7 +105,7 @@ def print_steps(profile: Profile) -> None:
         "another precision is another computation: read its error.",
         f"p90, p95: left out ({UNKNOWN}) where their {LEVEL:.0%} rank interval spans more than {PRECISION:.0%}. "
         "An image is two rows (guidance) at every step.",
-        f"MFU: share of the best matrix-product rate of the same precision ({UNKNOWN}: not known, or other work slowed it).",
+        f"MFU: share of the best matrix-product rate of that precision ({UNKNOWN}: unknown, or disturbed).",
         "error: relative, against PyTorch in fp32, the largest over steps on its latents, and of the last latents on "
         "the engine's own.",
     ]
