@@ -50,6 +50,14 @@ def resident_bytes() -> int:
     return int(_PROCESS.memory_info().rss)
 
 
+def device_bytes(device: str) -> int | None:
+    """Memory in use on a CUDA device, whoever allocated it; None for the CPU."""
+    if not device.startswith("cuda"):
+        return None
+    free, whole = torch.cuda.mem_get_info(device)
+    return int(whole - free)
+
+
 def peak_during(call: Callable[[], object]) -> int | None:
     """Peak resident bytes of this process while ``call`` runs; None where the system cannot start its peak anew."""
     try:

@@ -204,7 +204,8 @@ class _Job:
         """Memory in a process of its own, unless it was left out."""
         if "memory" in self.config.skip:
             return None
-        return memory_of(self.config.model, self.config.weights, contender.name, self.rows, self.study.threads)
+        config, words = self.config, inputs_of(self.study, 1).text.shape[1]
+        return memory_of(config.model, config.weights, contender.name, self.rows, words, self.study.threads)
 
     def solving(self, contender: Contender) -> Term:
         """Solving every probe of a run: sums have the same size whatever the items, so any block's will do."""

@@ -121,6 +121,8 @@ class MemoryFacts:
     """Resident memory that opening the engine added to the loaded model."""
     peak_bytes: int | None
     """Peak resident memory during calls, above what it was once the engine was open; None where it cannot be read."""
+    device_bytes: int | None = None
+    """Memory of the accelerator that opening and calls took, allocators' reserves included; None on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,10 +205,26 @@ def print_memory(profile: Profile) -> None:
         memory = facts.memory
         opening = milliseconds(float(profile.seconds(OPENING, name, 0)[0, 0]))
         if memory:
-            kinds = (memory.weights_bytes, memory.taps_bytes, memory.io_bytes, memory.opened_bytes, memory.peak_bytes)
+            kinds = (
+                memory.weights_bytes,
+                memory.taps_bytes,
+                memory.io_bytes,
+                memory.opened_bytes,
+                memory.peak_bytes,
+                memory.device_bytes,
+            )
             rows.append([name, *(UNKNOWN if kind is None else f"{kind / _MIB:.1f}" for kind in kinds), opening])
     if rows:
-        headers = ["engine, MiB", "weights", "taps", "in + out", "opening added", "peak above it", "opening ms"]
+        headers = [
+            "engine, MiB",
+            "weights",
+            "taps",
+            "in + out",
+            "opening added",
+            "peak above it",
+            "device",
+            "opening ms",
+        ]
         count = next(facts.memory.rows for facts in profile.engines.values() if facts.memory)
         lines = ["weights: the UNet's in fp32. peak: resident memory during calls, in a process of its own."]
         _table(f"memory at {count} rows", lines, headers, rows)

@@ -134,12 +134,14 @@ def test_the_published_procedure_has_the_papers_counts(study: Study) -> None:
 
 
 def test_memory_is_measured_in_a_process_of_its_own() -> None:
-    found = memory_of("tiny", "trained", REFERENCE, 2, 1)
+    found = memory_of("tiny", "trained", REFERENCE, 2, 24, 1)
     assert found.weights_bytes == pytest.approx(22.1e6, rel=0.01)
     assert found.taps_bytes == 2 * 278_016
+    assert found.io_bytes == 2 * 4 * (4 * 16 * 16 * 2 + 24 * 64)
+    assert found.device_bytes is None
     assert found.peak_bytes is None or found.peak_bytes > found.taps_bytes
     with pytest.raises(MistakeError, match="--skip memory"):
-        memory_of("tiny", "trained", "no-such-engine", 2, 1)
+        memory_of("tiny", "trained", "no-such-engine", 2, 24, 1)
 
 
 def test_a_peak_holds_what_was_allocated_and_let_go() -> None:
