@@ -37,7 +37,7 @@ _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
 
 
-class _Tapped(nn.Module):
+class Tapped(nn.Module):
     """The UNet as a function that returns the noise prediction and every tap."""
 
     def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
@@ -103,9 +103,9 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
         torch.zeros(2, 8, int(config.cross_attention_dim), dtype=unet.dtype),
     )
     batch, words = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("words", min=1, max=4096)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
-            _Tapped(unet, taps).eval(),
+            Tapped(unet, taps).eval(),
             example,
             dynamo=True,
             opset_version=opset,
@@ -181,8 +181,8 @@ def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks on packages that are not needed (torchvision) and on its own deprecations."""
+def quiet() -> Iterator[None]:
+    """Silence what torch's exporter and compiler say of packages that are not needed and of their own age."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

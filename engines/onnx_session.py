@@ -57,6 +57,7 @@ class OnnxRuntime:
             raise EngineError(
                 f"{model} has outputs {found}, expected {self.names}; delete {model.parent} and run again"
             )
+        self.origins: dict[str, str] | None = None
         self.shapes = [tuple(output.shape[1:]) for output in self.session.get_outputs()]
 
     def _opened(self, profile: Path | None = None) -> Any:
@@ -116,9 +117,18 @@ class OnnxRuntime:
         # Every call runs the same nodes in the same order; the first call is not counted.
         counted = kernels[len(kernels) // (calls + 1) :]
         entries = (
-            LayerTime(module_of(event["name"]), event["args"]["op_name"], event["dur"] / 1e6) for event in counted
+            LayerTime(self._module(event["name"]), event["args"]["op_name"], event["dur"] / 1e6) for event in counted
         )
         return LayerTimes(merged(entries, calls), total / calls)
+
+    def _module(self, event: str) -> str:
+        """The module of a profiled node; a convolution in a blocked layout bears the name of its output instead."""
+        import onnx
+
+        if self.origins is None:
+            nodes = onnx.load(self.model, load_external_data=False).graph.node
+            self.origins = {output: module_of(node.name) for node in nodes for output in node.output}
+        return self.origins.get(event.removesuffix("_kernel_time").removesuffix("_nchwc"), module_of(event))
 
     def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         import torch

@@ -20,9 +20,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Trace, and say where the graph lies."""
     from bench.study import model_spec
-    from engines.onnx_session import OPSET
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load
+    from engines.onnx_session import OPSET
     from extract.taps import self_attention_taps
 
     unet = load(model_spec(options.model).source).unet

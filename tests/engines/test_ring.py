@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engines.errors import EngineError
+from engines.ring import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier
+
+
+class LateStream:
+    """A stream that does nothing until it is waited for, as the slowest device might."""
+
+    handle = 1234
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+        self.waits = 0
+
+    def wait_stream(self, _other: object) -> None:
+        self.waits += 1
+
+    def finish(self) -> None:
+        while self.work:
+            self.work.pop(0)()
+
+
+def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
+    """pycuda on the CPU: copies by address, and late."""
+    stream = LateStream()
+
+    class Event:
+        def record(self, on: LateStream) -> None:
+            assert on is stream
+
+        def synchronize(self) -> None:
+            stream.finish()
+
+    def late(target: Any, address: int, on: LateStream) -> None:
+        assert on is stream
+        assert stream.waits
+        stream.work.append(lambda: ctypes.memmove(target.ctypes.data, address, target.nbytes) and None)
+
+    driver = SimpleNamespace(
+        Stream=lambda: stream,
+        Event=Event,
+        pagelocked_empty=lambda size, kind: np.zeros(size, kind),
+        memcpy_dtoh_async=late,
+    )
+    package = ModuleType("pycuda")
+    package.driver = driver  # type: ignore[attr-defined]
+    package.autoprimaryctx = ModuleType("pycuda.autoprimaryctx")  # type: ignore[attr-defined]
+    for name, module in (("pycuda", package), ("pycuda.driver", driver), ("pycuda.autoprimaryctx", package)):
+        patch.setitem(sys.modules, name, module)
+    patch.setattr(torch.cuda, "init", lambda: None)
+    patch.setattr(torch.cuda, "current_stream", lambda: None)
+    patch.setattr(torch.cuda, "ExternalStream", lambda handle: stream if handle == LateStream.handle else None)
+    patch.setattr(Tensor, "record_stream", lambda self, _stream: stream.work.append(lambda: self.numel() and None))
+    return PycudaCopier()
+
+
+KINDS = [
+    "cpu",
+    "fake_pycuda",
+    pytest.param("torch", marks=pytest.mark.gpu),
+    pytest.param("pycuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.fixture(params=KINDS)
+def copier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Copier:
+    if request.param == "pycuda":
+        pytest.importorskip("pycuda.driver")
+    made: dict[str, Callable[[], Copier]] = {
+        "cpu": CpuCopier,
+        "fake_pycuda": lambda: fake_pycuda(monkeypatch),
+        "torch": TorchCopier,
+        "pycuda": PycudaCopier,
+    }
+    return made[request.param]()
+
+
+def drawn(copier: Copier, seed: int, rows: int = 3) -> dict[str, Tensor]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator().manual_seed(seed)
+    wide = torch.randn(rows, 7, 6, generator=generator)
+    return {
+        "down0.0": wide.to(device),
+        "half": wide.to(device, torch.bfloat16),
+        "strided": wide.to(device).transpose(1, 2),
+    }
+
+
+def assert_same(found: dict[str, Tensor], truth: dict[str, Tensor]) -> None:
+    assert found.keys() == truth.keys()
+    for name, value in truth.items():
+        assert found[name].device.type == "cpu"
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], value.cpu())
+
+
+def test_what_comes_out_is_what_went_in_turn_after_turn(copier: Copier) -> None:
+    ring = Ring(copier, 2)
+    waiting = []
+    for seed in range(6):
+        waiting.append((ring.put(drawn(copier, seed)), seed))
+        if len(waiting) == 2:
+            copy, which = waiting.pop(0)
+            assert_same(copy.tensors(), drawn(copier, which))
+            copy.release()
+
+
+def test_a_buffer_in_use_is_not_written(copier: Copier) -> None:
+    ring = Ring(copier, 2)
+    first, second = ring.put(drawn(copier, 0)), ring.put(drawn(copier, 1))
+    with pytest.raises(EngineError, match="release"):
+        ring.put(drawn(copier, 2))
+    assert_same(first.tensors(), drawn(copier, 0))
+    first.release()
+    third = ring.put(drawn(copier, 2))
+    assert_same(second.tensors(), drawn(copier, 1))
+    assert_same(third.tensors(), drawn(copier, 2))
+
+
+def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    places = []
+    for seed, rows in ((0, 3), (1, 3), (2, 5)):
+        truth = drawn(copier, seed, rows)
+        copy = ring.put(truth)
+        found = copy.tensors()
+        assert_same(found, truth)
+        places.append({name: value.data_ptr() for name, value in found.items()})
+        copy.release()
+    assert places[0] == places[1]
+    assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
+
+
+def test_the_source_may_be_let_go_before_the_copy_is_over(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    copy = ring.put(drawn(copier, 4))
+    torch.full((4096,), 7.0)
+    assert_same(copy.tensors(), drawn(copier, 4))

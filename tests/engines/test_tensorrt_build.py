@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import onnx
+import pytest
+from diffusers import UNet2DConditionModel
+
+from engines.engine import Tap
+from engines.errors import EngineError
+from engines.export import exported
+from engines.load import Components
+from engines.plan import PlanRow, layers_of, plan_rows, with_taps
+from engines.tensorrt_dialect import Range, build_plan, parsed
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX builds plans without a card")
+SIZES = {"latents": (2, 4, 16, 16), "text": (2, 24, 64)}
+
+
+@pytest.fixture(scope="module")
+def half(components: Components) -> UNet2DConditionModel:
+    return copy.deepcopy(components.unet).half()
+
+
+@pytest.fixture(scope="module")
+def rows(half: UNet2DConditionModel, taps: tuple[Tap, ...], cache: Path) -> dict[str, PlanRow]:
+    found = plan_rows(half, taps, cache, SIZES, places=("none", "to_out.0"), libraries=("tensorrt",))
+    return {row.taps: row for row in found}
+
+
+def test_all_taps_are_outputs_of_a_real_plan(rows: dict[str, PlanRow]) -> None:
+    assert rows["to_out.0"].outputs == 17
+    assert rows["none"].outputs == 1
+
+
+def test_taps_on_the_projection_leave_fused_attention_and_memory_as_they_were(rows: dict[str, PlanRow]) -> None:
+    bare, tapped = rows["none"], rows["to_out.0"]
+    assert bare.fused_attentions > 0
+    assert tapped.fused_attentions == bare.fused_attentions
+    assert tapped.scratch_bytes == bare.scratch_bytes
+    assert tapped.layers == bare.layers
+
+
+@pytest.mark.slow
+def test_a_tap_on_the_attention_weights_breaks_fused_attention(
+    half: UNet2DConditionModel, taps: tuple[Tap, ...], cache: Path, rows: dict[str, PlanRow]
+) -> None:
+    (softmax,) = plan_rows(half, taps, cache, SIZES, places=("softmax",), libraries=("tensorrt",))
+    assert softmax.fused_attentions < rows["none"].fused_attentions
+    assert softmax.layers > rows["none"].layers
+
+
+@pytest.mark.slow
+def test_a_plan_in_fp32_has_a_dynamic_batch_and_names_its_modules(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
+    model = exported(components.unet, taps, 20, cache)
+    profile = {name: Range((1, *size[1:]), size, (4, *size[1:])) for name, size in SIZES.items()}
+    plan = build_plan(model, profile, "SM89", names=["noise", *(tap.layer for tap in taps)])
+    assert [name for name, _ in plan.outputs] == ["noise", *(tap.layer for tap in taps)]
+    assert all(shape[0] == -1 for _, shape in plan.outputs)
+    layers = layers_of(plan.log)
+    paths = {path for path, _ in components.unet.named_modules()}
+    named = [layer for layer in layers if layer.module in paths]
+    assert len(named) > 0.9 * len(layers)
+
+
+def test_a_card_that_the_library_does_not_know_is_refused_in_words(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
+    model = exported(components.unet, taps, 20, cache)
+    with pytest.raises(EngineError, match="does not build for SM90") as caught:
+        build_plan(model, {}, "SM90")
+    assert "SM89" in str(caught.value)
+
+
+def test_another_order_or_shape_of_outputs_is_refused(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
+    model = exported(components.unet, taps, 20, cache)
+    names = ["noise", *(tap.layer for tap in taps)]
+    with pytest.raises(EngineError, match="reads outputs"):
+        build_plan(model, {}, names=names[::-1])
+    with pytest.raises(EngineError, match="shape"):
+        build_plan(model, {}, names=names, shapes={"down0.0": (-1, 256, 33)})
+
+
+def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
+    import tensorrt_rtx
+
+    node = onnx.helper.make_node("SplitToSequence", ["x"], ["y"], name="unet.odd/split")
+    given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4])
+    out = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([node], "odd", [given], [out])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), tmp_path / "odd.onnx")
+    with pytest.raises(EngineError, match=r"SplitToSequence at unet\.odd/split") as caught:
+        parsed(tensorrt_rtx, tmp_path / "odd.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_taps_move_to_tensors_of_their_own_module(components: Components, taps: tuple[Tap, ...], cache: Path) -> None:
+    graph = onnx.load(exported(components.unet, taps, 20, cache))
+    for place, kind in (("softmax", "Softmax"), ("attention", "MatMul")):
+        moved = with_taps(graph, taps, place)
+        made = {output: node for node in moved.graph.node for output in node.output}
+        nodes = [made[output.name] for output in moved.graph.output][1:]
+        assert [node.op_type for node in nodes] == [kind] * len(taps)
+        for node, tap in zip(nodes, taps, strict=True):
+            assert node.name.startswith(f"unet.{tap.path.removesuffix('.to_out.0')}/")
+    assert len(graph.graph.output) == 17
