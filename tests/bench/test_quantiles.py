@@ -49,8 +49,9 @@ def test_ratios_of_paired_readings_hold_the_truth_although_rounds_differ() -> No
     assert np.mean(covered) > 0.85
 
 
-def test_one_reading_has_a_ratio_and_no_interval() -> None:
-    found = ratio(np.array([[4.0]]), np.array([[2.0]]))
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_a_few_readings_have_a_ratio_and_no_interval(rounds: int) -> None:
+    found = ratio(np.linspace(4, 5, rounds)[:, None], np.linspace(2, 2.5, rounds)[:, None])
     assert found.value == 2
     assert isnan(found.low)
 
