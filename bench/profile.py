@@ -205,7 +205,12 @@ class _Job:
         if "memory" in self.config.skip:
             return None
         config, words = self.config, inputs_of(self.study, 1).text.shape[1]
-        return memory_of(config.model, config.weights, contender.name, self.rows, words, self.study.threads)
+        try:
+            return memory_of(config.model, config.weights, contender.name, self.rows, words, self.study.threads)
+        except MistakeError as error:
+            # The clock readings are taken by now: they are worth keeping without it.
+            tqdm.write(f"no memory reading: {error}", file=sys.stderr)
+            return None
 
     def solving(self, contender: Contender) -> Term:
         """Solving every probe of a run: sums have the same size whatever the items, so any block's will do."""

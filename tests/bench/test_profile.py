@@ -145,6 +145,24 @@ def test_memory_is_measured_in_a_process_of_its_own() -> None:
         memory_of("tiny", "trained", "no-such-engine", 2, 24, 1)
 
 
+def test_a_memory_process_that_fails_costs_no_other_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise MistakeError("it was killed")
+
+    monkeypatch.setattr("bench.profile.memory_of", fail)
+    asked = replace(
+        SMALL, engines=(REFERENCE,), batch=(2,), rounds=1, sampler_steps=1, baselines=(),
+        skip=("untapped", "layers", "extraction"), out=str(tmp_path / "profile"),
+    )  # fmt: skip
+    measured, folder = profile(asked)
+    assert "no memory reading: it was killed" in capsys.readouterr().err
+    assert measured.engines[REFERENCE].memory is None
+    print_profile(read_profile(folder))
+    assert "the whole extraction" not in capsys.readouterr().out
+
+
 def test_a_peak_holds_what_was_allocated_and_let_go() -> None:
     size = 1 << 26
 
