@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 
 _PROCESS = psutil.Process()
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_SIDES = {"cpu": 1536, "cuda": 8192}
-"""Sides of the square matrices: 7 GFLOP take 0.1 s at 70 GFLOP/s, so the rate is steady and the wait short."""
-_REPEATS = 3
+_SIDES = {"cpu": 1024, "cuda": 8192}
+"""Sides of the square matrices: 2 GFLOP take 30 ms at 70 GFLOP/s, short enough to go undisturbed now and then."""
+_REPEATS = 10
 
 
 def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, float]:
@@ -34,7 +34,7 @@ def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, floa
 
 
 def matrix_rate(precision: str, device: str = "cpu") -> float | None:
-    """FLOP/s of a large square matrix product, the best of three; None for a precision unknown to torch."""
+    """FLOP/s of a large square matrix product, the best of ten; None for a precision unknown to torch."""
     kind = device.partition(":")[0]
     dtype, side = _DTYPES.get(precision), _SIDES.get(kind)
     if dtype is None or side is None:
@@ -48,6 +48,14 @@ def matrix_rate(precision: str, device: str = "cpu") -> float | None:
 def resident_bytes() -> int:
     """Memory of this process."""
     return int(_PROCESS.memory_info().rss)
+
+
+def device_bytes(device: str) -> int | None:
+    """Memory in use on a CUDA device, whoever allocated it; None for the CPU."""
+    if not device.startswith("cuda"):
+        return None
+    free, whole = torch.cuda.mem_get_info(device)
+    return int(whole - free)
 
 
 def peak_during(call: Callable[[], object]) -> int | None:

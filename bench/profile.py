@@ -55,7 +55,7 @@ from extract.stream import TRAINED
 from probes.bank import solve_bank
 
 PARITY_ITEMS = 2
-LAYER_CALLS = 3
+LAYER_CALLS = 2
 """Calls under an engine's own profiler, per step."""
 
 
@@ -69,6 +69,8 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
     job = _Job(config, study)
     contenders, samples = job.open(engines)
     peaks: dict[str, list[float]] = {}
+    if "hooks" in config.baselines:
+        job.hooks(0)
     for number in tqdm(range(config.rounds), desc="rounds", unit="round", file=sys.stderr):
         samples += job.round(contenders, number)
         for device, precision in sorted({(one.device, one.precision) for one in contenders}):
@@ -145,6 +147,16 @@ class _Job:
         """Rows per engine call in extractions: the largest batch."""
         return max(self.config.batch)
 
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of every call to come: engines may compile for each, and that is no part of a steady state."""
+        sizes = set(self.config.batch)
+        if "extraction" not in self.config.skip:
+            for block in self.blocks:
+                rows = 2 * len(block.items)
+                sizes |= {min(self.rows, rows - start) for start in range(0, rows, self.rows)}
+        return sorted(sizes)
+
     def open(self, engines: Sequence[str]) -> tuple[list[Contender], list[Sample]]:
         """Open every engine and make its first calls."""
         contenders, samples = [], []
@@ -152,8 +164,8 @@ class _Job:
             contender, opening = contend(name, self.study, "untapped" not in self.config.skip)
             contenders.append(contender)
             samples.append(opening)
-            for rows in self.config.batch:
-                samples += first_calls(contender, inputs_of(self.study, rows))
+            for rows in self.sizes:
+                samples += first_calls(contender, inputs_of(self.study, rows), rows in self.config.batch)
         return contenders, samples
 
     def round(self, contenders: Sequence[Contender], number: int) -> list[Sample]:
@@ -192,7 +204,13 @@ class _Job:
         """Memory in a process of its own, unless it was left out."""
         if "memory" in self.config.skip:
             return None
-        return memory_of(self.config.model, self.config.weights, contender.name, self.rows, self.study.threads)
+        config, words = self.config, inputs_of(self.study, 1).text.shape[1]
+        try:
+            return memory_of(config.model, config.weights, contender.name, self.rows, words, self.study.threads)
+        except MistakeError as error:
+            # The clock readings are taken by now: they are worth keeping without it.
+            tqdm.write(f"no memory reading: {error}", file=sys.stderr)
+            return None
 
     def solving(self, contender: Contender) -> Term:
         """Solving every probe of a run: sums have the same size whatever the items, so any block's will do."""

@@ -74,10 +74,10 @@ def contend(name: str, study: Study, without_taps: bool) -> tuple[Contender, Sam
     return Contender(name, backend, engine, untapped), Sample(OPENING, name, 0, 0, 0, NO_STEP, seconds)
 
 
-def first_calls(contender: Contender, given: Inputs) -> Iterator[Sample]:
+def first_calls(contender: Contender, given: Inputs, without_taps: bool) -> Iterator[Sample]:
     """The first call of a batch size, which may compile or allocate; then one that is not recorded."""
     rows, timestep = len(given.latents), given.timesteps[0]
-    engines = {FIRST: contender.engine, UNTAPPED: contender.untapped}
+    engines = {FIRST: contender.engine, UNTAPPED: contender.untapped if without_taps else None}
     for what, engine in engines.items():
         if engine is not None:
             seconds = _call(engine, given, timestep, contender.device)

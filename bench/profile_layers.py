@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from statistics import median
 from typing import TypeVar
 
 from tabulate import tabulate
@@ -46,6 +47,14 @@ def seconds_by(samples: Sequence[LayerSample], key: Callable[[LayerSample], Key]
     return dict(sums)
 
 
+def median_step(samples: Sequence[LayerSample], key: Callable[[str], str]) -> dict[str, float]:
+    """Seconds per step by key, the median over the steps: what disturbs one step moves no layer."""
+    sums = seconds_by(samples, lambda sample: (sample.step, key(sample.module)))
+    steps = sorted({step for step, _ in sums})
+    names = {name for _, name in sums}
+    return {name: median(sums.get((step, name), 0.0) for step in steps) for name in names}
+
+
 def work_by(modules: Sequence[ModuleWork], key: Callable[[str], str]) -> dict[str, tuple[int, int]]:
     """Operations and bytes of outputs per row and step; the output of a layer is what leaves it, not what is inside."""
     sums: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -62,16 +71,16 @@ def print_layers(profile: Profile) -> None:
     if not engines:
         return
     mine = {name: [sample for sample in profile.layers if sample.engine == name] for name in engines}
-    steps, rows = int(profile.options["sampler_steps"]), profile.layers[0].rows
+    rows = profile.layers[0].rows
     lines = [f"{name}: coverage {profile.engines[name].coverage:.0%}, own times over whole calls" for name in engines]
     lines.append("attentions: projections and norms around attn1, attn2 and ff. MiB: what the layers put out, fp32.")
-    _print_table(profile, mine, f"ms per step by layer, {rows} rows", part_of, [*PARTS, REST], steps)
+    _print_table(profile, mine, f"ms per step by layer, {rows} rows, median over steps", part_of, [*PARTS, REST])
     for line in lines:
         print(f"  {line}")
     blocks = sorted({block_of(sample.module) for sample in profile.layers}, key=_place_in_order)
-    _print_table(profile, mine, f"ms per step by block, {rows} rows", block_of, blocks, steps)
+    _print_table(profile, mine, f"ms per step by block, {rows} rows", block_of, blocks)
     title = f"ms per step of the self-attention at each tap, {rows} rows (MiB: the tap)"
-    _print_table(profile, mine, title, tapped_layer, list(profile.work.taps), steps)
+    _print_table(profile, mine, title, tapped_layer, list(profile.work.taps))
     print_steps_of_layers(profile, mine)
 
 
@@ -103,11 +112,10 @@ def _print_table(
     title: str,
     key: Callable[[str], str],
     order: Sequence[str],
-    steps: int,
 ) -> None:
     work = work_by(profile.modules, key)
-    sums = {name: seconds_by(samples, lambda sample: key(sample.module)) for name, samples in mine.items()}
-    totals = {name: sum(sample.seconds for sample in samples) for name, samples in mine.items()}
+    sums = {name: median_step(samples, key) for name, samples in mine.items()}
+    totals = {name: median_step(samples, lambda _: "all")["all"] for name, samples in mine.items()}
     count = profile.layers[0].rows
     rows = []
     for entry in order:
@@ -115,8 +123,8 @@ def _print_table(
         cells = []
         for name, by in sums.items():
             seconds = by.get(entry, 0.0)
-            rate = f", {count * flops * steps / seconds / 1e9:.0f} GFLOP/s" if seconds and flops else ""
-            cells.append(f"{seconds / steps * 1e3:.2f} ({seconds / totals[name]:.0%}{rate})")
+            rate = f", {count * flops / seconds / 1e9:.0f} GFLOP/s" if seconds and flops else ""
+            cells.append(f"{seconds * 1e3:.2f} ({seconds / totals[name]:.0%}{rate})")
         rows.append([entry, f"{count * flops / 1e9:.3f}", f"{count * size / 2**20:.2f}", *cells])
     print(f"\n{title}")
     print(tabulate(rows, headers=["", "GFLOP", "MiB", *mine], tablefmt="simple", disable_numparse=True))

@@ -1,6 +1,6 @@
 """Memory of one engine, in a process of its own so that no other engine's peak is in it.
 
-``python -m bench.profile_memory MODEL WEIGHTS ENGINE ROWS THREADS`` prints the readings as JSON.
+``python -m bench.profile_memory MODEL WEIGHTS ENGINE ROWS WORDS THREADS`` prints the readings as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 
 from bench.errors import MistakeError
-from bench.measure import peak_during, resident_bytes
+from bench.measure import device_bytes, peak_during, resident_bytes
 from bench.profile_results import MemoryFacts
 from bench.random_model import random_unet
 from bench.resolve import plugin
@@ -24,12 +24,11 @@ from engines.load import load
 from extract.taps import self_attention_taps
 
 _CALLS = 3
-_WORDS = 77
 
 
-def memory_of(model: str, weights: str, engine: str, rows: int, threads: int) -> MemoryFacts:
+def memory_of(model: str, weights: str, engine: str, rows: int, words: int, threads: int) -> MemoryFacts:
     """Start the process, and read what it says. Raises MistakeError when it fails."""
-    command = [sys.executable, "-m", "bench.profile_memory", model, weights, engine, str(rows), str(threads)]
+    command = [sys.executable, "-m", "bench.profile_memory", model, weights, engine, *map(str, (rows, words, threads))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -39,16 +38,16 @@ def memory_of(model: str, weights: str, engine: str, rows: int, threads: int) ->
     return MemoryFacts(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> MemoryFacts:
+def measured(model: str, weights: str, engine: str, rows: int, words: int, threads: int) -> MemoryFacts:
     """Open the engine in this process, call it, and say what that took."""
+    backend: Backend = plugin("engine", engine)
     torch.set_num_threads(threads)
     source = model_spec(model).source
     unet = random_unet(source) if weights == "random" else load(source).unet
     taps = self_attention_taps(unet)
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, _WORDS, width)
-    loaded = resident_bytes()
-    backend: Backend = plugin("engine", engine)
+    latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, words, width)
+    loaded, on_device = resident_bytes(), device_bytes(backend.device)
     opened = backend.open(unet, taps, default_cache(), threads)
     ready = resident_bytes()
     sizes: list[int] = []
@@ -59,6 +58,7 @@ def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> 
             sizes[:] = [prediction.noise.nbytes, sum(tap.nbytes for tap in prediction.taps.values())]
 
     peak = peak_during(calls)
+    after = device_bytes(backend.device)
     return MemoryFacts(
         rows=rows,
         weights_bytes=sum(value.nbytes for value in unet.state_dict().values()),
@@ -66,9 +66,10 @@ def measured(model: str, weights: str, engine: str, rows: int, threads: int) -> 
         io_bytes=latents.nbytes + text.nbytes + sizes[0],
         opened_bytes=ready - loaded,
         peak_bytes=None if peak is None else peak - ready,
+        device_bytes=None if after is None or on_device is None else after - on_device,
     )
 
 
 if __name__ == "__main__":
-    name, kind, backend_name, count, cores = sys.argv[1:]
-    print(json.dumps(asdict(measured(name, kind, backend_name, int(count), int(cores)))))
+    name, kind, backend_name, *numbers = sys.argv[1:]
+    print(json.dumps(asdict(measured(name, kind, backend_name, *map(int, numbers)))))

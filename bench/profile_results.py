@@ -121,6 +121,8 @@ class MemoryFacts:
     """Resident memory that opening the engine added to the loaded model."""
     peak_bytes: int | None
     """Peak resident memory during calls, above what it was once the engine was open; None where it cannot be read."""
+    device_bytes: int | None = None
+    """Memory of the accelerator that opening and calls took, allocators' reserves included; None on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class Profile:
         mine = [s for s in self.samples if (s.what, s.engine, s.rows) == (what, engine, rows)]
         rounds = sorted({sample.round for sample in mine})
         table = [[sample.seconds for sample in mine if sample.round == number] for number in rounds]
-        return np.array(table, dtype=np.float64).reshape(len(rounds), -1)
+        return np.array(table, dtype=np.float64).reshape(len(rounds), len(mine) // max(len(rounds), 1))
 
     def rows_of(self, what: str, engine: str) -> tuple[int, ...]:
         """The batch sizes at which there are such readings."""

@@ -95,7 +95,8 @@ def print_steps(profile: Profile) -> None:
                 milliseconds(float(profile.seconds(FIRST, name, count)[0, 0])), milliseconds(median),
                 *(milliseconds(tail.value) if tail.settled else UNKNOWN for tail in tails),
                 str(readings.size), milliseconds(per_image), shown(ratio(reference, readings)),
-                f"{rate / 1e9:.1f}", f"{rate / max(peak):.0%}" if peak else UNKNOWN, error_of(facts.parity),
+                f"{rate / 1e9:.1f}", f"{rate / max(peak):.0%}" if peak and rate <= max(peak) else UNKNOWN,
+                error_of(facts.parity),
             ])  # fmt: skip
     headers = ["rows", "engine", "precision", "first ms", "median ms", "p90", "p95", "n", "ms per image",
                f"x {REFERENCE}", "GFLOP/s", "MFU", _ERROR]  # fmt: skip
@@ -104,8 +105,9 @@ def print_steps(profile: Profile) -> None:
         "another precision is another computation: read its error.",
         f"p90, p95: left out ({UNKNOWN}) where their {LEVEL:.0%} rank interval spans more than {PRECISION:.0%}. "
         "An image is two rows (guidance) at every step.",
-        "MFU: share of the best matrix-product rate of the same precision. error: relative, against PyTorch in fp32, "
-        "the largest over steps on its latents, and of the last latents on the engine's own.",
+        f"MFU: share of the best matrix-product rate of that precision ({UNKNOWN}: unknown, or disturbed).",
+        "error: relative, against PyTorch in fp32, the largest over steps on its latents, and of the last latents on "
+        "the engine's own.",
     ]
     _table("one call of the UNet with all taps (a step)", lines, headers, rows)
 
@@ -154,7 +156,7 @@ def print_extraction(profile: Profile) -> None:
     headers = ["", "precision", "images/s", f"x {REFERENCE}", *(f"x {what}" for what in baselines),
                "with / without sums", _ERROR]  # fmt: skip
     lines = [
-        f"{images} images painted, decoded, labelled, reduced to sums; at most {count} rows per engine call.",
+        f"{images} images painted, decoded, labelled, reduced to the probes' sums; at most {count} rows per call.",
         "with / without sums: what the statistics of every probe cost.",
     ]
     if baselines:
@@ -186,9 +188,14 @@ def print_taps(profile: Profile) -> None:
     for name in profile.engines:
         for count in profile.rows_of(UNTAPPED, name):
             tapped, untapped = (profile.seconds(what, name, count) for what in (STEP, UNTAPPED))
-            rows.append([name, str(count), milliseconds(float(np.median(untapped))), shown(ratio(tapped, untapped))])
+            parity = profile.engines[name].parity
+            rows.append([
+                name, str(count), milliseconds(float(np.median(untapped))), shown(ratio(tapped, untapped)),
+                UNKNOWN if parity.untapped is None else f"{parity.untapped:.0e}", error_of(parity),
+            ])  # fmt: skip
     if rows:
-        _table("what the taps cost", [], ["engine", "rows", "untapped ms", "tapped / untapped"], rows)
+        headers = ["engine", "rows", "untapped ms", "tapped / untapped", "noise moved by", _ERROR]
+        _table("what the taps cost", [], headers, rows)
 
 
 def print_memory(profile: Profile) -> None:
@@ -198,10 +205,26 @@ def print_memory(profile: Profile) -> None:
         memory = facts.memory
         opening = milliseconds(float(profile.seconds(OPENING, name, 0)[0, 0]))
         if memory:
-            kinds = (memory.weights_bytes, memory.taps_bytes, memory.io_bytes, memory.opened_bytes, memory.peak_bytes)
+            kinds = (
+                memory.weights_bytes,
+                memory.taps_bytes,
+                memory.io_bytes,
+                memory.opened_bytes,
+                memory.peak_bytes,
+                memory.device_bytes,
+            )
             rows.append([name, *(UNKNOWN if kind is None else f"{kind / _MIB:.1f}" for kind in kinds), opening])
     if rows:
-        headers = ["engine, MiB", "weights", "taps", "in + out", "opening added", "peak above it", "opening ms"]
+        headers = [
+            "engine, MiB",
+            "weights",
+            "taps",
+            "in + out",
+            "opening added",
+            "peak above it",
+            "device",
+            "opening ms",
+        ]
         count = next(facts.memory.rows for facts in profile.engines.values() if facts.memory)
         lines = ["weights: the UNet's in fp32. peak: resident memory during calls, in a process of its own."]
         _table(f"memory at {count} rows", lines, headers, rows)
@@ -220,7 +243,7 @@ def print_authors(profile: Profile) -> None:
     _table(
         "the published procedure, extrapolated from a few cells", [], ["term", "count", "mean ms", "n", "hours"], rows
     )
-    print(f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation")
+    print(f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation to both tasks")
     count, items = int(profile.options["extraction_rows"]), int(profile.options["study_items"])
     solving = sum(term.count * float(np.mean(term.samples)) for term in profile.ours)
     for name, facts in profile.engines.items():
@@ -229,8 +252,9 @@ def print_authors(profile: Profile) -> None:
             images = next(sample.images for sample in profile.samples if sample.what == EXTRACTION)
             ours = items / images * float(np.median(readings)) + solving
             print(
-                f"  one pass with {name} ({facts.precision}): {items} items x {np.median(readings) / images:.3g} s "
-                f"+ {solving:.1f} s of solving = {ours / 60:.1f} min: {theirs.value / ours:,.0f} times less"
+                f"  one pass with {name} ({facts.precision}, error {error_of(facts.parity)}): {items} items x "
+                f"{np.median(readings) / images:.3g} s + {solving:.1f} s of solving = {ours / 60:.1f} min: "
+                f"{theirs.value / ours:,.0f} times less"
             )
 
 

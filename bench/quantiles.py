@@ -11,6 +11,8 @@ from scipy.stats import binom
 
 LEVEL = 0.95
 DRAWS = 2000
+LEAST = 5
+"""Readings below which a bootstrap says nothing: its intervals would be far too narrow."""
 PRECISION = 0.10
 """A quantile is worth printing when its rank interval spans at most this share of it."""
 
@@ -54,7 +56,7 @@ def ratio(above: Readings, below: Readings, seed: int = 0) -> Estimate:
     rounds, each = above.shape
     if above.shape != below.shape:
         raise ValueError(f"readings are not paired: {above.shape} and {below.shape}")
-    if above.size < 2:
+    if above.size < LEAST:
         return Estimate(value, np.nan, np.nan)
     rng = np.random.default_rng([seed, rounds, each])
     row = rng.integers(rounds, size=(DRAWS, rounds, 1))
