@@ -29,7 +29,7 @@ class TorchCompile:
         # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
             own.get_submodule(tap.path).register_forward_hook(
-                lambda _module, _inputs, output, layer=tap.layer: heard.update({layer: output})
+                lambda _module, _inputs, output, layer=tap.layer: heard.update({layer: output})  # type: ignore[misc]
             )
         layers = [tap.layer for tap in taps]
         self.heard = heard

@@ -17,7 +17,6 @@ from engines.backends.onnxruntime import OPSET
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import check_outputs, exported
-from engines.layer_times import module_of
 from engines.load import Components
 from engines.weights import permuted
 from extract.taps import self_attention_taps
@@ -298,19 +297,3 @@ def test_a_shipped_graph_is_used_without_tracing(
     model = exported(small.unet, small.taps, OPSET, tmp_path / "empty")
     assert model.read_bytes() == small.model.read_bytes()
     assert not list((tmp_path / "empty").rglob("graph.onnx"))
-
-
-def test_every_node_names_the_module_it_belongs_to(whole: Exported, small: Exported) -> None:
-    for one in (whole, small):
-        paths = {path for path, _ in one.unet.named_modules()}
-        nodes = onnx.load(one.model).graph.node
-        assert {module_of(node.name) for node in nodes} <= paths
-        assert len({node.name for node in nodes}) == len(nodes)
-        weights = {f"unet.{path}.weight": path for path in paths}
-        for node in nodes:
-            if node.op_type == "Conv":
-                assert module_of(node.name) == weights[node.input[1]]
-
-
-def test_no_sequence_of_tensors_is_left(whole: Exported) -> None:
-    assert not [node.op_type for node in onnx.load(whole.model).graph.node if "Sequence" in node.op_type]
