@@ -28,9 +28,8 @@ class TorchCompile:
         # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
         # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
-            own.get_submodule(tap.path).register_forward_hook(
-                lambda _module, _inputs, output, layer=tap.layer: heard.update({layer: output})  # type: ignore[misc]
-            )
+            hook: Any = (lambda layer: lambda _module, _inputs, output: heard.update({layer: output}))(tap.layer)
+            own.get_submodule(tap.path).register_forward_hook(hook)
         layers = [tap.layer for tap in taps]
         self.heard = heard
         self.taps = taps
