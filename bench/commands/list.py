@@ -16,5 +16,5 @@ def command(_: argparse.Namespace) -> int:
     for kind in KINDS:
         print(f"{kind}s")
         for name, summary in plugins(kind).items():
-            print(f"  {name:<14}{summary}")
+            print(f"  {name:<22}{summary}")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
 class TorchCompile:
@@ -25,24 +25,23 @@ class TorchCompile:
         own = copy.deepcopy(unet)
         heard: dict[str, Tensor] = {}
 
-        def keep(layer: str) -> Callable[[nn.Module, object, Tensor], None]:
-            def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-                heard[layer] = output
-
-            return hook
-
-        # The compiler follows hooks that are there before it starts, on a copy that nobody else calls.
+        # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
+        # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
-            own.get_submodule(tap.path).register_forward_hook(keep(tap.layer))
-
-        def tapped(latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-            noise = own(latents, timestep, text).sample
-            return noise, *(heard[tap.layer] for tap in taps)
-
+            hook: Any = (lambda layer: lambda _module, _inputs, output: heard.update({layer: output}))(tap.layer)
+            own.get_submodule(tap.path).register_forward_hook(hook)
+        layers = [tap.layer for tap in taps]
         self.heard = heard
         self.taps = taps
         # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
-        self.call: Any = torch.compile(tapped, fullgraph=True, dynamic=False)
+        self.call: Any = torch.compile(
+            lambda latents, timestep, text: (
+                own(latents, timestep, text).sample,
+                *[heard[layer] for layer in layers],
+            ),
+            fullgraph=True,
+            dynamic=False,
+        )
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         """Run the UNet once, without gradients."""

@@ -109,3 +109,16 @@ def test_taps_move_to_tensors_of_their_own_module(components: Components, taps: 
         for node, tap in zip(nodes, taps, strict=True):
             assert node.name.startswith(f"unet.{tap.path.removesuffix('.to_out.0')}/")
     assert len(graph.graph.output) == 17
+
+
+@pytest.mark.slow
+def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
+    """SD v1 in half precision with random weights: 17 outputs, and as many fused attentions as attention modules."""
+    from engines.models.sd_v1 import WORDS, untrained
+    from extract.taps import self_attention_taps
+
+    unet = untrained().half()
+    sizes = {"latents": (2, 4, 64, 64), "text": (2, WORDS, 768)}
+    (row,) = plan_rows(unet, self_attention_taps(unet), tmp_path, sizes, places=("to_out.0",), libraries=("tensorrt",))
+    assert row.outputs == 17
+    assert row.fused_attentions == 32
