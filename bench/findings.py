@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,20 +91,21 @@ def comparisons(results: Results) -> list[Comparison]:
     return [replace(entry, q=float(value)) for entry, value in zip(found, q, strict=True)]
 
 
-def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
+def against(task: TaskResults, step: int, what: str, ours: Cell, theirs: str, rival: Array) -> Comparison:
+    """A cell against a rival's scores per picture, which have one row, or one per permutation of the labels."""
     sign = 1.0 if task.higher_is_better[0] else -1.0
+    mine = task.score(ours)
+    if rival.ndim == 2:
+        gain = over_permuted(sign * mine[None], sign * rival[None])
+    else:
+        gain = paired_difference(sign * mine, sign * rival)
+    score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
+    means = float(np.nanmean(mine)), float(np.nanmean(rival))
+    return Comparison(task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan)
 
-    def entry(what: str, ours: Cell, theirs: str, rival: Array) -> Comparison:
-        """``rival`` has one row, or one per permutation."""
-        mine = task.score(ours)
-        if rival.ndim == 2:
-            gain = over_permuted(sign * mine[None], sign * rival[None])
-        else:
-            gain = paired_difference(sign * mine, sign * rival)
-        score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
-        means = float(np.nanmean(mine)), float(np.nanmean(rival))
-        return Comparison(task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan)
 
+def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
+    entry = partial(against, task, step)
     ours = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
     assert ours is not None
     random = [task.best(network=name, step=step, probe=ACTIVATIONS) for name in results.random_networks]

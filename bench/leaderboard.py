@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from bench.discoveries import Discoveries, discoveries
 from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
+from bench.paper import catching_up_line, paper_rows
 from bench.results import Results, TaskResults
 from probes.bank import ACTIVATIONS, CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
@@ -30,7 +31,22 @@ def print_run(results: Results) -> None:
     print(held_line(found))
     for asked in discoveries(results):
         print(discovery_line(asked))
+    _print_paper(results)
     print(f"\n{cost_line(results)}")
+
+
+def _print_paper(results: Results) -> None:
+    """The paper's comparisons, if the run watched any."""
+    rows = paper_rows(results)
+    if not rows:
+        return
+    print("\nThe trained network's probes against every other reading that was watched, paired over test pictures")
+    print(tabulate([comparison_row(entry) for entry in rows], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+    print(held_line(rows))
+    for task in results.tasks.values():
+        line = catching_up_line(results, task)
+        if line:
+            print(line)
 
 
 def print_comparison(runs: Sequence[Results]) -> None:

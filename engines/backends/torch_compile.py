@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ class TorchCompile:
         # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
         # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
-            hook: Any = (lambda layer: lambda _module, _inputs, output: heard.update({layer: output}))(tap.layer)
+            keep: Any = lambda layer, _module, _inputs, output: heard.update({layer: output})  # type: ignore[misc] # noqa: E731
+            hook: Any = partial(keep, tap.layer)
             own.get_submodule(tap.path).register_forward_hook(hook)
         layers = [tap.layer for tap in taps]
         self.heard = heard
