@@ -28,8 +28,7 @@ class TorchCompile:
         # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
         # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
-            hook: Any = (lambda layer: lambda _module, _inputs, output: heard.update({layer: output}))(tap.layer)
-            own.get_submodule(tap.path).register_forward_hook(hook)
+            own.get_submodule(tap.path).register_forward_hook(_keep(heard, tap.layer))
         layers = [tap.layer for tap in taps]
         self.heard = heard
         self.taps = taps
@@ -56,6 +55,10 @@ class TorchCompile:
         # The outputs belong to the caller alone.
         self.heard.clear()
         return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
+
+
+def _keep(heard: dict[str, Tensor], layer: str) -> Any:
+    return lambda _module, _inputs, output: heard.__setitem__(layer, output)
 
 
 def _unavailable() -> str | None:
