@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class TorchCompile:
@@ -57,7 +57,7 @@ class TorchCompile:
         return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
 
 
-def _keep(heard: dict[str, Tensor], layer: str) -> Any:
+def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
     return lambda _module, _inputs, output: heard.__setitem__(layer, output)
 
 
