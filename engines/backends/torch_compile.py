@@ -33,11 +33,9 @@ class TorchCompile:
         self.heard = heard
         self.taps = taps
         # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
-        self.call: Any = torch.compile(
-            lambda latents, timestep, text: (
-                own(latents, timestep, text).sample,
-                *[heard[layer] for layer in layers],
-            ),
+        compiled: Any = torch.compile
+        self.call = compiled(
+            lambda latents, timestep, text: [own(latents, timestep, text).sample, *[heard[name] for name in layers]],
             fullgraph=True,
             dynamic=False,
         )
@@ -58,7 +56,7 @@ class TorchCompile:
 
 
 def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
-    return lambda _module, _inputs, output: heard.__setitem__(layer, output)
+    return lambda _module, _inputs, output: heard.update({layer: output})
 
 
 def _unavailable() -> str | None:
