@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PLACES = ("none", "to_out.0", "attention", "softmax")
 """Where a tap can sit in an attention module: nowhere, on the projection (as ours do), before it, on the weights."""
-_OPSET = 20
+OPSET = 20
 _MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
 _LAYER = re.compile(r"^Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+).*?(?:TacticName: (?P<tactic>[^,]*),.*)?$")
 _ORIGIN = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
@@ -103,7 +103,7 @@ def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.M
         value = next((node.output[0] for node in nodes if node.op_type == "MatMul" and weights in node.input), None)
         found = {"softmax": weights, "attention": value}[place]
         if found is None:
-            raise EngineError(f"the graph of {module} has no {place} to tap; export it at opset {_OPSET}")
+            raise EngineError(f"the graph of {module} has no {place} to tap; export it at opset {OPSET}")
         moved.graph.output.append(
             onnx.helper.make_tensor_value_info(found, noise.type.tensor_type.elem_type, None),
         )
@@ -111,28 +111,33 @@ def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.M
 
 
 def plan_rows(
-    unet: UNet2DConditionModel,
+    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, sizes: Mapping[str, tuple[int, ...]], **choices: Any
+) -> list[PlanRow]:
+    """One row per library and place: the plan of ``unet`` in its precision; ``choices`` as in ``plan_rows_of``."""
+    from engines.export import exported
+
+    return plan_rows_of(exported(unet, taps, OPSET, cache), taps, sizes, **choices)
+
+
+def plan_rows_of(
+    model: Path,
     taps: Sequence[Tap],
-    cache: Path,
     sizes: Mapping[str, tuple[int, ...]],
     places: Sequence[str] = PLACES,
     capability: str | None = "SM89",
     libraries: Sequence[str] = ("tensorrt", "onnxruntime"),
 ) -> list[PlanRow]:
-    """One row per library and place: the plan of ``unet`` for inputs of these ``sizes``, in the UNet's precision.
+    """The same of an exported file: at full size the UNet's memory is better given up before a plan is built.
 
-    ``capability`` is the card that TensorRT plans for; None is the one at hand.
+    ``sizes`` are those of the inputs; ``capability`` is the card that TensorRT plans for, None the one at hand.
     """
     import onnx
 
-    from engines.export import exported
-
-    model = exported(unet, taps, _OPSET, cache)
     graph = onnx.load(model, load_external_data=False)
     rows = []
     for place in places:
-        # Beside the model, so that its large weights can be linked and need no second place on the disk.
-        with tempfile.TemporaryDirectory(dir=cache) as folder:
+        # Beside the model's folder, so that its large weights can be linked and need no second place on the disk.
+        with tempfile.TemporaryDirectory(dir=model.parent.parent) as folder:
             file = Path(folder, "model.onnx")
             onnx.save(with_taps(graph, taps, place), file)
             for weights in model.parent.glob("weights.bin"):

@@ -24,9 +24,10 @@ def command(options: argparse.Namespace) -> int:
     from bench.errors import MistakeError
     from bench.study import model_spec
     from engines.cache import default_cache
+    from engines.export import exported
     from engines.load import load
     from engines.models.sd_v1 import WORDS, untrained
-    from engines.plan import plan_rows
+    from engines.plan import OPSET, plan_rows_of
     from engines.tensorrt_dialect import library
     from extract.taps import self_attention_taps
 
@@ -45,9 +46,11 @@ def command(options: argparse.Namespace) -> int:
         "text": (options.rows, words, width),
     }
     libraries = ["onnxruntime"] if library() is None else ["tensorrt", "onnxruntime"]
-    rows = plan_rows(
-        unet, self_attention_taps(unet), default_cache(), sizes, capability=options.card, libraries=libraries
-    )
+    taps = self_attention_taps(unet)
+    model = exported(unet, taps, OPSET, default_cache())
+    # At full size a plan needs the memory that the network holds.
+    del unet
+    rows = plan_rows_of(model, taps, sizes, capability=options.card, libraries=libraries)
     table = [
         [
             row.library,

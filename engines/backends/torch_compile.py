@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 class TorchCompile:
@@ -29,18 +28,14 @@ class TorchCompile:
         # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
         # since a test run wraps functions in checks that it cannot follow.
         for tap in taps:
-            keep: Any = lambda layer, _module, _inputs, output: heard.update({layer: output})  # type: ignore[misc] # noqa: E731
-            hook: Any = partial(keep, tap.layer)
-            own.get_submodule(tap.path).register_forward_hook(hook)
+            own.get_submodule(tap.path).register_forward_hook(_keep(heard, tap.layer))
         layers = [tap.layer for tap in taps]
         self.heard = heard
         self.taps = taps
         # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
-        self.call: Any = torch.compile(
-            lambda latents, timestep, text: (
-                own(latents, timestep, text).sample,
-                *[heard[layer] for layer in layers],
-            ),
+        compiled: Any = torch.compile
+        self.call = compiled(
+            lambda latents, timestep, text: [own(latents, timestep, text).sample, *[heard[name] for name in layers]],
             fullgraph=True,
             dynamic=False,
         )
@@ -58,6 +53,10 @@ class TorchCompile:
         # The outputs belong to the caller alone.
         self.heard.clear()
         return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
+
+
+def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
+    return lambda _module, _inputs, output: heard.update({layer: output})
 
 
 def _unavailable() -> str | None:

@@ -11,7 +11,7 @@ from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import exported
 from engines.load import Components
-from engines.plan import PlanRow, layers_of, plan_rows, with_taps
+from engines.plan import PlanRow, layers_of, plan_rows, plan_rows_of, with_taps
 from engines.tensorrt_dialect import Range, build_plan, parsed
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX builds plans without a card")
@@ -118,7 +118,10 @@ def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
     from extract.taps import self_attention_taps
 
     unet = untrained().half()
+    taps = self_attention_taps(unet)
+    model = exported(unet, taps, 20, tmp_path)
+    del unet
     sizes = {"latents": (2, 4, 64, 64), "text": (2, WORDS, 768)}
-    (row,) = plan_rows(unet, self_attention_taps(unet), tmp_path, sizes, places=("to_out.0",), libraries=("tensorrt",))
+    (row,) = plan_rows_of(model, taps, sizes, places=("to_out.0",), libraries=("tensorrt",))
     assert row.outputs == 17
     assert row.fused_attentions == 32
