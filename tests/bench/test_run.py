@@ -42,8 +42,16 @@ def test_every_cell_of_every_layer_step_and_probe_is_scored(small_run: Results) 
                     assert len(task.where(network="trained", layer=layer, step=step, probe=probe)) == count
                 assert len(task.where(network="random-1", layer=layer, step=step)) == 2
         assert len(task.where(network="input")) == 8
-        assert {cell.network for cell in task.where(step=-1)} == {"position", "mean map", "ceiling"}
+        masks = {"all foreground"} if task.name == "saliency" else set()
+        assert {cell.network for cell in task.where(step=-1)} == {"position", "mean map", "ceiling"} | masks
         assert task.scores.shape == (len(task.cells), len(task.metrics), len(small_run.facts["test_items"]))
+
+
+def test_the_area_of_every_test_picture_s_object_lies_beside_the_scores(small_run: Results) -> None:
+    task, area = small_run.tasks["saliency"], small_run.foreground
+    assert area is not None
+    (everything,) = task.where(network="all foreground")
+    np.testing.assert_allclose(task.score(everything), 2 * area / (1 + area), rtol=1e-12)
 
 
 def test_thresholds_exist_for_masks_only(small_run: Results) -> None:

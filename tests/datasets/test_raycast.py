@@ -14,7 +14,7 @@ from datasets.scenes import HALF_FOV_RAD, Attributes, Scene, Solid, draw_scene
 
 SHAPES = ("sphere", "box", "cylinder", "cone")
 SIZE = 40
-FIELDS = [field.name for field in dataclasses.fields(Rendered)]
+FIELDS = [field.name for field in dataclasses.fields(Rendered) if field.name != "attributes"]
 
 
 def scene_with(*solids: Solid, camera: float = 1.4, pitch: float = 0.2, wall: float = 7.0) -> Scene:

@@ -24,7 +24,6 @@ from probes.bank import (
     Solved,
     solve_bank,
 )
-from probes.equal_width import projection
 from probes.gather import sums_of_tensors
 from probes.position import position_columns
 from probes.ridge import PENALTIES
@@ -224,20 +223,6 @@ def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(bank: Bank) -
     masks = replace(bank, thresholds={"saliency": {}})
     assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
     assert masks.cells("depth") == bank.cells("depth")
-
-
-@pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
-def test_probes_of_equal_width_are_ridge_on_as_many_random_directions(
-    world: SimpleNamespace, bank: Bank, task: str
-) -> None:
-    place = ("trained", "coarse")
-    rows = rows_of([[block] for block in world.blocks], place, 1, 4)
-    directions = projection(7, 5).numpy()
-    np.testing.assert_allclose(directions.T @ directions, np.eye(5), atol=1e-12)
-    solved = bank.probes[task][cell(world, place, world.steps[1], EQUAL_WIDTH)]
-    on_directions = replace(solved, weights=torch.from_numpy(directions.T) @ solved.weights)
-    np.testing.assert_allclose(directions @ on_directions.weights.numpy(), solved.weights, rtol=1e-9, atol=1e-12)
-    assert_is_cross_validated_ridge(on_directions, rows, rows.x @ directions, rows.y[task, 0])
 
 
 def test_mean_map_is_the_mean_training_target(world: SimpleNamespace, bank: Bank) -> None:
