@@ -11,8 +11,9 @@ from bench.discoveries import Discoveries, discoveries
 from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
 from bench.paper import catching_up_line, paper_rows
 from bench.results import Results, TaskResults
-from probes.bank import ACTIVATIONS, CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
+from probes.strata import by_area
 
 _FORMAT = "simple"
 
@@ -24,6 +25,9 @@ def print_run(results: Results) -> None:
         print(tabulate(layer_rows(results, task), headers="keys", tablefmt=_FORMAT, disable_numparse=True))
         print(baseline_line(results, task))
         print(emergence_line(results, task))
+        line = strata_line(results, task)
+        if line:
+            print(line)
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
     print("paired over test pictures; a gain above zero speaks for the model.")
     found = comparisons(results)
@@ -90,6 +94,9 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         row[f"step {last + 1}"] = str(score_of(task.score(alone)))
         for both in task.where(network=TRAINED, layer=layer, step=last, probe=WITH_POSITION):
             row["with position"] = str(score_of(task.score(both)))
+        narrow = task.where(network=TRAINED, layer=layer, step=last, probe=EQUAL_WIDTH)
+        if task.where(probe=EQUAL_WIDTH):
+            row["equal width"] = _mean(task.score(narrow[0])) if narrow else "-"
         row["permuted"] = _mean(np.mean([task.score(cell) for cell in permuted], axis=0))
         random = [
             task.score(cell)
@@ -130,6 +137,18 @@ def emergence_line(results: Results, task: TaskResults) -> str:
     if 4 in found.steps and found.steps[-1] != 4:
         text += f"; at step 5 it has {_percent(found.share[found.steps.index(4)])} of it"
     return text
+
+
+def strata_line(results: Results, task: TaskResults) -> str | None:
+    """The best layer's scores on pictures of small, medium and large objects; None where areas are not known."""
+    best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
+    if best is None or results.foreground is None:
+        return None
+    parts = []
+    for stratum in by_area(task.score(best)[None], results.foreground):
+        score = Score(*(float(end[0]) for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)))
+        parts.append(f"{stratum.name} ({100 * stratum.low_area:.0f} to {100 * stratum.high_area:.0f} %) {score}")
+    return f"by size of the object, {best.layer}: {'; '.join(parts)}"
 
 
 def comparison_row(entry: Comparison) -> dict[str, str]:

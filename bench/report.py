@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from bench.charts import Line, heat, line_chart, png
 from bench.discoveries import discoveries
 from bench.errors import MistakeError
 from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
+from bench.intervene_panel import panel
 from bench.leaderboard import (
     baseline_line,
     comparison_row,
@@ -22,13 +25,26 @@ from bench.leaderboard import (
     held_line,
     layer_rows,
     measure,
+    strata_line,
     title,
 )
+from bench.learning import LEARNING
+from bench.paper import catching_up_line, curves, paper_rows
 from bench.poster import strip_rows
 from bench.resolve import plugins
 from bench.results import Results, TaskResults
 from bench.strips import STRIP_STEPS
 from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+
+_STYLES = {
+    "activations": ("self-attention", "ours"),
+    "shuffled weights, the trained network's latents": ("shuffled weights", "random"),
+    "the autoencoder's decoder": ("autoencoder", "latent"),
+    "the residual blocks' convolutions": ("convolutions", "both"),
+    "the labeler on the decoded picture": ("decoded picture", "permuted"),
+    "the labeler on the foreseen picture": ("foreseen picture", "position"),
+}
+"""Readings in the chart of comparisons: short names, and classes in the style sheet. The table has all of them."""
 
 
 def write_report(results: Results) -> Path:
@@ -42,6 +58,8 @@ def write_report(results: Results) -> Path:
         tasks=[_task(results, task) for task in results.tasks.values()],
         comparisons=[comparison_row(entry) for entry in found],
         held=[held_line(found), *(discovery_line(asked) for asked in discoveries(results))],
+        paper=[comparison_row(entry) for entry in paper_rows(results)],
+        interventions=Markup(panel(results.path) or ""),
         strips=_strips(results),
         strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
         costs=results.costs,
@@ -70,8 +88,33 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
             _lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"
         ),
         "share": emergence(results, task),
+        "strata": strata_line(results, task),
+        "compared": _compared(results, task),
+        "catching_up": catching_up_line(results, task),
+        "learning": _learning(results, task),
         "rows": layer_rows(results, task),
     }
+
+
+def _compared(results: Results, task: TaskResults) -> Markup | None:
+    """The trained network's curve among the readings that it is compared with."""
+    lines = [Line(*_STYLES[name], points) for name, points in curves(results, task) if name in _STYLES]
+    if len(lines) < 3:
+        return None
+    return line_chart(lines, [step + 1 for step in results.steps], f"{task.name}: {measure(task)}, compared")
+
+
+def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
+    """Rows of learning.csv for this task; none where the file is missing."""
+    try:
+        with (results.path / LEARNING).open(newline="", encoding="utf-8") as stream:
+            return [
+                {name: row[name] for name in ("step", "layer", "probe", "pictures", "explained")}
+                for row in csv.DictReader(stream)
+                if row["task"] == task.name
+            ]
+    except (OSError, KeyError):
+        return []
 
 
 def _heat_map(results: Results, task: TaskResults, probe: str) -> dict[str, Any]:
