@@ -62,7 +62,7 @@ class Config:
     """Networks of permuted weights that are shown the trained model's latents."""
     compare: tuple[str, ...] = ()
     """What else to watch, of COMPARISONS."""
-    batch: int = 16
+    batch: int = 8
     """Rows per engine call."""
     shard: int = 24
     """Items per shard: what a crash can cost."""
