@@ -9,7 +9,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from bench.errors import MistakeError
 from bench.study import Study
+from datasets.errors import DatasetError
 from engines.cache import default_cache
 from engines.engine import Engine, Prediction, Tap
 from engines.weights import permuted, reinitialised
@@ -132,10 +134,23 @@ def _convolution(study: Study, _: Networks) -> Mapping[str, Watcher]:
 
 
 def _decoded(study: Study, _: Networks) -> Mapping[str, Watcher]:
+    maps = {name: task for name, task in sorted(study.tasks.items()) if not task.per_picture}
+    if not maps:
+        raise MistakeError(f"comparison {DECODED} reads maps and no task is of maps; drop it or add a task like depth")
+    # What the labeler cannot see should end the run before anything is painted.
+    blank = study.reader(torch.zeros(1, 3, *[int(study.components.vae.config.sample_size)] * 2))
+    for name, task in maps.items():
+        try:
+            task.target(blank)
+        except DatasetError as error:
+            raise MistakeError(
+                f"comparison {DECODED} shows unfinished pictures to the labeler, which knows nothing of {name}; "
+                "drop the comparison or the task"
+            ) from error
+
     def read(pictures: Tensor) -> Tensor:
         labels = study.reader(pictures)
-        maps = [task.target(labels).double() for _, task in sorted(study.tasks.items()) if not task.per_picture]
-        return torch.cat(maps, dim=1).flatten(2).mT
+        return torch.cat([task.target(labels).double() for task in maps.values()], dim=1).flatten(2).mT
 
     return {DECODED: watch.decoded(study.components, read)}
 

@@ -153,8 +153,10 @@ def config_of(options: Mapping[str, Any]) -> Config:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
-    if values.get("compare") == (ALL,):
-        values["compare"] = COMPARISONS
+    chosen = values.get("compare")
+    if isinstance(chosen, tuple) and ALL in chosen:
+        # Beside it other names say nothing, but a misspelt one is still refused.
+        values["compare"] = COMPARISONS + tuple(name for name in chosen if name not in (ALL, *COMPARISONS))
     return Config(**values)
 
 

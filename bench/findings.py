@@ -6,6 +6,7 @@ written so that above zero means the first is better.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -143,11 +144,13 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
     ]
     gains = sign * (np.array(curve) - task.score(floor))
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    with warnings.catch_warnings():
+        # Of a final gain of zero no share is known; numpy says so at every turn, and the answer is nan or infinite.
+        warnings.simplefilter("ignore", RuntimeWarning)
         shares = drawn / drawn[-1]
         share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    spans = np.nanquantile(shares, tails, axis=1).T
+        spans = np.nanquantile(shares, tails, axis=1).T
     numbers = np.array(results.steps) + 1
     emerged_draws = np.array([_emerged(column, numbers) for column in shares.T])
     emerged = Score(float(_emerged(share, numbers)), *(float(q) for q in np.quantile(emerged_draws, tails)))

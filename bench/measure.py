@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SIDES = {"cpu": 1024, "cuda": 8192}
 """Sides of the square matrices: 2 GFLOP take 30 ms at 70 GFLOP/s, short enough to go undisturbed now and then."""
 _REPEATS = 10
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, float]:
@@ -66,7 +69,21 @@ def peak_during(call: Callable[[], object]) -> int | None:
     except OSError:
         return None
     call()
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+    return _high_water_mark()
+
+
+def peak_bytes() -> int:
+    """Peak resident bytes of this process since it began."""
+    # Elsewhere from getrusage: on Linux that begins with the memory of the process that started this one.
+    return _high_water_mark() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
+
+
+def _high_water_mark() -> int | None:
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    for line in status.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return None

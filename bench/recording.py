@@ -18,6 +18,7 @@ from torch import Tensor
 from bench.environment import environment
 from bench.errors import MistakeError
 from bench.folder import RUN, RunFolder
+from bench.measure import peak_bytes
 from bench.results import CALLS, SCHEMA, probe_name
 from bench.study import Study
 from extract.stream import Subject
@@ -71,7 +72,7 @@ def write_results(
             "test_items": [item.id for block in study.test for item in block.items],
             "strip_prompts": [item.prompt for item in study.test[0].items],
             "seconds": round(seconds, 2),
-            "peak_bytes": _peak_bytes(),
+            "peak_bytes": peak_bytes(),
         }
         partial = path / f"{RUN}.partial"
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -143,11 +144,3 @@ def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
             if probe.pattern is not None:
                 tensors[f"{stem}/pattern"] = probe.pattern.contiguous()
     return tensors
-
-
-def _peak_bytes() -> int:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

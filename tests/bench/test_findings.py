@@ -85,6 +85,19 @@ def test_emergence_is_the_first_step_near_the_last(first: int) -> None:
     assert found.share[-1].mean == 1.0
 
 
+@pytest.mark.parametrize("first", [0.0, -0.1])
+def test_without_a_final_gain_there_is_no_share_and_no_fault(first: float) -> None:
+    """Too few pictures make probes that say what the position says: the last step gains exactly nothing."""
+    results = made_up(dict.fromkeys(STEPS, 0.2), True)
+    task = results.tasks["t"]
+    task.scores[:] = 0.5
+    for cell in task.where(network="trained", step=0):
+        task.scores[task.cells.index(cell)] += first
+    found = emergence(results, task)
+    assert all(np.isnan(share.mean) for share in found.share[1:])
+    assert not np.isfinite(found.share[0].mean)
+
+
 def test_undefined_scores_are_left_out() -> None:
     values = np.array([0.5, np.nan, 0.7, 0.6])
     assert score_of(values).mean == pytest.approx(0.6)

@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from engines.cache import hash_of_weights
 from engines.load import Components
-from engines.weights import permuted
+from engines.weights import permuted, reinitialised
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +65,72 @@ def test_the_original_is_left_as_it_was(components: Components) -> None:
     assert hash_of_weights(components.unet.state_dict()) == before
     assert other.conv_in.weight.data_ptr() != components.unet.conv_in.weight.data_ptr()
     assert not other.training
+
+
+@pytest.fixture(scope="module")
+def fresh(components: Components) -> UNet2DConditionModel:
+    return reinitialised(components.unet, 0)
+
+
+def test_a_network_drawn_anew_has_the_architecture_and_none_of_the_weights(
+    components: Components, fresh: UNet2DConditionModel
+) -> None:
+    trained, drawn = components.unet.state_dict(), fresh.state_dict()
+    assert {name: value.shape for name, value in trained.items()} == {
+        name: value.shape for name, value in drawn.items()
+    }
+    assert not fresh.training
+    assert not any(weight.requires_grad for weight in fresh.parameters())
+    for name, weight in fresh.named_parameters():
+        # Scales and shifts of normalisations begin at one and zero; everything else is drawn.
+        if weight.unique().numel() > 1:
+            assert not torch.equal(weight, trained[name]), name
+    with torch.inference_mode():
+        latents, words = torch.randn(2, 4, 16, 16), torch.randn(2, 5, 64)
+        assert bool(torch.isfinite(fresh(latents, torch.tensor(9.0), words).sample).all())
+
+
+def test_drawing_anew_neither_reads_nor_moves_the_global_generator(
+    components: Components, fresh: UNet2DConditionModel
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(99)
+        state = torch.get_rng_state()
+        again = reinitialised(components.unet, 0)
+        assert torch.equal(torch.get_rng_state(), state)
+    assert hash_of_weights(again.state_dict()) == hash_of_weights(fresh.state_dict())
+
+
+def test_another_seed_draws_every_weight_anew(components: Components, fresh: UNet2DConditionModel) -> None:
+    other = reinitialised(components.unet, 1)
+    drawn = [name for name, weight in fresh.named_parameters() if weight.unique().numel() > 1]
+    assert len(drawn) > 200
+    for name in drawn:
+        assert not torch.equal(other.get_parameter(name), fresh.get_parameter(name)), name
+
+
+def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(fresh: UNet2DConditionModel) -> None:
+    """Linear and convolution layers are drawn evenly from -1/sqrt(fan in) to 1/sqrt(fan in)."""
+    large = 0
+    for name, module in fresh.named_modules():
+        if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            continue
+        bound = module.weight[0].numel() ** -0.5
+        assert float(module.weight.abs().max()) <= bound, name
+        if module.weight.numel() >= 4096:
+            large += 1
+            assert float(module.weight.abs().max()) > 0.98 * bound, name
+            assert float(module.weight.std()) == pytest.approx(bound / 3**0.5, rel=0.05), name
+            assert abs(float(module.weight.mean())) < 0.05 * bound, name
+    assert large > 100
+
+
+def test_a_trained_network_is_told_from_one_drawn_anew_by_its_spread(components: Components) -> None:
+    trained = components.unet.get_parameter("mid_block.resnets.0.conv1.weight")
+    assert float(trained.abs().max()) > 2 * trained[0].numel() ** -0.5
+
+
+def test_drawing_anew_leaves_the_original_as_it_was(components: Components) -> None:
+    before = hash_of_weights(components.unet.state_dict())
+    reinitialised(components.unet, 5)
+    assert hash_of_weights(components.unet.state_dict()) == before

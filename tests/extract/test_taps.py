@@ -9,7 +9,14 @@ from diffusers import UNet2DConditionModel
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.load import Components
-from extract.taps import choose, self_attention_taps
+from extract.taps import (
+    choose,
+    convolution_taps,
+    fits,
+    layer_of_convolution,
+    self_attention_taps,
+    tap_of_convolution,
+)
 
 PROJECTION = "attn1.to_out.0"
 SD_V1 = [
@@ -34,13 +41,13 @@ SMALL: dict[str, Any] = {
 }
 
 
-def heard_in_order(unet: UNet2DConditionModel) -> list[str]:
-    """Paths of the self-attentions' projections in the order in which a forward pass ends them."""
+def heard_in_order(unet: UNet2DConditionModel, end: str = PROJECTION) -> list[str]:
+    """Paths with this end, by default of the self-attentions' projections, in the order a forward pass ends them."""
     order: list[str] = []
     handles = [
         module.register_forward_hook(lambda *_, path=path: order.append(path))
         for path, module in unet.named_modules()
-        if path.endswith(PROJECTION)
+        if path.endswith(end)
     ]
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
     with torch.inference_mode():
@@ -129,3 +136,53 @@ def test_an_unknown_layer_is_refused_with_the_known_ones(taps: tuple[Tap, ...], 
     message = str(caught.value)
     assert repr(name) in message
     assert all(layer in message for layer in LAYERS)
+
+
+def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_computation(
+    components: Components,
+) -> None:
+    for unet in (
+        components.unet,
+        UNet2DConditionModel(**SMALL),
+        UNet2DConditionModel(**SMALL | {"layers_per_block": 3}),
+    ):
+        found = convolution_taps(unet)
+        assert [tap.path for tap in found] == heard_in_order(unet, ".conv2")
+        assert len({tap.layer for tap in found}) == len(found)
+
+
+def test_convolutions_are_named_after_their_block_and_place(components: Components) -> None:
+    named = {tap.layer: tap.path for tap in convolution_taps(components.unet)}
+    down, up = [f"down{i}.{j}" for i in range(4) for j in range(2)], [f"up{i}.{j}" for i in range(4) for j in range(3)]
+    assert list(named) == [f"conv.{layer}" for layer in (*down, "mid.0", "mid.1", *up)]
+    assert named["conv.down3.1"] == "down_blocks.3.resnets.1.conv2"
+    assert named["conv.mid.1"] == "mid_block.resnets.1.conv2"
+    assert named["conv.up0.2"] == "up_blocks.0.resnets.2.conv2"
+
+
+def test_names_of_convolutions_and_attentions_never_meet(components: Components, taps: tuple[Tap, ...]) -> None:
+    convolutions = convolution_taps(components.unet)
+    assert not {tap.layer for tap in taps} & {tap.layer for tap in convolutions}
+    for tap in convolutions:
+        assert tap_of_convolution(layer_of_convolution(tap)) == tap.layer
+        assert layer_of_convolution(tap) == tap.layer[len("conv.") :]
+    assert set(LAYERS) < {layer_of_convolution(tap) for tap in convolutions}
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "is_in"),
+    [
+        ("up2.1", "up2.1", True),
+        ("up2.1", "up2", True),
+        ("up2.1", "up", True),
+        ("up2.10", "up2.1", False),
+        ("up10.1", "up1", False),
+        ("up1.0", "down", False),
+        ("mid.0", "mid", True),
+        ("down0.0.1", "down0.0", True),
+        ("up2.1", "", False),
+        ("up2.1", "u", False),
+    ],
+)
+def test_a_layer_fits_its_name_and_the_blocks_it_lies_in(layer: str, name: str, is_in: bool) -> None:
+    assert fits(layer, name) is is_in

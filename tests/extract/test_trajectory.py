@@ -138,6 +138,44 @@ def test_taps_and_noise_are_those_of_the_conditional_half(components: Components
             assert torch.equal(activation, other.taps[layer]) == (layer == "down0.0")
 
 
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
+    components: Components, eager: TorchEager, guidance: float
+) -> None:
+    empty = components.embed([""]).expand(len(SEEDS), -1, -1)
+    steps = painted(components, eager, guidance)
+    for step in steps[:3] + steps[-1:]:
+        incoming = step.model_input.double() * (step.sigma**2 + 1) ** 0.5
+        given = eager(step.model_input, step.timestep, components.embed(PROMPTS))
+        other = eager(step.model_input, step.timestep, empty)
+        guided = (other.noise + guidance * (given.noise - other.noise)).double()
+        assert relative(step.clean, incoming - step.sigma * guided) < 1e-5
+    # The last step ends at no noise: there the first-order sampler would give the clean latents themselves.
+    assert relative(steps[-1].clean, steps[-1].latents) < 0.1 < relative(steps[0].clean, steps[0].latents)
+
+
+def test_the_other_half_is_a_direct_call_without_a_prompt(components: Components, eager: TorchEager) -> None:
+    empty = components.embed([""]).expand(len(SEEDS), -1, -1)
+    for step in painted(components, eager, 3.0)[::5]:
+        direct = eager(step.model_input, step.timestep, empty)
+        assert step.without is not None
+        assert relative(step.without.noise, direct.noise) < 1e-5
+        assert step.without.taps.keys() == direct.taps.keys()
+        assert all(relative(step.without.taps[layer], seen) < 1e-4 for layer, seen in direct.taps.items())
+        assert relative(step.without.noise, step.prediction.noise) > 1e-3
+
+
+def test_a_network_that_knows_the_noise_foresees_the_clean_picture(components: Components) -> None:
+    clean = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(4))
+    noise = initial_noise(SEEDS, components.latent_shape)
+    text = components.embed(PROMPTS)
+    for step in renoise(lambda *_: Prediction(noise, {}), components.scheduler(STEPS), clean, noise, text):
+        assert step.without is None
+        # Single precision leaves a share of the noise's rounding.
+        torch.testing.assert_close(step.clean, clean, rtol=0, atol=1e-5 * max(1.0, step.sigma))
+        torch.testing.assert_close(step.latents, clean + step.sigma * noise, rtol=1e-5, atol=1e-5)
+
+
 def noise_levels() -> list[float]:
     """Of the paper's sampler, from its definition and in float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
+from probes.bank import Bank, Cell, solve_bank
 from probes.gather import Gather, Sums, total_sums
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
@@ -141,6 +142,10 @@ def drawn_block(seed: int, noise: float, pictures: int) -> Block:
     return Block(labels, activations, permutations)
 
 
+def cell_of(place: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell:
+    return Cell(*place, step, probe, draw, SIDES[place])
+
+
 @pytest.fixture(scope="session")
 def pixels() -> SimpleNamespace:
     """The obvious way: upsampling, and every metric on pixels."""
@@ -161,4 +166,11 @@ def world() -> SimpleNamespace:
         folds=[block.sums(TASKS) for block in blocks],
         draw=drawn_block,
         total=total_sums,
+        cell=cell_of,
     )
+
+
+@pytest.fixture(scope="session")
+def bank(world: SimpleNamespace) -> Bank:
+    """All probes of the five folds; the trained network's also of permuted labels."""
+    return solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,10 +12,6 @@ from sklearn.linear_model import LinearRegression, Ridge
 from probes.bank import (
     ACTIVATIONS,
     ALWAYS,
-    CEILING,
-    EQUAL_WIDTH,
-    FOREGROUND,
-    MEAN_MAP,
     PERMUTED,
     POSITION,
     WITH_POSITION,
@@ -24,7 +20,6 @@ from probes.bank import (
     Solved,
     solve_bank,
 )
-from probes.gather import sums_of_tensors
 from probes.position import position_columns
 from probes.ridge import PENALTIES
 
@@ -101,15 +96,6 @@ def pixel_loss(rows: Rows, x: np.ndarray, task: str) -> float:
     return held_out_losses(rows, x, rows.y[task, 0], loss).min(0).mean()
 
 
-@pytest.fixture(scope="module")
-def bank(world: SimpleNamespace) -> Bank:
-    return solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
-
-
-def cell(world: SimpleNamespace, place: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell:
-    return Cell(*place, step, probe, draw, world.sides[place])
-
-
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
 @pytest.mark.parametrize("at", [0, 1])
 @pytest.mark.parametrize("place", [PLACE, ("random-1", "coarse")], ids=" ".join)
@@ -117,7 +103,7 @@ def test_activation_probes_are_cross_validated_ridge(
     world: SimpleNamespace, bank: Bank, place: tuple[str, str], at: int, task: str
 ) -> None:
     rows = rows_of([[block] for block in world.blocks], place, at, world.sides[place])
-    solved = bank.probes[task][cell(world, place, world.steps[at], ACTIVATIONS)]
+    solved = bank.probes[task][world.cell(place, world.steps[at], ACTIVATIONS)]
     assert_is_cross_validated_ridge(solved, rows, rows.x, rows.y[task, 0])
 
 
@@ -125,7 +111,7 @@ def test_activation_probes_are_cross_validated_ridge(
 @pytest.mark.parametrize("task", ["saliency", "normals"])
 def test_permuted_probes_are_fit_to_borrowed_labels(world: SimpleNamespace, bank: Bank, task: str, draw: int) -> None:
     rows = rows_of([[block] for block in world.blocks], PLACE, 1, 8)
-    solved = bank.probes[task][cell(world, PLACE, world.steps[1], PERMUTED, draw)]
+    solved = bank.probes[task][world.cell(PLACE, world.steps[1], PERMUTED, draw)]
     assert_is_cross_validated_ridge(solved, rows, rows.x, rows.y[task, draw])
 
 
@@ -145,7 +131,7 @@ def test_probes_with_position_read_columns_of_one_scale(world: SimpleNamespace, 
         [np.var(columns[rows.fold == fold], axis=0).mean() for fold in range(5)] for columns in (rows.x, rows.position)
     ]
     scale = np.sqrt(np.mean(within[0]) / np.mean(within[1]))
-    solved = bank.probes[task][cell(world, PLACE, world.steps[0], WITH_POSITION)]
+    solved = bank.probes[task][world.cell(PLACE, world.steps[0], WITH_POSITION)]
     rescaled = Solved(
         torch.cat([solved.weights[:5], solved.weights[5:] / scale]),
         solved.intercept,
@@ -169,7 +155,7 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
     tasks = {"depth": world.tasks["depth"]}
     folds = [block.sums(tasks) for block in blocks]
     bank = solve_bank(folds, ["depth"], world.steps, (), threads=1)
-    solved = bank.probes["depth"][cell(world, PLACE, world.steps[0], WITH_POSITION)]
+    solved = bank.probes["depth"][world.cell(PLACE, world.steps[0], WITH_POSITION)]
     assert solved.penalty == PENALTIES[0]
     assert solved.at_edge
     rows = rows_of([[block] for block in blocks], PLACE, 0, 8)
@@ -177,13 +163,13 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
     plain = LinearRegression().fit(both, rows.y["depth", 0][:, 0])
     assert np.abs(solved.weights[:, 0].numpy() - plain.coef_).max() < 1e-3
     assert np.abs(solved.weights[:, 0].numpy() - np.concatenate([weights, slopes])).max() < 1e-3
-    assert solved.cv_loss < 1e-6 < bank.probes["depth"][cell(world, PLACE, world.steps[0], ACTIVATIONS)].cv_loss
+    assert solved.cv_loss < 1e-6 < bank.probes["depth"][world.cell(PLACE, world.steps[0], ACTIVATIONS)].cv_loss
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
 def test_cv_loss_is_that_of_held_out_pixels(world: SimpleNamespace, bank: Bank, task: str) -> None:
     rows = rows_of([[block] for block in world.blocks], PLACE, 1, 8)
-    solved = bank.probes[task][cell(world, PLACE, world.steps[1], ACTIVATIONS)]
+    solved = bank.probes[task][world.cell(PLACE, world.steps[1], ACTIVATIONS)]
     assert solved.cv_loss == pytest.approx(pixel_loss(rows, rows.x, task), rel=1e-8)
     position = bank.probes[task][Cell(POSITION, "8x8", ALWAYS, POSITION, 0, 8)]
     assert position.cv_loss == pytest.approx(pixel_loss(rows, rows.position, task), rel=1e-8)
@@ -195,106 +181,5 @@ def test_cv_loss_is_that_of_held_out_pixels_when_folds_are_unequal(world: Simple
     sums = [world.total(block.sums(world.tasks) for block in fold) for fold in folds]
     bank = solve_bank(sums, [task], world.steps, (), threads=1)
     rows = rows_of(folds, ("trained", "coarse"), 0, 4)
-    solved = bank.probes[task][cell(world, ("trained", "coarse"), world.steps[0], ACTIVATIONS)]
+    solved = bank.probes[task][world.cell(("trained", "coarse"), world.steps[0], ACTIVATIONS)]
     assert solved.cv_loss == pytest.approx(pixel_loss(rows, rows.x, task), rel=1e-8)
-
-
-def test_there_is_one_cell_per_probe_and_no_other(world: SimpleNamespace, bank: Bank) -> None:
-    expected = set()
-    for place in world.sides:
-        for step in world.steps:
-            expected |= {cell(world, place, step, probe) for probe in (ACTIVATIONS, WITH_POSITION)}
-            if place[0] == "trained":
-                expected |= {cell(world, place, step, PERMUTED, draw) for draw in range(1, 6)}
-            if place == ("trained", "coarse"):
-                expected.add(cell(world, place, step, EQUAL_WIDTH))
-    expected |= {Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side) for side in (4, 8)}
-    for task in world.tasks:
-        assert set(bank.probes[task]) == expected
-        baselines = [Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in (4, 8)]
-        assert bank.cells(task) == (
-            *bank.probes[task],
-            *baselines,
-            Cell(MEAN_MAP, "16x16", ALWAYS, MEAN_MAP, 0, 16),
-        )
-
-
-def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(bank: Bank) -> None:
-    masks = replace(bank, thresholds={"saliency": {}})
-    assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
-    assert masks.cells("depth") == bank.cells("depth")
-
-
-def test_mean_map_is_the_mean_training_target(world: SimpleNamespace, bank: Bank) -> None:
-    for task in world.tasks:
-        maps = np.concatenate([block.target(task) for block in world.blocks])
-        np.testing.assert_allclose(bank.mean_map[task], maps.mean(0), rtol=1e-12, atol=1e-14)
-
-
-def assert_same_probes(a: dict[Cell, Solved], b: dict[Cell, Solved]) -> None:
-    assert list(a) == list(b)
-    for key, solved in a.items():
-        other = b[key]
-        assert torch.equal(solved.weights, other.weights)
-        assert torch.equal(solved.intercept, other.intercept)
-        assert (solved.penalty, solved.at_edge, solved.cv_loss) == (other.penalty, other.at_edge, other.cv_loss)
-
-
-def test_threads_change_no_bit(world: SimpleNamespace, bank: Bank) -> None:
-    again = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=4)
-    for task in world.tasks:
-        assert_same_probes(bank.probes[task], again.probes[task])
-
-
-def test_a_bank_of_one_task_is_that_task_of_the_whole_bank(world: SimpleNamespace, bank: Bank) -> None:
-    alone = solve_bank(world.folds, ["saliency"], world.steps, {"trained"}, threads=1)
-    assert list(alone.probes) == ["saliency"]
-    for key, solved in alone.probes["saliency"].items():
-        other = bank.probes["saliency"][key]
-        torch.testing.assert_close(solved.weights, other.weights, rtol=1e-9, atol=1e-12)
-        assert solved.penalty == other.penalty
-        assert solved.cv_loss == pytest.approx(other.cv_loss, rel=1e-10)
-
-
-def test_the_order_of_tasks_swaps_no_probe(world: SimpleNamespace, bank: Bank) -> None:
-    reverse = dict(reversed(world.tasks.items()))
-    folds = [block.sums(reverse) for block in world.blocks]
-    again = solve_bank(folds, list(reverse), world.steps, {"trained"}, threads=1)
-    for task in world.tasks:
-        for key, solved in bank.probes[task].items():
-            torch.testing.assert_close(solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12)
-
-
-def test_the_best_layer_has_the_least_loss_on_training_pictures(world: SimpleNamespace, bank: Bank) -> None:
-    step = world.steps[1]
-    for task in world.tasks:
-        best = bank.best(task, "trained", step, ACTIVATIONS)
-        losses = {
-            layer: bank.probes[task][cell(world, ("trained", layer), step, ACTIVATIONS)].cv_loss
-            for layer in ("fine", "coarse")
-        }
-        assert best == cell(world, ("trained", min(losses, key=losses.__getitem__)), step, ACTIVATIONS)
-
-
-def test_probes_of_what_the_network_knows_beat_those_of_permuted_labels(world: SimpleNamespace, bank: Bank) -> None:
-    for task in world.tasks:
-        real = bank.probes[task][cell(world, PLACE, world.steps[0], ACTIVATIONS)].cv_loss
-        for draw in range(1, 6):
-            assert real < bank.probes[task][cell(world, PLACE, world.steps[0], PERMUTED, draw)].cv_loss
-
-
-def test_no_task_makes_an_empty_bank(world: SimpleNamespace) -> None:
-    bank = solve_bank(world.folds, [], world.steps, {"trained"}, threads=1)
-    assert not bank.probes
-    assert not bank.mean_map
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-def test_sums_from_files_of_any_order_give_the_same_probes(world: SimpleNamespace, bank: Bank, reverse: bool) -> None:
-    folds = [sums_of_tensors(dict(sorted(sums.tensors().items(), reverse=reverse))) for sums in world.folds]
-    again = solve_bank(folds, list(world.tasks), world.steps, {"trained"}, threads=1)
-    for task in world.tasks:
-        assert set(again.probes[task]) == set(bank.probes[task])
-        for key, solved in bank.probes[task].items():
-            torch.testing.assert_close(solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12)
-            assert solved.penalty == again.probes[task][key].penalty

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from probes import gather as gather_module
-from probes.gather import DRAWS, Columns, Gather, Sums, side_of, sums_of_tensors
+from probes.gather import DRAWS, Columns, Gather, Sums, Total, side_of, sums_of_tensors, total_sums
 from probes.position import position_columns
 from probes.sums import moments_of
+from probes.task import Task
 
 WIDTHS = {"depth": 1, "normals": 3, "saliency": 1}
 
@@ -125,6 +127,82 @@ def test_a_trip_through_a_file_loses_nothing(world: SimpleNamespace, tmp_path: P
     sums = world.total(world.folds)
     save_file(sums.tensors(), tmp_path / "sums.safetensors")
     assert_same(sums, sums_of_tensors(load_file(tmp_path / "sums.safetensors")))
+
+
+def copy_of(sums: Sums) -> Sums:
+    return sums_of_tensors({name: value.clone() for name, value in sums.tensors().items()})
+
+
+def with_pictures(world: SimpleNamespace) -> dict[str, Task]:
+    """The tasks of maps, and one of whole pictures: the mean depth."""
+    depth = world.tasks["depth"]
+    whole = replace(
+        depth, target=lambda labels: depth.target(labels).double().mean((-1, -2), keepdim=True), per_picture=True
+    )
+    return world.tasks | {"distance": whole}
+
+
+def picture_rows(block: object, place: tuple[str, str], at: int) -> np.ndarray:
+    """Every picture's mean activation, then its distance, true and borrowed."""
+    distance = block.target("depth").mean((2, 3))
+    borrowed = [distance[order] for order in block.permutations]
+    return np.concatenate([block.activations[place][at].double().numpy().mean(1), distance, *borrowed], axis=1)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_a_total_is_the_moments_of_all_rows(world: SimpleNamespace, parts: int) -> None:
+    tasks, blocks = with_pictures(world), world.blocks[:parts]
+    adding = Total()
+    for block in blocks:
+        adding.add(block.sums(tasks))
+    pictures = sum(len(block.labels.disparity) for block in blocks)
+    assert adding.sums.pictures == pictures
+    assert adding.sums.moments.keys() == adding.sums.pooled.keys() == world.sides.keys()
+    for place, side in world.sides.items():
+        for at in range(len(world.steps)):
+            rows = stacked(blocks, place, at, side)
+            found = adding.sums.moments[place][at]
+            assert found.n == len(rows)
+            np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(found.scatter / len(rows), np.cov(rows.T, bias=True), rtol=1e-8, atol=1e-10)
+            whole = np.concatenate([picture_rows(block, place, at) for block in blocks])
+            pooled = adding.sums.pooled[place][at]
+            assert pooled.n == pictures
+            np.testing.assert_allclose(pooled.mean, whole.mean(0), rtol=1e-10, atol=1e-12)
+            np.testing.assert_allclose(pooled.scatter / pictures, np.cov(whole.T, bias=True), rtol=1e-8, atol=1e-10)
+    for task in ("depth", "normals", "saliency"):
+        expected = np.concatenate([block.target(task) for block in blocks]).sum(0)
+        np.testing.assert_allclose(adding.sums.target[task], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_total_in_memory_of_its_own_alters_no_part(world: SimpleNamespace) -> None:
+    tasks = with_pictures(world)
+    parts = [block.sums(tasks) for block in world.blocks]
+    before = [copy_of(part).tensors() for part in parts]
+    first, again = total_sums(parts), total_sums(iter(parts))
+    for part, kept in zip(parts, before, strict=True):
+        assert part.tensors().keys() == kept.keys()
+        for name, value in part.tensors().items():
+            assert torch.equal(value, kept[name]), name
+    assert_same(first, again)
+    in_place = Total()
+    for part in parts:
+        in_place.add(copy_of(part))
+    assert_same(first, in_place.sums)
+    # What is added up may be changed without changing what it was added up from.
+    for value in (*first.moments.values(), *first.pooled.values()):
+        value.scatter.zero_()
+        value.mean.zero_()
+    assert_same(total_sums(parts), again)
+
+
+def test_a_total_of_one_part_is_that_part(world: SimpleNamespace) -> None:
+    assert_same(total_sums(world.folds[:1]), world.folds[0])
+
+
+def test_a_total_of_nothing_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="nothing was added"):
+        assert Total().sums
 
 
 def test_steps_taken_one_at_a_time_give_the_same_moments(

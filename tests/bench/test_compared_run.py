@@ -1,0 +1,208 @@
+"""A run with comparisons: every network has its cells, the trained network's scores stay, and a crash costs nothing."""
+
+from __future__ import annotations
+
+import csv
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from bench import run as run_module
+from bench.__main__ import main
+from bench.config import COMPARISONS, Config
+from bench.results import Results, read_results
+from bench.run import run
+from datasets.splits import FOLDS
+from extract.shards import Shards
+from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell
+
+ROOT = Path(__file__).parents[2]
+COMPARED = ("own", "reinitialised", "vae", "text", "unconditional", "decoded")
+OPTIONS: dict[str, object] = {
+    "engine": "torch_eager",
+    "limit": 24,
+    "sampler_steps": 3,
+    "layers": ("mid", "up3.0"),
+    "threads": 1,
+    "shard": 4,
+}
+BOTH = ["mid.0", "up3.0"]
+LAYERS = {
+    "input": ["latent"],
+    "trained": BOTH,
+    "random-1": BOTH,
+    "own-1": BOTH,
+    "reinitialised-1": BOTH,
+    "vae": ["mid", "up0", "up1", "up2"],
+    "text": ["pooled"],
+    "unconditional": BOTH,
+    "decoded": ["latent", "foreseen"],
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return read_results(run(Config(**OPTIONS, out=str(tmp_path_factory.mktemp("plain") / "run"))).path)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("compared") / "run"
+    return read_results(run(Config(**OPTIONS, compare=COMPARED, out=str(folder))).path)
+
+
+def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) -> None:
+    assert compared.facts["networks"] == list(LAYERS)
+    for task in compared.tasks.values():
+        for network, layers in LAYERS.items():
+            probes = {ACTIVATIONS: 1} if network == "decoded" else {ACTIVATIONS: 1, WITH_POSITION: 1}
+            if network == "trained":
+                probes[PERMUTED] = 5
+            for layer in layers:
+                for step in range(3):
+                    for probe, count in probes.items():
+                        found = task.where(network=network, layer=layer, step=step, probe=probe)
+                        assert len(found) == count, (network, layer, step, probe)
+            assert {cell.layer for cell in task.where(network=network)} == set(layers)
+        assert len(task.where(network="decoded")) == 6
+        assert task.scores.shape == (len(task.cells), len(task.metrics), len(compared.facts["test_items"]))
+
+
+def test_what_is_watched_beside_it_changes_no_bit_of_the_trained_networks_scores(
+    plain: Results, compared: Results
+) -> None:
+    for name, task in plain.tasks.items():
+        other = compared.tasks[name]
+        assert set(task.cells) < set(other.cells)
+        for cell in task.cells:
+            before, after = task.cells.index(cell), other.cells.index(cell)
+            assert np.array_equal(task.scores[before], other.scores[after], equal_nan=True), cell
+            assert np.array_equal(task.thresholds[before], other.thresholds[after], equal_nan=True), cell
+    probes, others = (load_file(results.path / "probes.safetensors") for results in (plain, compared))
+    assert probes.keys() < others.keys()
+    for key, values in probes.items():
+        assert np.array_equal(values, others[key]), key
+    for key, values in plain.strips.items():
+        assert np.array_equal(values, compared.strips[key]), key
+
+
+def test_networks_differ_from_the_trained_one_and_from_each_other(compared: Results) -> None:
+    networks = ("trained", "random-1", "own-1", "reinitialised-1", "unconditional")
+    # Not of masks: few pictures make probes that find everything salient, which all networks can.
+    depth = compared.tasks["depth"]
+    for step in (1, 2):
+        rows = [depth.score(Cell(network, "up3.0", step, ACTIVATIONS, 0, 16)) for network in networks]
+        for at, row in enumerate(rows):
+            assert not any(np.allclose(row, other, rtol=1e-4) for other in rows[:at])
+    # A network on its own begins with the latents that the trained one begins with.
+    first = [depth.score(Cell(network, "up3.0", 0, ACTIVATIONS, 0, 16)) for network in ("random-1", "own-1")]
+    np.testing.assert_allclose(first[0], first[1], rtol=1e-3)
+
+
+def test_nothing_is_fit_to_what_is_decoded(compared: Results) -> None:
+    assert not any("decoded" in name for name in load_file(compared.path / "probes.safetensors"))
+    for name, task in compared.tasks.items():
+        for cell in task.where(network="decoded"):
+            at = task.cells.index(cell)
+            assert math.isnan(task.cv_loss[at])
+            assert cell.side == 64
+            if name == "saliency":
+                assert task.thresholds[at] == 0.5
+        assert task.best(network="decoded", step=0) is None
+
+
+def test_after_the_last_step_the_labeler_sees_the_finished_picture(compared: Results) -> None:
+    for name, best in (("saliency", 1.0), ("depth", 0.0)):
+        task = compared.tasks[name]
+        last = task.score(Cell("decoded", "latent", 2, ACTIVATIONS, 0, 64))
+        first = task.score(Cell("decoded", "latent", 0, ACTIVATIONS, 0, 64))
+        np.testing.assert_allclose(last, best, rtol=0, atol=1e-6)
+        assert np.abs(first - best).mean() > 0.05
+
+
+def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> None:
+    items = len(compared.facts["train_items"]) + len(compared.facts["test_items"])
+    rows_per_item = {"trained": 2, "random-1": 1, "own-1": 2, "reinitialised-1": 1, "vae": 1}
+    expected = {network: rows * items for network, rows in rows_per_item.items()}
+    expected["decoded"] = 2 * len(compared.facts["test_items"])
+    with (compared.path / "costs.csv").open(encoding="utf-8") as stream:
+        table = list(csv.DictReader(stream))
+    assert list(dict.fromkeys(row["network"] for row in table)) == list(expected)
+    for network, rows in expected.items():
+        assert [int(row["rows"]) for row in table if row["network"] == network] == [rows] * 3
+
+
+def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
+    command = ["run", "--compare", "all", "--engine", "torch_eager", "--limit", "24", "--sampler-steps", "2"]
+    assert main([*command, "--layers", "mid", "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    results = read_results(tmp_path / "run")
+    watched = {network for task in results.tasks.values() for network in (cell.network for cell in task.cells)}
+    named = {name.replace("-", " ") for name in COMPARISONS}
+    assert named <= {network.removesuffix("-1") for network in watched}
+    assert {cell.layer for cell in results.tasks["depth"].where(network="convolution")} == {"mid.0", "mid.1"}
+
+
+def test_shards_are_written_first_and_read_when_a_stage_is_done(
+    plain: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[tuple[str, str]] = []
+    write, read = Shards.write, Shards.read
+
+    def writing(shards: Shards, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        events.append(("write", name.rpartition("-")[0].rpartition("-")[0]))
+        write(shards, name, tensors)
+
+    def reading(shards: Shards, name: str) -> dict[str, torch.Tensor]:
+        events.append(("read", name.rpartition("-")[0].rpartition("-")[0]))
+        return read(shards, name)
+
+    monkeypatch.setattr(Shards, "write", writing)
+    monkeypatch.setattr(Shards, "read", reading)
+    sums = run_module.sums_of_tensors
+    held: list[int] = []
+    monkeypatch.setattr(run_module, "sums_of_tensors", lambda flat: held.append(int(flat["pictures"])) or sums(flat))
+    results = read_results(run(Config(**OPTIONS, out=str(tmp_path / "run"))).path)
+    first, last = [f"fold-{fold}" for fold in range(FOLDS - 1)], f"fold-{FOLDS - 1}"
+    until_draft = [("write", fold) for fold in first] + [("read", fold) for fold in first] + [("write", last)]
+    assert events[: len(until_draft)] == until_draft
+    tests = [at for at, event in enumerate(events) if event == ("write", "test")]
+    assert ("read", last) in events[: tests[0]]
+    assert not [event for event in events[tests[0] :] if event[0] == "write" and event[1] != "test"]
+    # The draft reads the sums of all folds but the last, the final probes those of all.
+    train = len(results.facts["train_items"])
+    assert sum(held) == train + sum(held[: len(first)])
+    for name, task in plain.tasks.items():
+        assert np.array_equal(task.scores, results.tasks[name].scores, equal_nan=True)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(compared: Results, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "bench", "run", "--out", str(folder), "--compare", ",".join(COMPARED)]
+    for name, value in OPTIONS.items():
+        typed = ",".join(value) if isinstance(value, tuple) else str(value)
+        command += [f"--{name.replace('_', '-')}", typed]
+    # With the last, a part of the test pictures is painted.
+    for shards in (1, FOLDS - 1, FOLDS + 1):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None and len(list(folder.rglob("*.safetensors"))) < shards:
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        assert not (folder / "run.json").exists()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
+    again = read_results(folder)
+    for name, task in compared.tasks.items():
+        assert again.tasks[name].cells == task.cells
+        assert np.array_equal(task.scores, again.tasks[name].scores, equal_nan=True)
+    probes, others = (load_file(results.path / "probes.safetensors") for results in (compared, again))
+    assert probes.keys() == others.keys()
+    assert all(np.array_equal(values, others[key]) for key, values in probes.items())

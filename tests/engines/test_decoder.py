@@ -1,0 +1,101 @@
+"""The decoder's activations against plain hooks on the autoencoder, one picture at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from engines.decoder import LARGEST_SIDE, decoder_activations
+from engines.load import DECODE_BATCH, Components
+
+LAYERS = {"mid": "mid_block.attentions.0", "up0": "up_blocks.0", "up1": "up_blocks.1", "up2": "up_blocks.2"}
+
+
+def latents_of(n: int, side: int = 16) -> Tensor:
+    return torch.randn(n, 4, side, side, generator=torch.Generator().manual_seed(n))
+
+
+def heard(vae: AutoencoderKL, latent: Tensor) -> dict[str, Tensor]:
+    """Outputs (channels height width) for one scaled latent."""
+    outputs: dict[str, Tensor] = {}
+    handles = [
+        vae.decoder.get_submodule(path).register_forward_hook(
+            lambda *args, layer=layer: outputs.update({layer: args[2][0]})
+        )
+        for layer, path in LAYERS.items()
+    ]
+    with torch.inference_mode():
+        vae.decode(latent[None] / vae.config.scaling_factor)
+    for handle in handles:
+        handle.remove()
+    return outputs
+
+
+def assert_near(found: Tensor, expected: Tensor) -> None:
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("n", [1, 3, DECODE_BATCH, DECODE_BATCH + 1, 2 * DECODE_BATCH + 3])
+def test_activations_are_those_of_every_picture_alone(components: Components, n: int) -> None:
+    latents = latents_of(n)
+    found = decoder_activations(components, latents)
+    assert list(found) == list(LAYERS)
+    for at, latent in enumerate(latents):
+        for layer, output in heard(components.vae, latent).items():
+            # Row by row, as attention reads its tokens.
+            assert_near(found[layer][at], output.flatten(1).T)
+    assert all(len(activation) == n for activation in found.values())
+
+
+def test_no_batch_changes_a_bit(components: Components) -> None:
+    latents = latents_of(DECODE_BATCH + 2)
+    together = decoder_activations(components, latents)
+    for at in range(len(latents)):
+        alone = decoder_activations(components, latents[at : at + 1])
+        for layer, activation in alone.items():
+            assert torch.equal(activation[0], together[layer][at])
+
+
+def test_grids_larger_than_the_largest_are_averaged(components: Components) -> None:
+    latents = latents_of(2, side=40)
+    found = decoder_activations(components, latents)
+    sides = {"mid": 40, "up0": 80, "up1": 160, "up2": 160}
+    for at, latent in enumerate(latents):
+        for layer, output in heard(components.vae, latent).items():
+            assert output.shape[-1] == sides[layer]
+            kept = min(sides[layer], LARGEST_SIDE)
+            assert found[layer].shape[1] == kept**2
+            # Window i of the average reaches from floor(i s / 64) to ceil((i + 1) s / 64).
+            for y, x in ((0, 0), (kept - 1, 3), (kept // 2, kept - 1)):
+                rows, columns = (slice(at * sides[layer] // kept, -(-(at + 1) * sides[layer] // kept)) for at in (y, x))
+                assert_near(found[layer][at, y * kept + x], output[:, rows, columns].mean((1, 2)))
+
+
+def test_no_hook_stays_whatever_happens(components: Components) -> None:
+    def hooks() -> int:
+        return sum(len(module._forward_hooks) for module in components.vae.modules())
+
+    before = hooks()
+    decoder_activations(components, latents_of(1))
+    assert hooks() == before
+    with pytest.raises(RuntimeError):
+        decoder_activations(components, torch.zeros(1, 5, 16, 16))
+    assert hooks() == before
+
+
+def test_a_decoder_of_any_depth_is_watched(components: Components) -> None:
+    small = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+        sample_size=16,
+    )
+    found = decoder_activations(replace(components, vae=small.eval()), latents_of(1, side=8))
+    shapes = {layer: tuple(activation.shape) for layer, activation in found.items()}
+    assert shapes == {"mid": (1, 64, 8), "up0": (1, 256, 8), "up1": (1, 256, 8)}
