@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from bench.baseline_authors import update_seconds
 from bench.comparisons import alone
-from bench.errors import MistakeError
 from bench.measure import timed
 from bench.recipe_cells import Choice, Contestant, chosen
 from bench.recipe_results import Comparison, Outcome, Rivals
@@ -46,11 +45,9 @@ def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Co
     """Fit and score the chosen cells both ways. Paints every item of the run once more."""
     contestants = chosen(results, choice)
     study, engine = reopened(results, threads)
-    for name in {contestant.task for contestant in contestants}:
-        if study.tasks[name].per_picture:
-            raise MistakeError(f"the published recipe is for maps, and {name} is of whole pictures; name other --tasks")
     steps = sorted({contestant.cell.step for contestant in contestants})
-    keep = Keep({contestant.place for contestant in contestants}, study.tasks)
+    tasks = {contestant.task: study.tasks[contestant.task] for contestant in contestants}
+    keep = Keep({contestant.place for contestant in contestants}, tasks)
     with tqdm(total=study.items + len(contestants), desc="painting", smoothing=0.05) as bar:
         _paint(study, engine, study.train, steps, keep, bar)
         bar.set_description("fitting")
@@ -60,7 +57,7 @@ def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Co
             bar.update()
         keep.forget()
         bar.set_description("painting")
-        judge = Judge(contestants, [both.epochs for both in fitted], study.tasks)
+        judge = Judge(contestants, [both.epochs for both in fitted], tasks)
         _paint(study, engine, study.test, steps, judge, bar)
     cells = tuple(
         _outcome(results, study, contestant, both, judged)

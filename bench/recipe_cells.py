@@ -60,7 +60,7 @@ def chosen(results: Results, choice: Choice) -> list[Contestant]:
 
     Raises MistakeError for a task, layer or step that the run has not probed.
     """
-    tasks = choice.tasks or tuple(name for name in TASKS if name in results.tasks)
+    tasks = tuple(dict.fromkeys(choice.tasks)) or tuple(name for name in TASKS if name in results.tasks)
     if not tasks:
         raise MistakeError(f"{results.path} has no probes of {' or '.join(TASKS)}; name others with --tasks")
     for name in choice.layers:
@@ -88,8 +88,11 @@ def chosen(results: Results, choice: Choice) -> list[Contestant]:
 
 
 def _contestant(stored: StoredProbes, cell: Cell) -> Contestant:
-    probe, name = stored.get(cell.layer, cell.step), stored.task.name
+    name, wanted = stored.task.name, "the published recipe is for maps of one channel"
+    if cell.side == 1:
+        raise MistakeError(f"{wanted}, and {name} is of whole pictures; name other --tasks")
+    probe = stored.get(cell.layer, cell.step)
     if probe.weights.shape[1] != 1:
-        raise MistakeError(f"the published recipe is for maps of one channel, and {name} has more; name other --tasks")
+        raise MistakeError(f"{wanted}, and {name} has more; name other --tasks")
     threshold = float("nan") if probe.threshold is None else probe.threshold
     return Contestant(name, cell, probe.weights, probe.intercept, threshold)

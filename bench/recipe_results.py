@@ -113,7 +113,8 @@ def _leak(cell: Outcome) -> float:
 
 
 def _range(values: Sequence[float], form: str) -> str:
-    return f"{min(values):{form}} to {max(values):{form}}"
+    low, high = f"{min(values):{form}}", f"{max(values):{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def write_recipe(run: Path, comparison: Comparison) -> None:
