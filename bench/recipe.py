@@ -37,8 +37,8 @@ from probes.ridge import Fit, fit
 from probes.sums import moments_of, total
 from probes.task import Task
 
-_TIMINGS = 3
-"""Of ridge before and after Adam, and of the published update: the median counts."""
+_RIDGES, _UPDATES = 3, 30
+"""Times ridge is timed before and again after Adam, and the published update; the median counts."""
 
 
 def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Comparison:
@@ -113,11 +113,11 @@ def _fit(contestant: Contestant, keep: Keep, study: Study, epochs: int) -> _Fitt
     def by_adam() -> Epochs:
         return train(activations, seen_in_blocks(target, side, is_mask), is_mask, epochs)
 
-    before = [timed(by_ridge)[1] for _ in range(_TIMINGS)]
+    before = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     trained, seconds = timed(by_adam)
-    after = [timed(by_ridge)[1] for _ in range(_TIMINGS)]
+    after = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     updates = epochs * ceil(len(activations) / BATCH)
-    published = [update_seconds(activations[:1], target.shape[-1], is_mask) for _ in range(_TIMINGS)]
+    published = [update_seconds(activations[:1], target.shape[-1], is_mask) for _ in range(_UPDATES)]
     return _Fitted(trained, by_ridge(), median(before + after), seconds, updates * median(published))
 
 

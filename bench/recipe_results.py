@@ -13,6 +13,8 @@ from probes.score import AVERAGE_PRECISION
 
 RECIPE = "recipe.json"
 SCHEMA = 1
+_LATE = 10
+"""Epochs over which a loss that still falls is told from one that has settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,12 @@ class Comparison:
         """What a reader of the table must know."""
         leaps = [_leak(cell) for cell in self.cells]
         published = [cell.published_seconds for cell in self.cells]
-        falls = [1 - cell.train_loss[-1] / cell.train_loss[-2] for cell in self.cells if len(cell.train_loss) > 1]
+        # A last epoch of random batches against the one before would be mostly noise.
+        falls = [1 - cell.train_loss[-1] / cell.train_loss[-1 - _LATE] for cell in self.cells if self.epochs > _LATE]
         return (
             f"Adam: {self.epochs} epochs of {self.train_pictures} training pictures, {self.batch} at a time, rate "
             f"{self.rate:g}, scored after the last epoch"
-            + (f", in which the training loss fell by {_range(falls, '.1%')}." if falls else "."),
+            + (f"; in its last {_LATE} the training loss still fell by {_range(falls, '.1%')}." if falls else "."),
             "A mask by Adam is the larger of two outputs; ridge's is cut at the run's threshold. The average precision "
             "compares the two without any threshold.",
             f"Gain: ridge's over Adam's, paired over {self.test_pictures} test pictures, 95 % each; above 0 ridge is "
