@@ -16,8 +16,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from bench.measure import timed
 from bench.profile_results import Term
@@ -26,9 +25,8 @@ from datasets.items import Item
 from engines.backends.torch_eager import TorchEager
 from engines.engine import Tap
 from extract.trajectory import Step, denoise, initial_noise
+from probes.adam import BATCH, EPOCHS, new_probe, optimizer, pixel_loss, update
 
-EPOCHS, BATCH, RATE = 30, 4, 1e-3
-"""Of their Adam, from their public code."""
 _STEPS = 3
 """Steps painted per item and group: enough for a mean."""
 _FITS = 3
@@ -56,7 +54,9 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
     size = int(study.components.vae.config.sample_size)
-    saliency, depth = ([_update(value, size, classes) for value in activations.values()] for classes in (2, 1))
+    saliency, depth = (
+        [update_seconds(value, size, is_mask) for value in activations.values()] for is_mask in (True, False)
+    )
     return [
         Term(f"UNet steps: 2 tasks x {study.items} items x {len(groups)} groups x (1 + ... + {steps})",
              calls, "step of one image", step_seconds),
@@ -106,23 +106,15 @@ def _read(path: Path) -> None:
         pickle.load(stream)  # noqa: S301  (written above, in a folder of our own)
 
 
-def _update(activation: Float[Tensor, "1 tokens channels"], size: int, outputs: int) -> float:
-    """Mean seconds of one Adam update of a linear probe on ``BATCH`` pictures, upsampled to the picture's pixels."""
-    tokens, channels = activation.shape[1:]
-    side = int(tokens**0.5)
+def update_seconds(activation: Float[Tensor, "1 tokens channels"], size: int, is_mask: bool) -> float:
+    """Mean seconds of one Adam update of a probe on ``BATCH`` pictures, upsampled to the picture's pixels."""
     maps = activation.expand(BATCH, -1, -1).clone()
-    probe = nn.Linear(channels, outputs, bias=outputs == 1)
-    adam = torch.optim.Adam(probe.parameters(), lr=RATE)
-    mask = torch.zeros(BATCH, size, size, dtype=torch.long)
-    depth = torch.zeros(BATCH, 1, size, size)
+    probe = new_probe(activation.shape[-1], is_mask)
+    adam = optimizer(probe)
+    target = torch.zeros(BATCH, size, size)
 
-    def update() -> None:
-        coarse = probe(maps).mT.unflatten(-1, (side, side))
-        fine = functional.interpolate(coarse, size=(size, size), mode="nearest")
-        loss = functional.cross_entropy(fine, mask) if outputs == 2 else functional.huber_loss(fine, depth)
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
+    def one() -> float:
+        return update(adam, pixel_loss(probe(maps), target))
 
-    update()
-    return sum(timed(update)[1] for _ in range(_FITS)) / _FITS
+    one()
+    return sum(timed(one)[1] for _ in range(_FITS)) / _FITS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.config import config_of
 from bench.errors import MistakeError
 from bench.intervene_arms import EDIT, LATE, Arm, StoredProbes
 from bench.intervene_paint import Originals, Painter
@@ -21,10 +19,11 @@ from bench.intervene_plan import Plan
 from bench.intervene_score import Wanted
 from bench.intervene_shifts import Offset, draw_offsets, moved, take
 from bench.intervene_trials import Trials
+from bench.reopen import reopened
 from bench.results import Results
-from bench.study import Study, open_study
+from bench.study import Study
 from datasets.items import Item, Split
-from engines.cache import default_cache, key_of
+from engines.cache import key_of
 from extract.shards import Shards
 
 SCHEMA = 1
@@ -69,15 +68,7 @@ def open_bench(results: Results, threads: int | None) -> Bench:
 
     Raises MistakeError when this installation would not paint the run's pictures.
     """
-    options = results.options | {"threads": threads or len(os.sched_getaffinity(0)), "out": None}
-    study = open_study(config_of(options))
-    if study.fingerprint != results.fingerprint:
-        raise MistakeError(
-            f"{results.path} was made with other weights, another labeler or other package versions than are here; "
-            "make the run again, then intervene"
-        )
-    torch.set_num_threads(study.threads)
-    engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
+    study, engine = reopened(results, threads)
     shards = Shards(results.path / FOLDER / "shards", key_of({"schema": SCHEMA, "run": results.fingerprint}))
     return Bench(results, study, Painter(study, engine), shards)
 

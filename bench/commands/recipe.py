@@ -1,0 +1,47 @@
+"""Compare the paper's way of fitting probes, by Adam, with ridge in closed form, on a run's own cells.
+
+Paints the run's items again, fits the same cells both ways, scores both on the same test pictures and writes
+recipe.json into the run folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.arguments import names, steps
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add = parser.add_argument
+    add("run", type=Path, help="run folder; its items are painted again, its probes are ridge's")
+    add("--cells", type=int, default=6, help="compare at most so many cells (default %(default)s)")
+    add("--epochs", type=int, default=30, help="of Adam (default %(default)s, the paper's)")
+    add("--tasks", type=names, default=(), help="of maps of one channel (default saliency,depth)")
+    add("--layers", type=names, default=(), help="layers or blocks to choose from, by cross-validated loss (default "
+        "all)")  # fmt: skip
+    add("--steps", type=steps, default=(), help="steps, counted from 1 (default 1, 5 and the last)")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Fit, score, store and print."""
+    from tabulate import tabulate
+
+    from bench.folder import RunFolder
+    from bench.recipe import compare_recipes
+    from bench.recipe_cells import Choice
+    from bench.recipe_results import RECIPE, rows, write_recipe
+    from bench.results import read_results
+
+    choice = Choice(options.cells, options.tasks, options.layers, options.steps, options.epochs)
+    results = read_results(options.run)
+    with RunFolder(results.path).locked():
+        found = compare_recipes(results, choice, options.threads)
+        write_recipe(results.path, found)
+    print(tabulate(rows(found.cells), headers="keys", tablefmt="simple", disable_numparse=True))
+    for note in found.notes:
+        print(note)
+    print(f"figures in {results.path / RECIPE}")
+    return 0
