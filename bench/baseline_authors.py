@@ -55,7 +55,7 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
                 path = Path(folder) / f"{item.id}-{group}.pkl"
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
-    size = int(study.components.vae.config.sample_size)
+    size = study.components.picture_side
     saliency, depth = ([_update(value, size, classes) for value in activations.values()] for classes in (2, 1))
     return [
         Term(f"UNet steps: 2 tasks x {study.items} items x {len(groups)} groups x (1 + ... + {steps})",
