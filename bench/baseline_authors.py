@@ -53,7 +53,7 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
                 path = Path(folder) / f"{item.id}-{group}.pkl"
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
-    size = int(study.components.vae.config.sample_size)
+    size = study.components.picture_side
     saliency, depth = (
         [update_seconds(value, size, is_mask) for value in activations.values()] for is_mask in (True, False)
     )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
+from bench.errors import MistakeError
 from bench.study import Study
 from datasets.items import Item
 from extract.trajectory import initial_noise
@@ -28,6 +29,10 @@ class Kept:
 def pipeline_of(study: Study) -> Any:
     """The model as the pipeline that its users know."""
     parts = study.components
+    if parts.text_encoder_2 is not None:
+        raise MistakeError(
+            "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; leave it out for SDXL"
+        )
     # It remarks on packages that it does not need here, on scheduler settings and on having no safety checker.
     transformers_logging.set_verbosity_error()
     with warnings.catch_warnings():

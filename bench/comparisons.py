@@ -14,6 +14,7 @@ from bench.study import Study
 from datasets.errors import DatasetError
 from engines.cache import default_cache
 from engines.engine import Engine, Prediction, Tap
+from engines.prompt import further_rows
 from engines.weights import permuted, reinitialised
 from extract import watch
 from extract.stream import TRAINED, Subject
@@ -161,7 +162,7 @@ COMPARISONS: dict[str, Callable[[Study, Networks], Mapping[str, Watcher]]] = {
     "own-reinitialised": _own_reinitialised,
     "vae": lambda study, _: {"vae": watch.decoder(study.components)},
     CONVOLUTION: _convolution,
-    "text": lambda *_: {"text": watch.text()},
+    "text": lambda study, _: {"text": watch.text(further_rows(study.components.unet.config))},
     "unconditional": lambda study, _: {"unconditional": watch.unconditional(study.layers)},
     DECODED: _decoded,
 }

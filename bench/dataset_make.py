@@ -100,10 +100,9 @@ def make_dataset(config: Config, out: Path) -> Made:
     reader = reader_of(config, config.labeler or spec.labeler)
     components = load(spec.source)
     guidance = spec.guidance if config.guidance is None else float(config.guidance)
-    parts = (components.unet, components.vae, components.text_encoder)
     facts = {
         "model": config.model,
-        "weights": [hash_of_weights(part.state_dict()) for part in parts],
+        "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
         "schedule": components.schedule,
         "sampler_steps": config.sampler_steps,
         "guidance": guidance,

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.profile_results import ModuleWork, Work
 from engines.engine import Tap
+from engines.prompt import predict
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
@@ -33,7 +34,7 @@ def place_of(module: str) -> tuple[str, str]:
 
 
 def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tuple[Work, tuple[ModuleWork, ...]]:
-    """The UNet's work for one row with ``words`` text tokens: in all, and per module.
+    """The UNet's work for one row with ``words`` rows of text: in all, and per module.
 
     On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
     """
@@ -45,7 +46,7 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
     sizes: dict[str, int] = {}
     handles = [module.register_forward_hook(_sizing(sizes, name)) for name, module in shape.named_modules() if name]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        shape(*inputs)
+        predict(shape, *inputs)
     for handle in handles:
         handle.remove()
     counts = counter.get_flop_counts()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.errors import MistakeError
 from bench.study import Study
@@ -27,16 +29,22 @@ class RunFolder:
         return (self.path / RUN).exists()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep a second run out of the folder while this one works in it."""
-        with (self.path / ".lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise MistakeError(
-                    f"another run is writing in {self.path}; wait for it, or choose another --out"
-                ) from error
+    def locked(self, part: str | None = None) -> Iterator[None]:
+        """Keep a second run out of the folder while this one works in it; parts work beside other parts."""
+        with ExitStack() as stack:
+            self._lock(stack, ".lock", fcntl.LOCK_SH if part else fcntl.LOCK_EX)
+            if part:
+                self._lock(stack, f".lock-{part}", fcntl.LOCK_EX)
             yield
+
+    def _lock(self, stack: ExitStack, name: str, kind: int) -> None:
+        stream = stack.enter_context((self.path / name).open("w"))
+        try:
+            fcntl.flock(stream, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MistakeError(
+                f"another run is writing in {self.path}; wait for it, or choose another --out"
+            ) from error
 
 
 def default_out(study: Study) -> Path:
@@ -65,12 +73,15 @@ def open_folder(path: Path, study: Study) -> RunFolder:
                 raise MistakeError(
                     f"{path} holds another run (it differs in: {what}); choose another --out or delete it"
                 )
-        elif any(path.iterdir()):
+        elif any(not entry.name.startswith(CONFIG) for entry in path.iterdir()):
             raise MistakeError(f"{path} is not empty and holds no run; choose another --out")
-        stored.write_text(
+        # Whole or not at all: another part of the same run may be reading it.
+        partial = path / f"{CONFIG}.{os.getpid()}"
+        partial.write_text(
             json.dumps({"fingerprint": study.fingerprint, "options": options}, indent=2) + "\n",
             encoding="utf-8",
         )
+        partial.replace(stored)
     except (OSError, ValueError, KeyError) as error:
         raise MistakeError(f"cannot use {path} as the run folder ({error}); choose another --out") from error
     return RunFolder(path)
@@ -78,3 +89,12 @@ def open_folder(path: Path, study: Study) -> RunFolder:
 
 def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
+
+
+def stored_options(path: Path) -> dict[str, Any]:
+    """The options of the run whose folder this is. Raises MistakeError when it is none."""
+    try:
+        options: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MistakeError(f"{path} is no run folder: it has no readable {CONFIG}") from error
+    return options

@@ -45,7 +45,7 @@ def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
     probes: dict[str, dict[Cell, Solved]] = {}
     thresholds: dict[str, dict[Cell, float]] = {}
     mean_map: dict[str, Tensor] = {}
-    size = int(study.components.vae.config.sample_size)
+    size = study.components.picture_side
     tensors = load_file(folder / "probes.safetensors")
     for name, task in results.tasks.items():
         probes[name], thresholds[name] = {}, {}

@@ -16,6 +16,7 @@ from bench.comparisons import DECODED, subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
 from bench.learning import LEARNING, learning_rows, write_learning
+from bench.ranks import Ranks, sharing_cores
 from bench.recording import write_results
 from bench.results import FOREGROUND_AREA
 from bench.strips import strip_steps, strip_tensors
@@ -29,21 +30,27 @@ from probes.bank import Bank, solve_bank, with_readings
 from probes.gather import DRAWS, Gather, Sums, Total, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
+ALONE = Ranks()
 
-def run(config: Config) -> RunFolder:
-    """Run the experiment, or go on with it, and give its folder. Finished shards are never painted again."""
-    study = open_study(config)
-    folder = open_folder(Path(config.out) if config.out else default_out(study), study)
+
+def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
+    """Run the experiment, or go on with it, and give its folder. Finished shards are never painted again.
+
+    Of several ranks each makes its shards, all solve, and the first writes. Raises IncompleteError when shards are
+    missing that others have to make.
+    """
+    study = sharing_cores(open_study(config), ranks)
+    with ranks.leader_first():
+        folder = open_folder(Path(config.out) if config.out else default_out(study), study)
     if folder.finished:
         return folder
     with (
-        folder.locked(),
-        tqdm(total=study.items, unit="item", desc="painting", smoothing=0.05) as progress,
+        ranks.keep(folder),
+        tqdm(total=study.items, unit="item", desc="painting", smoothing=0.05, disable=not ranks.shows) as progress,
     ):
         started = time.perf_counter()
-        job = _Job(study, Shards(folder.path / "shards", study.fingerprint), progress)
-        for fold in range(FOLDS - 1):
-            job.gather(fold)
+        job = _Job(study, ranks, Shards(folder.path / "shards", study.fingerprint), progress)
+        job.gather()
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
         # and the thresholds come from training pictures that those probes were not fit to.
         draft = job.solve(job.sums(range(FOLDS - 1)), [n for n, task in study.tasks.items() if task.thresholded])
@@ -51,13 +58,16 @@ def run(config: Config) -> RunFolder:
         folds = job.sums(range(FOLDS))
         bank = job.solve(folds, list(study.tasks))
         bank = replace(bank, thresholds=best_thresholds(draft, job.swept(draft)))
-        write_learning(folder.path / LEARNING, learning_rows(study, bank, folds))
+        if ranks.leads:
+            write_learning(folder.path / LEARNING, learning_rows(study, bank, folds))
         # The sums have done their work, and they are much of the memory.
         del folds
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, config.probed_steps)
         job.score(bank)
         job.networks.close()
+        if not ranks.leads:
+            return folder
         scores, strips = job.scores()
         write_results(folder, study, job.watched, bank, scores, job.costs, strips, time.perf_counter() - started)
         job.shards.remove()
@@ -69,6 +79,7 @@ class _Job:
     """One run in progress. What is painted goes to disk at once, so that memory does not grow with the items."""
 
     study: Study
+    ranks: Ranks
     shards: Shards
     progress: tqdm[None]
 
@@ -82,8 +93,8 @@ class _Job:
         self.networks.open()
         return self.watched
 
-    def gather(self, fold: int) -> None:
-        """Paint the training pictures of one fold and store their sums."""
+    def gather(self) -> None:
+        """Paint the training pictures of all folds but the last and store their sums."""
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs = Total(), []
@@ -93,7 +104,7 @@ class _Job:
                 total.add(gather.sums())
             return total.sums.tensors() | {"costs": torch.cat(costs)}
 
-        self.make(self.fold(fold), make)
+        self.make("the training pictures", [self.fold(fold) for fold in range(FOLDS - 1)], make)
 
     def calibrate(self, draft: Bank) -> None:
         """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
@@ -110,7 +121,7 @@ class _Job:
             tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
             return total.sums.tensors() | tables | {"costs": torch.cat(costs)}
 
-        self.make(self.fold(FOLDS - 1), make)
+        self.make("the last fold", [self.fold(FOLDS - 1)], make)
 
     def score(self, bank: Bank) -> None:
         """Paint the test pictures; store every metric of every cell for each, and the report's strips.
@@ -132,7 +143,7 @@ class _Job:
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
             return scores | strips | {FOREGROUND_AREA: torch.cat(areas), "costs": torch.cat(costs)}
 
-        self.make(study.test, make)
+        self.make("the test pictures", [study.test], make)
 
     def sums(self, folds: Sequence[int]) -> list[Sums]:
         """The sums of the folds, from disk."""
@@ -184,13 +195,23 @@ class _Job:
         """The shards that blocks of one stage are stored in."""
         return [_name(group) for group in grouped(blocks, self.study.config.shard)]
 
-    def make(self, blocks: Sequence[Block], make: Callable[[Sequence[Block]], dict[str, Tensor]]) -> None:
-        """Make the stage's shards that are not there."""
-        for group in grouped(blocks, self.study.config.shard):
-            if self.shards.done(_name(group)):
-                self.progress.update(sum(len(block.items) for block in group))
-            else:
+    def make(
+        self,
+        stage: str,
+        stretches: Sequence[Sequence[Block]],
+        make: Callable[[Sequence[Block]], dict[str, Tensor]],
+    ) -> None:
+        """Make this rank's shards of a stage, as far as they are not there, and see that all others are."""
+        groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
+        for index, group in enumerate(groups):
+            if self.ranks.mine(index) and not self.shards.done(_name(group)):
                 self.shards.write(_name(group), make(group))
+            else:
+                self.progress.update(sum(len(block.items) for block in group))
+        self.ranks.barrier()
+        missing = [_name(group) for group in groups if not self.shards.done(_name(group))]
+        if missing:
+            self.ranks.missing(stage, missing, len(groups))
 
     def paint(
         self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False

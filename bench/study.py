@@ -69,7 +69,7 @@ class Study:
         if self.config.source == "generated":
             return Given(prompts, seeds), self.reader
         assert self.dataset.scene is not None
-        rendered = render([self.dataset.scene(item) for item in items], int(self.components.vae.config.sample_size))
+        rendered = render([self.dataset.scene(item) for item in items], self.components.picture_side)
         labels = exact_labels(rendered, self.reader.scale)
         return Given(prompts, seeds, rendered.rgb), lambda _: labels
 
@@ -157,7 +157,7 @@ def open_study(config: Config) -> Study:
     components = load(spec.source)
     if config.source == "generated":
         # A label that is missing should end the run before anything is exported or painted.
-        seen = reader(torch.zeros(1, 3, *[int(components.vae.config.sample_size)] * 2))
+        seen = reader(torch.zeros(1, 3, *[components.picture_side] * 2))
         for task in tasks.values():
             task.target(seen)
     taps = self_attention_taps(components.unet)
@@ -182,9 +182,7 @@ def open_study(config: Config) -> Study:
         "taps": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
-        "weights": [
-            hash_of_weights(part.state_dict()) for part in (components.unet, components.vae, components.text_encoder)
-        ],
+        "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
         "labeler_weights": reader.fingerprint,
         "schedule": components.schedule,
         "versions": versions(),

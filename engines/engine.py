@@ -42,7 +42,7 @@ class Engine(Protocol):
         timestep: float,
         text: Float[Tensor, "n words width"],
     ) -> Prediction:
-        """Run the UNet once."""
+        """Run the UNet once; what SDXL's reads of a prompt beside its words are further rows of ``text``."""
         ...
 
 

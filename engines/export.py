@@ -23,6 +23,7 @@ from engines.backends.torch_eager import listening
 from engines.cache import cached_folder, hash_of_weights, key_of
 from engines.engine import Tap
 from engines.errors import EngineError
+from engines.prompt import further_rows, predict
 from engines.sequences import without_sequences
 
 INPUTS = ("latents", "timestep", "text")
@@ -47,7 +48,7 @@ class Tapped(nn.Module):
 
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
         with listening(self.unet, self.taps) as heard:
-            noise = self.unet(latents, timestep, text).sample
+            noise = predict(self.unet, latents, timestep, text)
         return noise, *(heard[tap.layer] for tap in self.taps)
 
 
@@ -102,7 +103,8 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
         torch.tensor(1.0),
         torch.zeros(2, 8, int(config.cross_attention_dim), dtype=unet.dtype),
     )
-    batch, words = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("words", min=1, max=4096)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    words = torch.export.Dim("words", min=1 + further_rows(config), max=4096)
     with quiet():
         program = torch.onnx.export(
             Tapped(unet, taps).eval(),

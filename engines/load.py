@@ -13,10 +13,11 @@ import torch
 from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
+from engines.prompt import SIZES, packed, pooled_width, takes_more
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
 _DIFFUSERS = {
@@ -25,7 +26,10 @@ _DIFFUSERS = {
     "low_cpu_mem_usage": False,
     "output_loading_info": True,
 }
+_TRANSFORMERS = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_SECOND = ("text_encoder_2", "tokenizer_2")
+"""What SDXL has besides."""
 DECODE_BATCH = 4
 """Pictures decoded and prompts embedded at once, padded to this number, so that no caller's batch changes a bit."""
 
@@ -40,6 +44,17 @@ class Components:
     tokenizer: CLIPTokenizer
     schedule: dict[str, Any]
     """Configuration of the noise schedule, as diffusers schedulers take it."""
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    """SDXL's, beside the first."""
+    tokenizer_2: CLIPTokenizer | None = None
+    silent_if_empty: bool = False
+    """Whether the model was trained to take zeros, not the embeddings of an empty text, for no prompt."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The components that have weights, by their folders' names."""
+        first = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
+        return first if self.text_encoder_2 is None else first | {"text_encoder_2": self.text_encoder_2}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -47,12 +62,18 @@ class Components:
         side = int(self.unet.config.sample_size)
         return int(self.unet.config.in_channels), side, side
 
+    @property
+    def picture_side(self) -> int:
+        """Pixels along one side of a picture: every block of the autoencoder but the last halves it."""
+        return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
+
     def scheduler(self, steps: int) -> LMSDiscreteScheduler:
         """The paper's sampler, set to ``steps`` steps."""
         known = (
             "beta_start",
             "beta_end",
             "beta_schedule",
+            "trained_betas",
             "num_train_timesteps",
             "prediction_type",
             "steps_offset",
@@ -65,15 +86,33 @@ class Components:
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> Float[Tensor, "n words width"]:
-        """Text embeddings; longer prompts are cut at the tokenizer's length, as diffusers cuts them."""
-        tokens = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        return padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
+        """Text embeddings; longer prompts are cut at the tokenizer's length, as diffusers cuts them.
+
+        For SDXL, further rows hold what else its UNet reads; see engines/prompt.py.
+        """
+        tokens = _tokens(self.tokenizer, prompts)
+        if self.text_encoder_2 is None:
+            return padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
+        text = padded(self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1))
+        if self.silent_if_empty:
+            silent = torch.tensor([not prompt for prompt in prompts])
+            words = text[:, : tokens.shape[1]]
+            none = torch.zeros(len(text), int(self.text_encoder_2.config.projection_dim))
+            text[silent] = packed(torch.zeros_like(words), none, self._sizes(len(text)))[silent]
+        return text
+
+    def _embed_twice(self, tokens: Tensor) -> Tensor:
+        """SDXL's text tensor: the penultimate states of both encoders, the second one's projection, and the sizes."""
+        assert self.text_encoder_2 is not None
+        first = self.text_encoder(tokens[:, 0], output_hidden_states=True)
+        second = self.text_encoder_2(tokens[:, 1], output_hidden_states=True)
+        words = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        return packed(words, second.text_embeds, self._sizes(len(tokens)))
+
+    def _sizes(self, n: int) -> Tensor:
+        """Of uncropped pictures."""
+        side = float(self.picture_side)
+        return torch.tensor([side, side, 0.0, 0.0, side, side]).expand(n, SIZES)
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
@@ -107,29 +146,76 @@ def load(source: str | Path) -> Components:
     folder = _folder(source)
     transformers_logging.disable_progress_bar()
     try:
+        index = _index(folder)
         parts = {
             "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
             "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": _whole(
-                CLIPTextModel.from_pretrained(
-                    folder / "text_encoder", dtype=torch.float32, use_safetensors=True, output_loading_info=True
-                )
-            ),
+            "text_encoder": _whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         }
+        if _is_double(index):
+            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", **_TRANSFORMERS)
+            parts["text_encoder_2"] = _whole(second)
+            parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
         schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        silent_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
+        components = Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
     except Exception as error:
         # The libraries raise anything from OSError to KeyError for a damaged folder; all of it is the folder's fault.
         raise EngineError(
             f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
         ) from error
-    for name in ("unet", "vae", "text_encoder"):
-        part = parts[name]
+    for name, part in components.networks.items():
         part.requires_grad_(False).eval()
         broken = [key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise EngineError(f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again")
-    return Components(**parts, schedule=schedule)
+    reason = _unknown_kind(components)
+    if reason:
+        raise EngineError(
+            f"the model in {folder} {reason}; give one that paints from text and noise alone: "
+            "Stable Diffusion 1 or 2, or SDXL's base"
+        )
+    return components
+
+
+def _unknown_kind(parts: Components) -> str | None:
+    """What the model needs that is not done here, as the end of a sentence about it; None if nothing."""
+    unet, vae = parts.unet.config, parts.vae.config
+    if unet.in_channels != vae.latent_channels:
+        return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
+    if unet.class_embed_type is not None or unet.num_class_embeds is not None or unet.time_cond_proj_dim is not None:
+        return "takes a class or a strength of guidance as an input"
+    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (None, "text_time"):
+        return f"reads {unet.addition_embed_type or 'nothing'} besides the words, which its text encoders do not give"
+    if parts.text_encoder_2 is not None and pooled_width(unet) != int(parts.text_encoder_2.config.projection_dim):
+        return "takes other numbers of the picture than its sizes and its crop"
+    if getattr(vae, "latents_mean", None) is not None or getattr(vae, "shift_factor", None) is not None:
+        return "shifts the latents of its autoencoder"
+    if parts.schedule.get("rescale_betas_zero_snr"):
+        return "is trained to a signal-to-noise ratio of zero, which the sampler (LMS) cannot start from"
+    return None
+
+
+def _is_double(index: dict[str, Any]) -> bool:
+    """Whether a model's index names a second text encoder; a part that is left out is a pair of nulls."""
+    return (index.get("text_encoder_2") or [None])[0] is not None
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return index
+
+
+def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
+    tokens: Tensor = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    return tokens
 
 
 def _whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
@@ -147,7 +233,8 @@ def _folder(source: str | Path) -> Path:
         index = folder / "model_index.json"
         if not index.is_file():
             raise EngineError(f"{folder} is not a diffusers model folder: it has no model_index.json")
-        missing = [part for part in _PARTS if not (folder / part).is_dir()]
+        wanted = (*_PARTS, *_SECOND) if _is_double(_index(folder)) else _PARTS
+        missing = [part for part in wanted if not (folder / part).is_dir()]
         if missing:
             raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
@@ -157,7 +244,7 @@ def _folder(source: str | Path) -> Path:
 
     patterns = [
         "model_index.json",
-        *(f"{part}/*.{kind}" for part in _PARTS for kind in ("json", "txt", "safetensors")),
+        *(f"{part}/*.{kind}" for part in (*_PARTS, *_SECOND) for kind in ("json", "txt", "safetensors")),
     ]
     try:
         # Variants hold the same weights again, in another precision.

@@ -65,12 +65,16 @@ def unconditional(layers: Collection[str]) -> Watcher:
     return Watcher(lambda _: look)
 
 
-def text() -> Watcher:
-    """The prompt alone: the mean of its word embeddings, at every token of a grid of half the latents' side."""
+def text(further_rows: int = 0) -> Watcher:
+    """The prompt alone: the mean of its word embeddings, at every token of a grid of half the latents' side.
+
+    ``further_rows`` of the text, its last, are no words.
+    """
 
     def begin(start: Start) -> Watch:
         tokens = start.noise.shape[-1] * start.noise.shape[-2] // 4
-        pooled = start.text.mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
+        words = start.text[:, : start.text.shape[1] - further_rows]
+        pooled = words.mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
         return lambda _: {"pooled": pooled}
 
     return Watcher(begin)

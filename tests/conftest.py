@@ -150,3 +150,14 @@ def save_dpt() -> Callable[..., Path]:
 def save_saliency() -> Callable[..., Path]:
     """Saves a small salient-object network as the labeler for photographs reads it."""
     return _save_saliency
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of random models in the shapes of Stable Diffusion 2 and of SDXL."""
+    import runpy
+
+    # By its path: pytest's importlib mode puts no folder of tests on the search path.
+    made = runpy.run_path(str(Path(__file__).parent / "small_models.py"))
+    folder = tmp_path_factory.mktemp("models")
+    return {"sd2": made["save_sd2"](folder / "sd2"), "sdxl": made["save_sdxl"](folder / "sdxl")}

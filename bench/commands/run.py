@@ -38,6 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--compare", type=names, help=f"what else to watch: {', '.join(COMPARISONS)}, or {ALL}")
     add("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
     add("--shard", type=int, help=f"items per shard (default {_DEFAULT.shard})")
+    add("--part", help="make only this part of the shards, such as 3/8, beside other parts; then merge")
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add("--out", help="run folder (default: one in runs/, named after the configuration)")
 
@@ -45,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def config_from(options: argparse.Namespace) -> Config:
     """The configuration: what was typed over what the file says over the defaults."""
     typed = {name: value for name, value in vars(options).items() if value is not None}
-    for name in ("command", "config", "quick"):
+    for name in ("command", "config", "quick", "part"):
         typed.pop(name, None)
     chosen = read_toml(options.config) if options.config else {}
     is_quick = chosen.pop("quick", False)
@@ -58,12 +59,22 @@ def config_from(options: argparse.Namespace) -> Config:
 def command(options: argparse.Namespace) -> int:
     """Run the experiment and print what it found."""
     from bench.leaderboard import print_run
+    from bench.ranks import IncompleteError, joined, part_of
     from bench.report import write_report
     from bench.results import read_results
     from bench.run import run
 
     config = config_from(options)
-    folder = run(config)
+    if options.part:
+        try:
+            print(f"all shards are there; finish with: python -m bench merge {run(config, part_of(options.part)).path}")
+        except IncompleteError as waiting:
+            print(waiting)
+        return 0
+    with joined() as ranks:
+        folder = run(config, ranks)
+        if not ranks.leads:
+            return 0
     results = read_results(folder.path)
     page = write_report(results)
     print_run(results)

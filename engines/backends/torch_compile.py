@@ -71,6 +71,11 @@ def _unavailable() -> str | None:
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchCompile:
     import torch
 
+    from engines.errors import EngineError
+    from engines.prompt import takes_more
+
+    if takes_more(unet.config):
+        raise EngineError("the engine torch_compile does not run SDXL; use torch_eager or onnxruntime")
     torch.set_num_threads(threads)
     return TorchCompile(unet, taps)
 

@@ -47,8 +47,10 @@ class TorchEager:
         """Run the UNet once, without gradients."""
         import torch
 
+        from engines.prompt import predict
+
         with torch.inference_mode(), listening(self.unet, self.taps) as heard:
-            noise = self.unet(latents, torch.tensor(timestep, dtype=torch.float32), text).sample
+            noise = predict(self.unet, latents, torch.tensor(timestep, dtype=torch.float32), text)
         return Prediction(noise, heard)
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:

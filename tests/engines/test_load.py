@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from fnmatch import fnmatch
@@ -99,6 +100,34 @@ def test_encoding_is_the_mode_of_the_autoencoder(components: Components, pipelin
         mode = pipeline.vae.encode(pipeline.image_processor.preprocess(pictures)).latent_dist.mode()
     theirs = mode * pipeline.vae.config.scaling_factor
     torch.testing.assert_close(components.encode(pictures), theirs, rtol=1e-5, atol=1e-5)
+
+
+def changed(folder: Path, file: str, **values: object) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_path: Path) -> None:
+    def fresh(kind: str) -> Path:
+        return Path(shutil.copytree(small_models[kind], tmp_path / f"{kind}{len(list(tmp_path.iterdir()))}"))
+
+    lacking = fresh("sdxl")
+    shutil.rmtree(lacking / "text_encoder_2")
+    assert "text_encoder_2/ is missing" in refusal(lacking)
+    single = fresh("sdxl")
+    changed(single, "model_index.json", text_encoder_2=[None, None])
+    assert "text_time" in refusal(single)
+    double = fresh("sd2")
+    for part in ("text_encoder_2", "tokenizer_2"):
+        shutil.copytree(small_models["sdxl"] / part, double / part)
+    changed(double, "model_index.json", text_encoder_2=["transformers", "CLIPTextModelWithProjection"])
+    assert "reads nothing besides the words" in refusal(double)
+    to_zero = fresh("sd2")
+    changed(to_zero, "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
+    assert "signal-to-noise ratio of zero" in refusal(to_zero)
+    shifted = fresh("sd2")
+    changed(shifted, "vae/config.json", shift_factor=0.1)
+    assert "shifts the latents" in refusal(shifted)
 
 
 @pytest.mark.parametrize("method", ["embed", "decode", "encode"])

@@ -1,0 +1,29 @@
+"""Finish a run whose shards were made in parts."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run", type=Path, help="the run folder that the parts share")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Solve, score and write what the shards say, and print it; nothing is painted."""
+    from bench.config import config_of
+    from bench.folder import stored_options
+    from bench.leaderboard import print_run
+    from bench.ranks import Merger
+    from bench.report import write_report
+    from bench.results import read_results
+    from bench.run import run
+
+    folder = run(config_of(stored_options(options.run) | {"out": str(options.run)}), Merger())
+    results = read_results(folder.path)
+    page = write_report(results)
+    print_run(results)
+    print(f"\nresults in {folder.path}, report: {page}")
+    return 0

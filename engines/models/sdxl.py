@@ -1,0 +1,7 @@
+"""Stable Diffusion XL's base model; its weights come from the hub or a local diffusers folder."""
+
+from __future__ import annotations
+
+from engines.engine import ModelSpec
+
+MODEL = ModelSpec(source="stabilityai/stable-diffusion-xl-base-1.0", guidance=5.0, labeler="midas")
