@@ -43,8 +43,13 @@ class Discoveries:
 
 def discoveries(results: Results) -> list[Discoveries]:
     """Is a cell better than permuted labels? Does it, with position, tell more than position alone?"""
-    tasks = results.tasks.values()
-    return [_asked(PERMUTED_QUESTION, tasks, _over_permuted), _asked(POSITION_QUESTION, tasks, _over_places)]
+    tasks = list(results.tasks.values())
+    found = [_asked(PERMUTED_QUESTION, tasks, _over_permuted)]
+    # Whole pictures have no position to be beyond.
+    maps = [task for task in tasks if task.where(network=POSITION)]
+    if maps:
+        found.append(_asked(POSITION_QUESTION, maps, _over_places))
+    return found
 
 
 _Gains = tuple[list[Cell], Difference]

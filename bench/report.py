@@ -31,6 +31,7 @@ from bench.leaderboard import (
 from bench.learning import LEARNING
 from bench.paper import catching_up_line, curves, paper_rows
 from bench.poster import strip_rows
+from bench.recipe_results import read_recipe, recipe_rows
 from bench.resolve import plugins
 from bench.results import Results, TaskResults
 from bench.strips import STRIP_STEPS
@@ -59,6 +60,8 @@ def write_report(results: Results) -> Path:
         comparisons=[comparison_row(entry) for entry in found],
         held=[held_line(found), *(discovery_line(asked) for asked in discoveries(results))],
         paper=[comparison_row(entry) for entry in paper_rows(results)],
+        recipe=recipe_rows(results.path),
+        recipe_notes=(found_recipe.notes if (found_recipe := read_recipe(results.path)) else ()),
         interventions=Markup(panel(results.path) or ""),
         strips=_strips(results),
         strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
