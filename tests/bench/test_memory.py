@@ -13,12 +13,14 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FEW, ALL = (int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "62,617").split(","))
 """Items of the two runs; fewer show only that the test works."""
+OPTIONS = os.environ.get("SCENEBENCH_MEMORY_OPTIONS", "").split()
+"""Further options of every run, such as fewer layers and steps."""
 MOST = 1.05
 """The larger run's peak over the smaller one's."""
 
 
 def peak_of_run(folder: Path, items: int) -> int:
-    command = [sys.executable, "-m", "bench", "run", "--limit", str(items), "--out", str(folder)]
+    command = [sys.executable, "-m", "bench", "run", "--limit", str(items), "--out", str(folder), *OPTIONS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
