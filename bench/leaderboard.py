@@ -15,45 +15,54 @@ from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP,
 from probes.discovery import RATE
 from probes.strata import by_area
 
-_FORMAT = "simple"
+FORMATS = ("simple", "github")
+"""Of tables: for a terminal, for a page in Markdown."""
 
 
-def print_run(results: Results) -> None:
+def print_run(results: Results, form: str = FORMATS[0]) -> None:
     """Print everything a run found, in tables."""
     for task in results.tasks.values():
-        print(f"\n{title(task)}")
-        print(tabulate(layer_rows(results, task), headers="keys", tablefmt=_FORMAT, disable_numparse=True))
-        print(baseline_line(results, task))
-        print(emergence_line(results, task))
-        line = strata_line(results, task)
-        if line:
-            print(line)
+        print(f"\n{title(task)}\n")
+        _print_table(layer_rows(results, task), form)
+        lines = (baseline_line(results, task), emergence_line(results, task), strata_line(results, task))
+        for line in lines:
+            if line:
+                _print_line(line, form)
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
-    print("paired over test pictures; a gain above zero speaks for the model.")
+    print("paired over test pictures; a gain above zero speaks for the model.\n")
     found = comparisons(results)
-    print(tabulate([comparison_row(entry) for entry in found], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
-    print(held_line(found))
+    _print_table([comparison_row(entry) for entry in found], form)
+    _print_line(held_line(found), form)
     for asked in discoveries(results):
-        print(discovery_line(asked))
-    _print_paper(results)
+        _print_line(discovery_line(asked), form)
+    _print_paper(results, form)
     print(f"\n{cost_line(results)}")
 
 
-def _print_paper(results: Results) -> None:
+def _print_paper(results: Results, form: str) -> None:
     """The paper's comparisons, if the run watched any."""
     rows = paper_rows(results)
     if not rows:
         return
-    print("\nThe trained network's probes against every other reading that was watched, paired over test pictures")
-    print(tabulate([comparison_row(entry) for entry in rows], headers="keys", tablefmt=_FORMAT, disable_numparse=True))
-    print(held_line(rows))
+    print("\nThe trained network's probes against every other reading that was watched, paired over test pictures\n")
+    _print_table([comparison_row(entry) for entry in rows], form)
+    _print_line(held_line(rows), form)
     for task in results.tasks.values():
         line = catching_up_line(results, task)
         if line:
-            print(line)
+            _print_line(line, form)
 
 
-def print_comparison(runs: Sequence[Results]) -> None:
+def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
+    print(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
+
+
+def _print_line(line: str, form: str) -> None:
+    # Markdown would run lines together.
+    print(line if form == FORMATS[0] else f"\n{line}")
+
+
+def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
     """Print several runs side by side, best layer at the last step."""
     rows = []
     for results in runs:
@@ -65,7 +74,7 @@ def print_comparison(runs: Sequence[Results]) -> None:
         row["minutes"] = f"{results.facts['seconds'] / 60:.1f}"
         row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
         rows.append(row)
-    print(tabulate(rows, headers="keys", tablefmt=_FORMAT, disable_numparse=True))
+    _print_table(rows, form)
 
 
 def measure(task: TaskResults) -> str:

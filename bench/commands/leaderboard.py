@@ -9,6 +9,7 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=Path, nargs="+", help="run folder")
+    parser.add_argument("--format", choices=("simple", "github"), default="simple", help="for a terminal, or Markdown")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -18,7 +19,7 @@ def command(options: argparse.Namespace) -> int:
 
     runs = [read_results(path) for path in options.run]
     if len(runs) == 1:
-        print_run(runs[0])
+        print_run(runs[0], options.format)
     else:
-        print_comparison(runs)
+        print_comparison(runs, options.format)
     return 0
