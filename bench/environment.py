@@ -21,12 +21,14 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
 )
+ENGINES = ("openvino", "tensorrt", "tensorrt-rtx")
+"""Packages that move a figure only where their own engine computes it."""
 
 
-def versions() -> dict[str, str]:
-    """Installed versions of the packages that can move a figure."""
+def versions(engine: str | None = None) -> dict[str, str]:
+    """Installed versions of the packages that can move a figure of ``engine``, by default of any."""
     found = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *(name for name in ENGINES if engine is None or engine.startswith(name.partition("-")[0]))):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -185,7 +185,7 @@ def open_study(config: Config) -> Study:
         "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
         "labeler_weights": reader.fingerprint,
         "schedule": components.schedule,
-        "versions": versions(),
+        "versions": versions(config.engine),
     }
     return Study(
         config=config,
