@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.profile_results import ModuleWork, Work
+from bench.profiling.results import ModuleWork, Work
 from engines.engine import Tap
 from engines.prompt import predict
 

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.baseline_authors import update_seconds
 from bench.comparisons import alone
 from bench.measure import timed
+from bench.profiling.authors import update_seconds
 from bench.recipe_cells import Choice, Contestant, chosen
 from bench.recipe_results import Comparison, Outcome, Rivals
 from bench.reopen import reopened

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.errors import MistakeError
 from bench.findings import EARLY_STEP
-from bench.intervene_arms import StoredProbes
+from bench.interventions.arms import StoredProbes
 from bench.results import Results
 from extract.stream import TRAINED
 from extract.taps import fits

@@ -15,7 +15,7 @@ from bench.charts import Line, heat, line_chart, png
 from bench.discoveries import discoveries
 from bench.errors import MistakeError
 from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
-from bench.intervene_panel import panel
+from bench.interventions.panel import panel
 from bench.leaderboard import (
     baseline_line,
     comparison_row,

@@ -36,8 +36,8 @@ def command(options: argparse.Namespace) -> int:
     """Run the experiment, the sweep or the path, and print what it found."""
     from bench.errors import MistakeError
     from bench.folder import RunFolder
-    from bench.intervene import open_bench
-    from bench.intervene_plan import Plan, completed
+    from bench.interventions.edited import open_bench
+    from bench.interventions.plan import Plan, completed
     from bench.results import read_results
 
     if options.gif and not options.path:
@@ -50,15 +50,15 @@ def command(options: argparse.Namespace) -> int:
     bench = open_bench(results, options.threads)
     with RunFolder(results.path).locked():
         if options.sweep:
-            from bench.intervene_sweep import print_sweep
+            from bench.interventions.sweep import print_sweep
 
             print_sweep(bench, plan, options.methods, options.strengths)
         elif options.path:
-            from bench.intervene_path import print_path
+            from bench.interventions.path import print_path
 
             print_path(bench, plan, options)
         else:
-            from bench.intervene_experiment import experiment, print_outcome, summary, task_folder
+            from bench.interventions.experiment import experiment, print_outcome, summary, task_folder
 
             outcome = experiment(bench, plan)
             print_outcome(summary(outcome), task_folder(results.path, plan.task))

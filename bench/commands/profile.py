@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.arguments import names
-from bench.profile_config import BASELINES, PARTS, WEIGHTS, ProfileConfig
+from bench.profiling.config import BASELINES, PARTS, WEIGHTS, ProfileConfig
 
 _DEFAULT = ProfileConfig()
 
@@ -36,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Measure, store and print."""
-    from bench.profile import profile
-    from bench.profile_tables import print_profile
+    from bench.profiling.profile import profile
+    from bench.profiling.tables import print_profile
 
     chosen = {name: value for name, value in vars(options).items() if name != "command"}
     measured, folder = profile(ProfileConfig(**chosen))

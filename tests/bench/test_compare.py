@@ -13,11 +13,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bench.__main__ import main
-from bench.compare import quality_changes
-from bench.compare_speed import ratio
+from bench.comparing.compare import quality_changes
+from bench.comparing.speed import ratio
+from bench.comparing.tolerances import Tolerance, tolerances
 from bench.config import Config
 from bench.errors import MistakeError
-from bench.profile_results import (
+from bench.profiling.results import (
     STEP,
     EngineFacts,
     MemoryFacts,
@@ -29,7 +30,6 @@ from bench.profile_results import (
 )
 from bench.results import CALLS, Results, read_calls, read_results
 from bench.run import run
-from bench.tolerances import Tolerance, tolerances
 
 RNG = np.random.default_rng(0)
 

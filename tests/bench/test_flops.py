@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.flops import place_of, work_of
-from bench.profile_layers import block_of, part_of, tapped_layer, work_by
+from bench.profiling.layers import block_of, part_of, tapped_layer, work_by
 from bench.random_model import random_unet
 from engines.models.sd_v1 import MODEL as SD_V1
 from extract.taps import self_attention_taps

@@ -14,12 +14,12 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.errors import MistakeError
-from bench.intervene import Bench, edits, movable, open_bench, run_arms
-from bench.intervene_arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
-from bench.intervene_experiment import read_summary
-from bench.intervene_panel import panel
-from bench.intervene_plan import Plan, completed
-from bench.intervene_trials import NO_EDIT
+from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
+from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms
+from bench.interventions.experiment import read_summary
+from bench.interventions.panel import panel
+from bench.interventions.plan import Plan, completed
+from bench.interventions.trials import NO_EDIT
 from bench.results import Results, read_results
 from extract.stream import Given, stream
 from probes.bank import PERMUTED

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation
 from sklearn.metrics import f1_score
 
-from bench.intervene_path import centres, offsets_along
-from bench.intervene_score import Wanted, columns
-from bench.intervene_shifts import INSIDE, draw_offsets, moved
+from bench.interventions.path import centres, offsets_along
+from bench.interventions.score import Wanted, columns
+from bench.interventions.shifts import INSIDE, draw_offsets, moved
 from datasets.labels import Labels
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY

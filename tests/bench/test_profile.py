@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.baseline_authors import authors_terms
-from bench.baseline_hooks import paint_with_hooks, pipeline_of
 from bench.errors import MistakeError
 from bench.measure import matrix_rate, peak_during, resident_bytes, timed
-from bench.profile import profile
-from bench.profile_config import REFERENCE, ProfileConfig, chosen_engines
-from bench.profile_memory import memory_of
-from bench.profile_results import (
+from bench.profiling.authors import authors_terms
+from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
+from bench.profiling.hooks import paint_with_hooks, pipeline_of
+from bench.profiling.memory import memory_of
+from bench.profiling.profile import profile
+from bench.profiling.results import (
     EXTRACTION,
     FIRST,
     HOOKS_BATCHED,
@@ -28,8 +28,8 @@ from bench.profile_results import (
     STEP,
     read_profile,
 )
-from bench.profile_study import open_profile_study
-from bench.profile_tables import print_profile
+from bench.profiling.study import open_profile_study
+from bench.profiling.tables import print_profile
 from bench.results import Results
 from bench.study import Study
 from engines.engine import Engine

@@ -13,13 +13,13 @@ from tabulate import tabulate
 
 from bench.errors import MistakeError
 from bench.findings import Score
-from bench.intervene import FOLDER, SCHEMA, Bench, edits, movable, run_arms, with_controls
-from bench.intervene_arms import CONTROLS, EDIT, NULL, Arm, StoredProbes
-from bench.intervene_grid import Grid, write_grid
-from bench.intervene_plan import Plan
-from bench.intervene_score import AREA_RATIO, DAMAGE, ORIGINAL
-from bench.intervene_shifts import moved
-from bench.intervene_trials import Trials
+from bench.interventions.arms import CONTROLS, EDIT, NULL, Arm, StoredProbes
+from bench.interventions.edited import FOLDER, SCHEMA, Bench, edits, movable, run_arms, with_controls
+from bench.interventions.grid import Grid, write_grid
+from bench.interventions.plan import Plan
+from bench.interventions.score import AREA_RATIO, DAMAGE, ORIGINAL
+from bench.interventions.shifts import moved
+from bench.interventions.trials import Trials
 
 SUMMARY, TRIALS, GRID = "summary.json", "trials.csv", "grid"
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.errors import MistakeError
-from bench.intervene_arms import EDIT, LATE, Arm, StoredProbes
-from bench.intervene_paint import Originals, Painter
-from bench.intervene_plan import Plan
-from bench.intervene_score import Wanted
-from bench.intervene_shifts import Offset, draw_offsets, moved, take
-from bench.intervene_trials import Trials
+from bench.interventions.arms import EDIT, LATE, Arm, StoredProbes
+from bench.interventions.paint import Originals, Painter
+from bench.interventions.plan import Plan
+from bench.interventions.score import Wanted
+from bench.interventions.shifts import Offset, draw_offsets, moved, take
+from bench.interventions.trials import Trials
 from bench.reopen import reopened
 from bench.results import Results
 from bench.study import Study

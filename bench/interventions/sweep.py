@@ -8,12 +8,12 @@ from dataclasses import replace
 from tabulate import tabulate
 
 from bench.errors import MistakeError
-from bench.intervene import Bench, run_arms
-from bench.intervene_arms import EDIT, RANDOM, StoredProbes
-from bench.intervene_path import chosen_arm
-from bench.intervene_plan import Plan
-from bench.intervene_score import DAMAGE
-from bench.intervene_trials import NO_EDIT
+from bench.interventions.arms import EDIT, RANDOM, StoredProbes
+from bench.interventions.edited import Bench, run_arms
+from bench.interventions.path import chosen_arm
+from bench.interventions.plan import Plan
+from bench.interventions.score import DAMAGE
+from bench.interventions.trials import NO_EDIT
 
 WINDOWS = (range(1, 4), range(1, 6), range(6, 11), range(11, 16))
 """Steps, counted from 1."""

@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from bench.errors import MistakeError
 from bench.findings import score_of
-from bench.intervene import Bench, movable
-from bench.intervene_arms import EDIT, RANDOM, Arm, StoredProbes
-from bench.intervene_experiment import read_summary
-from bench.intervene_paint import Originals
-from bench.intervene_plan import Plan
-from bench.intervene_shifts import NEAREST, Offset, moved, take
+from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
+from bench.interventions.edited import Bench, movable
+from bench.interventions.experiment import read_summary
+from bench.interventions.paint import Originals
+from bench.interventions.plan import Plan
+from bench.interventions.shifts import NEAREST, Offset, moved, take
 from engines.cache import key_of
 
 METHOD, STRENGTH = "pattern", 8.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.tolerances import Tolerance
+from bench.comparing.tolerances import Tolerance
 from probes.discovery import RATE, q_values
 
 

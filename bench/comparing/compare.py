@@ -12,7 +12,7 @@ from math import ceil
 
 import numpy as np
 
-from bench.changes import Change, tested_together
+from bench.comparing.changes import Change, tested_together
 from bench.errors import MistakeError
 from bench.findings import TRAINED
 from bench.results import Results, TaskResults

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.comparisons import alone
 from bench.measure import timed
-from bench.profile_results import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
+from bench.profiling.results import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
 from bench.resolve import plugin
 from bench.study import Study
 from datasets.splits import Block

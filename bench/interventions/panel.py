@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bench.charts import png
-from bench.intervene import FOLDER
-from bench.intervene_experiment import GRID, claim, read_summary, rows, task_folder
-from bench.intervene_grid import COLUMNS, Grid
+from bench.interventions.edited import FOLDER
+from bench.interventions.experiment import GRID, claim, read_summary, rows, task_folder
+from bench.interventions.grid import COLUMNS, Grid
 
 
 def panel(run_path: Path) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.comparisons import alone
 from bench.errors import MistakeError
-from bench.profile_results import ScoreChange
+from bench.profiling.results import ScoreChange
 from bench.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.intervene_arms import Arm, StoredProbes, edit_at
+from bench.interventions.arms import Arm, StoredProbes, edit_at
 from bench.study import Study
 from datasets.items import Item
 from engines.editing import editing

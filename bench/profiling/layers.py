@@ -11,7 +11,7 @@ from typing import TypeVar
 from tabulate import tabulate
 
 from bench.flops import PARTS, place_of
-from bench.profile_results import LayerSample, ModuleWork, Profile
+from bench.profiling.results import LayerSample, ModuleWork, Profile
 
 Key = TypeVar("Key", bound=Hashable)
 REST = "rest"

@@ -12,15 +12,13 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench.baseline_authors import authors_terms
-from bench.baseline_hooks import paint_with_hooks, pipeline_of
 from bench.environment import environment
 from bench.errors import MistakeError
 from bench.flops import work_of
 from bench.measure import matrix_rate, timed
 from bench.parity import parity_of
-from bench.probe_change import changes, scores_with, stored_probes
-from bench.profile_calls import (
+from bench.profiling.authors import authors_terms
+from bench.profiling.calls import (
     Contender,
     contend,
     extract,
@@ -31,9 +29,11 @@ from bench.profile_calls import (
     steady_calls,
     untapped_error,
 )  # fmt: skip
-from bench.profile_config import REFERENCE, ProfileConfig, chosen_engines
-from bench.profile_memory import memory_of
-from bench.profile_results import (
+from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
+from bench.profiling.hooks import paint_with_hooks, pipeline_of
+from bench.profiling.memory import memory_of
+from bench.profiling.probe_change import changes, scores_with, stored_probes
+from bench.profiling.results import (
     FILES,
     HOOKS_BATCHED,
     HOOKS_ONE,
@@ -47,7 +47,7 @@ from bench.profile_results import (
     Term,
     write_profile,
 )  # fmt: skip
-from bench.profile_study import open_profile_study
+from bench.profiling.study import open_profile_study
 from bench.study import Study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of

@@ -7,9 +7,9 @@ from tabulate import tabulate
 
 from bench.config import Config
 from bench.parity import NOISE
-from bench.profile_config import REFERENCE
-from bench.profile_layers import print_layers
-from bench.profile_results import (
+from bench.profiling.config import REFERENCE
+from bench.profiling.layers import print_layers
+from bench.profiling.results import (
     EXTRACTION,
     FIRST,
     HOOKS_BATCHED,

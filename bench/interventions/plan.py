@@ -44,7 +44,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, whatever the run."""
-        from bench.intervene_arms import CONTROLS
+        from bench.interventions.arms import CONTROLS
         from probes.edit import METHODS
 
         for name, least in {"items": 2, "shifts": 1, "choose_items": 0, "batch": 1}.items():
@@ -71,7 +71,7 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int]) -> Plan:
 
     Raises MistakeError for a layer or a step that the run has not probed.
     """
-    from bench.intervene_arms import CONTROLS
+    from bench.interventions.arms import CONTROLS
     from probes.edit import METHODS
 
     named = plan.layers or (() if plan.task in WHOLE_NETWORK else DECODER)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.changes import Change
-from bench.compare import metric_names, quality_changes
-from bench.compare_speed import profile_options, profile_speed, run_options, run_speed, unlike
+from bench.comparing.changes import Change
+from bench.comparing.compare import metric_names, quality_changes
+from bench.comparing.speed import profile_options, profile_speed, run_options, run_speed, unlike
+from bench.comparing.tolerances import LATENCY, MEMORY, Tolerance, tolerances
 from bench.errors import MistakeError
 from bench.folder import CONFIG, RUN
-from bench.profile_results import PROFILE, read_profile
+from bench.profiling.results import PROFILE, read_profile
 from bench.results import CALLS, read_results
-from bench.tolerances import LATENCY, MEMORY, Tolerance, tolerances
 
 
 @dataclass(frozen=True, slots=True)

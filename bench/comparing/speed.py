@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.changes import Change, tested_together
+from bench.comparing.changes import Change, tested_together
+from bench.comparing.tolerances import LATENCY, MEMORY
 from bench.findings import TRAINED
-from bench.profile_results import STEP, Profile
+from bench.profiling.results import STEP, Profile
 from bench.results import Results, read_calls
-from bench.tolerances import LATENCY, MEMORY
 from probes.bootstrap import LEVEL, TEST_DRAWS
 
 Readings = NDArray[np.float64]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.findings import Score, score_of
-from bench.intervene_arms import EDIT, NULL, Arm
-from bench.intervene_score import SECONDS, SHIFTED, Wanted, columns
-from bench.intervene_shifts import Offset
+from bench.interventions.arms import EDIT, NULL, Arm
+from bench.interventions.score import SECONDS, SHIFTED, Wanted, columns
+from bench.interventions.shifts import Offset
 from datasets.items import Item, Split
 from probes.task import Task
 

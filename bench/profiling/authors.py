@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.measure import timed
-from bench.profile_results import Term
+from bench.profiling.results import Term
 from bench.study import Study
 from datasets.items import Item
 from engines.backends.torch_eager import TorchEager

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.errors import MistakeError, mistakes
-from bench.profile_config import REFERENCE, ProfileConfig
+from bench.profiling.config import REFERENCE, ProfileConfig
 from bench.random_model import random_components
 from bench.resolve import plugin
 from bench.study import Study, model_spec, open_study

@@ -1,6 +1,6 @@
 """Memory of one engine, in a process of its own so that no other engine's peak is in it.
 
-``python -m bench.profile_memory MODEL WEIGHTS ENGINE ROWS WORDS THREADS`` prints the readings as JSON.
+``python -m bench.profiling.memory MODEL WEIGHTS ENGINE ROWS WORDS THREADS`` prints the readings as JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from bench.errors import MistakeError
 from bench.measure import device_bytes, peak_during, resident_bytes
-from bench.profile_results import MemoryFacts
+from bench.profiling.results import MemoryFacts
 from bench.random_model import random_unet
 from bench.resolve import plugin
 from bench.study import model_spec
@@ -28,7 +28,15 @@ _CALLS = 3
 
 def memory_of(model: str, weights: str, engine: str, rows: int, words: int, threads: int) -> MemoryFacts:
     """Start the process, and read what it says. Raises MistakeError when it fails."""
-    command = [sys.executable, "-m", "bench.profile_memory", model, weights, engine, *map(str, (rows, words, threads))]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.profiling.memory",
+        model,
+        weights,
+        engine,
+        *map(str, (rows, words, threads)),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
