@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
+from bench.comparisons import subject_of
 from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
 from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms
@@ -98,7 +99,9 @@ def test_unedited_pictures_are_the_runs_own(bench: Bench) -> None:
     items = bench.items("test")[:2]
     (originals,) = bench.originals(items)
     given = Given([item.prompt for item in items], [item.seed for item in items])
-    painted, _ = stream(bench.study.subject(), given, [], (), bench.study.reader)
+    subject, networks = subject_of(bench.study)
+    networks.open()
+    painted, _ = stream(subject, given, [], (), bench.study.reader)
     assert torch.allclose(originals.pictures, painted.pictures, rtol=0, atol=1e-4)
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.__main__ import main
+from bench.comparisons import alone
 from bench.errors import MistakeError
 from bench.measure import matrix_rate, peak_during, resident_bytes, timed
 from bench.profiling.authors import authors_terms
@@ -33,7 +34,7 @@ from bench.profiling.tables import print_profile
 from bench.results import Results
 from bench.study import Study
 from engines.engine import Engine
-from extract.stream import TRAINED, Subject, stream
+from extract.stream import stream
 
 SMALL = ProfileConfig(
     engines=("onnxruntime",), batch=(2, 4), items=2, rounds=2, threads=1, sampler_steps=4, skip=("untapped", "memory"),
@@ -85,8 +86,8 @@ def test_every_speed_has_its_errors(small_profile: Path) -> None:
     assert len(other.given) == 17
     assert {change.task for change in other.scores} == {"saliency", "depth"}
     for change in other.scores:
-        # Three layers, four steps, with and without position.
-        assert (change.cells, change.items) == (24, 2)
+        # Three layers, four steps, with and without position; two layers are wider than the narrowest.
+        assert (change.cells, change.items) == (32, 2)
         assert change.largest < 0.02
     assert all(change.largest == 0 for change in exact.scores)
 
@@ -113,8 +114,7 @@ def test_hooks_paint_the_same_pictures_and_hear_the_same_activations(study: Stud
             pass
 
     given, read = study.given(items)
-    subject = Subject(study.components, {TRAINED: eager}, study.layers, SMALL.sampler_steps, study.guidance, 4)
-    painted, _ = stream(subject, given, [Keep()], range(SMALL.sampler_steps), read)
+    painted, _ = stream(alone(study, eager, 4), given, [Keep()], range(SMALL.sampler_steps), read)
     one, both = (paint_with_hooks(study, pipeline_of(study), items, at_once) for at_once in (1, 2))
     for kept in (one, both):
         assert torch.allclose(torch.cat(kept.pictures), painted.pictures, atol=1e-4)

@@ -83,7 +83,7 @@ def test_item_order_changes_no_score(
     kept = set(small_run.facts["train_items"]) | set(small_run.facts["test_items"])
     items = [item for item in DATASET.items() if item.id in kept]
     random.Random(0).shuffle(items)
-    shuffled = Dataset(items=lambda: tuple(items), scene=DATASET.scene)
+    shuffled = Dataset(items=lambda _=None: tuple(items), scene=DATASET.scene)
     real = study_module.plugin
     monkeypatch.setattr(study_module, "plugin", lambda kind, name: shuffled if kind == "dataset" else real(kind, name))
     other = read_results(run(Config(**(small_config | {"limit": None}), out=str(tmp_path / "run"))).path)
