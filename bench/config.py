@@ -15,6 +15,8 @@ from bench.errors import MistakeError
 Source = Literal["generated", "rendered"]
 SOURCES: tuple[Source, ...] = ("generated", "rendered")
 
+WEIGHTS = ("trained", "random")
+
 COMPARISONS = ("own", "reinitialised", "own-reinitialised", "vae", "convolution", "text", "unconditional", "decoded")
 """What can be watched beside the trained network and its controls; ``all`` stands for all of them."""
 ALL = "all"
@@ -30,6 +32,8 @@ class Config:
     """The options of ``python -m bench run``. Steps are counted from 1, as people read them."""
 
     model: str = "tiny"
+    weights: str = "trained"
+    """Or ``random``: the architecture alone, to try a run out before its weights are there."""
     engine: str = "onnxruntime"
     dataset: str = "scenes617"
     """A name, or a CSV file of prompts."""
@@ -113,6 +117,8 @@ class Config:
             painted = [name for name in ("own", "own-reinitialised", "unconditional") if name in self.compare]
             if painted:
                 raise MistakeError(f"comparison {painted[0]} needs painted pictures; drop it or use --source generated")
+        if self.weights not in WEIGHTS:
+            raise MistakeError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
         if self.source not in SOURCES:
             raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
         if self.guidance is not None and not _is_number(self.guidance):

@@ -20,23 +20,30 @@ _COLUMNS = ("task", "layer", "step", "probe", "pictures", "loss", "explained")
 Row = dict[str, str | int | float]
 
 
-def learning_rows(study: Study, bank: Bank, folds: Sequence[Sums]) -> Iterator[Row]:
-    """The curves of the trained network's best layers, at step 5 and at the last step."""
+def curves_of(study: Study) -> Iterator[tuple[str, int, str]]:
+    """(task, step, probe) of every curve: at step 5 and at the last step."""
     steps = study.config.probed_steps
     for name, task in study.tasks.items():
         for step in dict.fromkeys(step for step in (EARLY_STEP, steps[-1]) if step in steps):
             for probe in (ACTIVATIONS,) if task.per_picture else (ACTIVATIONS, WITH_POSITION):
-                cell = bank.best(name, TRAINED, step, probe)
-                for point in learning_curve(folds, name, cell, steps.index(step)):
-                    yield {
-                        "task": name,
-                        "layer": cell.layer,
-                        "step": step + 1,
-                        "probe": probe,
-                        "pictures": round(point.pictures, 1),
-                        "loss": f"{point.loss:.6g}",
-                        "explained": f"{point.explained:.4f}",
-                    }
+                yield name, step, probe
+
+
+def learning_rows(study: Study, bank: Bank, folds: Sequence[Sums]) -> Iterator[Row]:
+    """The curves of the trained network's best layers."""
+    steps = study.config.probed_steps
+    for name, step, probe in curves_of(study):
+        cell = bank.best(name, TRAINED, step, probe)
+        for point in learning_curve(folds, name, cell, steps.index(step)):
+            yield {
+                "task": name,
+                "layer": cell.layer,
+                "step": step + 1,
+                "probe": probe,
+                "pictures": round(point.pictures, 1),
+                "loss": f"{point.loss:.6g}",
+                "explained": f"{point.explained:.4f}",
+            }
 
 
 def write_learning(path: Path, rows: Iterator[Row]) -> None:

@@ -1,25 +1,46 @@
-"""A model's architecture with seeded random weights, for speed alone: nothing is fetched."""
+"""A model's architecture with seeded random weights, for speed and size alone: nothing is fetched."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from bench.errors import MistakeError
+from datasets.labels import DisparityScale, Labels
 from engines.load import Components
 from engines.models.sd_v1 import MODEL as SD_V1
 from engines.models.tiny.architecture import SCHEDULE
 from engines.models.tiny.words import load_tokenizer
 
 SEED = 0
+BRIGHTNESS = "brightness"
+"""The name of what stands in for a labeler."""
 WORDS = 77
 """Tokens that Stable Diffusion v1 pads every prompt to."""
 _DOWN, _UP = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Brightness:
+    """Stands in for a labeler where pictures show nothing: near is what is bright, and no network is needed."""
+
+    scale: DisparityScale = field(default_factory=lambda: DisparityScale(0.0, 1.0))
+    fingerprint: str = BRIGHTNESS
+
+    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Maps of the pictures' size; every picture's own are standardised, and what is one deviation up is salient."""
+        grey = pictures.mean(1)
+        centred = grey - grey.mean((-1, -2), keepdim=True)
+        maps = centred / centred.square().mean((-1, -2), keepdim=True).sqrt().clamp(min=1e-6)
+        return Labels(disparity=maps, saliency=maps > 1)
 
 
 def random_unet(source: str | Path) -> UNet2DConditionModel:
@@ -38,13 +59,20 @@ def random_unet(source: str | Path) -> UNet2DConditionModel:
 
 
 def random_components(source: str | Path, words: Path) -> Components:
-    """Every component; a folder's own tokenizer, else the one in the folder ``words``, whatever text it splits."""
+    """Every component; a folder's own tokenizer, else the one in the folder ``words``, whatever text it splits.
+
+    Drawing moves torch's global generator: what follows must not depend on it.
+    """
     unet = random_unet(source)
     if Path(source).is_dir():
         folder = Path(source)
         vae = AutoencoderKL.from_config(_json(folder / "vae"))
         text = CLIPTextModel(CLIPTextConfig(**_json(folder / "text_encoder")))
         tokenizer, schedule = CLIPTokenizer.from_pretrained(folder / "tokenizer"), _json(folder / "scheduler")
+        if (folder / "text_encoder_2").is_dir():
+            second = CLIPTextModelWithProjection(CLIPTextConfig(**_json(folder / "text_encoder_2")))
+            also = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
+            return Components(unet, _still(vae), _still(text), tokenizer, schedule, _still(second), also, True)
     else:
         # vae/config.json and text_encoder/config.json of the same model; CLIP's ViT-L/14 text tower.
         vae = AutoencoderKL(

@@ -13,6 +13,7 @@ from torch import Tensor
 from bench.config import Config, nearest
 from bench.environment import versions
 from bench.errors import MistakeError
+from bench.random_model import BRIGHTNESS, Brightness, random_components
 from bench.resolve import plugin, plugins
 from datasets.items import Dataset, Item
 from datasets.labeler import Labeler, Reader, Sources
@@ -23,6 +24,7 @@ from datasets.splits import Block, blocks_of, limited
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.engine import Backend, ModelSpec, Tap
 from engines.load import Components, load
+from engines.models.tiny import MODEL as TINY
 from extract.stream import Given
 from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.task import Task
@@ -149,12 +151,15 @@ def open_study(config: Config) -> Study:
     if reason:
         raise MistakeError(f"engine {config.engine} cannot be used here: {reason}")
     dataset, items = dataset_of(config)
-    labeler = config.labeler or spec.labeler
-    reader = reader_of(config, labeler)
+    is_random = config.weights == "random"
+    # What random weights paint shows nothing; a labeler with weights of its own would be fetched for nothing.
+    has_none = is_random and not config.labeler
+    labeler = BRIGHTNESS if has_none else config.labeler or spec.labeler
+    reader = Brightness() if has_none else reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
         raise MistakeError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
-    components = load(spec.source)
+    components = random_components(spec.source, Path(TINY.source) / "tokenizer") if is_random else load(spec.source)
     if config.source == "generated":
         # A label that is missing should end the run before anything is exported or painted.
         seen = reader(torch.zeros(1, 3, *[components.picture_side] * 2))

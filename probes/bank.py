@@ -118,11 +118,13 @@ def solve_bank(
     steps: Sequence[int],
     selective: Collection[str],
     threads: int,
+    only: Collection[tuple[Place, int]] | None = None,
 ) -> Bank:
     """Solve every probe of the named tasks (all or some of those that the sums hold).
 
     ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
-    probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads.
+    probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads; ``only`` those
+    of some places and indices of steps, as they come out among all.
     """
     if not tasks:
         return Bank({}, {})
@@ -134,7 +136,8 @@ def solve_bank(
                 (context.columns(place).channels for place in context.places if place[0] in selective), default=0
             )
             solve_place = partial(_solve_place, context, steps, selective, narrowest)
-            solved += pool.map(solve_place, [(place, at) for place in context.places for at in range(len(steps))])
+            jobs = [(place, at) for place in context.places for at in range(len(steps))]
+            solved += pool.map(solve_place, [job for job in jobs if only is None or job in only])
             if context.has_position:
                 solved.append(_solve_position(context, selective))
     probes: dict[str, dict[Cell, Solved]] = {name: {} for name in tasks}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from bench.arguments import names
-from bench.profiling.config import BASELINES, PARTS, WEIGHTS, ProfileConfig
+from bench.config import WEIGHTS
+from bench.profiling.config import BASELINES, PARTS, ProfileConfig
 
 _DEFAULT = ProfileConfig()
 

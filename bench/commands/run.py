@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.arguments import dataset_files, labeler_sources, names, steps
-from bench.config import ALL, COMPARISONS, SOURCES, Config, config_of, quick, read_toml
+from bench.config import ALL, COMPARISONS, SOURCES, WEIGHTS, Config, config_of, quick, read_toml
 from bench.errors import MistakeError
 
 _DEFAULT = Config()
@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, help="TOML file with any of these options; the command line wins")
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
     add("--model", help=f"name, diffusers folder or hub id (default {_DEFAULT.model})")
+    add("--weights", help=f"{' or '.join(WEIGHTS)}: the architecture without a download (default {_DEFAULT.weights})")
     add("--engine", help=f"what executes the UNet (default {_DEFAULT.engine})")
     add("--dataset", help=f"prompts and seeds: a name, or a CSV file (default {_DEFAULT.dataset})")
     dataset_files(parser)
@@ -79,4 +80,8 @@ def command(options: argparse.Namespace) -> int:
     page = write_report(results)
     print_run(results)
     print(f"\nresults in {folder.path}, report: {page}")
+    if config.weights == "random":
+        print("the weights are random: no score means anything, only that the run goes through and what it costs")
+        if not config.labeler:
+            print("the pictures' brightness stood in for labels of depth and saliency")
     return 0

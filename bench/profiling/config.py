@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.config import nearest
+from bench.config import WEIGHTS, nearest
 from bench.errors import MistakeError
 from bench.resolve import plugin, plugins
 
@@ -12,7 +12,6 @@ REFERENCE = "torch_eager"
 PARTS = ("extraction", "untapped", "layers", "memory")
 """What can be left out with ``--skip``."""
 BASELINES = ("hooks", "authors")
-WEIGHTS = ("trained", "random")
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def test_a_second_call_paints_nothing_and_changes_nothing(run_path: Path, monkey
         raise AssertionError("painted again")
 
     before = (run_path / "interventions" / "saliency" / "summary.json").read_bytes()
-    monkeypatch.setattr("bench.intervene_paint.Painter._paint", refuse)
+    monkeypatch.setattr("bench.interventions.paint.Painter._paint", refuse)
     assert main(["intervene", str(run_path), *FEW, "--methods", "pattern", "--strengths", "2,8"]) == 0
     assert (run_path / "interventions" / "saliency" / "summary.json").read_bytes() == before
 

@@ -186,7 +186,7 @@ def test_clocks_and_rates_are_plausible() -> None:
 
 def test_random_weights_need_no_labeler_and_paint_finite_pictures() -> None:
     drawn = open_profile_study(replace(SMALL, weights="random"))
-    labels = drawn.reader(torch.zeros(2, 3, 64, 64))
+    labels = drawn.reader(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert labels.disparity.shape == (2, 64, 64)
     assert labels.saliency.any()
     again = open_profile_study(replace(SMALL, weights="random"))

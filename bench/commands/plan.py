@@ -1,0 +1,55 @@
+"""Say what a run will take, before it runs: work, memory, disk and time."""
+
+from __future__ import annotations
+
+import argparse
+
+from bench.commands import run
+
+_GIB = 2**30
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of run, and two more."""
+    run.arguments(parser)
+    parser.add_argument("--sample", type=int, help="items painted to time each stage (default: a block, about 8)")
+    parser.add_argument("--gpu", help="also say how long its UNets take on a GPU, such as h100, a100 or 4090")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the plan; nothing of it is kept."""
+    from tabulate import tabulate
+
+    from bench.errors import MistakeError
+    from bench.gpus import UTILISATION, gpu_named
+    from bench.plan import plan_of
+
+    gpu = gpu_named(options.gpu) if options.gpu else None
+    sample = options.sample
+    if sample is not None and sample < 2:
+        raise MistakeError(f"--sample {sample}: controls exchange the labels of pictures, which takes at least 2")
+    of_run = {name: value for name, value in vars(options).items() if name not in ("gpu", "sample")}
+    config = run.config_from(argparse.Namespace(**of_run))
+    plan = plan_of(config, sample)
+    facts = [
+        ["training and test items", f"{plan.train_items} + {plan.test_items}"],
+        ["image-steps", f"{plan.image_steps:,}"],
+        ["UNet rows", f"{plan.engine_rows:,}"],
+        ["work", f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"],
+        ["memory", f"{plan.memory_bytes / _GIB:.1f} GiB at the peak"],
+        ["disk", f"{plan.disk_bytes / _GIB:.2f} GiB until the shards are deleted"],
+    ]
+    print(tabulate(facts, tablefmt="plain", disable_numparse=True))
+    rows = [[term.what, f"{term.count:,.0f} {term.unit}", f"{term.each_seconds:.3g}", f"{term.seconds:.1f}"]
+            for term in plan.terms]  # fmt: skip
+    rows.append(["in all", "", "", f"{plan.seconds:.1f}"])
+    print()
+    print(tabulate(rows, headers=["on this machine", "", "s each", "s"], disable_numparse=True,
+                   colalign=("left", "right", "right", "right")))  # fmt: skip
+    if gpu:
+        seconds = plan.flops / (gpu.half_flops * UTILISATION)
+        print(
+            f"\n{gpu.name}: UNets {seconds:.1f} s in fp16, from {gpu.half_flops / 1e12:.0f} TFLOP/s ({gpu.source}) and "
+            f"an assumed {UTILISATION:.0%} of it; what else a run does is not in it"
+        )
+    return 0

@@ -1,0 +1,105 @@
+"""A plan against the run that it foretells: rows and disk as they come out, time within a factor of 1.5."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.config import Config
+from bench.gpus import GPUS
+from bench.plan import Plan, plan_of
+from bench.plan_solve import sampled_bank
+from bench.results import Results, read_results
+from bench.run import run
+from extract.shards import Shards
+from extract.stream import TRAINED
+from probes.bank import solve_bank
+from probes.gather import sums_of_tensors
+
+OPTIONS = {"limit": 48, "sampler_steps": 3, "layers": ("mid", "up2.1", "up3.0"), "threads": 1, "shard": 8}
+
+
+@dataclass
+class Both:
+    plan: Plan
+    results: Results
+    cpu_seconds: float
+    disk_bytes: int
+    shards: list[Path]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    out = tmp_path_factory.mktemp("plan") / "run"
+    config = Config(**OPTIONS, out=str(out))
+    sizes: list[int] = []
+
+    def measured(_: Shards) -> None:
+        sizes.append(sum(path.stat().st_size for path in out.rglob("*.safetensors")))
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Seconds of the processor, so that what else the machine does moves nothing; there is one thread.
+        patch.setattr("bench.measure.time.perf_counter", time.process_time)
+        patch.setattr(Shards, "remove", measured)
+        plan = plan_of(config)
+        started = time.process_time()
+        results = read_results(run(config).path)
+        taken = time.process_time() - started
+    return Both(plan, results, taken, sizes[0], sorted((out / "shards").rglob("fold-*.safetensors")))
+
+
+def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
+    assert both.cpu_seconds / 1.5 <= both.plan.seconds <= both.cpu_seconds * 1.5
+
+
+def test_rows_are_those_of_the_run(both: Both) -> None:
+    assert both.plan.engine_rows == sum(int(row["rows"]) for row in both.results.costs)
+    facts = both.results.facts
+    assert (both.plan.train_items, both.plan.test_items) == (len(facts["train_items"]), len(facts["test_items"]))
+    assert both.plan.image_steps == 48 * 3
+
+
+def test_disk_is_right_within_a_fifth(both: Both) -> None:
+    assert both.plan.disk_bytes == pytest.approx(both.disk_bytes, rel=0.2)
+
+
+def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> None:
+    from safetensors.torch import load_file
+
+    folds = [sums_of_tensors(load_file(path)) for path in both.shards[:3]]
+    tasks, steps = ["saliency", "depth"], range(3)
+    sampled, seconds = sampled_bank(folds, tasks, steps, 1)
+    solved = solve_bank(folds, tasks, steps, {TRAINED}, 1)
+    assert seconds > 0
+    for name in tasks:
+        assert sampled.probes[name].keys() == solved.probes[name].keys()
+        for cell, probe in solved.probes[name].items():
+            assert sampled.probes[name][cell].weights.shape == probe.weights.shape
+            assert (sampled.probes[name][cell].pattern is None) == (probe.pattern is None)
+
+
+def test_the_command_prints_a_plan_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    command = ["plan", "--limit", "30", "--sampler-steps", "1", "--layers", "mid", "--threads", "1", "--out", str(out)]
+    assert main([*command, "--random-networks", "0", "--sample", "2", "--gpu", "a100"]) == 0
+    said = capsys.readouterr().out
+    for word in ("image-steps", "memory", "disk", "in all", "A100", "assumed 35%"):
+        assert word in said
+    assert not out.exists()
+
+
+def test_unknown_cards_and_samples_of_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--gpu", "h1000"]) == 2
+    assert "did you mean h100?" in capsys.readouterr().err
+    assert main(["plan", "--sample", "1"]) == 2
+    assert "at least 2" in capsys.readouterr().err
+
+
+def test_every_card_has_a_source() -> None:
+    for gpu in GPUS.values():
+        assert gpu.source
+        assert 1e13 < gpu.half_flops < 1e16
