@@ -16,6 +16,7 @@ from bench.comparisons import DECODED, subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
 from bench.learning import LEARNING, learning_rows, write_learning
+from bench.measure import give_back_memory
 from bench.ranks import Ranks, sharing_cores
 from bench.recording import write_results
 from bench.results import FOREGROUND_AREA
@@ -62,10 +63,12 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
             write_learning(folder.path / LEARNING, learning_rows(study, bank, folds))
         # The sums have done their work, and they are much of the memory.
         del folds
+        give_back_memory()
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, config.probed_steps)
         job.score(bank)
         job.networks.close()
+        give_back_memory()
         if not ranks.leads:
             return folder
         scores, strips = job.scores()
@@ -147,6 +150,7 @@ class _Job:
 
     def sums(self, folds: Sequence[int]) -> list[Sums]:
         """The sums of the folds, from disk."""
+        give_back_memory()
         totals = []
         for fold in folds:
             total = Total()
