@@ -151,7 +151,7 @@ def test_a_memory_process_that_fails_costs_no_other_reading(
     def fail(*_: object) -> None:
         raise MistakeError("it was killed")
 
-    monkeypatch.setattr("bench.profile.memory_of", fail)
+    monkeypatch.setattr("bench.profiling.profile.memory_of", fail)
     asked = replace(
         SMALL, engines=(REFERENCE,), batch=(2,), rounds=1, sampler_steps=1, baselines=(),
         skip=("untapped", "layers", "extraction"), out=str(tmp_path / "profile"),
