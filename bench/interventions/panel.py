@@ -14,6 +14,9 @@ from bench.interventions.edited import FOLDER
 from bench.interventions.experiment import GRID, claim, read_summary, rows, task_folder
 from bench.interventions.grid import COLUMNS, Grid
 
+_SHOWN = 12
+"""Rows of the grid in the report; all of them are in grid.png."""
+
 
 def panel(run_path: Path) -> str | None:
     """HTML for the report, everything in it escaped or a data address; None where nothing was edited."""
@@ -46,4 +49,4 @@ def _grid(path: Path) -> list[list[Any]]:
     except (OSError, SafetensorError, TypeError):
         # The figures stand without their pictures.
         return []
-    return [[png(tile) for tile in row] for row in grid.rows()]
+    return [[png(tile) for tile in row] for row in grid.rows()[:_SHOWN]]
