@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from bench.findings import TRAINED
 from bench.nulls import Scores
 from bench.results import Results
+from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, PERMUTED, POSITION
 from probes.bootstrap import DRAWS, LEVEL, intervals, paired_difference
 from probes.discovery import over_all, over_permuted

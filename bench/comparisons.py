@@ -17,13 +17,10 @@ from engines.engine import Engine, Prediction, Tap
 from engines.prompt import further_rows
 from engines.weights import permuted, reinitialised
 from extract import watch
-from extract.stream import TRAINED, Subject
+from extract.names import CONVOLUTION, DECODED, INPUT, TRAINED
+from extract.stream import Subject
 from extract.taps import fits, layer_of_convolution
 from extract.watch import Watcher
-
-INPUT = "input"
-CONVOLUTION = "convolution"
-DECODED = "decoded"
 
 
 class Deferred:
@@ -58,7 +55,7 @@ class Networks:
     def trained(self) -> Deferred:
         """The network that paints. Its convolutions are tapped only where they are compared."""
         convolution = self.study.convolutions if CONVOLUTION in self.study.config.compare else ()
-        return self._kept("trained", lambda: self.study.components.unet, (*self.study.taps, *convolution))
+        return self._kept(TRAINED, lambda: self.study.components.unet, (*self.study.taps, *convolution))
 
     def permuted(self, seed: int) -> Deferred:
         """Shuffled weights."""
@@ -131,7 +128,7 @@ def _seeds(study: Study) -> range:
 def _convolution(study: Study, _: Networks) -> Mapping[str, Watcher]:
     chosen = study.config.layers
     layers = [layer_of_convolution(tap) for tap in study.convolutions]
-    return {"convolution": watch.convolution([x for x in layers if not chosen or any(fits(x, y) for y in chosen)])}
+    return {CONVOLUTION: watch.convolution([x for x in layers if not chosen or any(fits(x, y) for y in chosen)])}
 
 
 def _decoded(study: Study, _: Networks) -> Mapping[str, Watcher]:

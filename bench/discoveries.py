@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.findings import TRAINED, Array
+from bench.findings import Array
 from bench.results import Results, TaskResults
+from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 from probes.bootstrap import Difference, paired_difference
 from probes.discovery import RATE, over_all, over_permuted, q_values

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.results import Results, TaskResults
+from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, ALWAYS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 from probes.bootstrap import LEVEL, intervals, paired_difference, resampled_means, resampling_weights
 from probes.discovery import RATE, over_permuted, q_values
 
-TRAINED, INPUT = "trained", "input"
 EARLY_STEP = 4
 """Step 5, by which the paper finds that the scene is laid out."""
 EMERGED = 0.9

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import MistakeError
-from bench.study import Study
+
+if TYPE_CHECKING:
+    from bench.study import Study
 
 CONFIG, RUN = "config.json", "run.json"
 

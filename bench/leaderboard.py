@@ -8,9 +8,10 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.discoveries import Discoveries, discoveries
-from bench.findings import TRAINED, Comparison, Score, comparisons, constant, curve, emergence, score_of
+from bench.findings import Comparison, Score, comparisons, constant, curve, emergence, score_of
 from bench.paper import catching_up_line, paper_rows
 from bench.results import Results, TaskResults
+from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
 from probes.strata import by_area
@@ -128,7 +129,7 @@ def baseline_line(results: Results, task: TaskResults) -> str:
         found = constant(task, network)
         if found:
             parts.append(f"{name} {found[1]}")
-    latent = curve(results, task, "input", ACTIVATIONS)
+    latent = curve(results, task, INPUT, ACTIVATIONS)
     if latent:
         parts.append(f"the latent itself at step {latent[-1][0] + 1} {latent[-1][2]}")
     return "baselines: " + "; ".join(parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.errors import MistakeError
 from bench.findings import EARLY_STEP
 from bench.study import Study
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, WITH_POSITION, Bank
 from probes.gather import Sums
 from probes.learning import learning_curve

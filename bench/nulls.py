@@ -21,7 +21,8 @@ from bench.comparisons import subject_of
 from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import FOLDS, Block
-from extract.stream import TRAINED, stream
+from extract.names import TRAINED
+from extract.stream import stream
 from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, solve_bank
 from probes.gather import DRAWS, Gather, side_of
 from probes.readout import Readout, best_thresholds

@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.findings import TRAINED, Comparison, Score, against, curve, score_of
+from bench.findings import Comparison, Score, against, curve, score_of
 from bench.results import Results, TaskResults
-from extract.watch import DECODED_LAYERS
+from extract.names import CONVOLUTION, DECODED, DECODED_LAYERS, TRAINED
 from probes.bank import ACTIVATIONS, WITH_POSITION, Cell
 from probes.bootstrap import LEVEL, resampled_means, resampling_weights
 from probes.discovery import q_values
 
 STEPS = (0, 2, 4)
 """Steps 1, 3 and 5, where the paper looks; the last step is always added."""
-DECODED = "decoded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ RIVALS = (
     Rival("reinitialised", "weights as before training, the trained network's latents"),
     Rival("own reinitialised", "weights as before training, their own latents"),
     Rival("vae", "the autoencoder's decoder"),
-    Rival("convolution", "the residual blocks' convolutions"),
+    Rival(CONVOLUTION, "the residual blocks' convolutions"),
     Rival(DECODED, "the labeler on the decoded picture", layer=DECODED_LAYERS[0]),
     Rival(DECODED, "the labeler on the foreseen picture", layer=DECODED_LAYERS[1]),
     # The prompt is the same at every token: without position it could say nothing of a map.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.comparisons import DECODED, Networks, subject_of
+from bench.comparisons import Networks, subject_of
 from bench.config import Config
 from bench.flops import work_of
 from bench.learning import curves_of, learning_rows
@@ -22,7 +22,7 @@ from bench.run import grouped
 from bench.strips import STRIP_ITEMS, strip_steps
 from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block
-from extract import watch
+from extract.names import DECODED, DECODED_LAYERS
 from extract.shards import Shards
 from extract.stream import Reducer, Subject, stream
 from probes.bank import Bank, with_readings
@@ -141,7 +141,7 @@ class _Sample:
         curves = len(list(curves_of(study)))
         _, learning = timed(lambda: list(islice(learning_rows(study, bank, parts), FOLDS - 1)))
         if DECODED in config.compare:
-            bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, steps)
+            bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
         scoring = self._scored(study.test[-1], bank)
         shards = sum(len(grouped([b for b in study.train if b.fold == fold], config.shard)) for fold in range(FOLDS))
         stored, size = _stored(second[0])

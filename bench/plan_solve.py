@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bench.measure import timed
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from probes.bank import POSITION, Bank, Cell, Solved, solve_bank
 from probes.gather import Place, Sums, total_sums
 from probes.sums import Moments

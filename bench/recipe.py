@@ -28,7 +28,8 @@ from bench.study import Study
 from datasets.labels import Labels
 from datasets.splits import FOLDS, Block
 from engines.engine import Engine
-from extract.stream import TRAINED, Reducer, stream
+from extract.names import TRAINED
+from extract.stream import Reducer, stream
 from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, seen_in_blocks, train
 from probes.blocks import Blocks, block_means
 from probes.bootstrap import Array, paired_difference

@@ -11,7 +11,7 @@ from bench.errors import MistakeError
 from bench.findings import EARLY_STEP
 from bench.interventions.arms import StoredProbes
 from bench.results import Results
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from extract.taps import fits
 from probes.adam import EPOCHS
 from probes.bank import ACTIVATIONS, Cell

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from bench.charts import Line, heat, line_chart, png
 from bench.discoveries import discoveries
 from bench.errors import MistakeError
-from bench.findings import TRAINED, Score, comparisons, constant, curve, emergence, score_of
+from bench.findings import Score, comparisons, constant, curve, emergence, score_of
 from bench.interventions.panel import panel
 from bench.leaderboard import (
     baseline_line,
@@ -35,6 +35,7 @@ from bench.recipe_results import read_recipe, recipe_rows
 from bench.resolve import plugins
 from bench.results import Results, TaskResults
 from bench.strips import STRIP_STEPS
+from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 
 _STYLES = {
@@ -150,7 +151,7 @@ def _lines(results: Results, task: TaskResults) -> list[Line]:
         Line("activations", "ours", points(TRAINED, ACTIVATIONS)),
         Line("activations + position", "both", points(TRAINED, WITH_POSITION)),
         Line("permuted labels", "permuted", _permuted(results, task)),
-        Line("the latent itself", "latent", points("input", ACTIVATIONS)),
+        Line("the latent itself", "latent", points(INPUT, ACTIVATIONS)),
     ]
     lines += [
         Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS))

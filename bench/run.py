@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.comparisons import DECODED, subject_of
+from bench.comparisons import subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
 from bench.learning import LEARNING, learning_rows, write_learning
@@ -24,9 +24,9 @@ from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
 from datasets.splits import FOLDS, Block
-from extract import watch
+from extract.names import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
-from extract.stream import TRAINED, Painted, Reducer, Subject, stream
+from extract.stream import Painted, Reducer, Subject, stream
 from probes.bank import Bank, solve_bank, with_readings
 from probes.gather import DRAWS, Gather, Sums, Total, sums_of_tensors
 from probes.readout import Readout, best_thresholds
@@ -65,7 +65,7 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         del folds
         give_back_memory()
         if DECODED in config.compare:
-            bank = with_readings(bank, DECODED, watch.DECODED_LAYERS, config.probed_steps)
+            bank = with_readings(bank, DECODED, DECODED_LAYERS, config.probed_steps)
         job.score(bank)
         job.networks.close()
         give_back_memory()

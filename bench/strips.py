@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bench.study import Study
 from datasets.labels import Labels
-from extract.stream import TRAINED, Painted
+from extract.names import TRAINED
+from extract.stream import Painted
 from probes.bank import ACTIVATIONS, Bank
 from probes.readout import Readout
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -70,6 +70,3 @@ class ModelSpec:
     """Default strength of classifier-free guidance."""
     labeler: str
     """The labeler whose reading of this model's pictures is worth probing for."""
-
-
-Taps = Mapping[str, "Float[Tensor, 'n tokens channels']"]

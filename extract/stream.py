@@ -18,10 +18,10 @@ from datasets.labels import Labels
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from engines.load import Components
+from extract.names import TRAINED
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
 from extract.watch import Start, Watch, Watcher
 
-TRAINED = "trained"
 _PROCESS = psutil.Process()
 
 

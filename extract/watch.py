@@ -13,14 +13,13 @@ from engines.decoder import decoder_activations
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from engines.load import Components
+from extract.names import DECODED_LAYERS
 from extract.taps import tap_of_convolution
 from extract.trajectory import Step, denoise, in_batches
 
 Watch = Callable[[Step], Mapping[str, Tensor]]
 """A step's activations (n tokens channels) by layer; called once per step, in order."""
 
-DECODED_LAYERS = ("latent", "foreseen")
-"""The picture of the latents after a step, and of the clean latents that the network foresees."""
 _PATCH = 3
 
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from bench.comparing.changes import Change, tested_together
 from bench.errors import MistakeError
-from bench.findings import TRAINED
 from bench.results import Results, TaskResults
+from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, WITH_POSITION, Cell
 from probes.bootstrap import TEST_DRAWS, paired_difference
 from probes.discovery import RATE

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from bench.comparing.changes import Change, tested_together
 from bench.comparing.tolerances import LATENCY, MEMORY
-from bench.findings import TRAINED
 from bench.profiling.results import STEP, Profile
 from bench.results import Results, read_calls
+from extract.names import TRAINED
 from probes.bootstrap import LEVEL, TEST_DRAWS
 
 Readings = NDArray[np.float64]

@@ -17,7 +17,7 @@ from bench.errors import MistakeError
 from bench.results import Results, probe_name
 from datasets.items import Item
 from engines.cache import key_of
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, PERMUTED, Cell
 from probes.edit import METHODS, Probe, along, matched
 

@@ -17,7 +17,8 @@ from bench.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
-from extract.stream import TRAINED, stream
+from extract.names import TRAINED
+from extract.stream import stream
 from probes.bank import ALWAYS, Bank, Cell, Solved
 from probes.readout import Readout
 

@@ -51,7 +51,7 @@ from bench.profiling.study import open_profile_study
 from bench.study import Study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from probes.bank import solve_bank
 
 PARITY_ITEMS = 2

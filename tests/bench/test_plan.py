@@ -15,8 +15,8 @@ from bench.plan import Plan, plan_of
 from bench.plan_solve import sampled_bank
 from bench.results import Results, read_results
 from bench.run import run
+from extract.names import TRAINED
 from extract.shards import Shards
-from extract.stream import TRAINED
 from probes.bank import solve_bank
 from probes.gather import sums_of_tensors
 

@@ -21,7 +21,7 @@ from bench.resolve import plugin, plugins
 from datasets.labels import Labels
 from engines.engine import Backend, Engine, Tap
 from engines.load import Components
-from extract.stream import TRAINED
+from extract.names import TRAINED
 from probes.bank import PERMUTED, Bank, solve_bank
 from probes.bootstrap import paired_difference
 from probes.gather import DRAWS, Gather, Sums
