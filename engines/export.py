@@ -24,16 +24,16 @@ from engines.cache import cached_folder, hash_of_weights, key_of
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.prompt import further_rows, predict
-from engines.sequences import without_sequences
+from engines.simplify import WEIGHT, folded, fused, name_by_module
 
 INPUTS = ("latents", "timestep", "text")
 NOISE = "noise"
 SHIPPED_GRAPHS = Path(__file__).parent / "graphs"
 """Graphs of the shipped model, traced with the pinned versions: ``python -m bench export --graphs engines/graphs``."""
-_PREFIX = "unet."
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_FORMAT = 2
-"""Raise it when ``trace`` writes another file for the same network, so that kept graphs are not taken for it."""
+_FORMAT = 3
+"""Raise it when ``trace`` or ``fused`` write another file for the same network, so that kept graphs are not taken
+for it."""
 _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
 
@@ -52,33 +52,36 @@ class Tapped(nn.Module):
         return noise, *(heard[tap.layer] for tap in self.taps)
 
 
-def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
-    """The ONNX file of ``unet`` with its weights, from the cache or made now.
+def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False) -> Path:
+    """The ONNX file of ``unet`` with its weights, from the cache or made now; fused ones are ONNX Runtime's alone.
 
     Raises EngineError when an output did not survive the export.
     """
     state = unet.state_dict()
 
     def make(folder: Path) -> None:
-        model = bind(onnx.load(graph_of(unet, taps, opset, cache / "graphs")), state)
+        model = bind(onnx.load(graph_of(unet, taps, opset, cache / "graphs", fuse)), state)
         large = sum(value.nbytes for value in state.values()) > _INLINE_LIMIT
         onnx.save(model, folder / "model.onnx", save_as_external_data=large, location="weights.bin")
 
-    name = f"{_graph_key(unet, taps, opset)}-{hash_of_weights(state)}"
+    name = f"{_graph_key(unet, taps, opset, fuse)}-{hash_of_weights(state)}"
     return cached_folder(cache / "models" / name, make) / "model.onnx"
 
 
-def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path) -> Path:
+def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False) -> Path:
     """The ONNX file of the graph without weights: shipped, kept in the folder ``graphs``, or traced now."""
-    key = _graph_key(unet, taps, opset)
+
+    def make(folder: Path) -> None:
+        model = fused(onnx.load(graph_of(unet, taps, opset, graphs))) if fuse else trace(unet, taps, opset)
+        check_outputs(model, taps)
+        onnx.save(model, folder / "graph.onnx")
+
+    key = _graph_key(unet, taps, opset, fuse)
     store = SHIPPED_GRAPHS if (SHIPPED_GRAPHS / key).is_dir() else graphs
-    return (
-        cached_folder(store / key, lambda folder: onnx.save(trace(unet, taps, opset), folder / "graph.onnx"))
-        / "graph.onnx"
-    )
+    return cached_folder(store / key, make) / "graph.onnx"
 
 
-def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> str:
+def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, fuse: bool) -> str:
     facts = {
         "config": {key: str(value) for key, value in unet.config.items() if not key.startswith("_")},
         "taps": [[tap.layer, tap.path] for tap in taps],
@@ -87,7 +90,7 @@ def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> s
         "format": _FORMAT,
         "versions": {name: version(name).partition("+")[0] for name in ("torch", "diffusers", "onnx", "onnxscript")},
     }
-    return key_of(facts)
+    return key_of(facts) + ("-fused" if fuse else "")
 
 
 def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
@@ -114,16 +117,16 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
             input_names=list(INPUTS),
             output_names=[NOISE, *(tap.layer for tap in taps)],
             dynamic_shapes=({0: batch}, {}, {0: batch, 1: words}),
-            # The exporter's optimizer would fold weights into new constants, and they could not be exchanged.
+            # The exporter's optimizer would fold weights, too.
             optimize=False,
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
-    check_outputs(model, taps)
-    _name_by_module(model)
-    without_sequences(model)
+    origins = dict(_origins(model))
     _forget_weights(model, unet)
+    model = folded(model)
+    name_by_module(model, origins)
     return model
 
 
@@ -139,7 +142,7 @@ def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
 def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
     """Fill the graph's weights from a UNet's ``state``, in place."""
     for initializer in graph.graph.initializer:
-        name = initializer.name.removeprefix(_PREFIX)
+        name = initializer.name.removeprefix(WEIGHT)
         if name != initializer.name:
             value = state[name].detach().cpu().contiguous()
             if list(value.shape) != list(initializer.dims):
@@ -150,18 +153,19 @@ def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
     return graph
 
 
-def _name_by_module(model: onnx.ModelProto) -> None:
-    """Put the module's path before every node's name: the metadata that holds it also holds local paths, and goes."""
+def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
+    """Every value, and the path of the module that computes it, from metadata that holds local paths as well."""
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
         # From the outermost module to the operation itself.
-        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if (scope + ".").startswith(_PREFIX)]
-        node.name = f"{modules[-1] if modules else _PREFIX[:-1]}/{node.name}"
+        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if (scope + ".").startswith(WEIGHT)]
+        for value in node.output:
+            yield value, modules[-1] if modules else WEIGHT[:-1]
 
 
 def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
     """Drop the weights' bytes, and the stack traces (with local paths) that the exporter leaves in the metadata."""
-    names = {_PREFIX + name for name in unet.state_dict()}
+    names = {WEIGHT + name for name in unet.state_dict()}
     bound = set()
     for initializer in model.graph.initializer:
         if initializer.name in names:
@@ -170,7 +174,7 @@ def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
             initializer.ClearField("external_data")
             initializer.ClearField("data_location")
     if bound != names:
-        raise EngineError(f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(_PREFIX)}")
+        raise EngineError(f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(WEIGHT)}")
     del model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

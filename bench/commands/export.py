@@ -1,4 +1,4 @@
-"""Trace a model to ONNX with its taps, without weights."""
+"""Trace a model to ONNX with its taps, without weights, and once more with fused attention."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Trace, and say where the graph lies."""
+    """Trace, and say where the graphs lie."""
     from bench.study import model_spec
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load
@@ -28,6 +28,7 @@ def command(options: argparse.Namespace) -> int:
     unet = load(model_spec(options.model).source).unet
     if options.precision == "fp16":
         unet = unet.half()
-    print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs))
+    for fuse in (False, True):
+        print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs, fuse))
     print(f"graphs in {SHIPPED_GRAPHS} are used without tracing")
     return 0

@@ -62,7 +62,8 @@ def command(options: argparse.Namespace) -> int:
         ]
         for row in rows
     ]
-    print(f"{options.model} in {options.precision}, {options.rows} rows; TensorRT plans for {options.card}")
+    card = f"; TensorRT plans for {options.card}" if "tensorrt" in libraries else ""
+    print(f"{options.model} in {options.precision}, {options.rows} rows{card}")
     headers = ["library", "taps on", "outputs", "layers", "fused attention", "scratch (MiB)"]
     print(tabulate(table, headers=headers, disable_numparse=True, colalign=("left", "left", *["right"] * 4)))
     if "tensorrt" not in libraries:

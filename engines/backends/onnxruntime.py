@@ -23,7 +23,7 @@ def _unavailable() -> str | None:
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
     from engines.export import exported
 
-    return OnnxRuntime(exported(unet, taps, OPSET, cache), taps, threads)
+    return OnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)
 
 
 BACKEND = Backend(unavailable=_unavailable, open=_open)

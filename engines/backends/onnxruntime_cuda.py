@@ -19,7 +19,7 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
     from engines.export import exported
     from engines.lane import CudaLane
 
-    model = exported(unet, taps, OPSET, cache)
+    model = exported(unet, taps, OPSET, cache, fuse=True)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
 
 
