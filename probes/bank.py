@@ -14,7 +14,7 @@ from torch import Tensor
 
 from probes.edit import activation_pattern
 from probes.equal_width import on_activations, projected, projection
-from probes.gather import DRAWS, Columns, Place, Sums, total_sums
+from probes.gather import Columns, Place, Sums, total_sums
 from probes.position import position_columns
 from probes.ridge import PENALTIES, Fit, fit
 from probes.sums import Moments
@@ -128,7 +128,6 @@ def solve_bank(
     """
     if not tasks:
         return Bank({}, {})
-    everything = total_sums(folds)
     solved: list[list[_Named]] = []
     with ThreadPoolExecutor(threads) as pool:
         for context in contexts(folds, tasks):
@@ -144,7 +143,9 @@ def solve_bank(
     for part in solved:
         for name, cell, probe in part:
             probes[name][cell] = probe
-    return Bank(probes, {name: everything.target[name] / everything.pictures for name in tasks})
+    pictures = sum(sums.pictures for sums in folds)
+    mean = {name: torch.stack([sums.target[name] for sums in folds]).sum(0) / pictures for name in tasks}
+    return Bank(probes, mean)
 
 
 _Named = tuple[str, Cell, Solved]
@@ -179,8 +180,9 @@ class Context:
         """The meaning of a place's columns."""
         widths = {name: target.shape[0] for name, target in sorted(self.everything.target.items())}
         position = position_columns(self.side(place)).shape[1] if self.has_position else 0
-        targets = sum(widths.values()) * (1 + DRAWS)
-        return Columns(self.everything.moments[place].columns - position - targets, position, widths)
+        draws = self.everything.draws
+        targets = sum(widths.values()) * (1 + draws)
+        return Columns(self.everything.moments[place].columns - position - targets, position, widths, draws)
 
     def side(self, place: Place) -> int:
         """Tokens along one side of a place."""

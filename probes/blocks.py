@@ -70,12 +70,16 @@ class Blocks:
     @cached_property
     def rank(self) -> Float[Tensor, "n k t"]:
         """Block means of the target's average ranks within its picture."""
-        return block_means(average_ranks(self.target.flatten(-2)).view_as(self.target), self.side)
+        return block_means(self._ranks.view_as(self.target), self.side)
 
     @cached_property
     def rank_variance(self) -> Float[Tensor, "n k"]:
         """Variance over pixels of the target's ranks."""
-        return average_ranks(self.target.flatten(-2)).var(-1, correction=0)
+        return self._ranks.var(-1, correction=0)
+
+    @cached_property
+    def _ranks(self) -> Float[Tensor, "n k p"]:
+        return average_ranks(self.target.flatten(-2))
 
     @property
     def within(self) -> Float[Tensor, "n k"]:

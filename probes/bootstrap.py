@@ -31,7 +31,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Means of many scores with intervals; nan scores (undefined for a picture) are left out."""
+    """Means of many scores with intervals; nan scores (undefined for a picture) are left out.
+
+    One score has a mean and no interval.
+    """
 
     mean: Array
     low: Array
@@ -91,7 +94,7 @@ def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> Differe
     quantile, p = np.full(len(scores), np.nan), np.full(len(scores), np.nan)
     for part in _parts(len(scores), draws):
         t = _t_of_draws(scores[part], mean[part], weights)
-        defined = np.isfinite(mean[part]) & ~np.isnan(t).any(1)
+        defined = (count[part] > 1) & ~np.isnan(t).any(1)
         if defined.any():
             t, m, s = t[defined], mean[part][defined], error[part][defined]
             # The rank that makes the interval leave out zero exactly where p is at most 1 - level.

@@ -21,7 +21,8 @@ Place = tuple[str, str]
 """Where an activation was read: (network, layer)."""
 
 DRAWS = 5
-"""Permutations of the labels among the pictures of a block, each a set of further target columns."""
+"""Permutations of the labels among the pictures of a block, each a set of further target columns; fewer where the
+smallest block has fewer."""
 
 _ENTRIES_AT_ONCE = 1 << 25
 """Float64 entries of rows held at once while moments are taken: a quarter of a gigabyte."""
@@ -38,7 +39,7 @@ class Columns:
     position: int
     widths: dict[str, int]
     """Channels of each task's target, in the order of the tasks' names."""
-    draws: int = DRAWS
+    draws: int
 
     @property
     def activations(self) -> Tensor:
@@ -74,6 +75,8 @@ class Sums:
     """Per task, the sum of the pictures' targets."""
     within: dict[tuple[str, int], Float[Tensor, " _k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
+    draws: int = DRAWS
+    """Permutations of the labels among the target columns."""
 
     def is_of_pictures(self, task: str) -> bool:
         """Whether a task is of whole pictures: its map is a single pixel."""
@@ -82,11 +85,12 @@ class Sums:
     def only(self, of_pictures: bool) -> Sums:
         """The sums of the tasks of whole pictures, or of the others."""
         target = {task: value for task, value in self.target.items() if self.is_of_pictures(task) is of_pictures}
-        return Sums(self.pictures, self.pooled if of_pictures else self.moments, {}, target, self.within)
+        moments = self.pooled if of_pictures else self.moments
+        return Sums(self.pictures, moments, {}, target, self.within, self.draws)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file."""
-        flat = {"pictures": torch.tensor(self.pictures)}
+        flat = {"pictures": torch.tensor(self.pictures), "draws": torch.tensor(self.draws)}
         for kind, places in (("moments", self.moments), ("pooled", self.pooled)):
             for (network, layer), moments in places.items():
                 name = f"{kind}/{network}/{layer}"
@@ -112,7 +116,9 @@ def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
             target[rest[0]] = value
         elif kind == "within":
             within[rest[0], int(rest[1])] = value
-    return Sums(int(flat["pictures"]), places["moments"], places["pooled"], target, within)
+    # Files of before there were fewer say nothing.
+    draws = int(flat.get("draws", DRAWS))
+    return Sums(int(flat["pictures"]), places["moments"], places["pooled"], target, within, draws)
 
 
 class Total:
@@ -133,6 +139,7 @@ class Total:
             {place: merged(moments, part.pooled[place]) for place, moments in mine.pooled.items()},
             {task: value + part.target[task] for task, value in mine.target.items()},
             {key: value + part.within[key] for key, value in mine.within.items()},
+            mine.draws,
         )
 
     @property
@@ -149,7 +156,7 @@ def total_sums(parts: Iterable[Sums]) -> Sums:
     first = next(iterator)
     moments = {place: copied(own) for place, own in first.moments.items()}
     pooled = {place: copied(own) for place, own in first.pooled.items()}
-    total.add(Sums(first.pictures, moments, pooled, dict(first.target), dict(first.within)))
+    total.add(Sums(first.pictures, moments, pooled, dict(first.target), dict(first.within), first.draws))
     for part in iterator:
         total.add(part)
     return total.sums
@@ -196,6 +203,7 @@ class Gather:
             pooled=pooled,
             target={name: target.sum(0) for name, target in targets.items()},
             within={key: seen.within.sum(0) for key, seen in blocks.items()},
+            draws=len(self.permutations),
         )
 
     def sums(self) -> Sums:

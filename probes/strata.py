@@ -1,4 +1,4 @@
-"""Summaries that tell easy pictures from hard ones, and knowledge from capacity; all from per-picture scores."""
+"""Summaries that tell easy pictures from hard ones, from per-picture scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probes.bootstrap import Array, Interval, intervals, paired_difference
+from probes.bootstrap import Array, Interval, intervals
 
 TERCILES = ("small", "medium", "large")
 
@@ -44,12 +44,3 @@ def by_area(scores: Array, area: Array) -> tuple[Stratum, ...]:
                 Stratum(name, int(mine.sum()), float(here.min()), float(here.max()), intervals(scores[:, mine]))
             )
     return tuple(strata)
-
-
-def selectivity(real: Array, permuted: Array, higher_is_better: bool) -> Interval:
-    """How much better a probe is than its controls of permuted labels (Hewitt and Liang 2019), paired over pictures.
-
-    ``real`` are the probe's scores per picture, ``permuted`` those of the draws (draws x pictures), whose mean counts.
-    """
-    sign = 1.0 if higher_is_better else -1.0
-    return paired_difference(sign * real, sign * permuted.mean(0))

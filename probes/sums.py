@@ -32,19 +32,6 @@ class Moments:
         """The number of columns, d."""
         return self.mean.shape[-1]
 
-    def __add__(self, other: Moments) -> Moments:
-        """Moments of the union of both sets of rows."""
-        n = self.n + other.n
-        if n == 0:
-            return self
-        difference = other.mean - self.mean
-        outer = difference[..., :, None] * difference[..., None, :]
-        return Moments(
-            n=n,
-            mean=self.mean + difference * (other.n / n),
-            scatter=self.scatter + other.scatter + outer * (self.n * other.n / n),
-        )
-
     def __getitem__(self, at: int) -> Moments:
         """The moments of one set of rows of a batch."""
         return Moments(self.n, self.mean[at], self.scatter[at])
@@ -73,7 +60,7 @@ def copied(moments: Moments) -> Moments:
 
 
 def merged(into: Moments, other: Moments) -> Moments:
-    """``into + other`` in the memory of ``into``, which must not be used any more.
+    """Moments of the union of both, in the memory of ``into``, which must not be used any more.
 
     Sums are the largest thing that a run holds; adding them in place keeps one of them in memory, not three.
     """

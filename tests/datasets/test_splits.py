@@ -5,7 +5,7 @@ import pytest
 
 from datasets.errors import DatasetError
 from datasets.items import Item
-from datasets.splits import BLOCK, FOLDS, LEAST_TRAIN, Block, blocks_of, limited
+from datasets.splits import BLOCK, FOLDS, LEAST_TRAIN, Block, blocks_of, draws_of, limited
 
 DRAWS = 5
 
@@ -17,7 +17,7 @@ def items(train: int, test: int) -> tuple[Item, ...]:
     return tuple(Item(id_, f"prompt {id_}", int(id_), str(split)) for id_, split in zip(ids, splits, strict=True))
 
 
-@pytest.mark.parametrize(("train", "test"), [(10, 1), (11, 3), (23, 8), (44, 9), (100, 17), (246, 371)])
+@pytest.mark.parametrize(("train", "test"), [(3, 1), (10, 1), (11, 3), (23, 8), (44, 9), (246, 371)])
 def test_every_item_is_in_one_block_of_its_split(train: int, test: int) -> None:
     everything = items(train, test)
     for split, count in (("train", train), ("test", test)):
@@ -50,11 +50,24 @@ def test_the_order_of_items_changes_no_block() -> None:
         assert blocks_of(shuffled, split) == blocks_of(everything, split)
 
 
-@pytest.mark.parametrize("train", [10, 11, 40, 246])
-def test_permutations_are_derangements_within_the_block(train: int) -> None:
-    for block in blocks_of(items(train, 1), "train"):
-        orders = block.permutations(DRAWS)
-        assert len(orders) == DRAWS
+@pytest.mark.parametrize("train", [3, 4, 5, 9])
+def test_fewer_items_than_two_per_fold_give_a_fold_to_each_or_one_more(train: int) -> None:
+    blocks = blocks_of(items(train, 1), "train")
+    assert [block.fold for block in blocks] == list(range(min(train, FOLDS)))
+    assert {len(block.items) for block in blocks} <= {1, 2}
+
+
+@pytest.mark.parametrize(("train", "draws"), [(3, 0), (9, 0), (10, 1), (14, 1), (15, 2), (19, 2), (20, 5), (246, 5)])
+def test_permutations_are_different_derangements_as_many_as_the_smallest_block_has(train: int, draws: int) -> None:
+    blocks = blocks_of(items(train, 1), "train")
+    assert draws_of(blocks, DRAWS) == draws
+    smallest = min(blocks, key=lambda block: len(block.items))
+    if draws < DRAWS:
+        with pytest.raises(ValueError, match="different orders"):
+            smallest.permutations(draws + 1)
+    for block in blocks:
+        orders = block.permutations(draws)
+        assert len({str(order) for order in orders}) == len(orders) == draws
         for order in orders:
             assert sorted(order) == list(range(len(block.items)))
             assert all(order[place] != place for place in range(len(order)))
@@ -81,7 +94,7 @@ def test_permutations_are_drawn_evenly_from_all_derangements() -> None:
 
 def test_too_few_training_items_are_refused_in_words() -> None:
     assert blocks_of(items(LEAST_TRAIN, 1), "train")
-    with pytest.raises(DatasetError, match=r"9 training items are too few.*raise --limit"):
+    with pytest.raises(DatasetError, match=r"2 training items are too few.*raise --limit"):
         blocks_of(items(LEAST_TRAIN - 1, 5), "train")
 
 
@@ -98,6 +111,13 @@ def test_limited_keeps_the_proportion_and_the_first_items(scenes617: tuple[Item,
         mine = [item for item in kept if item.split == split]
         assert abs(len(mine) - limit * share) <= 0.5
         assert mine == [item for item in scenes617 if item.split == split][: len(mine)]
+
+
+@pytest.mark.parametrize(("limit", "train"), [(2, 1), (4, 3), (5, 3), (7, 3), (8, 3), (9, 4)])
+def test_of_very_few_enough_are_for_training(scenes617: tuple[Item, ...], limit: int, train: int) -> None:
+    kept = limited(scenes617, limit)
+    assert len(kept) == limit
+    assert sum(item.split == "train" for item in kept) == train
 
 
 @pytest.mark.parametrize("limit", [None, 617, 1000])

@@ -147,3 +147,9 @@ def test_a_picture_undefined_on_one_side_is_left_out_of_the_pair() -> None:
     a, b = rng.normal(size=18), rng.normal(size=18)
     a[2], b[5] = np.nan, np.nan
     assert paired_difference(a, b).mean[0] == pytest.approx(np.nanmean(a - b), rel=1e-12)
+
+
+def test_one_picture_has_a_mean_and_neither_interval_nor_test() -> None:
+    found = paired_difference(np.array([[1.0], [0.5]]), np.array([[0.9], [np.nan]]))
+    np.testing.assert_allclose(found.mean, [0.1, np.nan])
+    assert np.isnan([found.low, found.high, found.p]).all()

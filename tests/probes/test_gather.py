@@ -60,7 +60,7 @@ def test_controls_borrow_the_labels_of_the_picture_that_the_order_names(world: S
                 activation[:] = 0
                 activation[picture] = 1
         moments = block.sums(tasks).moments[place][0]
-        columns = Columns(world.channels[place], 14, {"depth": 1})
+        columns = Columns(world.channels[place], 14, {"depth": 1}, DRAWS)
         one_hot = columns.activations[0]
         for draw, order in enumerate([[0, 1, 2, 3], *block.permutations]):
             target = columns.targets([("depth", draw)])[0]
@@ -69,7 +69,7 @@ def test_controls_borrow_the_labels_of_the_picture_that_the_order_names(world: S
 
 
 def test_columns_are_channels_position_then_tasks_by_name_then_draws() -> None:
-    columns = Columns(7, 14, WIDTHS)
+    columns = Columns(7, 14, WIDTHS, DRAWS)
     assert columns.activations.tolist() == list(range(7))
     assert columns.place.tolist() == list(range(7, 21))
     assert columns.targets([("depth", 0)]).tolist() == [21]

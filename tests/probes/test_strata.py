@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from probes.bootstrap import paired_difference
-from probes.strata import by_area, selectivity, terciles
+from probes.strata import by_area, terciles
 
 
 @pytest.mark.parametrize("pictures", [3, 7, 8, 9, 72])
@@ -47,13 +46,3 @@ def test_scores_that_follow_the_area_differ_between_terciles() -> None:
 
 def test_fewer_than_three_pictures_leave_terciles_out() -> None:
     assert [stratum.pictures for stratum in by_area(np.ones((1, 2)), np.array([0.2, 0.1]))] == [1, 1]
-
-
-@pytest.mark.parametrize("higher", [True, False])
-def test_selectivity_is_the_paired_gain_over_the_mean_control(higher: bool) -> None:
-    rng = np.random.default_rng(2)
-    real, permuted = rng.random(40), rng.random((5, 40))
-    found = selectivity(real, permuted, higher)
-    gain = real - permuted.mean(0) if higher else permuted.mean(0) - real
-    assert float(found.mean[0]) == pytest.approx(gain.mean())
-    assert float(found.low[0]) == pytest.approx(float(paired_difference(gain, np.zeros(40)).low[0]))
