@@ -1,9 +1,9 @@
 """Anyone's own prompts: a CSV file with a column ``prompt`` and, if wanted, ``seed``, ``split`` and ``id``.
 
 UTF-8, commas, the first line names the columns; other columns are ignored. What a file leaves out follows from the
-prompt alone, so that adding, deleting or reordering other lines changes neither an item's seed nor its side of the
-split: a prompt without a split is a training item with a chance of 40 %, as in the paper (246 of 617), and two prompts
-that differ in case or spacing only are on the same side.
+prompt alone, so that adding, deleting or reordering other lines changes an item's name, its seed and its side of the
+split as little as its prompt: a prompt without a split is a training item with a chance of 40 %, as in the paper (246
+of 617), and two prompts that differ in case or spacing only are on the same side.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from datasets.errors import DatasetError
@@ -48,8 +49,9 @@ def read_prompts(path: Path) -> tuple[Item, ...]:
     """The items of a CSV file. Raises DatasetError, with the line, when it is not one of this kind."""
     seen: dict[str, int] = {}
     items = []
-    for place, line in enumerate(read_lines(path)):
-        name = f"{place:05d}" if line.id is None else line.id
+    for line in read_lines(path):
+        seed = drawn_seed(line.prompt) if line.seed is None else line.seed
+        name = drawn_id(line.prompt, seed, seen) if line.id is None else line.id
         if not _ID.fullmatch(name):
             raise DatasetError(
                 f"{path}, line {line.number}: the id {_shown(name)} may hold letters, digits, '.', '_' and '-' only, "
@@ -60,7 +62,6 @@ def read_prompts(path: Path) -> tuple[Item, ...]:
                 f"{path}, line {line.number}: the id {name} stands on line {seen[name]} already; rename one"
             )
         seen[name] = line.number
-        seed = drawn_seed(line.prompt) if line.seed is None else line.seed
         items.append(Item(name, line.prompt, seed, line.split or drawn_split(line.prompt)))
     return tuple(items)
 
@@ -161,6 +162,17 @@ def drawn_split(prompt: str) -> Split:
 def drawn_seed(prompt: str) -> int:
     """The seed, below 2^31, that a prompt is painted from when its file does not say."""
     return _draw("seed", prompt) % 2**31
+
+
+def drawn_id(prompt: str, seed: int, taken: Container[str]) -> str:
+    """The name of an item whose file gives none.
+
+    Blocks are cut in the order of names: one that follows the file's order would put a topic's prompts together, and
+    labels that are permuted among them would still tell the topic.
+    """
+    name = f"{_draw('id', f'{seed} {prompt}'):016x}"[:10]
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    return next(free for free in names if free not in taken)
 
 
 def _draw(purpose: str, text: str) -> int:

@@ -36,10 +36,20 @@ def test_every_text_that_pythons_writer_writes_comes_back_unchanged(tmp_path: Pa
     )
 
 
+def test_names_follow_from_prompt_and_seed_and_not_from_the_place(tmp_path: Path) -> None:
+    lines = [f"a cup,{seed}" for seed in range(20)] + ["a cat,1", "a cat,1"]
+    there = {(i.prompt, i.seed, i.id) for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines])))}
+    back = {(i.prompt, i.seed, i.id) for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines[::-1]])))}
+    assert there == back
+    assert len({name for *_, name in there}) == 22
+    by_name = [seed for prompt, seed, _ in sorted(there, key=lambda item: item[2]) if prompt == "a cup"]
+    assert by_name != sorted(by_name)
+
+
 def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
     first, second = read_prompts(written(tmp_path, "prompt\na cup\n\na cat\n"))
     assert (first.prompt, second.prompt) == ("a cup", "a cat")
-    assert first.id < second.id
+    assert first.id != second.id
     assert first.seed == drawn_seed("a cup") != second.seed
     assert first.split == drawn_split("a cup")
 
