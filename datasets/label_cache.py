@@ -23,6 +23,8 @@ from datasets.labeler import Reader
 from datasets.labels import DisparityScale, Labels, concatenate
 
 _SUM_BYTES = 32
+_FORMAT = 2
+"""Raised when files are written in another way, so that older ones are made again."""
 
 
 def as_bytes(pictures: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
@@ -50,7 +52,7 @@ class CachedReader:
     @property
     def folder(self) -> Path:
         """Where this labeler's labels lie."""
-        return self.cache / "labels" / hashlib.sha256(self.fingerprint.encode()).hexdigest()[:20]
+        return self.cache / "labels" / hashlib.sha256(f"{_FORMAT} {self.fingerprint}".encode()).hexdigest()[:20]
 
     def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
         """Labels of pictures in 0..1, from the cache where they lie there."""
@@ -83,21 +85,27 @@ def _write(file: Path, labels: Labels) -> None:
 
 
 def bytes_of(labels: Labels) -> bytes:
-    """Labels as safetensors, the mask packed to bits."""
-    mask = np.packbits(labels.saliency.cpu().numpy(), axis=-1)
-    tensors = {"disparity": labels.disparity.cpu().contiguous(), "saliency": torch.from_numpy(mask)}
-    if labels.normals is not None:
-        tensors["normals"] = labels.normals.cpu().contiguous()
+    """Labels as safetensors, masks packed to bits."""
+    tensors = {}
+    for name, value in labels.tensors().items():
+        value = value.cpu().contiguous()
+        if value.dtype == torch.bool:
+            # Their names say how to unpack them: the last byte of a row may be half empty.
+            name, value = f"{name}:{value.shape[-1]}", torch.from_numpy(np.packbits(value.numpy(), axis=-1))
+        tensors[name] = value
     body: bytes = save(tensors)
     return body
 
 
 def labels_of(body: bytes) -> Labels:
     """What :func:`bytes_of` made bytes of."""
-    tensors = load(body)
-    disparity = tensors["disparity"]
-    mask = np.unpackbits(tensors["saliency"].numpy(), axis=-1, count=disparity.shape[-1]).astype(bool)
-    return Labels(disparity, torch.from_numpy(mask), tensors.get("normals"))
+    tensors = {}
+    for key, value in load(body).items():
+        name, _, width = key.partition(":")
+        if width:
+            value = torch.from_numpy(np.unpackbits(value.numpy(), axis=-1, count=int(width)).astype(bool))
+        tensors[name] = value
+    return Labels(**tensors)
 
 
 def write_whole(file: Path, body: bytes) -> None:

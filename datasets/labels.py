@@ -38,10 +38,14 @@ class Labels:
     light: Int[Tensor, " n"] | None = None
     """The side that the light comes from, an index into ``LIGHTS``."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """By name what is known."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
     def to(self, device: torch.device) -> Labels:
         """The same labels on another device."""
-        normals = None if self.normals is None else self.normals.to(device)
-        return Labels(self.disparity.to(device), self.saliency.to(device), normals)
+        return Labels(**{name: value.to(device) for name, value in self.tensors().items()})
 
 
 @dataclass(frozen=True, slots=True)

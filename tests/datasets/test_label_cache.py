@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,21 @@ from datasets.raycast import Rendered
 
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 13)])
-@pytest.mark.parametrize("with_normals", [True, False])
-def test_labels_come_back_from_bytes_bit_by_bit(size: tuple[int, int], with_normals: bool) -> None:
+@pytest.mark.parametrize("fields", [("disparity", "saliency"), tuple(field.name for field in fields(Labels))])
+def test_labels_come_back_bit_by_bit_from_bytes_and_from_another_device(
+    size: tuple[int, int], fields: tuple[str, ...]
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    disparity = torch.randn(2, *size, generator=generator)
-    normals = torch.randn(2, 3, *size, generator=generator) if with_normals else None
-    labels = Labels(disparity, torch.rand(2, *size, generator=generator) > 0.5, normals)
-    back = labels_of(bytes_of(labels))
-    assert torch.equal(back.disparity, labels.disparity)
-    assert torch.equal(back.saliency, labels.saliency)
-    assert back.saliency.dtype == torch.bool
-    assert (back.normals is None) == (normals is None)
-    if normals is not None:
-        assert torch.equal(back.normals, normals)
+    masks = {name: torch.rand(2, *size, generator=generator) > 0.5 for name in ("saliency", "shadow")}
+    maps = {name: torch.randn(2, *size, generator=generator) for name in ("disparity", "depth_m")}
+    words = {name: torch.randint(3, (2,), generator=generator) for name in ("color", "shape", "light")}
+    everything = {**masks, **maps, **words, "normals": torch.randn(2, 3, *size, generator=generator)}
+    labels = Labels(**{name: everything[name] for name in fields})
+    for back in (labels_of(bytes_of(labels)), labels.to(torch.device("cpu"))):
+        assert set(back.tensors()) == set(fields)
+        for name, value in back.tensors().items():
+            assert value.dtype == everything[name].dtype
+            assert torch.equal(value, everything[name])
 
 
 def test_a_labeler_with_a_memory_answers_as_without(held_out: Rendered, tmp_path: Path) -> None:
@@ -36,8 +39,9 @@ def test_a_labeler_with_a_memory_answers_as_without(held_out: Rendered, tmp_path
     pictures = held_out.rgb[:3]
     truth = reader(as_bytes(pictures).float() / 255)
     for labels in (cached(pictures), cached(pictures)):
-        for name in ("disparity", "saliency", "normals"):
-            assert torch.equal(getattr(labels, name), getattr(truth, name))
+        assert set(labels.tensors()) == set(truth.tensors()) > {"disparity", "saliency", "normals"}
+        for name, value in truth.tensors().items():
+            assert torch.equal(getattr(labels, name), value)
     assert len(list(cached.folder.rglob("*.labels"))) == 3
 
 
