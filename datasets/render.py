@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.label_cache import as_bytes
 from datasets.raycast import Rendered, render
 from datasets.scenes import Scene, draw_scene
 
@@ -35,11 +36,6 @@ def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Rendered]:
         yield render(scenes[start : start + CHUNK], size)
 
 
-def to_bytes(rgb: torch.Tensor) -> np.ndarray:
-    """Pictures in 0..1 as uint8."""
-    return (rgb * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
 def write_set(name: str, folder: Path, limit: int | None = None) -> None:
     """Render the set ``name`` into ``folder``; a finished folder is left as it is."""
     if (folder / "prompts.txt").exists():
@@ -49,7 +45,7 @@ def write_set(name: str, folder: Path, limit: int | None = None) -> None:
     rgb = np.lib.format.open_memmap(folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE))
     done = 0
     for chunk in rendered(scenes):
-        rgb[done : done + len(chunk.rgb)] = to_bytes(chunk.rgb)
+        rgb[done : done + len(chunk.rgb)] = as_bytes(chunk.rgb).numpy()
         done += len(chunk.rgb)
     rgb.flush()
     (folder / "prompts.txt").write_text("".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8")

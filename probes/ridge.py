@@ -4,9 +4,9 @@ With X'X and X'y centred, the minimiser of |y - X w - b|^2 + a |w|^2 is
 
     w = (X'X + a I)^-1 X'y = Q (L + a)^-1 Q' X'y,    b = mean(y) - mean(x)'w,    X'X = Q L Q'
 
-and its squared error on other rows, given only their moments, is
+and its squared error on other rows, given only their moments (centred on their own means), is
 
-    |y - X w|^2 - 2 ... = y'y - 2 w'X'y + w'X'X w + n (mean(y) - mean(x)'w - b)^2
+    |y - X w - b|^2 = y'y - 2 w'X'y + w'X'X w + n (mean(y) - mean(x)'w - b)^2
 
 so the penalty is chosen by exact K-fold cross-validation without a second look at the rows. The loss per fold and the
 mean over folds are those of scikit-learn's ``GridSearchCV`` over ``Ridge(alpha=a)``.

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.label_cache import as_bytes
 from datasets.raycast import Rendered, render
-from datasets.render import to_bytes
 from datasets.scenes import HALF_FOV_RAD, Attributes, Scene, Solid, draw_scene
 
 SHAPES = ("sphere", "box", "cylinder", "cone")
@@ -262,5 +262,5 @@ def test_no_visible_surface_faces_away_from_the_camera(held_out: Rendered) -> No
 
 
 def test_pictures_become_bytes_by_rounding() -> None:
-    levels = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0, 1.2, -0.1])
-    assert to_bytes(levels).tolist() == [0, 0, 1, 255, 255, 0]
+    levels = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0, 1.2, -0.1]).view(1, 3, 1, 2)
+    assert as_bytes(levels).flatten().tolist() == [0, 0, 1, 255, 255, 0]
