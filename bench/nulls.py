@@ -20,7 +20,7 @@ from tqdm import tqdm
 from bench.comparisons import subject_of
 from bench.study import Study
 from datasets.labels import Labels, concatenate
-from datasets.splits import FOLDS, Block
+from datasets.splits import Block, draws_of, fold_count
 from extract.names import TRAINED
 from extract.stream import stream
 from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, solve_bank
@@ -113,10 +113,10 @@ class _Deal:
         """What a run does with such pictures: sums, thresholds, probes, scores."""
         (name,) = self.tasks
         starts = np.cumsum([0, *(len(block.items) for block in train)])
-        folds = []
-        for fold in range(FOLDS):
+        folds, draws = [], draws_of(train, DRAWS)
+        for fold in range(fold_count(train)):
             mine = [(start, block) for start, block in zip(starts, train, strict=False) if block.fold == fold]
-            folds.append(([start + np.arange(len(block.items)) for start, block in mine], _orders(mine)))
+            folds.append(([start + np.arange(len(block.items)) for start, block in mine], _orders(mine, draws)))
         sums = []
         for slots, orders in folds:
             gather = Gather(self.tasks, orders)
@@ -139,12 +139,12 @@ class _Deal:
         reducer.finish(_taken(self.labels, index))
 
 
-def _orders(blocks: Sequence[tuple[int, Block]]) -> list[list[int]]:
+def _orders(blocks: Sequence[tuple[int, Block]], draws: int) -> list[list[int]]:
     """The blocks' own permutations, joined: one block after the other."""
-    orders: list[list[int]] = [[] for _ in range(DRAWS)]
+    orders: list[list[int]] = [[] for _ in range(draws)]
     for _, block in blocks:
-        at = len(orders[0])
-        for order, mine in zip(orders, block.permutations(DRAWS), strict=True):
+        for order, mine in zip(orders, block.permutations(draws), strict=True):
+            at = len(order)
             order.extend(at + place for place in mine)
     return orders
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,13 @@ from bench.plan_solve import bytes_of, sampled_bank
 from bench.run import grouped
 from bench.strips import STRIP_ITEMS, strip_steps
 from bench.study import Study, open_study
-from datasets.splits import FOLDS, Block
+from datasets.splits import FOLDS, Block, draws_of
 from extract.names import DECODED, DECODED_LAYERS
 from extract.shards import Shards
 from extract.stream import Reducer, Subject, stream
 from probes.bank import Bank, with_readings
 from probes.bootstrap import intervals
-from probes.gather import DRAWS, Gather, Sums, sums_of_tensors
+from probes.gather import Gather, Sums, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
 _READS = 3
@@ -127,23 +127,25 @@ class _Sample:
         study, config = self.study, self.study.config
         steps, threads = config.probed_steps, study.threads
         opened = resident_bytes()
-        folds = [block for block in study.train if block.fold < FOLDS - 1]
-        last = [block for block in study.train if block.fold == FOLDS - 1]
+        folds = [block for block in study.train if block.fold < study.folds - 1]
+        last = [block for block in study.train if block.fold == study.folds - 1]
         # The first block warms engines and allocators up.
         first = self._gathered(folds[0])
         second = self._gathered(folds[-1])
-        parts = [(first, second)[fold % 2][0] for fold in range(FOLDS)]
+        parts = [(first, second)[fold % 2][0] for fold in range(study.folds)]
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
         draft, drafting = sampled_bank(parts[:-1], thresholded, steps, threads)
         swept, sweeping = self._calibrated(last[0], draft)
         bank, solving = sampled_bank(parts, list(study.tasks), steps, threads)
         bank = replace(bank, thresholds=best_thresholds(draft, swept))
         curves = len(list(curves_of(study)))
-        _, learning = timed(lambda: list(islice(learning_rows(study, bank, parts), FOLDS - 1)))
+        _, learning = timed(lambda: list(islice(learning_rows(study, bank, parts), study.folds - 1)))
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
         scoring = self._scored(study.test[-1], bank)
-        shards = sum(len(grouped([b for b in study.train if b.fold == fold], config.shard)) for fold in range(FOLDS))
+        shards = sum(
+            len(grouped([b for b in study.train if b.fold == fold], config.shard)) for fold in range(study.folds)
+        )
         stored, size = _stored(second[0])
         per_picture = sum(len(bank.cells(name)) * len(task.metrics) for name, task in study.tasks.items())
         pictures = _count(study.test)
@@ -167,13 +169,13 @@ class _Sample:
     def _gathered(self, block: Block) -> tuple[Sums, float]:
         """The sums of a block, and its seconds per item."""
         cut = self._cut(block)
-        gather = Gather(self.study.tasks, cut.permutations(DRAWS))
+        gather = Gather(self.study.tasks, self._permutations(cut))
         seconds = self._paint(cut, [gather], self.subject.fitted)
         return gather.sums(), seconds
 
     def _calibrated(self, block: Block, draft: Bank) -> tuple[dict[str, Tensor], float]:
         cut = self._cut(block)
-        permutations = cut.permutations(DRAWS)
+        permutations = self._permutations(cut)
         tasks = {name: self.study.tasks[name] for name in draft.probes}
         gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
         painting = self._paint(cut, [gather, readout], self.subject.fitted)
@@ -199,6 +201,11 @@ class _Sample:
         if peak is not None:
             self._peaks.append(peak)
         return found[0] / len(block.items)
+
+    def _permutations(self, cut: Block) -> list[list[int]]:
+        """As many as the run will have; a sample of few items repeats its own, which costs the same."""
+        own = cut.permutations(draws_of([cut], self.study.draws))
+        return list(islice(cycle(own), self.study.draws))
 
     def _cut(self, block: Block) -> Block:
         return replace(block, items=block.items[: max(2, self.items)] if self.items else block.items)

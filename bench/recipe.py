@@ -26,7 +26,7 @@ from bench.reopen import reopened
 from bench.results import Results
 from bench.study import Study
 from datasets.labels import Labels
-from datasets.splits import FOLDS, Block
+from datasets.splits import Block
 from engines.engine import Engine
 from extract.names import TRAINED
 from extract.stream import Reducer, stream
@@ -126,7 +126,7 @@ def in_closed_form(
     activations: Sequence[Float[Tensor, "n t c"]], targets: Sequence[Float[Tensor, "n h w"]], folds: Sequence[int]
 ) -> Fit:
     """The run's fit of one cell from its blocks: their sums, the penalty by cross-validation, the solution."""
-    sums: list[list[Tensor]] = [[] for _ in range(FOLDS)]
+    sums: list[list[Tensor]] = [[] for _ in range(1 + max(folds))]
     channels, side = activations[0].shape[-1], side_of(activations[0])
     for rows, target, fold in zip(activations, targets, folds, strict=True):
         wanted = block_means(target, side)[..., None]

@@ -23,12 +23,12 @@ from bench.results import FOREGROUND_AREA
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
-from datasets.splits import FOLDS, Block
+from datasets.splits import Block
 from extract.names import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import Painted, Reducer, Subject, stream
 from probes.bank import Bank, solve_bank, with_readings
-from probes.gather import DRAWS, Gather, Sums, Total, sums_of_tensors
+from probes.gather import Gather, Sums, Total, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
 ALONE = Ranks()
@@ -54,9 +54,9 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         job.gather()
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
         # and the thresholds come from training pictures that those probes were not fit to.
-        draft = job.solve(job.sums(range(FOLDS - 1)), [n for n, task in study.tasks.items() if task.thresholded])
+        draft = job.solve(job.sums(range(study.folds - 1)), [n for n, task in study.tasks.items() if task.thresholded])
         job.calibrate(draft)
-        folds = job.sums(range(FOLDS))
+        folds = job.sums(range(study.folds))
         bank = job.solve(folds, list(study.tasks))
         bank = replace(bank, thresholds=best_thresholds(draft, job.swept(draft)))
         if ranks.leads:
@@ -102,12 +102,12 @@ class _Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs = Total(), []
             for block in blocks:
-                gather = Gather(self.study.tasks, block.permutations(DRAWS))
+                gather = Gather(self.study.tasks, block.permutations(self.study.draws))
                 costs.append(self.paint(block, [gather], fitted=True)[0].cost_table())
                 total.add(gather.sums())
             return total.sums.tensors() | {"costs": torch.cat(costs)}
 
-        self.make("the training pictures", [self.fold(fold) for fold in range(FOLDS - 1)], make)
+        self.make("the training pictures", [self.fold(fold) for fold in range(self.study.folds - 1)], make)
 
     def calibrate(self, draft: Bank) -> None:
         """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
@@ -116,7 +116,7 @@ class _Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs, sweeps = Total(), [], []
             for block in blocks:
-                permutations = block.permutations(DRAWS)
+                permutations = block.permutations(self.study.draws)
                 gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
                 costs.append(self.paint(block, [gather, readout], fitted=True)[0].cost_table())
                 sweeps.append(readout.sweep(permutations))
@@ -124,7 +124,7 @@ class _Job:
             tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
             return total.sums.tensors() | tables | {"costs": torch.cat(costs)}
 
-        self.make("the last fold", [self.fold(FOLDS - 1)], make)
+        self.make("the last fold", [self.fold(self.study.folds - 1)], make)
 
     def score(self, bank: Bank) -> None:
         """Paint the test pictures; store every metric of every cell for each, and the report's strips.
@@ -165,7 +165,7 @@ class _Job:
 
     def swept(self, draft: Bank) -> dict[str, Tensor]:
         """The draft probes' Dice at every candidate threshold, added up over the last fold."""
-        pieces = [self.shards.read(name) for name in self.names(self.fold(FOLDS - 1))]
+        pieces = [self.shards.read(name) for name in self.names(self.fold(self.study.folds - 1))]
         return {name: torch.stack([piece[f"{_SWEEP}{name}"] for piece in pieces]).sum(0) for name in draft.probes}
 
     def scores(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -188,7 +188,7 @@ class _Job:
     @property
     def costs(self) -> list[Tensor]:
         """What every block took, in the order of work."""
-        stages = [*(self.fold(fold) for fold in range(FOLDS)), self.study.test]
+        stages = [*(self.fold(fold) for fold in range(self.study.folds)), self.study.test]
         return [self.shards.read(name)["costs"] for blocks in stages for name in self.names(blocks)]
 
     def fold(self, fold: int) -> list[Block]:

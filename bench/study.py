@@ -20,13 +20,14 @@ from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale, Labels, exact_labels
 from datasets.prompts import read_prompts
 from datasets.raycast import render
-from datasets.splits import Block, blocks_of, limited
+from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.engine import Backend, ModelSpec, Tap
 from engines.load import Components, load
 from engines.models.tiny import MODEL as TINY
 from extract.stream import Given
 from extract.taps import choose, convolution_taps, self_attention_taps
+from probes.gather import DRAWS
 from probes.task import Task
 
 SCHEMA = 2
@@ -59,6 +60,16 @@ class Study:
     def items(self) -> int:
         """Items to paint, training and test together."""
         return sum(len(block.items) for block in (*self.train, *self.test))
+
+    @property
+    def folds(self) -> int:
+        """Folds of the training items."""
+        return fold_count(self.train)
+
+    @property
+    def draws(self) -> int:
+        """Permutations of the labels that every block of training items has: none where one holds a single item."""
+        return draws_of(self.train, DRAWS)
 
     @property
     def guidance(self) -> float:

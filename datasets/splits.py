@@ -49,6 +49,11 @@ class Block:
         return orders
 
 
+def fold_count(blocks: Iterable[Block]) -> int:
+    """The number of folds of training blocks."""
+    return 1 + max(block.fold for block in blocks)
+
+
 def draws_of(blocks: Iterable[Block], most: int) -> int:
     """How many different permutations every block has, up to ``most``: none where one holds a single item."""
     # Derangements of n things: 0, 1, 2, 9 and then more than anybody asks for.

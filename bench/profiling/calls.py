@@ -15,13 +15,13 @@ from bench.measure import timed
 from bench.profiling.results import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
 from bench.resolve import plugin
 from bench.study import Study
-from datasets.splits import Block
+from datasets.splits import Block, draws_of
 from engines.cache import default_cache
 from engines.engine import Backend, Engine
 from engines.layer_times import Profiled
 from extract.stream import Reducer, stream
 from extract.trajectory import initial_noise
-from probes.gather import DRAWS, Gather, Sums
+from probes.gather import Gather, Sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def extract(engine: Engine, study: Study, blocks: Sequence[Block], rows: int, ga
     sums = []
     for block in blocks:
         given, read = study.given(block.items)
-        gather = Gather(study.tasks, block.permutations(DRAWS))
+        gather = Gather(study.tasks, block.permutations(draws_of([block], study.draws)))
         reducers: list[Reducer] = [gather] if gathering else []
         stream(subject, given, reducers, range(subject.steps), read)
         if gathering:

@@ -11,7 +11,7 @@ from bench.results import Results, read_results
 from bench.run import run
 
 SMALL = {
-    "limit": 32,
+    "limit": 50,
     "sampler_steps": 4,
     "layers": ("mid", "up2.1", "up3.0"),
     "threads": 1,

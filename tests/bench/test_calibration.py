@@ -80,7 +80,7 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cells", "24", "--draws", "199", "--limit", "30", "--layers", "up2.0", "--steps", "2"]
+    arguments = ["--cells", "24", "--draws", "199", "--limit", "60", "--layers", "up2.0", "--steps", "2"]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
     assert "null data sets of 12 training and 18 test pictures" in said
