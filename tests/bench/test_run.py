@@ -177,7 +177,7 @@ def test_groups_hold_at_least_the_asked_items() -> None:
 def test_limit_changes_the_fingerprint_and_threads_do_not(small_config: dict[str, object]) -> None:
     config = Config(**small_config)
     print_of = [
-        study_module.open_study(c).fingerprint for c in (config, replace(config, limit=50), replace(config, threads=2))
+        study_module.open_study(c).fingerprint for c in (config, replace(config, limit=60), replace(config, threads=2))
     ]
     assert print_of[0] != print_of[1]
     assert print_of[0] == print_of[2]
