@@ -16,7 +16,7 @@ from bench.results import Results, read_results
     ("arguments", "sentence"),
     [
         (["--model", "tni"], "there is no model 'tni'; did you mean tiny?"),
-        (["--model", "/nowhere/at/all"], "neither a diffusers model folder nor a hub id"),
+        (["--model", "/nowhere/at/all", "--labeler", "tiny"], "neither a diffusers model folder nor a hub id"),
         (["--engine", "onnx"], "there is no engine 'onnx'; did you mean onnxruntime?"),
         (["--dataset", "scenes"], "did you mean scenes617?"),
         (["--labeler", "midass"], "there is no labeler 'midass'"),
