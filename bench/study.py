@@ -67,7 +67,9 @@ class Study:
     def brief_facts(self) -> dict[str, object]:
         """Short facts as they are, long ones as a hash: enough to name what differs between two runs."""
         short = (str, int, float)
-        return {name: value if isinstance(value, short) else key_of({name: value}) for name, value in self.facts.items()}
+        return {
+            name: value if isinstance(value, short) else key_of({name: value}) for name, value in self.facts.items()
+        }
 
     def made(self, fingerprint: str) -> bool:
         """Whether the finished run of that fingerprint is this one."""

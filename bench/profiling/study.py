@@ -38,4 +38,6 @@ def _labels_of(run: str | None) -> dict[str, Any]:
         return {}
     stored = stored_options(Path(run))
     names = ("labeler", "saliency_size", *NETWORKS)
-    return {name: tuple(value) if isinstance(value := stored[name], list) else value for name in names if name in stored}
+    return {
+        name: tuple(value) if isinstance(value := stored[name], list) else value for name in names if name in stored
+    }
