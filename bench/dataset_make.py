@@ -34,7 +34,6 @@ from datasets.labeler import Reader
 from datasets.labels import DisparityScale, Labels
 from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
-from engines.engine import Backend
 from engines.load import load
 from extract.stream import Given, Subject, stream
 from extract.taps import self_attention_taps
@@ -89,7 +88,7 @@ class Made:
 
 
 def make_dataset(config: Config, out: Path) -> Made:
-    """Paint what is not painted yet, label it, and write sheets and list; both are left alone where they exist."""
+    """Paint and label what is not painted yet, write the sheets anew, and the list where there is none yet."""
     _, items = dataset_of(config)
     spec = model_spec(config.model)
     backend = usable_engine(config.engine)

@@ -99,8 +99,8 @@ def _recognise(folder: RunFolder, found: dict[str, Any], study: Study) -> None:
         raise MistakeError(f"{folder.path} holds another run ({why}); choose another --out or delete it")
     if not folder.finished and options["shard"] != study.config.shard:
         raise MistakeError(
-            f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be painted anew; "
-            f"go on with --shard {options['shard']}, or choose another --out"
+            f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be painted "
+            f"anew; go on with --shard {options['shard']}, or choose another --out"
         )
 
 

@@ -147,15 +147,20 @@ def reader_of(config: Config, name: str) -> Reader:
     labeler: Labeler = plugin("labeler", name)
     if not labeler.takes_networks:
         refuse_networks(config, name)
-    return labeler.open(
-        Sources(
-            depth_model=config.depth_model,
-            depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
-            saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
-            saliency_size=config.saliency_size,
-            cache=default_cache(),
-        )
+    sources = Sources(
+        depth_model=config.depth_model,
+        depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
+        saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
+        saliency_size=config.saliency_size,
+        cache=default_cache(),
     )
+    before = torch.get_num_threads()
+    # What a labeler opens beside torch takes as many threads as torch.
+    torch.set_num_threads(config.threads or before)
+    try:
+        return labeler.open(sources)
+    finally:
+        torch.set_num_threads(before)
 
 
 NETWORKS = ("depth_model", "depth_scale", "saliency_model")
@@ -174,9 +179,13 @@ def without_networks(config: Config) -> Config:
 
 def refuse_networks(config: Config, labeler: str) -> None:
     """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
-    named = [f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name)]
+    named = _networks_in(config)
     if named:
-        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {', '.join(named)} out")
+        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {named} out")
+
+
+def _networks_in(config: Config) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name))
 
 
 def open_study(config: Config, labels: bool = True) -> Study:
@@ -191,6 +200,10 @@ def open_study(config: Config, labels: bool = True) -> Study:
     is_random = config.weights == "random"
     # What random weights paint shows nothing; a labeler with weights of its own would be fetched for nothing.
     has_none = not config.labeler and (is_random or (not labels and not spec.labeler))
+    if has_none and _networks_in(config):
+        raise MistakeError(
+            f"brightness stands in for a labeler here; leave {_networks_in(config)} out, or add --labeler"
+        )
     labeler = BRIGHTNESS if has_none else labeler_of(config, spec)
     reader = Brightness() if has_none else reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
@@ -240,7 +253,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
 
 def _earlier_fingerprint(config: Config, spec: ModelSpec, facts: Mapping[str, object]) -> str:
     """As earlier versions made it: of guidance and names as they were typed, so that equal runs could differ."""
-    typed = "engine tasks sampler_steps source random_networks compare batch guidance".split()
+    typed = ("engine", "tasks", "sampler_steps", "source", "random_networks", "compare", "batch", "guidance")
     return key_of(
         {
             "schema": SCHEMA,

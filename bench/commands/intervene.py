@@ -34,6 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--gif", type=Path, help="write the frames of a path to this GIF")
 
 
+def goes_on(_: argparse.Namespace) -> bool:
+    """Whether the same command goes on where it was stopped."""
+    return True
+
+
 def command(options: argparse.Namespace) -> int:
     """Run the experiment, the sweep or the path, and print what it found."""
     from bench.errors import MistakeError

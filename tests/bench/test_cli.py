@@ -41,6 +41,25 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
 
 
 @pytest.mark.parametrize(
+    ("option", "typed", "sentence"),
+    [
+        ("--steps", "5-1", "'5-1' is not a step or a range of steps"),
+        ("--steps", "1,5-1", "'5-1' is not a step or a range of steps"),
+        ("--steps", ",", "',' names no step"),
+        ("--steps", "", "'' names no step"),
+        ("--depth-scale", ",", "',' is not a list of numbers"),
+    ],
+)
+def test_a_list_of_nothing_is_refused(
+    option: str, typed: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", option, typed])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("limit = 'many'", "limit must be a whole number"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.__main__ import main
 from bench.config import Config
@@ -114,6 +115,18 @@ def test_models_without_a_labeler_open_where_no_picture_is_labeled(small_models:
     assert open_study(config, labels=False).reader.fingerprint == "brightness"
     assert open_study(replace(config, source="rendered")).facts["labeler"] == "tiny"
     assert open_study(Config(limit=24), labels=False).facts["labeler"] == "tiny"
+
+
+def test_a_labeler_is_opened_with_the_threads_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets.labelers import tiny
+
+    seen: list[int] = []
+    monkeypatch.setattr(tiny, "LABELER", Labeler(open=lambda _: seen.append(torch.get_num_threads())))
+    before = torch.get_num_threads()
+    for threads in (3, None):
+        reader_of(Config(threads=threads), "tiny")
+    assert seen == [3, before]
+    assert torch.get_num_threads() == before
 
 
 def test_quick_in_a_file_is_true_or_false(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
