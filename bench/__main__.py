@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_a_foreign_datasets()
         return int(options.command(options))
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped" + ("; the same command goes on from here" if _goes_on(options) else ""), file=sys.stderr)
         return 130
     except MistakeError as error:
         return _say(error)
@@ -31,6 +31,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, mistakes()):
             return _say(error)
         raise
+
+
+def _goes_on(options: argparse.Namespace) -> bool:
+    """Whether the command keeps what it has made and finds it again; most make nothing that is worth it."""
+    goes_on = getattr(sys.modules[options.command.__module__], "goes_on", None)
+    return goes_on is not None and bool(goes_on(options))
+
+
+class _Version(argparse.Action):
+    """Prints the installed version; looked up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and end."""
+        from bench.environment import versions
+
+        print(f"scenebench {versions().get('scenebench', 'of a folder that is not installed')}")
+        parser.exit()
 
 
 def _say(error: Exception) -> int:
@@ -54,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench",
         description="What does a diffusion model know about the scene it is painting, where, and from when on?",
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for found in iter_modules(bench.commands.__path__):
         module = import_module(f"bench.commands.{found.name}")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+
+FORMATS = ("simple", "github")
+"""Of tables: for a terminal, for a page in Markdown."""
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -16,20 +20,28 @@ def steps(text: str) -> tuple[int, ...]:
     for part in names(text):
         first, dash, last = part.partition("-")
         try:
-            found.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+            some: Sequence[int] = range(int(first), int(last) + 1) if dash else [int(first)]
         except ValueError:
+            some = ()
+        if not some:
             raise argparse.ArgumentTypeError(
                 f"{part!r} is not a step or a range of steps; steps are counted from 1, such as 1,2,5 or 1-5"
-            ) from None
+            )
+        found.extend(some)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no step; name some, such as 1,2,5 or 1-5")
     return tuple(found)
 
 
 def numbers(text: str) -> tuple[float, ...]:
     """Numbers between commas."""
     try:
-        return tuple(float(name) for name in names(text))
+        found = tuple(float(name) for name in names(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4") from None
+        found = ()
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
+    return found
 
 
 def dataset_files(parser: argparse.ArgumentParser) -> None:

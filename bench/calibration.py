@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from bench.errors import MistakeError
 from bench.nulls import Scores
 from bench.results import Results
 from extract.names import TRAINED
@@ -76,13 +77,15 @@ class Population:
 
 
 def population(results: Results) -> Population:
-    """Headline scores of the trained network's cells."""
+    """Headline scores of the trained network's cells, of tasks of maps. Raises MistakeError when there are none."""
     parts: list[list[Array]] = [[], [], [], []]
     for task in results.tasks.values():
         sign = 1.0 if task.higher_is_better[0] else -1.0
         rows = dict(zip(task.cells, sign * task.scores[:, 0], strict=True))
         position = task.best(network=POSITION)
-        assert position is not None
+        if position is None:
+            # One label of a whole picture has no place in it, and so no rival that reads the place alone.
+            continue
         draws: dict[tuple[str, int], list[Array]] = {}
         for cell, row in rows.items():
             if (cell.network, cell.probe) == (TRAINED, PERMUTED):
@@ -92,6 +95,8 @@ def population(results: Results) -> Population:
                 first, second = draws[cell.layer, cell.step][:2]
                 for part, values in zip(parts, (row, first, second, rows[position]), strict=True):
                     part.append(values)
+    if not parts[0]:
+        raise MistakeError(f"{results.path} has no task of maps, whose scores could be drawn from; give another --run")
     tables = [np.array(part) for part in parts]
     # A picture without a score in one table is left out of all of its row's: rows keep their pairs.
     known = np.isfinite(tables).all((0, 1))

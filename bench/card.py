@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
+from bench.errors import MistakeError
 from bench.resolve import plugin
 from bench.study import Study, open_study
 from datasets.items import Item
@@ -34,7 +35,12 @@ COLUMNS, ROWS = 12, 6
 
 def print_card(limit: int, sheet: Path | None) -> None:
     """Measure on ``limit`` held-out renders and ``limit`` test prompts, print, and write a sheet of samples."""
+    if limit < 1:
+        raise MistakeError(f"--limit {limit}: figures take at least one picture")
     study = open_study(Config())
+    items = [item for block in study.test for item in block.items][:limit]
+    if sheet and len(items) < COLUMNS * ROWS:
+        raise MistakeError(f"a sheet shows {COLUMNS * ROWS} samples; give --limit at least that, or leave --sheet out")
     parts, reader = study.components, plugin("labeler", "tiny").open()
     torch.set_num_threads(study.threads)
     scenes = scenes_of("held-out", limit)
@@ -55,7 +61,6 @@ def print_card(limit: int, sheet: Path | None) -> None:
             guess = task.target(seen).double().flatten(2)[None]
             scores.append(float(metric.compute(guess, blocks, torch.tensor([0.5])).mean()))
         print(f"labeler on {name}: Dice {scores[0]:.3f}, depth RMSE {scores[1]:.3f} std")
-    items = [item for block in study.test for item in block.items][:limit]
     painted = _paint(study, items)
     assert study.dataset.scene is not None
     wanted = [study.dataset.scene(item).attributes for item in items]
@@ -93,4 +98,7 @@ def _found(reader: TinyLabeler, pictures: Tensor, wanted: Sequence[Attributes], 
 def _write_sheet(pictures: Tensor, path: Path) -> None:
     rows = [torch.cat(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), dim=-1) for row in range(ROWS)]
     sheet = (torch.cat(rows, dim=-2) * 255).round().byte().permute(1, 2, 0).numpy()
-    Image.fromarray(np.ascontiguousarray(sheet)).save(path, optimize=True)
+    try:
+        Image.fromarray(np.ascontiguousarray(sheet)).save(path, optimize=True)
+    except (OSError, ValueError) as error:
+        raise MistakeError(f"cannot write {path} ({error}); name a PNG file in a folder that can be written") from error

@@ -11,7 +11,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,8 +25,8 @@ from bench.config import Config
 from bench.contact import write_sheets
 from bench.environment import versions
 from bench.errors import MistakeError
-from bench.resolve import plugin
-from bench.study import dataset_of, model_spec, reader_of
+from bench.resolve import usable_engine
+from bench.study import dataset_of, labeler_of, model_spec, reader_of, threads_of
 from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.label_cache import as_bytes, bytes_of, labels_of, write_whole
@@ -35,7 +34,6 @@ from datasets.labeler import Reader
 from datasets.labels import DisparityScale, Labels
 from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
-from engines.engine import Backend
 from engines.load import load
 from extract.stream import Given, Subject, stream
 from extract.taps import self_attention_taps
@@ -90,14 +88,11 @@ class Made:
 
 
 def make_dataset(config: Config, out: Path) -> Made:
-    """Paint what is not painted yet, label it, and write sheets and list; both are left alone where they exist."""
+    """Paint and label what is not painted yet, write the sheets anew, and the list where there is none yet."""
     _, items = dataset_of(config)
     spec = model_spec(config.model)
-    backend: Backend = plugin("engine", config.engine)
-    reason = backend.unavailable()
-    if reason:
-        raise MistakeError(f"engine {config.engine} cannot be used here: {reason}")
-    reader = reader_of(config, config.labeler or spec.labeler)
+    backend = usable_engine(config.engine)
+    reader = reader_of(config, labeler_of(config, spec))
     components = load(spec.source)
     guidance = spec.guidance if config.guidance is None else float(config.guidance)
     facts = {
@@ -115,7 +110,7 @@ def make_dataset(config: Config, out: Path) -> Made:
     made = Made(out, items, reader.scale)
     waiting = {item for item in items if not made.done(item)}
     if waiting:
-        threads = config.threads or len(os.sched_getaffinity(0))
+        threads = threads_of(config)
         torch.set_num_threads(threads)
         engine = backend.open(components.unet, self_attention_taps(components.unet), default_cache(), threads)
         subject = Subject(components, engine, {}, config.sampler_steps, guidance, config.batch)

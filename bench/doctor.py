@@ -14,6 +14,8 @@ def print_doctor() -> int:
     facts = environment()
     print(f"python     {facts['python']} on {facts['platform']}")
     print(f"processor  {facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB")
+    for line in cards():
+        print(f"graphics   {line}")
     versions = facts["versions"]
     assert isinstance(versions, dict)
     print("packages   " + ", ".join(f"{name} {number}" for name, number in versions.items()))
@@ -28,6 +30,16 @@ def print_doctor() -> int:
         print(f"problem    {problem}")
     print("ready: python -m bench run" if not problems else "not ready")
     return 2 if problems else 0
+
+
+def cards() -> list[str]:
+    """Name and memory of every GPU that torch can use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{card.name}, {card.total_memory / 2**30:.0f} GiB" for card in found]
 
 
 def _problems_of_model() -> list[str]:

@@ -40,13 +40,15 @@ class RunFolder:
             yield
 
     def _lock(self, stack: ExitStack, name: str, kind: int) -> None:
-        stream = stack.enter_context((self.path / name).open("w"))
         try:
+            stream = stack.enter_context((self.path / name).open("w"))
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise MistakeError(
                 f"another run is writing in {self.path}; wait for it, or choose another --out"
             ) from error
+        except OSError as error:
+            raise MistakeError(f"cannot write in {self.path} ({error.strerror}); choose another folder") from error
 
 
 def default_out(study: Study) -> Path:
@@ -60,37 +62,46 @@ def open_folder(path: Path, study: Study) -> RunFolder:
 
     Raises MistakeError when it holds something else or cannot be written.
     """
-    options = asdict(study.config)
+    stored = path / CONFIG
     try:
         path.mkdir(parents=True, exist_ok=True)
-        stored = path / CONFIG
-        if stored.exists():
-            found = json.loads(stored.read_text(encoding="utf-8"))
-            if found["fingerprint"] != study.fingerprint:
-                differing = [name for name, value in found["options"].items() if value != _plain(options.get(name))]
-                what = (
-                    ", ".join(name for name in differing if name != "out")
-                    or "the model, the labeler or a package version"
-                )
-                raise MistakeError(
-                    f"{path} holds another run (it differs in: {what}); choose another --out or delete it"
-                )
-        elif any(not entry.name.startswith(CONFIG) for entry in path.iterdir()):
-            raise MistakeError(f"{path} is not empty and holds no run; choose another --out")
-        # Whole or not at all: another part of the same run may be reading it.
-        partial = path / f"{CONFIG}.{os.getpid()}"
-        partial.write_text(
-            json.dumps({"fingerprint": study.fingerprint, "options": options}, indent=2) + "\n",
-            encoding="utf-8",
-        )
-        partial.replace(stored)
-    except (OSError, ValueError, KeyError) as error:
+        if not stored.exists():
+            if any(not entry.name.startswith(CONFIG) for entry in path.iterdir()):
+                raise MistakeError(f"{path} is not empty and holds no run; choose another --out")
+            # Parts of a run come at the same time, and the first says whose folder it is.
+            with (path / f"{CONFIG}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not stored.exists():
+                    _describe(stored, study)
+        found = json.loads(stored.read_text(encoding="utf-8"))
+        folder = RunFolder(path)
+        _recognise(folder, found, study)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MistakeError(f"cannot use {path} as the run folder ({error}); choose another --out") from error
-    return RunFolder(path)
+    return folder
 
 
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+def _describe(stored: Path, study: Study) -> None:
+    """Write whose folder it is, whole or not at all."""
+    partial = stored.with_name(f"{CONFIG}.{os.getpid()}")
+    described = {"fingerprint": study.fingerprint, "options": asdict(study.config), "facts": study.brief_facts}
+    partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    partial.replace(stored)
+
+
+def _recognise(folder: RunFolder, found: dict[str, Any], study: Study) -> None:
+    """Raise MistakeError unless the folder is of this run, and its shards, if it has some, of this size."""
+    options, ours = found["options"], study.brief_facts
+    if found["fingerprint"] != study.fingerprint and not (folder.finished and study.made(found["fingerprint"])):
+        theirs = found.get("facts", {})
+        differing = ", ".join(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
+        why = f"it differs in: {differing}" if theirs else "begun by an earlier version"
+        raise MistakeError(f"{folder.path} holds another run ({why}); choose another --out or delete it")
+    if not folder.finished and options["shard"] != study.config.shard:
+        raise MistakeError(
+            f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be painted "
+            f"anew; go on with --shard {options['shard']}, or choose another --out"
+        )
 
 
 def stored_options(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from tabulate import tabulate
 
+from bench.arguments import FORMATS
 from bench.discoveries import Discoveries, discoveries
 from bench.findings import Comparison, Score, comparisons, constant, curve, emergence, score_of
 from bench.paper import catching_up_line, paper_rows
@@ -15,9 +16,6 @@ from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
 from probes.strata import by_area
-
-FORMATS = ("simple", "github")
-"""Of tables: for a terminal, for a page in Markdown."""
 
 
 def print_run(results: Results, form: str = FORMATS[0]) -> None:

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
+from bench.errors import MistakeError
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
@@ -65,7 +66,9 @@ def _relative(ours: Tensor, truth: Tensor) -> float:
 
 def print_parity(config: Config, items: int) -> bool:
     """Print the errors of ``config.engine``; whether all are within the limit."""
-    study = open_study(config)
+    if items < 1:
+        raise MistakeError(f"--items {items}: parity needs at least one item to paint")
+    study = open_study(config, labels=False)
     engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
     found = parity_of(study, engine, items)
     steps = range(1, config.sampler_steps + 1)

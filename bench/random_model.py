@@ -17,15 +17,13 @@ from bench.errors import MistakeError
 from datasets.labels import DisparityScale, Labels
 from engines.load import Components
 from engines.models.sd_v1 import MODEL as SD_V1
+from engines.models.sd_v1 import WORDS, untrained
 from engines.models.tiny.architecture import SCHEDULE
 from engines.models.tiny.words import load_tokenizer
 
 SEED = 0
 BRIGHTNESS = "brightness"
 """The name of what stands in for a labeler."""
-WORDS = 77
-"""Tokens that Stable Diffusion v1 pads every prompt to."""
-_DOWN, _UP = ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,7 @@ def random_unet(source: str | Path) -> UNet2DConditionModel:
     if Path(source).is_dir():
         return _still(UNet2DConditionModel.from_config(_json(Path(source) / "unet")))
     _refuse_unknown(source)
-    # unet/config.json of CompVis/stable-diffusion-v1-4.
-    return _still(
-        UNet2DConditionModel(
-            sample_size=64, down_block_types=_DOWN, up_block_types=_UP, block_out_channels=(320, 640, 1280, 1280),
-            layers_per_block=2, attention_head_dim=8, cross_attention_dim=768,
-        )
-    )  # fmt: skip
+    return untrained()
 
 
 def random_components(source: str | Path, words: Path) -> Components:

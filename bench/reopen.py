@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from bench.config import config_of
@@ -19,9 +17,9 @@ def reopened(results: Results, threads: int | None) -> tuple[Study, Engine]:
 
     Raises MistakeError when this installation would not paint the run's pictures.
     """
-    options = results.options | {"threads": threads or len(os.sched_getaffinity(0)), "out": None}
+    options = results.options | {"threads": threads, "out": None}
     study = open_study(config_of(options))
-    if study.fingerprint != results.fingerprint:
+    if not study.made(results.fingerprint):
         raise MistakeError(
             f"{results.path} was made with other weights, another labeler or other package versions than are here; "
             "make the run again, then repeat this command"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.config import nearest
 from bench.errors import MistakeError
+
+if TYPE_CHECKING:
+    from engines.engine import Backend
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,3 +46,12 @@ def plugin(kind: str, name: str) -> Any:
         raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
     package, attribute = KINDS[kind]
     return getattr(import_module(f"{package}.{name}"), attribute)
+
+
+def usable_engine(name: str) -> Backend:
+    """The engine of that name. Raises MistakeError when there is none, or when it cannot be used here."""
+    backend: Backend = plugin("engine", name)
+    reason = backend.unavailable()
+    if reason:
+        raise MistakeError(f"engine {name} cannot be used here: {reason}")
+    return backend

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from bench.config import Config, nearest
 from bench.environment import versions
 from bench.errors import MistakeError
 from bench.random_model import BRIGHTNESS, Brightness, random_components
-from bench.resolve import plugin, plugins
+from bench.resolve import plugin, plugins, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale, Labels, exact_labels
@@ -53,8 +53,28 @@ class Study:
     tasks: dict[str, Task]
     train: tuple[Block, ...]
     test: tuple[Block, ...]
-    fingerprint: str
+    facts: Mapping[str, object]
+    """Everything that determines the scores, by what a person calls it."""
+    earlier_fingerprint: str
+    """What an earlier version called the same run; its finished runs are read on."""
     threads: int
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the facts: equal runs have equal ones."""
+        return key_of(self.facts)
+
+    @property
+    def brief_facts(self) -> dict[str, object]:
+        """Short facts as they are, long ones as a hash: enough to name what differs between two runs."""
+        short = (str, int, float)
+        return {
+            name: value if isinstance(value, short) else key_of({name: value}) for name, value in self.facts.items()
+        }
+
+    def made(self, fingerprint: str) -> bool:
+        """Whether the finished run of that fingerprint is this one."""
+        return fingerprint in (self.fingerprint, self.earlier_fingerprint)
 
     @property
     def items(self) -> int:
@@ -95,8 +115,25 @@ def model_spec(name: str) -> ModelSpec:
         assert isinstance(spec, ModelSpec)
         return spec
     if Path(name).exists() or "/" in name:
-        return ModelSpec(source=name, guidance=7.5, labeler="tiny")
+        return ModelSpec(source=name, guidance=7.5, labeler=None)
     raise MistakeError(f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)")
+
+
+def labeler_of(config: Config, spec: ModelSpec) -> str:
+    """The name of what labels the pictures. Raises MistakeError where neither the options nor the model says."""
+    known = config.labeler or spec.labeler
+    if known:
+        return known
+    if config.source == "rendered":
+        # Labels of rendered scenes are exact; what reads such scenes says in which units.
+        return str(TINY.labeler)
+    there = "; ".join(f"{name}: {summary.rstrip('.')}" for name, summary in plugins("labeler").items())
+    raise MistakeError(f"say with --labeler what reads the pictures of {config.model}: it names none itself ({there})")
+
+
+def threads_of(config: Config) -> int:
+    """CPU threads: as many as were asked for, else all that this process may use."""
+    return config.threads or len(os.sched_getaffinity(0))
 
 
 def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
@@ -121,15 +158,20 @@ def reader_of(config: Config, name: str) -> Reader:
     labeler: Labeler = plugin("labeler", name)
     if not labeler.takes_networks:
         refuse_networks(config, name)
-    return labeler.open(
-        Sources(
-            depth_model=config.depth_model,
-            depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
-            saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
-            saliency_size=config.saliency_size,
-            cache=default_cache(),
-        )
+    sources = Sources(
+        depth_model=config.depth_model,
+        depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
+        saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
+        saliency_size=config.saliency_size,
+        cache=default_cache(),
     )
+    before = torch.get_num_threads()
+    # What a labeler opens beside torch takes as many threads as torch.
+    torch.set_num_threads(config.threads or before)
+    try:
+        return labeler.open(sources)
+    finally:
+        torch.set_num_threads(before)
 
 
 NETWORKS = ("depth_model", "depth_scale", "saliency_model")
@@ -148,24 +190,32 @@ def without_networks(config: Config) -> Config:
 
 def refuse_networks(config: Config, labeler: str) -> None:
     """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
-    named = [f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name)]
+    named = _networks_in(config)
     if named:
-        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {', '.join(named)} out")
+        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {named} out")
 
 
-def open_study(config: Config) -> Study:
-    """Resolve every name of ``config``. Raises MistakeError, EngineError or DatasetError with a sentence each."""
+def _networks_in(config: Config) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name))
+
+
+def open_study(config: Config, labels: bool = True) -> Study:
+    """Resolve every name of ``config``. Raises MistakeError, EngineError or DatasetError with a sentence each.
+
+    Without ``labels``, brightness stands in where neither the options nor the model names a labeler.
+    """
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
     spec = model_spec(config.model)
-    backend: Backend = plugin("engine", config.engine)
-    reason = backend.unavailable()
-    if reason:
-        raise MistakeError(f"engine {config.engine} cannot be used here: {reason}")
+    backend = usable_engine(config.engine)
     dataset, items = dataset_of(config)
     is_random = config.weights == "random"
     # What random weights paint shows nothing; a labeler with weights of its own would be fetched for nothing.
-    has_none = is_random and not config.labeler
-    labeler = BRIGHTNESS if has_none else config.labeler or spec.labeler
+    has_none = not config.labeler and (is_random or (not labels and not spec.labeler))
+    if has_none and _networks_in(config):
+        raise MistakeError(
+            f"brightness stands in for a labeler here; leave {_networks_in(config)} out, or add --labeler"
+        )
+    labeler = BRIGHTNESS if has_none else labeler_of(config, spec)
     reader = Brightness() if has_none else reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
         raise MistakeError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
@@ -179,29 +229,19 @@ def open_study(config: Config) -> Study:
     taps = self_attention_taps(components.unet)
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {
-        "schema": SCHEMA,
-        "config": {
-            name: getattr(config, name)
-            for name in (
-                "engine",
-                "tasks",
-                "sampler_steps",
-                "source",
-                "random_networks",
-                "compare",
-                "batch",
-                "guidance",
-            )
-        },
-        "probed": config.probed_steps,
-        "guidance": spec.guidance if config.guidance is None else config.guidance,
-        "taps": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
+        "version of the scores": SCHEMA,
+        **{name: getattr(config, name) for name in ("engine", "sampler_steps", "source", "random_networks", "batch")},
+        "tasks": sorted(set(config.tasks)),
+        "compare": sorted(set(config.compare)),
+        "steps": config.probed_steps,
+        "guidance": float(spec.guidance if config.guidance is None else config.guidance),
+        "layers": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
-        "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
-        "labeler_weights": reader.fingerprint,
-        "schedule": components.schedule,
-        "versions": versions(config.engine),
+        "weights of the model": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
+        "weights of the labeler": reader.fingerprint,
+        "noise schedule": components.schedule,
+        **{f"version of {name}": number for name, number in versions(config.engine).items()},
     }
     return Study(
         config=config,
@@ -216,6 +256,27 @@ def open_study(config: Config) -> Study:
         tasks=tasks,
         train=train,
         test=test,
-        fingerprint=key_of(facts),
-        threads=config.threads or len(os.sched_getaffinity(0)),
+        facts=facts,
+        earlier_fingerprint=_earlier_fingerprint(config, spec, facts),
+        threads=threads_of(config),
+    )
+
+
+def _earlier_fingerprint(config: Config, spec: ModelSpec, facts: Mapping[str, object]) -> str:
+    """As earlier versions made it: of guidance and names as they were typed, so that equal runs could differ."""
+    typed = ("engine", "tasks", "sampler_steps", "source", "random_networks", "compare", "batch", "guidance")
+    return key_of(
+        {
+            "schema": SCHEMA,
+            "config": {name: getattr(config, name) for name in typed},
+            "probed": facts["steps"],
+            "guidance": spec.guidance if config.guidance is None else config.guidance,
+            "taps": facts["layers"],
+            "items": facts["items"],
+            "labeler": facts["labeler"],
+            "weights": facts["weights of the model"],
+            "labeler_weights": facts["weights of the labeler"],
+            "schedule": facts["noise schedule"],
+            "versions": versions(config.engine),
+        }
     )

@@ -68,5 +68,5 @@ class ModelSpec:
     """A diffusers folder or a hub id."""
     guidance: float
     """Default strength of classifier-free guidance."""
-    labeler: str
-    """The labeler whose reading of this model's pictures is worth probing for."""
+    labeler: str | None
+    """The labeler whose reading of this model's pictures is worth probing for; None where nobody has said."""

@@ -40,6 +40,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     labeler_sources(agree)
 
 
+def goes_on(options: argparse.Namespace) -> bool:
+    """Whether the same command goes on where it was stopped."""
+    return bool(options.action == "make")
+
+
 def command(options: argparse.Namespace) -> int:
     """Do it."""
     return {"make": _make, "audit": _audit, "agreement": _agreement}[options.action](options)

@@ -10,7 +10,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(_: argparse.Namespace) -> int:
-    """Print the findings; 1 if the default run could not work."""
+    """Print the findings; 2 if the default run could not work."""
     from bench.doctor import print_doctor
 
     return print_doctor()

@@ -28,6 +28,7 @@ def command(options: argparse.Namespace) -> int:
     from engines.load import load
     from engines.models.sd_v1 import WORDS, untrained
     from engines.plan import OPSET, plan_rows_of
+    from engines.prompt import further_rows
     from engines.tensorrt_dialect import library
     from extract.taps import self_attention_taps
 
@@ -43,7 +44,7 @@ def command(options: argparse.Namespace) -> int:
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
     sizes = {
         "latents": (options.rows, int(unet.config.in_channels), side, side),
-        "text": (options.rows, words, width),
+        "text": (options.rows, words + further_rows(unet.config), width),
     }
     libraries = ["onnxruntime"] if library() is None else ["tensorrt", "onnxruntime"]
     taps = self_attention_taps(unet)

@@ -16,13 +16,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--methods", type=names, help="of weights,pattern,adam (default: all)")
     add("--strengths", type=numbers, help="multiples of the change after which the probe reads what is wanted "
         "(default 1,2,4,8,16; depth: 0.1 to 1.6)")  # fmt: skip
-    add("--controls", type=names, help="of random,permuted,late (default: all)")
+    add("--controls", type=names, help="of random,permuted,late (default: all); random goes with every strength, "
+        "permuted and late with each method's strength that was chosen on the training items")  # fmt: skip
     add("--layers", type=names, help="layers or blocks to edit, such as mid,up2 (default: the decoder; depth: all)")
     add("--steps", type=steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")
-    add("--late-steps", type=steps, help="steps of the late control (default 11-15)")
+    add("--late-steps", type=steps, help="steps of the late control (default: the last third, 11-15 of 15)")
     add("--items", type=int, help="test items (default 100; --sweep 8; --path 4)")
     add("--shifts", type=int, help="random shifts per item (default 5)")
-    add("--choose-items", type=int, help="training items on which method and strength are chosen (default 20)")
+    add("--choose-items", type=int, help="training items on which method and strength are chosen (default 20; "
+        "0: choose on the test items)")  # fmt: skip
     add("--batch", type=int, help="trials painted together (default 30)")
     add("--threads", type=int, help="CPU threads (default: all cores)")
     how = parser.add_mutually_exclusive_group()
@@ -32,21 +34,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--gif", type=Path, help="write the frames of a path to this GIF")
 
 
+def goes_on(_: argparse.Namespace) -> bool:
+    """Whether the same command goes on where it was stopped."""
+    return True
+
+
 def command(options: argparse.Namespace) -> int:
     """Run the experiment, the sweep or the path, and print what it found."""
     from bench.errors import MistakeError
     from bench.folder import RunFolder
     from bench.interventions.edited import open_bench
-    from bench.interventions.plan import Plan, completed
+    from bench.interventions.plan import Plan, completed, refuse_run
     from bench.results import read_results
 
     if options.gif and not options.path:
         raise MistakeError("--gif needs frames: give a path too, such as --path circle")
+    if options.sweep or options.path:
+        _refuse_ignored(options)
     results = read_results(options.run)
-    items = options.items or (8 if options.sweep else 4 if options.path else None)
+    few = 8 if options.sweep else 4 if options.path else None
+    items = few if options.items is None else options.items
     typed = {name: getattr(options, name) for name in Plan.__slots__ if name != "items"} | {"items": items}
     plan = Plan(**{name: value for name, value in typed.items() if value is not None})
-    plan = completed(plan, results.layers, [step + 1 for step in results.steps])
+    refuse_run(results, plan.task)
+    steps_of_run = [step + 1 for step in results.steps]
+    plan = completed(plan, results.layers, steps_of_run, results.options["sampler_steps"])
     bench = open_bench(results, options.threads)
     with RunFolder(results.path).locked():
         if options.sweep:
@@ -63,3 +75,16 @@ def command(options: argparse.Namespace) -> int:
             outcome = experiment(bench, plan)
             print_outcome(summary(outcome), task_folder(results.path, plan.task))
     return 0
+
+
+def _refuse_ignored(options: argparse.Namespace) -> None:
+    """Raise MistakeError for what only the experiment reads: a sweep and a path take one method at one strength."""
+    from bench.errors import MistakeError
+
+    how = "--sweep" if options.sweep else "--path"
+    for name in ("controls", "choose_items", "late_steps"):
+        if getattr(options, name) is not None:
+            raise MistakeError(f"{how} does not use --{name.replace('_', '-')}; leave it out")
+    for name in ("methods", "strengths"):
+        if len(getattr(options, name) or ()) > 1:
+            raise MistakeError(f"{how} takes one of --{name}, not {len(getattr(options, name))}; name one")

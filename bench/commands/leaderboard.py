@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.arguments import FORMATS
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=Path, nargs="+", help="run folder")
-    parser.add_argument("--format", choices=("simple", "github"), default="simple", help="for a terminal, or Markdown")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown")
 
 
 def command(options: argparse.Namespace) -> int:

@@ -25,6 +25,8 @@ def command(options: argparse.Namespace) -> int:
     from bench.plan import plan_of
 
     gpu = gpu_named(options.gpu) if options.gpu else None
+    if options.part:
+        raise MistakeError("a plan is of the whole run; leave --part out, and divide what is painted by the parts")
     sample = options.sample
     if sample is not None and sample < 2:
         raise MistakeError(f"--sample {sample}: controls exchange the labels of pictures, which takes at least 2")

@@ -57,6 +57,11 @@ def config_from(options: argparse.Namespace) -> Config:
     return quick(config) if is_quick or options.quick else config
 
 
+def goes_on(_: argparse.Namespace) -> bool:
+    """Whether the same command goes on where it was stopped."""
+    return True
+
+
 def command(options: argparse.Namespace) -> int:
     """Run the experiment and print what it found."""
     from bench.leaderboard import print_run
@@ -80,8 +85,16 @@ def command(options: argparse.Namespace) -> int:
     page = write_report(results)
     print_run(results)
     print(f"\nresults in {folder.path}, report: {page}")
-    if config.weights == "random":
-        print("the weights are random: no score means anything, only that the run goes through and what it costs")
-        if not config.labeler:
-            print("the pictures' brightness stood in for labels of depth and saliency")
+    for line in caveats(config):
+        print(line)
     return 0
+
+
+def caveats(config: Config) -> list[str]:
+    """What must be said beside the scores."""
+    if config.weights != "random":
+        return []
+    found = ["the weights are random: no score means anything, only that the run goes through and what it costs"]
+    if not config.labeler and config.source == "generated":
+        found.append("the pictures' brightness stood in for labels of depth and saliency")
+    return found

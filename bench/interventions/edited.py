@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, LATE, Arm, StoredProbes
+from bench.interventions.arms import EDIT, LATE, RANDOM, Arm, StoredProbes
 from bench.interventions.paint import Originals, Painter
 from bench.interventions.plan import Plan
 from bench.interventions.score import Wanted
@@ -165,12 +165,14 @@ def edits(plan: Plan) -> list[Arm]:
     return [Arm(method, EDIT, strength, plan.layers, steps) for strength in plan.strengths for method in plan.methods]
 
 
-def with_controls(plan: Plan) -> list[Arm]:
-    """Every intervention followed by its controls."""
+def with_controls(plan: Plan, chosen: Collection[Arm] = ()) -> list[Arm]:
+    """Every intervention followed by its controls: a random direction, and of the chosen ones all others too."""
     late = tuple(step - 1 for step in plan.late_steps)
     arms = []
     for arm in edits(plan):
         arms.append(arm)
         for control in plan.controls or ():
+            if control != RANDOM and arm not in chosen:
+                continue
             arms.append(replace(arm, control=control, steps=late if control == LATE else arm.steps))
     return arms

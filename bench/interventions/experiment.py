@@ -39,7 +39,10 @@ def experiment(bench: Bench, plan: Plan) -> Outcome:
     """Run the experiment, or go on with it, and write its files."""
     probes = StoredProbes(bench.results, plan.task)
     chosen_on = run_arms(bench, probes, "train", plan.choose_items, plan, edits(plan)) if plan.choose_items else None
-    test = run_arms(bench, probes, "test", plan.items, plan, with_controls(plan))
+    # What is painted here lies on disk, and is read again below.
+    choice = chosen_on or run_arms(bench, probes, "test", plan.items, plan, with_controls(plan))
+    arms = with_controls(plan, {choice.best(method) for method in plan.methods})
+    test = run_arms(bench, probes, "test", plan.items, plan, arms)
     outcome = Outcome(plan, (chosen_on or test).best(), chosen_on, test)
     _write(bench, outcome)
     return outcome
@@ -108,14 +111,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 def read_summary(run: Path, task: str) -> dict[str, Any] | None:
     """The summary of a task's finished interventions; None if there are none of this version."""
     try:
-        found: dict[str, Any] = json.loads((task_folder(run, task) / SUMMARY).read_text(encoding="utf-8"))
+        found = json.loads((task_folder(run, task) / SUMMARY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if found.get("schema") == SCHEMA else None
+    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
 
 
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:
-    """The table of a summary: one row per edit, with its gains over each control."""
+    """The table of a summary: one row per edit, with its gains over the controls that it has."""
     shifted = found["headline"]
     metric = shifted.rpartition("_")[0]
     extra = [name for name in found["arms"][0]["scores"] if name.startswith("spearman_") and metric != "spearman"]

@@ -79,11 +79,11 @@ class Trials:
         sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
         return score_of(sign * (self.per_item(arm, self.headline) - self.per_item(rival, self.headline)))
 
-    def best(self) -> Arm:
-        """The edit with the best mean headline score."""
+    def best(self, method: str | None = None) -> Arm:
+        """The edit with the best mean headline score, of a method or of all."""
         sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
         return max(
-            (arm for arm in self.arms if arm.control == EDIT),
+            (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method)),
             key=lambda arm: sign * float(np.nanmean(self.per_item(arm, self.headline))),
         )
 
@@ -93,7 +93,7 @@ class Trials:
         return {NULL: NO_EDIT} | {rival.control: rival for rival in same if rival.control != EDIT}
 
     def summary(self) -> list[dict[str, Any]]:
-        """Per arm, every score as mean and interval, and an edit's gains over its controls."""
+        """Per arm, every score as mean and interval, and an edit's gains over the controls that it has."""
         rows = []
         for arm in self.arms:
             row: dict[str, Any] = {

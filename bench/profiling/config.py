@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.config import WEIGHTS, nearest
 from bench.errors import MistakeError
-from bench.resolve import plugin, plugins
+from bench.resolve import plugin, plugins, usable_engine
 
 REFERENCE = "torch_eager"
 PARTS = ("extraction", "untapped", "layers", "memory")
@@ -58,8 +58,6 @@ def chosen_engines(config: ProfileConfig) -> tuple[str, ...]:
     """The engines to measure, PyTorch first. Raises MistakeError for one that is unknown or cannot be used here."""
     named = config.engines
     for name in named:
-        reason = plugin("engine", name).unavailable()
-        if reason:
-            raise MistakeError(f"engine {name} cannot be used here: {reason}")
+        usable_engine(name)
     usable = named or tuple(name for name in plugins("engine") if plugin("engine", name).unavailable() is None)
     return tuple(dict.fromkeys((REFERENCE, *usable)))

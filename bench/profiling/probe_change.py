@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -47,7 +48,10 @@ def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
     thresholds: dict[str, dict[Cell, float]] = {}
     mean_map: dict[str, Tensor] = {}
     size = study.components.picture_side
-    tensors = load_file(folder / "probes.safetensors")
+    try:
+        tensors = load_file(folder / "probes.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise MistakeError(f"cannot read the probes of {folder} ({error}); make the run again") from error
     for name, task in results.tasks.items():
         probes[name], thresholds[name] = {}, {}
         for index, cell in enumerate(task.cells):
@@ -69,7 +73,10 @@ def _check(results: Results, study: Study, folder: Path) -> None:
 
 def _solved(tensors: dict[str, Tensor], task: str, cell: Cell) -> Solved:
     stem = f"{task}/{cell.network}/{cell.layer}/{cell.step + 1}/{cell.probe}/{cell.draw}"
-    weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
+    try:
+        weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
+    except KeyError as error:
+        raise MistakeError(f"the run's probes lack {error}; make the run again") from error
     return Solved(weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan"))
 
 

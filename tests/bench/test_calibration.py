@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from bench.__main__ import main
 from bench.calibration import Population, Rate, family_level, population, rates
+from bench.errors import MistakeError
 from bench.nulls import Scores
-from bench.results import Results
+from bench.results import Results, TaskResults
+from probes.bank import POSITION
 
 RNG = np.random.default_rng(0)
 CELLS, PICTURES = 1000, 60
@@ -77,6 +81,20 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
     assert source.activations.shape == source.position.shape
     assert len(source.activations) == len(small_run.tasks) * len(small_run.layers) * len(small_run.steps)
     assert (source.activations == -task.score(cell)).all(1).sum() == 1
+
+
+def test_tasks_of_whole_pictures_are_left_out(small_run: Results) -> None:
+    def without_place(task: TaskResults) -> TaskResults:
+        kept = [index for index, cell in enumerate(task.cells) if cell.network != POSITION]
+        tables = {name: getattr(task, name)[kept] for name in ("cv_loss", "thresholds", "scores")}
+        return replace(task, cells=tuple(task.cells[index] for index in kept), **tables)
+
+    depth, saliency = (small_run.tasks[name] for name in ("depth", "saliency"))
+    mixed = replace(small_run, tasks={"depth": depth, "colour": without_place(saliency)})
+    alone = replace(small_run, tasks={"depth": depth})
+    assert np.array_equal(population(mixed).activations, population(alone).activations)
+    with pytest.raises(MistakeError, match="has no task of maps"):
+        population(replace(small_run, tasks={"colour": without_place(saliency)}))
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from bench.results import Results, read_results
     ("arguments", "sentence"),
     [
         (["--model", "tni"], "there is no model 'tni'; did you mean tiny?"),
-        (["--model", "/nowhere/at/all"], "neither a diffusers model folder nor a hub id"),
+        (["--model", "/nowhere/at/all", "--labeler", "tiny"], "neither a diffusers model folder nor a hub id"),
         (["--engine", "onnx"], "there is no engine 'onnx'; did you mean onnxruntime?"),
         (["--dataset", "scenes"], "did you mean scenes617?"),
         (["--labeler", "midass"], "there is no labeler 'midass'"),
@@ -38,6 +38,25 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert sentence in said[0]
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "sentence"),
+    [
+        ("--steps", "5-1", "'5-1' is not a step or a range of steps"),
+        ("--steps", "1,5-1", "'5-1' is not a step or a range of steps"),
+        ("--steps", ",", "',' names no step"),
+        ("--steps", "", "'' names no step"),
+        ("--depth-scale", ",", "',' is not a list of numbers"),
+    ],
+)
+def test_a_list_of_nothing_is_refused(
+    option: str, typed: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", option, typed])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

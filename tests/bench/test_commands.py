@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 import stat
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.poster import GAP, MARGIN, TILE
+from bench.doctor import cards
+from bench.errors import MistakeError
+from bench.poster import GAP, HEAD, MARGIN, TILE, write_poster
 from bench.results import Results
+from engines.load import load
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +33,98 @@ def test_the_poster_has_a_column_per_step_and_one_for_the_finished_picture(small
 def test_a_poster_that_cannot_be_written_is_refused(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(small_run.path), "--poster", "/proc/poster.png"]) == 2
     assert "cannot write /proc/poster.png" in capsys.readouterr().err
+
+
+def test_a_poster_of_a_short_run_shows_what_there_is(small_run: Results, tmp_path: Path) -> None:
+    heights = []
+    for count in (2, 3):
+        short = replace(small_run, strips={name: values[:count] for name, values in small_run.strips.items()})
+        with Image.open(write_poster(short, tmp_path / "poster.png")) as poster:
+            heights.append(poster.height - HEAD)
+    assert heights[0] * 3 == heights[1] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["card", "--limit", "0"], "--limit 0: figures take at least one picture"),
+        (["card", "--limit", "32", "--sheet", "sheet.png"], "a sheet shows 72 samples"),
+        (["parity", "--items", "0"], "--items 0: parity needs at least one item"),
+        (["parity", "--items", "-1"], "--items -1: parity needs at least one item"),
+        (["plan", "--part", "3/8"], "a plan is of the whole run; leave --part out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert sentence in said[0]
+
+
+def test_a_sheet_that_cannot_be_written_is_refused() -> None:
+    from bench import card
+
+    with pytest.raises(MistakeError, match="cannot write /proc/sheet.png"):
+        card._write_sheet(torch.zeros(card.COLUMNS * card.ROWS, 3, 4, 4), Path("/proc/sheet.png"))
+
+
+@pytest.mark.parametrize(
+    ("command", "starts", "goes_on"),
+    [
+        (["run"], "bench.commands.run.config_from", True),
+        (["plan"], "bench.commands.run.config_from", False),
+        (["dataset", "make", "--out", "x"], "bench.commands.dataset._config", True),
+        (["dataset", "audit"], "bench.commands.dataset._config", False),
+        (["list"], "bench.resolve.plugins", False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_only_a_command_that_goes_on_says_so(
+    command: list[str],
+    starts: str,
+    goes_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(starts, stop)
+    assert main(command) == 130
+    said = capsys.readouterr().err
+    assert "stopped" in said
+    assert ("the same command goes on from here" in said) is goes_on
+
+
+def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.strip() == f"scenebench {version('scenebench')}"
+
+
+def test_doctor_names_the_gpu_and_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cards() == [] or torch.cuda.is_available()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    card = SimpleNamespace(name="A Card", total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    assert cards() == ["A Card, 24 GiB"]
+
+
+@pytest.mark.parametrize("kind", ["sd2", "sdxl"])
+def test_plans_are_made_for_the_text_that_the_model_is_given(
+    kind: str, small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, tuple[int, ...]]] = []
+    monkeypatch.setattr("engines.export.exported", lambda *_: None)
+    monkeypatch.setattr("engines.plan.plan_rows_of", lambda *given, **_: asked.append(given[2]) or [])
+    assert main(["fusion", "--model", str(small_models[kind]), "--rows", "1"]) == 0
+    parts = load(small_models[kind])
+    (sizes,) = asked
+    assert sizes["text"] == tuple(parts.embed([""]).shape)
+    assert sizes["latents"] == (1, *parts.latent_shape)
 
 
 def test_export_finds_the_shipped_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

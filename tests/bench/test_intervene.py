@@ -16,8 +16,8 @@ from bench.__main__ import main
 from bench.comparisons import subject_of
 from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
-from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms
-from bench.interventions.experiment import read_summary
+from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms, with_controls
+from bench.interventions.experiment import claim, read_summary, rows
 from bench.interventions.panel import panel
 from bench.interventions.plan import Plan, completed
 from bench.interventions.trials import NO_EDIT
@@ -57,7 +57,12 @@ def test_the_table_holds_every_trial_of_every_arm(run_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     arms = {(row["method"], row["control"], row["strength"]) for row in rows}
     controls = (EDIT, RANDOM, PERMUTED, LATE)
-    assert arms == {("null", "null", "0")} | {("pattern", c, s) for c in controls for s in ("2", "8")}
+    found = read_summary(run_path, "saliency")
+    assert found is not None
+    chosen = f"{found['chosen']['strength']:g}"
+    assert arms == {("null", "null", "0")} | {
+        ("pattern", c, s) for c in controls for s in ("2", "8") if c in (EDIT, RANDOM) or s == chosen
+    }
     assert len(rows) == len(arms) * 2 * 2
     null = [row for row in rows if row["control"] == NULL]
     assert all(float(row["dice_original"]) == 1 and float(row["damage"]) == 0 for row in null)
@@ -215,6 +220,13 @@ def test_a_path_gives_a_gif_and_correlations(
         (["--strengths", "0", "--steps", "1"], "above zero"),
         (["--task", "normals", "--steps", "1"], "no probes of 'normals'"),
         (["--items", "1", "--steps", "1"], "items must be at least 2"),
+        (["--items", "0", "--steps", "1"], "items must be at least 2, not 0"),
+        (["--choose-items", "1", "--steps", "1"], "choose_items must be at least 2, or 0 to choose on the test items"),
+        (["--task", "colour", "--steps", "1"], "colour is one label of a whole picture, which cannot be moved"),
+        (["--sweep", "--controls", "late", "--steps", "1"], "--sweep does not use --controls; leave it out"),
+        (["--path", "line", "--choose-items", "2", "--steps", "1"], "--path does not use --choose-items"),
+        (["--path", "line", "--strengths", "1,2", "--steps", "1"], "--path takes one of --strengths, not 2"),
+        (["--sweep", "--methods", "adam,pattern", "--steps", "1"], "--sweep takes one of --methods, not 2"),
         (["--steps", "1", "--gif", "x.gif"], "give a path too"),
         (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
     ],
@@ -229,6 +241,46 @@ def test_mistakes_are_refused_in_one_sentence(
     assert "Traceback" not in error
 
 
+def test_every_control_goes_with_the_chosen_strengths_and_random_with_all() -> None:
+    layers = [f"{block}.{index}" for block in ("mid", "up1", "up2", "up3") for index in range(3)]
+    plan = completed(Plan(), layers, range(1, 16), 15)
+    chosen = [arm for arm in edits(plan) if arm.strength == 4.0]
+    arms = with_controls(plan, chosen)
+    count = {control: sum(arm.control == control for arm in arms) for control in (EDIT, RANDOM, PERMUTED, LATE)}
+    assert count == {EDIT: 15, RANDOM: 15, PERMUTED: 3, LATE: 3}
+    assert {arm.strength for arm in arms if arm.control in (PERMUTED, LATE)} == {4.0}
+    assert {arm.method for arm in arms if arm.control == LATE} == {"weights", "pattern", "adam"}
+
+
+def test_gains_stand_where_there_is_a_control(run_path: Path) -> None:
+    found = read_summary(run_path, "saliency")
+    assert found is not None
+    table = {row["strength"]: row for row in rows(found) if row["method"] == "pattern"}
+    chosen = f"{found['chosen']['strength']:g}"
+    (other,) = set(table) - {chosen}
+    for control in (PERMUTED, LATE):
+        assert "[" in table[chosen][f"gain over {control}"]
+        assert table[other][f"gain over {control}"] == ""
+        assert f"over {control} " in claim(found)
+    assert all("[" in row["gain over random"] for row in table.values())
+
+
+def test_a_run_of_rendered_pictures_is_refused(copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied_run / "config.json"
+    stored = json.loads(path.read_text())
+    stored["options"]["source"] = "rendered"
+    path.write_text(json.dumps(stored))
+    assert main(["intervene", str(copied_run), "--steps", "1"]) == 2
+    assert "is of rendered pictures, which no edit can change" in capsys.readouterr().err
+
+
+def test_a_summary_that_is_no_record_is_none(copied_run: Path) -> None:
+    folder = copied_run / "interventions" / "saliency"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text("[]")
+    assert read_summary(copied_run, "saliency") is None
+
+
 def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
     path = copied_run / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
@@ -238,11 +290,13 @@ def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
 
 def test_defaults_are_the_papers(small_run: Results) -> None:
     layers = [f"{block}.{index}" for block in ("down0", "mid", "up1", "up2", "up3") for index in range(3)]
-    plan = completed(Plan(), layers, range(1, 16))
+    plan = completed(Plan(), layers, range(1, 16), 15)
     assert plan.layers == tuple(layers[6:])
     assert plan.steps == (1, 2, 3, 4, 5)
     assert plan.late_steps == (11, 12, 13, 14, 15)
-    depth = completed(Plan(task="depth"), layers, range(1, 16))
+    assert completed(Plan(steps=(1,)), layers, range(1, 51), 50).late_steps == tuple(range(34, 51))
+    assert completed(Plan(steps=(1,)), layers, range(1, 5), 4).late_steps == (4,)
+    depth = completed(Plan(task="depth"), layers, range(1, 16), 15)
     assert depth.layers == tuple(layers)
     assert depth.steps == (1, 2, 3)
     assert max(depth.strengths) < 2 < max(plan.strengths)

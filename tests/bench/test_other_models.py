@@ -19,6 +19,7 @@ def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
     config = Config(
         model=str(model),
         engine=engine,
+        labeler="tiny",
         limit=24,
         sampler_steps=2,
         random_networks=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import mmap
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bench.__main__ import main
 from bench.comparisons import alone
@@ -19,6 +21,7 @@ from bench.profiling.authors import authors_terms
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
 from bench.profiling.hooks import paint_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
+from bench.profiling.probe_change import stored_probes
 from bench.profiling.profile import profile
 from bench.profiling.results import (
     EXTRACTION,
@@ -270,3 +273,23 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(MistakeError, match="holds thesis"):
         profile(replace(SMALL, out=str(tmp_path)))
+
+
+@pytest.mark.parametrize("harm", ["cut", "other"])
+def test_probes_that_cannot_be_read_are_refused(harm: str, study: Study, copied_run: Path) -> None:
+    file = copied_run / "probes.safetensors"
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(MistakeError, match="make the run again"):
+        stored_probes(copied_run, study, "tiny")
+
+
+def test_a_model_that_names_no_labeler_is_profiled(small_models: dict[str, Path], small_run: Results) -> None:
+    config = replace(SMALL, model=str(small_models["sd2"]))
+    assert open_profile_study(config).facts["labeler"] == "brightness"
+    assert open_profile_study(SMALL).facts["labeler"] == "tiny"
+    stored = json.loads((small_run.path / "config.json").read_text())["options"]
+    assert stored["labeler"] is None
+    assert open_profile_study(replace(SMALL, run=str(small_run.path))).facts["labeler"] == "tiny"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.__main__ import main
+from bench.commands.run import caveats
+from bench.config import Config
 from bench.results import read_results
 
 
@@ -33,6 +36,21 @@ def test_a_run_needs_no_weights_and_says_so(
 def test_weights_are_trained_or_random(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--weights", "lost"]) == 2
     assert "weights must be one of trained, random" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--depth-model", "--saliency-model"])
+def test_networks_that_nothing_would_ask_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--weights", "random", option, "x/y"]) == 2
+    assert f"brightness stands in for a labeler here; leave {option} out" in capsys.readouterr().err
+
+
+def test_brightness_is_named_where_it_stood_in() -> None:
+    random = Config(weights="random")
+    assert any("brightness" in line for line in caveats(random))
+    for config in (replace(random, source="rendered"), replace(random, labeler="tiny")):
+        assert len(caveats(config)) == 1
+        assert "brightness" not in caveats(config)[0]
+    assert caveats(Config()) == []
 
 
 def test_no_labeler_is_called_brightness(capsys: pytest.CaptureFixture[str]) -> None:

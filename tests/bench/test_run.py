@@ -122,7 +122,7 @@ def test_a_finished_run_is_not_run_again(small_run: Results, small_config: dict[
 
 
 def test_another_configuration_is_refused_in_words(small_run: Results, small_config: dict[str, object]) -> None:
-    with pytest.raises(MistakeError, match="differs in: limit"):
+    with pytest.raises(MistakeError, match=r"differs in: items\)"):
         run(Config(**(small_config | {"limit": 48}), out=str(small_run.path)))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.__main__ import main
 from bench.config import Config
@@ -91,6 +93,40 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert sentence in said[0]
+
+
+@pytest.mark.parametrize("source", ["owner/model", None], ids=["hub id", "folder"])
+def test_pictures_of_a_model_that_names_no_labeler_need_one(
+    source: str | None, small_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = source or str(small_models["sd2"])
+    for command in ("run", "plan"):
+        assert main([command, "--model", model, "--limit", "24"]) == 2
+        said = capsys.readouterr().err
+        assert f"say with --labeler what reads the pictures of {model}" in said
+        assert "midas: Photographs" in said
+        assert "--saliency-model names; tiny: The shipped labeler, trained on rendered scenes" in said
+    assert main(["dataset", "make", "--model", model, "--limit", "24", "--out", str(tmp_path / "set")]) == 2
+    assert "say with --labeler" in capsys.readouterr().err
+
+
+def test_models_without_a_labeler_open_where_no_picture_is_labeled(small_models: dict[str, Path]) -> None:
+    config = Config(model=str(small_models["sd2"]), limit=24, engine="torch_eager")
+    assert open_study(config, labels=False).reader.fingerprint == "brightness"
+    assert open_study(replace(config, source="rendered")).facts["labeler"] == "tiny"
+    assert open_study(Config(limit=24), labels=False).facts["labeler"] == "tiny"
+
+
+def test_a_labeler_is_opened_with_the_threads_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets.labelers import tiny
+
+    seen: list[int] = []
+    monkeypatch.setattr(tiny, "LABELER", Labeler(open=lambda _: seen.append(torch.get_num_threads())))
+    before = torch.get_num_threads()
+    for threads in (3, None):
+        reader_of(Config(threads=threads), "tiny")
+    assert seen == [3, before]
+    assert torch.get_num_threads() == before
 
 
 def test_quick_in_a_file_is_true_or_false(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from datasets.errors import DatasetError
 from datasets.labeler import Reader, Sources
 from datasets.labelers.midas import LABELER
 from datasets.labelers.midas.depth import PAPER_SCALE, DptDepth
+from datasets.labelers.midas.saliency import OnnxSaliency
 from datasets.labels import DisparityScale, Labels
 
 SCALE = DisparityScale(0.1, 0.5)
@@ -229,6 +231,38 @@ def test_a_wrong_saliency_model_is_one_sentence(
     assert sentence in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_saliency_network_takes_torchs_threads_and_no_more(save_saliency: Save, tmp_path: Path) -> None:
+    path, before = save_saliency(tmp_path / "mask.onnx", SIDE), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        options = OnnxSaliency(path, SIDE).session.get_session_options()
+    finally:
+        torch.set_num_threads(before)
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_the_saliency_network_runs_on_the_card_of_its_process(
+    save_saliency: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, asked = onnxruntime.InferenceSession, []
+
+    def recorded(stored: bytes, options: onnxruntime.SessionOptions, providers: list[object]) -> object:
+        asked.append(providers)
+        return opened(stored, options, providers=["CPUExecutionProvider"])
+
+    path = save_saliency(tmp_path / "mask.onnx", SIDE)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    for has_card in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda has_card=has_card: has_card)
+        OnnxSaliency(path, SIDE)
+    assert asked == [[("CUDAExecutionProvider", {"device_id": 2}), "CPUExecutionProvider"], ["CPUExecutionProvider"]]
 
 
 def test_without_a_saliency_model_it_says_what_to_export() -> None:

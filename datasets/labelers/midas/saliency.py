@@ -32,8 +32,14 @@ class OnnxSaliency:
             raise DatasetError(f"cannot read the saliency model {path} ({reason}); name an ONNX file") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that wait for work by spinning take the cores from the engine that paints meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         have = onnxruntime.get_available_providers()
-        wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in have]
+        wanted: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
+        if "CUDAExecutionProvider" in have and torch.cuda.is_available():
+            # The card that this process has taken: of several ranks each has its own.
+            wanted.insert(0, ("CUDAExecutionProvider", {"device_id": torch.cuda.current_device()}))
         self.path, self.side = path, side
         try:
             # From memory: a file that keeps weights elsewhere would escape the fingerprint, and is refused.
