@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from engines.load import Components
 from engines.weights import permuted
 from extract.stream import Given, Painted, Subject, stream
 from extract.trajectory import denoise, initial_noise
-from extract.watch import Watcher, conditional, latent, matched, patches
+from extract.watch import Watcher, conditional, latent, matched, own, patches
 
 STEPS = 4
 GUIDANCE = 3.0
@@ -226,6 +227,33 @@ def test_a_noise_prediction_that_is_no_number_is_refused_at_its_step(
         run(make(Watched(onnx_engine, spoil)), slice(0, 1), probed=(0,))
 
 
+def test_a_noise_prediction_for_a_rendered_picture_that_is_no_number_is_refused(
+    make: Make, components: Components, onnx_engine: OnnxRuntime
+) -> None:
+    def spoil(call: int, prediction: Prediction) -> None:
+        if call == 1:
+            prediction.noise[0, 0, 0, 0] = float("inf")
+
+    pictures = torch.zeros(1, 3, components.picture_side, components.picture_side)
+    given = Given(PROMPTS[:1], SEEDS[:1], pictures)
+    with pytest.raises(EngineError, match=r"noise prediction of the trained network at step 2\b"):
+        stream(make(Watched(onnx_engine, spoil)), given, [], range(STEPS), read)
+
+
+def test_half_precision_activations_are_sound_though_their_sum_is_beyond_its_range(
+    make: Make, onnx_engine: OnnxRuntime
+) -> None:
+    def halved(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        found = onnx_engine(latents, timestep, text)
+        large = torch.full_like(found.taps["mid.0"], 60000.0).half()
+        return Prediction(found.noise, {**found.taps, "mid.0": large})
+
+    recorder, _, _ = run(make(halved), slice(0, 1), probed=(0,))
+    seen = recorder.seen[0, "trained", "mid.0"]
+    assert bool((seen == 60000).all())
+    assert seen.numel() > 1
+
+
 def test_a_random_network_that_gives_no_numbers_is_refused_by_name(make: Make, random_engine: OnnxRuntime) -> None:
     def spoil(call: int, prediction: Prediction) -> None:
         if call == 1:
@@ -270,3 +298,17 @@ def test_costs_count_every_call(make: Make) -> None:
     assert [tuple(row) for row in table[:, :3].int().tolist()] == calls
     assert bool((table[:, 3] > 0).all())
     assert bool((table[:, 4] > 2**20).all())
+
+
+@pytest.mark.parametrize("probed", [(0, 3), (2,), (0, 1, 2, 3)])
+def test_costs_of_a_network_on_its_own_trajectory_count_the_steps_nobody_looked_at(
+    make: Make, components: Components, random_engine: OnnxRuntime, probed: tuple[int, ...]
+) -> None:
+    counted = Watched(random_engine)
+    watcher = own(counted, LAYERS, 3, components, STEPS, GUIDANCE)
+    subject = replace(make(), watchers={"own-1": watcher})
+    _, painted, _ = run(subject, slice(0, 2), probed)
+    ran = sum(len(latents) for latents, _, _ in counted.calls)
+    mine = [cost.rows for cost in painted.costs if cost.network == subject.timed.index("own-1")]
+    assert len(mine) == len(probed)
+    assert sum(mine) == ran == 2 * watcher.rows_of(probed)
