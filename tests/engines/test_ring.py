@@ -180,13 +180,19 @@ def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
 
 def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring_module, "find_spec", lambda _name: None)
-    monkeypatch.setattr(ring_module, "TorchCopier", lambda device: SimpleNamespace(device=device))
+
+    class OnCard(CpuCopier):
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+    monkeypatch.setattr(ring_module, "TorchCopier", OnCard)
     ring_of.cache_clear()
     card = ring_of(torch.device("cuda", 1))
     assert card is not None
     assert card is ring_of(torch.device("cuda", 1))
     assert card is not ring_of(torch.device("cuda", 0))
-    assert card.copier.device == torch.device("cuda", 1)  # type: ignore[attr-defined]
+    assert isinstance(card.copier, OnCard)
+    assert card.copier.device == torch.device("cuda", 1)
     assert ring_of(torch.device("cpu")) is None
     ring_of.cache_clear()
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from engines.load import Components
 from engines.weights import permuted
 from extract.stream import Given, Painted, Subject, stream
 from extract.trajectory import denoise, initial_noise
-from extract.watch import Watcher, conditional, latent, matched, own, patches
+from extract.watch import Watcher, conditional, latent, matched, patches
 
 STEPS = 4
 GUIDANCE = 3.0
@@ -298,17 +297,3 @@ def test_costs_count_every_call(make: Make) -> None:
     assert [tuple(row) for row in table[:, :3].int().tolist()] == calls
     assert bool((table[:, 3] > 0).all())
     assert bool((table[:, 4] > 2**20).all())
-
-
-@pytest.mark.parametrize("probed", [(0, 3), (2,), (0, 1, 2, 3)])
-def test_costs_of_a_network_on_its_own_trajectory_count_the_steps_nobody_looked_at(
-    make: Make, components: Components, random_engine: OnnxRuntime, probed: tuple[int, ...]
-) -> None:
-    counted = Watched(random_engine)
-    watcher = own(counted, LAYERS, 3, components, STEPS, GUIDANCE)
-    subject = replace(make(), watchers={"own-1": watcher})
-    _, painted, _ = run(subject, slice(0, 2), probed)
-    ran = sum(len(latents) for latents, _, _ in counted.calls)
-    mine = [cost.rows for cost in painted.costs if cost.network == subject.timed.index("own-1")]
-    assert len(mine) == len(probed)
-    assert sum(mine) == ran == 2 * watcher.rows_of(probed)
