@@ -13,7 +13,7 @@ from bench.errors import MistakeError
 from bench.study import Study
 from datasets.errors import DatasetError
 from engines.cache import default_cache
-from engines.engine import Engine, Prediction, Tap
+from engines.engine import Engine, Prediction, Tap, reserved
 from engines.prompt import further_rows
 from engines.weights import permuted, reinitialised
 from extract import watch
@@ -33,7 +33,9 @@ class Deferred:
     def open(self) -> Engine:
         """Open it, once."""
         if self._engine is None:
-            self._engine = self._study.backend.open(self._unet(), self._taps, default_cache(), self._study.threads)
+            study = self._study
+            opened = study.backend.open(self._unet(), self._taps, default_cache(), study.threads)
+            self._engine = reserved(opened, study.config.batch)
         return self._engine
 
     def close(self) -> None:

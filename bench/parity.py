@@ -13,8 +13,8 @@ from bench.errors import MistakeError
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
-from engines.engine import Engine, Prediction
-from extract.trajectory import Step, denoise, initial_noise
+from engines.engine import Engine, Prediction, reserved
+from extract.trajectory import Step, denoise, in_batches, initial_noise
 
 NOISE = "noise"
 LIMIT = 1e-4
@@ -45,8 +45,11 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
     text, empty = parts.embed([item.prompt for item in chosen]), parts.embed([""])
     given: dict[str, list[float]] = {}
 
+    def ours(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+        return in_batches(engine, latents, timestep, words, study.config.batch)
+
     def both(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
-        truth, other = reference(latents, timestep, words), engine(latents, timestep, words)
+        truth, other = reference(latents, timestep, words), ours(latents, timestep, words)
         for name, value in {NOISE: truth.noise, **truth.taps}.items():
             theirs = other.noise if name == NOISE else other.taps[name]
             given.setdefault(name, []).append(_relative(theirs, value))
@@ -56,7 +59,7 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
         scheduler = parts.scheduler(study.config.sampler_steps)
         return list(denoise(predict, scheduler, noise, text, empty, study.guidance))
 
-    truth, own = painted(both), painted(engine)
+    truth, own = painted(both), painted(ours)
     return Parity(given, [_relative(b.latents, a.latents) for a, b in zip(truth, own, strict=True)])
 
 
@@ -69,7 +72,8 @@ def print_parity(config: Config, items: int) -> bool:
     if items < 1:
         raise MistakeError(f"--items {items}: parity needs at least one item to paint")
     study = open_study(config, labels=False)
-    engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
+    opened = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
+    engine = reserved(opened, config.batch)
     found = parity_of(study, engine, items)
     steps = range(1, config.sampler_steps + 1)
     rows = [[name, *(f"{error:.1e}" for error in errors)] for name, errors in found.given.items()]

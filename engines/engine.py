@@ -46,6 +46,22 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Sized(Protocol):
+    """An engine that is built for a number of rows, and built anew, which takes long, when a call has more."""
+
+    def reserve(self, rows: int) -> None:
+        """Expect calls of up to ``rows`` rows."""
+        ...
+
+
+def reserved(engine: Engine, rows: int) -> Engine:
+    """The engine, told how many rows its calls will have at most if it wants to know."""
+    if isinstance(engine, Sized):
+        engine.reserve(rows)
+    return engine
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A way to execute a UNet. A file of ``engines/backends`` is one: it names this as ``BACKEND``."""

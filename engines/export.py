@@ -7,6 +7,7 @@ the architecture and the taps, and any weights of that architecture can be bound
 from __future__ import annotations
 
 import ast
+import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,11 @@ def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache:
 
     name = f"{_graph_key(unet, taps, opset, fuse)}-{hash_of_weights(state)}"
     return cached_folder(cache / "models" / name, make) / "model.onnx"
+
+
+def exported_in_half(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
+    """The same of a copy of ``unet`` in fp16: where the precision is the graph's, not the engine's."""
+    return exported(copy.deepcopy(unet).half(), taps, opset, cache)
 
 
 def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False) -> Path:

@@ -145,8 +145,8 @@ def load(source: str | Path) -> Components:
     """
     folder = _folder(source)
     transformers_logging.disable_progress_bar()
+    index = _index(folder)
     try:
-        index = _index(folder)
         parts = {
             "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
             "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
@@ -199,11 +199,18 @@ def _unknown_kind(parts: Components) -> str | None:
 
 def _is_double(index: dict[str, Any]) -> bool:
     """Whether a model's index names a second text encoder; a part that is left out is a pair of nulls."""
-    return (index.get("text_encoder_2") or [None])[0] is not None
+    named = index.get("text_encoder_2")
+    return isinstance(named, list) and named[:1] not in ([], [None])
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    file = folder / "model_index.json"
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"cannot read {file}: {_first_line(error)}; fetch or export the model again") from error
+    if not isinstance(index, dict):
+        raise EngineError(f"{file} holds no names of a model's parts; fetch or export the model again")
     return index
 
 

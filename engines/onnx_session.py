@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,8 @@ class Provider:
 
 
 CPU = Provider("CPUExecutionProvider")
+_HEAVY = re.compile("Conv|MatMul|Gemm|Attention|Norm|Softmax|Resize|Sigmoid|Gelu|Erf")
+"""Kinds of nodes, fused or not, that compute on activations."""
 
 
 class OnnxRuntime:
@@ -57,7 +60,6 @@ class OnnxRuntime:
             raise EngineError(
                 f"{model} has outputs {found}, expected {self.names}; delete {model.parent} and run again"
             )
-        self.origins: dict[str, str] | None = None
         self.shapes = [tuple(output.shape[1:]) for output in self.session.get_outputs()]
 
     def _opened(self, profile: Path | None = None) -> Any:
@@ -75,7 +77,7 @@ class OnnxRuntime:
             options.profile_file_prefix = str(profile)
         wanted: list[Any] = [self.provider.name]
         if self.lane:
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             options_here = {
                 "device_id": str(self.lane.device.index or 0),
                 "user_compute_stream": str(self.lane.handle),
@@ -97,11 +99,48 @@ class OnnxRuntime:
                 f"ONNX Runtime fell back to {given[0]} where {self.provider.name} was asked for: "
                 "its CUDA libraries are missing or of another version; install those that onnxruntime-gpu names"
             )
+        left = heavy_on_cpu(session) if self.lane else []
+        if left:
+            raise EngineError(
+                f"ONNX Runtime would compute {len(left)} of the UNet's {left[0]} and the like on the CPU, where "
+                f"{self.provider.name} was asked for; install another version of onnxruntime-gpu, or use another engine"
+            )
         return session
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         """Run the UNet once."""
         return self._run(self.session, latents, timestep, text)
+
+    def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        import torch
+
+        types = {value.name: _torch_type(value.type) for value in (*session.get_inputs(), *session.get_outputs())}
+        device = self.lane.device if self.lane else torch.device("cpu")
+        given = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
+        inputs = {name: value.to(device, types[name]).contiguous() for name, value in given.items()}
+        outputs = [
+            torch.empty(len(latents), *shape, dtype=types[name], device=device)
+            for name, shape in zip(self.names, self.shapes, strict=True)
+        ]
+        binding = session.io_binding()
+        # ONNX Runtime keeps pointers only: ``inputs`` and ``outputs`` stay alive until the run is over.
+        for name, value in inputs.items():
+            binding.bind_input(name, *_place(value))
+        for name, value in zip(self.names, outputs, strict=True):
+            binding.bind_output(name, *_place(value))
+        if self.lane:
+            self.lane.run(lambda: session.run_with_iobinding(binding))
+        else:
+            session.run_with_iobinding(binding)
+        return Prediction(outputs[0].float(), dict(zip(self.names[1:], outputs[1:], strict=True)))
+
+
+class TimedOnnxRuntime(OnnxRuntime):
+    """One on the CPU, which can tell where its time goes: on a card its profiler times the launches, not the work."""
+
+    def __init__(self, model: Path, taps: Sequence[Tap], threads: int) -> None:
+        super().__init__(model, taps, threads)
+        self.origins: dict[str, str] | None = None
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
         """Times of ONNX Runtime's nodes by its profiler; a fused node counts for its first module."""
@@ -130,28 +169,20 @@ class OnnxRuntime:
             self.origins = {output: module_of(node.name) for node in nodes for output in node.output}
         return self.origins.get(event.removesuffix("_kernel_time").removesuffix("_nchwc"), module_of(event))
 
-    def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        import torch
 
-        types = {value.name: _torch_type(value.type) for value in (*session.get_inputs(), *session.get_outputs())}
-        device = self.lane.device if self.lane else torch.device("cpu")
-        given = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
-        inputs = {name: value.to(device, types[name]).contiguous() for name, value in given.items()}
-        outputs = [
-            torch.empty(len(latents), *shape, dtype=types[name], device=device)
-            for name, shape in zip(self.names, self.shapes, strict=True)
-        ]
-        binding = session.io_binding()
-        # ONNX Runtime keeps pointers only: ``inputs`` and ``outputs`` stay alive until the run is over.
-        for name, value in inputs.items():
-            binding.bind_input(name, *_place(value))
-        for name, value in zip(self.names, outputs, strict=True):
-            binding.bind_output(name, *_place(value))
-        if self.lane:
-            self.lane.run(lambda: session.run_with_iobinding(binding))
-        else:
-            session.run_with_iobinding(binding)
-        return Prediction(outputs[0].float(), dict(zip(self.names[1:], outputs[1:], strict=True)))
+def heavy_on_cpu(session: Any) -> list[str]:
+    """Kinds of the nodes with real work that run on the CPU, by a session that recorded where its nodes run.
+
+    Arithmetic on shapes belongs there: a provider of a GPU leaves it to the CPU by design.
+    """
+    try:
+        placed = session.get_provider_graph_assignment_info()
+    except AttributeError as error:
+        raise EngineError(
+            "this ONNX Runtime does not tell where its nodes run; install onnxruntime-gpu 1.24 or later"
+        ) from error
+    nodes = (node for part in placed if part.ep_name == CPU.name for node in part.get_nodes())
+    return [node.op_type for node in nodes if _HEAVY.search(node.op_type)]
 
 
 def _torch_type(name: str) -> torch.dtype:

@@ -17,7 +17,6 @@ from engines.layer_times import module_of
 
 if TYPE_CHECKING:
     import onnx
-    from diffusers import UNet2DConditionModel
 
 PLACES = ("none", "to_out.0", "attention", "softmax")
 """Where a tap can sit in an attention module: nowhere, on the projection (as ours do), before it, on the weights."""
@@ -110,15 +109,6 @@ def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.M
     return moved
 
 
-def plan_rows(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, sizes: Mapping[str, tuple[int, ...]], **choices: Any
-) -> list[PlanRow]:
-    """One row per library and place: the plan of ``unet`` in its precision; ``choices`` as in ``plan_rows_of``."""
-    from engines.export import exported
-
-    return plan_rows_of(exported(unet, taps, OPSET, cache), taps, sizes, **choices)
-
-
 def plan_rows_of(
     model: Path,
     taps: Sequence[Tap],
@@ -127,9 +117,10 @@ def plan_rows_of(
     capability: str | None = "SM89",
     libraries: Sequence[str] = ("tensorrt", "onnxruntime"),
 ) -> list[PlanRow]:
-    """The same of an exported file: at full size the UNet's memory is better given up before a plan is built.
+    """One row per library and place: the plan of an exported file, in its precision.
 
-    ``sizes`` are those of the inputs; ``capability`` is the card that TensorRT plans for, None the one at hand.
+    Of a file, since at full size the UNet's memory is better given up before a plan is built. ``sizes`` are those of
+    the inputs; ``capability`` is the card that TensorRT plans for, None the one at hand.
     """
     import onnx
 

@@ -1,19 +1,25 @@
 """A ring of host buffers for copies from a device, so that a copy can run beside the next call of the engine.
 
-For those who want activations on the host: extract itself reduces them on the device and needs no ring. Nothing is
-claimed about speed here; that is for ``python -m bench profile`` to measure on a card.
+What an engine of a GPU predicts reaches the sampler and the probes, which compute on the CPU, through its card's ring.
+Nothing is claimed about speed here; that is for ``python -m bench profile`` to measure on a card.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from engines.errors import EngineError
+
+SLOTS = 2
+"""Sets of buffers: one is read while the other is filled."""
 
 
 @runtime_checkable
@@ -50,16 +56,17 @@ class CpuCopier:
 
 
 class TorchCopier:
-    """Pinned memory, a side stream and events of torch."""
+    """Pinned memory, a side stream and events of torch, on one card."""
 
-    def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device)
 
     def host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        self.stream.wait_stream(torch.cuda.current_stream())
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             target.copy_(source, non_blocking=True)
         # The allocator must not give the source's memory away while it is read.
@@ -74,40 +81,56 @@ class TorchCopier:
 class PycudaCopier:
     """Page-locked memory, stream and events of pycuda; it cannot adopt a stream, so torch wraps pycuda's."""
 
-    def __init__(self) -> None:
-        # torch must have made the device's primary context, which pycuda then shares.
-        torch.cuda.init()
-        import pycuda.autoprimaryctx
+    def __init__(self, device: torch.device) -> None:
         import pycuda.driver
 
+        self.device = device
         self.driver = pycuda.driver
-        self.own = self.driver.Stream()
-        self.stream = torch.cuda.ExternalStream(self.own.handle)
+        self.driver.init()
+        # The context that torch computes in: pycuda's own modules would take the first card, or make another context.
+        self.context = self.driver.Device(_number(device)).retain_primary_context()
+        with self._current():
+            self.own = self.driver.Stream()
+        self.stream = torch.cuda.ExternalStream(self.own.handle, device=device)
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        self.context.push()
+        try:
+            yield
+        finally:
+            self.context.pop()
 
     def host(self, like: Tensor) -> Tensor:
         import numpy as np
 
         # As bytes, since numpy has no bfloat16.
-        buffer = self.driver.pagelocked_empty(like.numel() * like.element_size(), np.uint8)
+        with self._current():
+            buffer = self.driver.pagelocked_empty(like.numel() * like.element_size(), np.uint8)
         return torch.from_numpy(buffer).view(like.dtype).view(like.shape)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        self.stream.wait_stream(torch.cuda.current_stream())
+        # Packing is work of the caller's stream, which the copy must come after.
         packed = source.contiguous()
-        if packed is not source:
-            # The packing was queued on the caller's stream just now.
-            self.stream.wait_stream(torch.cuda.current_stream())
-        self.driver.memcpy_dtoh_async(target.view(-1).view(torch.uint8).numpy(), packed.data_ptr(), self.own)
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with self._current():
+            self.driver.memcpy_dtoh_async(target.view(-1).view(torch.uint8).numpy(), packed.data_ptr(), self.own)
         packed.record_stream(self.stream)
 
     def mark(self) -> Callable[[], None]:
-        event = self.driver.Event()
-        event.record(self.own)
+        with self._current():
+            event = self.driver.Event()
+            event.record(self.own)
 
         def wait() -> None:
-            event.synchronize()
+            with self._current():
+                event.synchronize()
 
         return wait
+
+
+def _number(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
 
 
 @dataclass(slots=True)
@@ -122,11 +145,12 @@ class Copy:
 
     _wait: Callable[[], None]
     _slot: _Slot
+    _tensors: dict[str, Tensor]
 
     def tensors(self) -> dict[str, Tensor]:
         """Wait, and give the buffers: they belong to the ring, and are written again after ``release``."""
         self._wait()
-        return self._slot.buffers
+        return self._tensors
 
     def release(self) -> None:
         """Give the buffers back to the ring."""
@@ -147,13 +171,24 @@ class Ring:
         if not slot.is_free:
             raise EngineError(f"all {len(self.slots)} buffers of the ring are in use; release one before the next copy")
         self.next = (self.next + 1) % len(self.slots)
-        fits = slot.buffers.keys() == tensors.keys() and all(
-            slot.buffers[name].shape == value.shape and slot.buffers[name].dtype == value.dtype
-            for name, value in tensors.items()
-        )
-        if not fits:
-            slot.buffers = {name: self.copier.host(value) for name, value in tensors.items()}
+        targets = {name: self._target(slot, name, value) for name, value in tensors.items()}
         for name, value in tensors.items():
-            self.copier.copy(value, slot.buffers[name])
+            self.copier.copy(value, targets[name])
         slot.is_free = False
-        return Copy(self.copier.mark(), slot)
+        return Copy(self.copier.mark(), slot, targets)
+
+    def _target(self, slot: _Slot, name: str, value: Tensor) -> Tensor:
+        """A place for ``value``; a buffer is kept for as many rows as it was made for, or fewer."""
+        kept = slot.buffers.get(name)
+        if kept is None or kept.dtype != value.dtype or kept.shape[1:] != value.shape[1:] or len(kept) < len(value):
+            kept = slot.buffers[name] = self.copier.host(value)
+        return kept[: len(value)]
+
+
+@cache
+def ring_of(device: torch.device) -> Ring | None:
+    """The ring of a card, one per process, by pycuda where that is installed; None for the CPU, which needs none."""
+    if device.type != "cuda":
+        return None
+    copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
+    return Ring(copier, SLOTS)

@@ -41,9 +41,21 @@ class Plan:
 
 
 def library() -> Any | None:
-    """The TensorRT that is installed, the full one before the one for RTX; None without any."""
-    found = next((name for name in LIBRARIES if find_spec(name) is not None), None)
-    return import_module(found) if found else None
+    """The TensorRT that is installed, the full one before the one for RTX; None without any.
+
+    Raises EngineError when one is there and none can be loaded.
+    """
+    reasons = []
+    for name in LIBRARIES:
+        if find_spec(name) is not None:
+            try:
+                return import_module(name)
+            except (ImportError, OSError) as error:
+                line = (str(error).splitlines() or [type(error).__name__])[0]
+                reasons.append(f"{name} cannot be loaded ({line}); install the version for this driver and its CUDA")
+    if reasons:
+        raise EngineError(reasons[0])
+    return None
 
 
 def listener(trt: Any) -> Any:
@@ -85,17 +97,6 @@ def parsed(trt: Any, model: Path) -> tuple[Any, Any, Any]:
     return builder, network, parser
 
 
-def check_network(network: Any, names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise EngineError unless the parsed network has exactly these outputs, with the known shapes, in order."""
-    found = [network.get_output(place) for place in range(network.num_outputs)]
-    if [tensor.name for tensor in found] != list(names):
-        raise EngineError(f"TensorRT reads outputs {[tensor.name for tensor in found]}, not {list(names)}")
-    for tensor in found:
-        shape, wanted = tuple(tensor.shape), shapes.get(tensor.name, tuple(tensor.shape))
-        if shape != wanted:
-            raise EngineError(f"TensorRT gives output {tensor.name} the shape {shape}, not {wanted}")
-
-
 def build_plan(
     model: Path,
     profile: Mapping[str, Range],
@@ -103,9 +104,8 @@ def build_plan(
     *,
     trt: Any = None,
     names: Sequence[str] | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Plan:
-    """Build the engine of an ONNX file for the sizes in ``profile`` (by input).
+    """Build the engine of an ONNX file for the sizes in ``profile`` (by input), with exactly the outputs ``names``.
 
     ``capability`` names a card to build for, such as ``SM89``; TensorRT for RTX builds for it without any card.
     None builds for the card at hand. Raises EngineError with what the builder said.
@@ -117,12 +117,17 @@ def build_plan(
     outputs = tuple(
         (tensor.name, tuple(tensor.shape)) for tensor in map(network.get_output, range(network.num_outputs))
     )
-    check_network(network, names or [name for name, _ in outputs], shapes or {})
+    found = [name for name, _ in outputs]
+    if names is not None and found != list(names):
+        raise EngineError(f"TensorRT reads outputs {found}, not {list(names)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32"):
         # fp32 means fp32: TF32 rounds every factor to 10 bits.
         config.clear_flag(trt.BuilderFlag.TF32)
+    if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
+        # TensorRT for RTX would allocate while it runs, and then no CUDA graph can be captured.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if capability is not None:
         _aim_at(trt, config, capability)
     sizes = builder.create_optimization_profile()
@@ -162,6 +167,24 @@ def torch_type(trt: Any, dtype: Any) -> Any:
         if hasattr(trt.DataType, ours) and dtype == getattr(trt.DataType, ours):
             return getattr(torch, theirs)
     raise EngineError(f"TensorRT's type {dtype} has no counterpart here; known: {', '.join(names)}")
+
+
+def context_of(trt: Any, engine: Any) -> Any | None:
+    """An execution context of an engine whose scratch memory the caller gives; None if there is no memory for it."""
+    strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    kernels = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if kernels is None or not hasattr(engine, "create_runtime_config"):
+        return engine.create_execution_context(strategy)
+    config = engine.create_runtime_config()
+    config.set_execution_context_allocation_strategy(strategy)
+    # TensorRT for RTX would begin with slower kernels and compile better ones on the side, which no graph would hold.
+    config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
+    return engine.create_execution_context(config)
+
+
+def is_capturable(context: Any, stream: int) -> bool:
+    """Whether a CUDA graph can be captured of what a context runs; only TensorRT for RTX has plans that say no."""
+    return not hasattr(context, "is_stream_capturable") or bool(context.is_stream_capturable(stream))
 
 
 def scratch_bytes(engine: Any) -> int:

@@ -17,7 +17,17 @@ from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import INPUTS, NOISE
 from engines.lane import Lane
-from engines.tensorrt_dialect import Plan, Range, build_plan, gibibytes, listener, scratch_bytes, torch_type
+from engines.tensorrt_dialect import (
+    Plan,
+    Range,
+    build_plan,
+    context_of,
+    gibibytes,
+    is_capturable,
+    listener,
+    scratch_bytes,
+    torch_type,
+)
 
 _SAYS = logging.getLogger(__name__)
 
@@ -60,7 +70,10 @@ def plan_folder(
 
 
 class TensorRT:
-    """An engine for one text length and up to a number of rows; it is built anew when a call asks for more."""
+    """An engine for one text length and up to a number of rows; it is built anew when a call asks for more.
+
+    So those who will ask for more later say so first: see ``reserve``.
+    """
 
     def __init__(self, trt: Any, model: Path, taps: Sequence[Tap], precision: str, lane: Lane, cache: Path) -> None:
         self.trt = trt
@@ -69,9 +82,13 @@ class TensorRT:
         self.precision = precision
         self.lane = lane
         self.cache = cache
-        self.rows = self.words = 0
+        self.rows = self.words = self.expected = 0
         self.engine: Any = None
         self.slots: dict[int, _Slot] = {}
+
+    def reserve(self, rows: int) -> None:
+        """Build for at least so many rows, at the first call."""
+        self.expected = max(self.expected, rows)
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         """Run the UNet once; the outputs are new tensors on the device, in the engine's precision."""
@@ -90,7 +107,7 @@ class TensorRT:
 
     def _open(self, latents: Tensor, text: Tensor) -> None:
         """Build or load the plan for up to these rows, and make room for its scratch memory."""
-        rows, words = len(latents), text.shape[1]
+        rows, words = max(len(latents), self.expected), text.shape[1]
         sizes = {
             name: Range((1, *shape[1:]), (rows, *shape[1:]), (rows, *shape[1:]))
             for name, shape in (("latents", tuple(latents.shape)), ("text", tuple(text.shape)))
@@ -123,9 +140,9 @@ class TensorRT:
             )
 
     def _slot(self, latents: Tensor, text: Tensor) -> _Slot:
-        """Memory for these shapes, and a CUDA graph that computes in it."""
+        """Memory for these shapes, and a CUDA graph that computes in it, where one can be captured."""
         # Scratch memory of ours is counted by torch's allocator, and one piece serves all shapes.
-        context = self.engine.create_execution_context(self.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        context = context_of(self.trt, self.engine)
         if context is None:
             raise EngineError(f"{self.trt.__name__} has no memory left for {len(latents)} rows; use a smaller batch")
         context.set_device_memory(self.scratch.data_ptr(), self.scratch.numel())
@@ -148,4 +165,5 @@ class TensorRT:
                 lines = listener(self.trt).lines
                 raise EngineError(f"TensorRT could not run the UNet: {lines[-1] if lines else 'it gave no reason'}")
 
-        return _Slot(tensors, self.lane.captured(execute), context)
+        run = self.lane.captured(execute) if is_capturable(context, self.lane.handle) else execute
+        return _Slot(tensors, run, context)

@@ -118,19 +118,23 @@ def stream(
     parts = subject.components
     start = Start(initial_noise(given.seeds, parts.latent_shape), parts.embed(given.prompts), parts.embed([""]))
     watches = {name: watcher.begin(start) for name, watcher in subject.watchers.items()}
-    latents = start.noise
+    latents, looked = start.noise, -1
     for step in _steps(subject, given, start, costs):
         latents = step.latents
-        # The latents tell whether both halves of the noise prediction are sound: guidance mixes them.
-        _check({"the noise prediction": latents, **step.prediction.taps}, TRAINED, step.index)
+        # The clean latents tell whether the noise prediction is sound, both halves of it: guidance mixes them. Rendered
+        # pictures' own latents would not.
+        computed = {"the noise prediction": step.clean, "the latents": latents, **step.prediction.taps}
+        _check(computed, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
         if step.index not in probed_steps:
             continue
         for network, watch in watches.items():
-            for layer, activation in _seen(subject, network, watch, step, costs).items():
+            rows = subject.watchers[network].rows_between(looked, step.index) * len(step.model_input)
+            for layer, activation in _seen(subject, network, watch, step, rows, costs).items():
                 for reducer in reducers:
                     reducer.see(step.index, network, layer, activation)
+        looked = step.index
     pictures = given.pictures if given.pictures is not None else parts.decode(latents)
     labels = read(pictures)
     for reducer in reducers:
@@ -152,12 +156,13 @@ def _steps(subject: Subject, given: Given, start: Start, costs: list[Cost]) -> I
     return renoise(predict, scheduler, parts.encode(given.pictures), start.noise, start.text)
 
 
-def _seen(subject: Subject, network: str, watch: Watch, step: Step, costs: list[Cost]) -> Mapping[str, Tensor]:
-    rows = subject.watchers[network].rows
+def _seen(
+    subject: Subject, network: str, watch: Watch, step: Step, rows: int, costs: list[Cost]
+) -> Mapping[str, Tensor]:
     if not rows:
         # Of what the painting network has computed, which is checked.
         return watch(step)
-    with _timed(costs, step.index, subject.timed.index(network), rows * len(step.model_input)):
+    with _timed(costs, step.index, subject.timed.index(network), rows):
         activations = watch(step)
     _check(activations, network, step.index)
     return activations
@@ -172,7 +177,8 @@ def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[No
 
 def _check(values: Mapping[str, Tensor], network: str, step: int) -> None:
     for name, value in values.items():
-        if not bool(torch.isfinite(value.sum())):
+        # In double precision, so that no sum of finite values overflows.
+        if not bool(torch.isfinite(value.sum(dtype=torch.float64))):
             raise EngineError(
                 f"NaN or infinity in {name} of the {network} network at step {step + 1}; "
                 "check the weights, or use an engine of higher precision"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engines.engine import Engine, Prediction
+from engines.ring import Copy, Ring, ring_of
+
+_NOISE = "noise"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +44,54 @@ def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Float[Te
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def in_batches(engine: Engine, latents: Tensor, timestep: float, text: Tensor, batch: int) -> Prediction:
-    """Run ``engine`` on at most ``batch`` rows at a time and join the results."""
-    if len(latents) <= batch:
-        return engine(latents, timestep, text)
-    parts = [
-        engine(latents[start : start + batch], timestep, text[start : start + batch])
-        for start in range(0, len(latents), batch)
-    ]
-    return Prediction(
-        torch.cat([part.noise for part in parts]),
-        {layer: torch.cat([part.taps[layer] for part in parts]) for layer in parts[0].taps},
-    )
+def in_batches(
+    engine: Engine,
+    latents: Float[Tensor, "n c h w"],
+    timestep: float,
+    text: Float[Tensor, "n words width"],
+    batch: int,
+    ring_for: Callable[[torch.device], Ring | None] = ring_of,
+) -> Prediction:
+    """Run ``engine`` on at most ``batch`` rows at a time and join the results on the CPU, in fp32.
+
+    What is born on another device comes through that device's ring, each batch while the engine computes the next; when
+    this returns, everything is there. What is born on the CPU is copied only where there is something to join.
+    """
+    n = len(latents)
+    joined: dict[str, Tensor] = {}
+    waiting: deque[tuple[int, Copy]] = deque()
+
+    def land() -> None:
+        start, copy = waiting.popleft()
+        _place(copy.tensors(), joined, start, n)
+        copy.release()
+
+    try:
+        for start in range(0, n, batch):
+            found = engine(latents[start : start + batch], timestep, text[start : start + batch])
+            parts, ring = {_NOISE: found.noise, **found.taps}, ring_for(found.noise.device)
+            if ring is not None:
+                waiting.append((start, ring.put(parts)))
+                if len(waiting) == len(ring.slots):
+                    land()
+            elif n <= batch:
+                joined = {name: part.float() for name, part in parts.items()}
+            else:
+                _place(parts, joined, start, n)
+        while waiting:
+            land()
+    finally:
+        # An error has left these; the ring serves others after it.
+        for _, copy in waiting:
+            copy.release()
+    return Prediction(joined.pop(_NOISE), joined)
+
+
+def _place(parts: Mapping[str, Tensor], joined: dict[str, Tensor], start: int, n: int) -> None:
+    """Write a batch's rows, from ``start`` on, into tensors for all ``n``."""
+    for name, part in parts.items():
+        whole = joined.setdefault(name, torch.empty(n, *part.shape[1:]))
+        whole[start : start + len(part)] = part
 
 
 def denoise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor
@@ -41,6 +42,17 @@ class Watcher:
     """Engine rows per picture and step, for the table of costs; 0 where there is nothing to speak of."""
     fitted: bool = True
     """Whether probes are fit to it. If not, it is watched on test pictures only."""
+    every_step: bool = False
+    """Whether it computes the steps that nobody looks at, too, on its way to the next one."""
+
+    def rows_between(self, last: int, step: int) -> int:
+        """Rows per picture that a look at ``step`` takes when the look before was at ``last``, -1 for none."""
+        return self.rows * (step - last if self.every_step else 1)
+
+    def rows_of(self, probed_steps: Collection[int]) -> int:
+        """Rows per picture that looks at all of these steps take."""
+        last = (-1, *sorted(probed_steps))
+        return sum(self.rows_between(before, step) for before, step in pairwise(last))
 
 
 def latent() -> Watcher:
@@ -98,7 +110,7 @@ def own(engine: Engine, layers: Collection[str], batch: int, parts: Components, 
         trajectory = denoise(predict, parts.scheduler(steps), start.noise, start.text, start.empty, guidance)
         return lambda step: _chosen(_at(trajectory, step.index).prediction.taps, layers)
 
-    return Watcher(begin, rows=2)
+    return Watcher(begin, rows=2, every_step=True)
 
 
 def convolution(layers: Collection[str]) -> Watcher:

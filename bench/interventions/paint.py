@@ -18,7 +18,8 @@ from bench.study import Study
 from datasets.items import Item
 from engines.editing import editing
 from engines.engine import Engine, Prediction
-from extract.trajectory import denoise, initial_noise
+from engines.prompt import predict as predicted
+from extract.trajectory import denoise, in_batches, initial_noise
 from probes.blocks import block_means
 
 
@@ -88,7 +89,7 @@ class Painter:
             without = known[:, 0] if step == first else self._unedited(latents[:n], timestep, text[:n])
             edit = edit_at(arm, probes, step, originals.items, targets)
             with torch.no_grad(), editing(self.study.components.unet, taps, edit):
-                given = self.study.components.unet(latents[n:], torch.tensor(timestep), text[n:]).sample
+                given = predicted(self.study.components.unet, latents[n:], torch.tensor(timestep), text[n:])
             return Prediction(torch.cat([without, given]), {})
 
         return self._paint(originals.items, originals.text, predict)
@@ -104,12 +105,7 @@ class Painter:
         return parts.decode(last.latents).nan_to_num(0.5)
 
     def _unedited(self, latents: Tensor, timestep: float, text: Tensor) -> Tensor:
-        rows = self.study.config.batch
-        parts = [
-            self.engine(latents[start : start + rows], timestep, text[start : start + rows]).noise
-            for start in range(0, len(latents), rows)
-        ]
-        return torch.cat(parts)
+        return in_batches(self.engine, latents, timestep, text, self.study.config.batch).noise
 
     def _token_targets(self, arm: Arm, probes: StoredProbes, target: Tensor) -> Mapping[int, Tensor]:
         sides = {probes.cell(layer, arm.steps[0]).side for layer in arm.layers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from statistics import median
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ Key = TypeVar("Key", bound=Hashable)
 REST = "rest"
 """What belongs to no layer of a block: first and last convolution, time embedding, and what an engine cannot name."""
 _LAYER = re.compile(r".*\.(attn1|attn2|ff|(resnets|downsamplers|upsamplers|attentions)\.\d+)")
+_SELF_ATTENTION = re.compile(r".*\battentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1(?:\..*)?")
 _SIDES = ("down", "mid", "up")
 
 
@@ -31,12 +32,16 @@ def block_of(module: str) -> str:
     return block if part else REST
 
 
-def tapped_layer(module: str) -> str:
-    """The tap's layer, such as ``up2.1``, of a module in a self-attention; empty for others."""
-    block, part = place_of(module)
-    if part != "attn1":
+def tapped_layer(module: str, taps: Collection[str]) -> str:
+    """The one of ``taps``' layers, such as ``up2.1``, whose self-attention a module lies in; empty for others.
+
+    Where transformers are several blocks deep, a layer's name has the block's number too, such as ``up0.1.3``.
+    """
+    found = _SELF_ATTENTION.fullmatch(module)
+    if not found:
         return ""
-    return f"{block}.{module.split('attentions.')[1].partition('.')[0]}"
+    short = f"{place_of(module)[0]}.{found[1]}"
+    return next((name for name in (f"{short}.{found[2]}", short) if name in taps), "")
 
 
 def seconds_by(samples: Sequence[LayerSample], key: Callable[[LayerSample], Key]) -> dict[Key, float]:
@@ -80,7 +85,8 @@ def print_layers(profile: Profile) -> None:
     blocks = sorted({block_of(sample.module) for sample in profile.layers}, key=_place_in_order)
     _print_table(profile, mine, f"ms per step by block, {rows} rows", block_of, blocks)
     title = f"ms per step of the self-attention at each tap, {rows} rows (MiB: the tap)"
-    _print_table(profile, mine, title, tapped_layer, list(profile.work.taps))
+    taps = profile.work.taps
+    _print_table(profile, mine, title, lambda module: tapped_layer(module, taps), list(taps))
     print_steps_of_layers(profile, mine)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.engine import Backend, Tap
-from engines.onnx_session import OPSET, OnnxRuntime
+from engines.onnx_session import OPSET, TimedOnnxRuntime
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -20,10 +20,10 @@ def _unavailable() -> str | None:
     return None
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> TimedOnnxRuntime:
     from engines.export import exported
 
-    return OnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)
+    return TimedOnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)
 
 
 BACKEND = Backend(unavailable=_unavailable, open=_open)

@@ -19,12 +19,10 @@ PROVIDER = Provider(
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
-    import copy
-
-    from engines.export import exported
+    from engines.export import exported_in_half
     from engines.lane import CudaLane
 
-    model = exported(copy.deepcopy(unet).half(), taps, OPSET, cache)
+    model = exported_in_half(unet, taps, OPSET, cache)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
 
 

@@ -18,23 +18,25 @@ OPSET = 20
 
 
 def _unavailable() -> str | None:
+    from engines.errors import EngineError
     from engines.lane import cuda_missing
     from engines.tensorrt_dialect import library
 
-    if library() is None:
-        return "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+    try:
+        if library() is None:
+            return "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+    except EngineError as error:
+        return str(error)
     return cuda_missing()
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
-    import copy
-
-    from engines.export import exported
+    from engines.export import exported_in_half
     from engines.lane import CudaLane
     from engines.tensorrt_dialect import library
     from engines.tensorrt_engine import TensorRT
 
-    model = exported(copy.deepcopy(unet).half(), taps, OPSET, cache)
+    model = exported_in_half(unet, taps, OPSET, cache)
     return TensorRT(library(), model, taps, "fp16", CudaLane(), cache)
 
 

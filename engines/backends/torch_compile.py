@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engines.backends.torch_eager import as_tokens
 from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class TorchCompile:
             noise, *taps = self.call(*given)
         # The outputs belong to the caller alone.
         self.heard.clear()
-        return Prediction(noise, {tap.layer: value for tap, value in zip(self.taps, taps, strict=True)})
+        return Prediction(noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)})
 
 
 def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
+    import torch
     from diffusers import UNet2DConditionModel
     from torch import Tensor, nn
 
     from engines.layer_times import LayerTime, LayerTimes
+
+
+def as_tokens(output: Tensor) -> Tensor:
+    """A tap's output as (n tokens channels): a convolution's pixels are tokens too."""
+    return output.flatten(2).mT if output.ndim == 4 else output
 
 
 @contextmanager
@@ -23,8 +30,7 @@ def listening(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[
 
     def keep(layer: str) -> object:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            # A convolution's pixels are tokens too.
-            heard[layer] = output.flatten(2).mT if output.ndim == 4 else output
+            heard[layer] = as_tokens(output)
 
         return hook
 
@@ -37,7 +43,7 @@ def listening(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[
 
 
 class TorchEager:
-    """Runs the module itself."""
+    """Runs the module itself, on the device and in the precision of its weights."""
 
     def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
         self.unet = unet
@@ -49,30 +55,41 @@ class TorchEager:
 
         from engines.prompt import predict
 
+        device, dtype = self.unet.device, self.unet.dtype
+        time = torch.tensor(timestep, dtype=torch.float32, device=device)
         with torch.inference_mode(), listening(self.unet, self.taps) as heard:
-            noise = predict(self.unet, latents, torch.tensor(timestep, dtype=torch.float32), text)
+            noise = predict(self.unet, latents.to(device, dtype), time, text.to(device, dtype))
         return Prediction(noise, heard)
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
         """Times of every module without its children, by the clock on the wall; the taps are heard as usual."""
-        from time import perf_counter
-
         from engines.layer_times import LayerTimes, merged
 
+        clock = clock_of(self.unet.device)
         self(latents, timestep, text)
-        with timing(self.unet) as entries:
-            start = perf_counter()
+        with timing(self.unet, clock) as entries:
+            start = clock()
             for _ in range(calls):
                 self(latents, timestep, text)
-            total = perf_counter() - start
+            total = clock() - start
         return LayerTimes(merged(entries, calls), total / calls)
 
 
-@contextmanager
-def timing(unet: UNet2DConditionModel) -> Iterator[list[LayerTime]]:
-    """Note every module's own seconds while the block is open: its call's, less those of the calls inside."""
-    from time import perf_counter
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """The clock on the wall in seconds, read when the device has done what it was given."""
+    import torch
 
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return perf_counter()
+
+    return clock
+
+
+@contextmanager
+def timing(unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter) -> Iterator[list[LayerTime]]:
+    """Note every module's own seconds while the block is open: its call's, less those of the calls inside."""
     from engines.layer_times import LayerTime
 
     entries: list[LayerTime] = []
@@ -81,11 +98,11 @@ def timing(unet: UNet2DConditionModel) -> Iterator[list[LayerTime]]:
 
     def enter(_module: nn.Module, _inputs: object) -> None:
         inside.append(0.0)
-        starts.append(perf_counter())
+        starts.append(clock())
 
     def leave(path: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, _inputs: object, _output: object) -> None:
-            whole = perf_counter() - starts.pop()
+            whole = clock() - starts.pop()
             entries.append(LayerTime(path, type(module).__name__, whole - inside.pop()))
             inside[-1] += whole
 

@@ -12,10 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.flops import place_of, work_of
 from bench.profiling.layers import block_of, part_of, tapped_layer, work_by
 from bench.random_model import random_unet
+from engines.load import load
 from engines.models.sd_v1 import MODEL as SD_V1
 from extract.taps import self_attention_taps
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engines.engine import Tap
     from engines.load import Components
 
@@ -70,11 +73,26 @@ def test_every_module_has_its_place(components: Components, taps: tuple[Tap, ...
     assert place_of("down_blocks.0.downsamplers.0.conv") == ("down0", "downsamplers")
     assert place_of("time_embedding.linear_1") == ("time_embedding", "")
     assert block_of("conv_in") == part_of("(fused)") == "rest"
+    layers = [tap.layer for tap in taps]
+
+    def by_tap(module: str) -> str:
+        return tapped_layer(module, layers)
+
     for tap in taps:
-        assert tapped_layer(tap.path) == tap.layer
+        assert tapped_layer(tap.path, layers) == tap.layer
+    assert not tapped_layer("up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_out.0", layers)
     work, modules = work_of(components.unet, taps, WORDS)
-    for key in (part_of, block_of, tapped_layer):
+    for key in (part_of, block_of, by_tap):
         assert sum(flops for flops, _ in work_by(modules, key).values()) == work.flops_per_row
-    by_layer = work_by(modules, tapped_layer)
+    by_layer = work_by(modules, by_tap)
     # What leaves a self-attention is as large as its tap.
     assert {layer: by_layer[layer][1] for layer in work.taps} == work.taps
+
+
+def test_modules_of_deep_transformers_belong_to_the_tap_of_their_block(small_models: dict[str, Path]) -> None:
+    unet = load(small_models["sdxl"]).unet
+    taps = self_attention_taps(unet)
+    layers = [tap.layer for tap in taps]
+    assert "mid.0.2" in layers
+    for tap in taps:
+        assert tapped_layer(tap.path, layers) == tapped_layer(tap.path.removesuffix(".to_out.0"), layers) == tap.layer

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.resolve import plugin, plugins
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.load import Components
+from extract.taps import convolution_taps, self_attention_taps
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}
 """Largest relative error of an output, by the precision that a backend states: bf16 errs by 0.5 % in the noise, and by
@@ -91,6 +93,40 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
         assert value.dtype in (torch.float32, torch.float16)
         assert not value.requires_grad
         assert bool(value.isfinite().all())
+
+
+@pytest.fixture(scope="module")
+def small() -> UNet2DConditionModel:
+    """A network of one level: to export and to compile it takes seconds."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        norm_num_groups=4,
+    )
+    return unet.requires_grad_(False).eval()
+
+
+def test_a_convolutions_pixels_are_tokens(
+    backend: Backend, limit: float, small: UNet2DConditionModel, cache: Path
+) -> None:
+    taps = (self_attention_taps(small)[0], convolution_taps(small)[-1])
+    latents, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
+    heard: list[Tensor] = []
+    hook = small.get_submodule(taps[1].path).register_forward_hook(lambda _m, _i, output: heard.append(output.clone()))
+    with torch.inference_mode():
+        small(latents, torch.tensor(500.0), text)
+    hook.remove()
+    found = backend.open(small, taps, cache, 1)(latents, 500.0, text)
+    assert list(found.taps) == [tap.layer for tap in taps]
+    convolved = found.taps[taps[1].layer]
+    assert convolved.shape == (2, 64, 8)
+    assert relative(convolved, heard[0].flatten(2).mT) <= limit
 
 
 def test_at_every_timestep_every_output_is_torchs(

@@ -153,6 +153,12 @@ def test_a_folder_without_model_index_is_refused(copy: Path) -> None:
     assert "model_index.json" in refusal(copy)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"", b"\xff\xfe"])
+def test_a_damaged_model_index_is_refused_by_name(copy: Path, content: bytes) -> None:
+    (copy / "model_index.json").write_bytes(content)
+    assert "model_index.json" in refusal(copy)
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "text_encoder", "tokenizer", "scheduler"])
 def test_a_folder_without_one_of_its_parts_is_refused(copy: Path, part: str) -> None:
     shutil.rmtree(copy / part)

@@ -18,7 +18,8 @@ import torch
 from engines.backends import onnxruntime_cuda, onnxruntime_tensorrt
 from engines.engine import Tap
 from engines.errors import EngineError
-from engines.onnx_session import OnnxRuntime, gpu_missing
+from engines.layer_times import Profiled
+from engines.onnx_session import OnnxRuntime, TimedOnnxRuntime, gpu_missing, heavy_on_cpu
 
 TAPS = (Tap("down0.0", "a.to_out.0"),)
 
@@ -72,6 +73,14 @@ class Session:
         shapes = {"noise": ["batch", 4, 2, 2], "down0.0": ["batch", 4, 4]}
         return [SimpleNamespace(name=name, type=self.module.kind, shape=shape) for name, shape in shapes.items()]
 
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+        assert self.module.entries["session.record_ep_graph_assignment_info"] == "1"
+
+        def part(name: str, kinds: list[str]) -> SimpleNamespace:
+            return SimpleNamespace(ep_name=name, get_nodes=lambda: [SimpleNamespace(op_type=kind) for kind in kinds])
+
+        return [part(name, kinds) for name, kinds in self.module.placed.items()]
+
     def io_binding(self) -> Binding:
         return Binding()
 
@@ -88,6 +97,7 @@ class FakeRuntime(ModuleType):
         self.falls_back = False
         self.kind = "tensor(float)"
         self.entries: dict[str, str] = {}
+        self.placed = {"CUDAExecutionProvider": ["Conv", "MatMul"], "CPUExecutionProvider": ["Shape", "Gather", "Mul"]}
         self.asked: list[Any] = []
 
     def SessionOptions(self) -> SimpleNamespace:
@@ -115,13 +125,10 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
         (onnxruntime_tensorrt, "tensor(float16)", torch.float16),
     ],
 )
-def test_it_runs_on_the_lanes_stream_without_a_way_back_to_the_cpu(
-    runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype
-) -> None:
+def test_it_runs_on_the_lanes_stream(runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype) -> None:
     runtime.kind = kind
     lane = FakeLane()
     engine = OnnxRuntime(Path("model.onnx"), TAPS, 1, backend.PROVIDER, lane)
-    assert runtime.entries["session.disable_cpu_ep_fallback"] == "1"
     assert runtime.asked[0][0] == backend.PROVIDER.name
     assert "CPUExecutionProvider" not in [name for name, _ in runtime.asked]
     assert all(options["user_compute_stream"] == "4321" for _, options in runtime.asked)
@@ -144,6 +151,35 @@ def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
     runtime.falls_back = True
     with pytest.raises(EngineError, match="fell back to CPUExecutionProvider where CUDAExecutionProvider"):
         OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+
+
+@pytest.mark.parametrize("kind", ["Conv", "FusedConv", "MultiHeadAttention", "SkipLayerNormalization", "Gemm"])
+def test_real_work_that_is_left_to_the_cpu_is_an_error(runtime: FakeRuntime, kind: str) -> None:
+    runtime.placed["CPUExecutionProvider"].append(kind)
+    with pytest.raises(EngineError, match=f"1 of the UNet's {kind} .* on the CPU, where CUDAExecutionProvider"):
+        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+
+
+def test_the_real_library_tells_what_runs_on_the_cpu(save_saliency: Callable[..., Path], tmp_path: Path) -> None:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    model = save_saliency(tmp_path / "conv.onnx", 4, sigmoid=False)
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    assert heavy_on_cpu(session) == ["Conv"]
+
+
+def test_a_library_that_does_not_tell_where_nodes_run_is_refused() -> None:
+    with pytest.raises(EngineError, match=r"install onnxruntime-gpu 1\.24"):
+        heavy_on_cpu(SimpleNamespace())
+
+
+def test_only_on_the_cpu_an_engine_tells_the_times_of_layers(runtime: FakeRuntime) -> None:
+    runtime.kind = "tensor(float)"
+    there = OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+    assert not isinstance(there, Profiled)
+    assert isinstance(TimedOnnxRuntime(Path("model.onnx"), TAPS, 1), Profiled)
 
 
 def test_a_missing_provider_names_the_extra(runtime: FakeRuntime) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from engines import ring as ring_module
 from engines.errors import EngineError
-from engines.ring import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier
+from engines.ring import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier, ring_of
 
 
 class LateStream:
@@ -48,22 +49,44 @@ def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
         assert stream.waits
         stream.work.append(lambda: ctypes.memmove(target.ctypes.data, address, target.nbytes) and None)
 
+    contexts: list[object] = []
+
+    def inside(made: Callable[..., Any]) -> Callable[..., Any]:
+        """What pycuda refuses to make while no context of its own is current."""
+
+        def call(*given: Any) -> Any:
+            assert contexts == [context]
+            return made(*given)
+
+        return call
+
+    context = SimpleNamespace(push=lambda: contexts.append(context), pop=contexts.pop)
+
+    def device(number: int) -> SimpleNamespace:
+        assert number == 3
+        return SimpleNamespace(retain_primary_context=lambda: context)
+
     driver = SimpleNamespace(
-        Stream=lambda: stream,
-        Event=Event,
-        pagelocked_empty=lambda size, kind: np.zeros(size, kind),
-        memcpy_dtoh_async=late,
+        init=lambda: None,
+        Device=device,
+        Stream=inside(lambda: stream),
+        Event=inside(Event),
+        pagelocked_empty=inside(lambda size, kind: np.zeros(size, kind)),
+        memcpy_dtoh_async=inside(late),
     )
     package = ModuleType("pycuda")
     package.driver = driver  # type: ignore[attr-defined]
-    package.autoprimaryctx = ModuleType("pycuda.autoprimaryctx")  # type: ignore[attr-defined]
-    for name, module in (("pycuda", package), ("pycuda.driver", driver), ("pycuda.autoprimaryctx", package)):
+    for name, module in (("pycuda", package), ("pycuda.driver", driver)):
         patch.setitem(sys.modules, name, module)
-    patch.setattr(torch.cuda, "init", lambda: None)
-    patch.setattr(torch.cuda, "current_stream", lambda: None)
-    patch.setattr(torch.cuda, "ExternalStream", lambda handle: stream if handle == LateStream.handle else None)
+    patch.setattr(torch.cuda, "current_stream", lambda device: device)
+
+    def adopted(handle: int, device: torch.device) -> LateStream:
+        assert (handle, device.index) == (LateStream.handle, 3)
+        return stream
+
+    patch.setattr(torch.cuda, "ExternalStream", adopted)
     patch.setattr(Tensor, "record_stream", lambda self, _stream: stream.work.append(lambda: self.numel() and None))
-    return PycudaCopier()
+    return PycudaCopier(torch.device("cuda", 3))
 
 
 KINDS = [
@@ -81,8 +104,8 @@ def copier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> C
     made: dict[str, Callable[[], Copier]] = {
         "cpu": CpuCopier,
         "fake_pycuda": lambda: fake_pycuda(monkeypatch),
-        "torch": TorchCopier,
-        "pycuda": PycudaCopier,
+        "torch": lambda: TorchCopier(torch.device("cuda", torch.cuda.current_device())),
+        "pycuda": lambda: PycudaCopier(torch.device("cuda", torch.cuda.current_device())),
     }
     return made[request.param]()
 
@@ -141,6 +164,37 @@ def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(copier: C
         copy.release()
     assert places[0] == places[1]
     assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
+
+
+def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    places = []
+    for rows in (4, 2, 4):
+        copy = ring.put(drawn(copier, rows, rows))
+        found = copy.tensors()
+        assert_same(found, drawn(copier, rows, rows))
+        places.append({name: value.data_ptr() for name, value in found.items()})
+        copy.release()
+    assert places[0] == places[1] == places[2]
+
+
+def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ring_module, "find_spec", lambda _name: None)
+
+    class OnCard(CpuCopier):
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+    monkeypatch.setattr(ring_module, "TorchCopier", OnCard)
+    ring_of.cache_clear()
+    card = ring_of(torch.device("cuda", 1))
+    assert card is not None
+    assert card is ring_of(torch.device("cuda", 1))
+    assert card is not ring_of(torch.device("cuda", 0))
+    assert isinstance(card.copier, OnCard)
+    assert card.copier.device == torch.device("cuda", 1)
+    assert ring_of(torch.device("cpu")) is None
+    ring_of.cache_clear()
 
 
 def test_the_source_may_be_let_go_before_the_copy_is_over(copier: Copier) -> None:

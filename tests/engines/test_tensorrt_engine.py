@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from engines import tensorrt_engine
-from engines.backends.tensorrt import BACKEND
-from engines.engine import Tap
+from engines.engine import Prediction, Tap, reserved
 from engines.errors import EngineError
-from engines.tensorrt_dialect import Plan, library, network_flags, torch_type
+from engines.tensorrt_dialect import Plan
 from engines.tensorrt_engine import TensorRT
 
 TAPS = (Tap("down0.0", "a.to_out.0"), Tap("mid.0", "b.to_out.0"))
@@ -72,6 +71,10 @@ class FakeContext:
         raw = (ctypes.c_ubyte * size).from_address(self.addresses[name])
         return torch.frombuffer(raw, dtype=dtype).view(shape)
 
+    def is_stream_capturable(self, handle: int) -> bool:
+        assert handle == 99
+        return self.trt.capturable
+
     def execute_async_v3(self, handle: int) -> bool:
         assert handle == 99
         if self.trt.fails:
@@ -100,6 +103,17 @@ class FakeEngine:
         return FakeContext(self.trt)
 
 
+class FakeRtxEngine(FakeEngine):
+    def create_runtime_config(self) -> SimpleNamespace:
+        config = SimpleNamespace(strategy=None)
+        config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "strategy", strategy)
+        return config
+
+    def create_execution_context(self, config: Any) -> FakeContext:
+        assert config.dynamic_shapes_kernel_specialization_strategy == "at once"
+        return super().create_execution_context(config.strategy)
+
+
 class FakeLibrary:
     __name__ = "tensorrt"
     DataType = DataType
@@ -114,10 +128,12 @@ class FakeLibrary:
         self.scratch = 64
         self.tensors = 6
         self.most = 4
+        self.capturable = True
+        self.kind = FakeEngine
         self.built: list[int] = []
 
     def Runtime(self, _logger: object) -> SimpleNamespace:
-        return SimpleNamespace(deserialize_cuda_engine=lambda data: FakeEngine(self) if data == b"plan" else None)
+        return SimpleNamespace(deserialize_cuda_engine=lambda data: self.kind(self) if data == b"plan" else None)
 
 
 class FakeLane:
@@ -190,6 +206,41 @@ def test_fewer_rows_need_no_new_plan_and_each_shape_one_capture(trt: FakeLibrary
     assert trt.built == [3, 4]
 
 
+def test_rows_that_are_announced_need_no_second_plan(trt: FakeLibrary, tmp_path: Path) -> None:
+    engine = reserved(opened(trt, tmp_path), 8)
+    for rows in (2, 8, 5):
+        latents, text = drawn(rows)
+        truth = computed(latents.half(), torch.tensor(1.0), text.half())
+        assert torch.equal(engine(latents, 1.0, text).taps["mid.0"], truth["mid.0"])
+    assert trt.built == [8]
+
+
+def test_an_engine_that_is_not_built_for_rows_is_left_alone() -> None:
+    def engine(latents: Tensor, _timestep: float, _text: Tensor) -> Prediction:
+        return Prediction(latents, {})
+
+    assert reserved(engine, 8) is engine
+
+
+def test_what_cannot_be_captured_runs_directly(trt: FakeLibrary, tmp_path: Path) -> None:
+    trt.capturable = False
+    lane = FakeLane()
+    engine = opened(trt, tmp_path, lane)
+    for rows, timestep in ((2, 3.0), (2, 4.0)):
+        latents, text = drawn(rows)
+        truth = computed(latents.half(), torch.tensor(timestep), text.half())
+        assert torch.equal(engine(latents, timestep, text).noise.half(), truth["noise"].half())
+    assert lane.captures == 0
+
+
+def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(trt: FakeLibrary, tmp_path: Path) -> None:
+    trt.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="at once")  # type: ignore[attr-defined]
+    trt.kind = FakeRtxEngine
+    latents, text = drawn(2)
+    truth = computed(latents.half(), torch.tensor(1.0), text.half())
+    assert torch.equal(opened(trt, tmp_path)(latents, 1.0, text).taps["mid.0"], truth["mid.0"])
+
+
 def test_a_kept_plan_is_used_again(trt: FakeLibrary, tmp_path: Path) -> None:
     latents, text = drawn(2)
     for _ in range(2):
@@ -236,25 +287,3 @@ def test_a_plan_that_cannot_be_read_is_named(trt: FakeLibrary, tmp_path: Path, m
     monkeypatch.setattr(tensorrt_engine, "build_plan", lambda *_a, **_k: Plan(b"other", (), ()))
     with pytest.raises(EngineError, match=r"cannot load .*out of luck.*delete"):
         opened(trt, tmp_path)(drawn(2)[0], 1.0, drawn(2)[1])
-
-
-def test_types_are_known_by_name_and_bfloat16_too() -> None:
-    fake = FakeLibrary()
-    assert torch_type(fake, DataType.BF16) == torch.bfloat16
-    assert torch_type(fake, DataType.HALF) == torch.float16
-    with pytest.raises(EngineError, match="no counterpart"):
-        torch_type(fake, "FP4")
-
-
-@pytest.mark.parametrize(
-    ("members", "flags"),
-    [({"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, 3), ({"STRONGLY_TYPED": 0}, 1), ({"STRONGLY_TYPED": 4}, 16)],
-)
-def test_networks_are_strongly_typed_whatever_the_flags_numbers(members: dict[str, int], flags: int) -> None:
-    assert network_flags(SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**members))) == flags
-
-
-def test_without_a_card_the_backend_says_what_is_missing() -> None:
-    if torch.cuda.is_available() and library() is not None:
-        pytest.skip("this machine has both")
-    assert "install" in str(BACKEND.unavailable())

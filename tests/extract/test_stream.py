@@ -226,6 +226,33 @@ def test_a_noise_prediction_that_is_no_number_is_refused_at_its_step(
         run(make(Watched(onnx_engine, spoil)), slice(0, 1), probed=(0,))
 
 
+def test_a_noise_prediction_for_a_rendered_picture_that_is_no_number_is_refused(
+    make: Make, components: Components, onnx_engine: OnnxRuntime
+) -> None:
+    def spoil(call: int, prediction: Prediction) -> None:
+        if call == 1:
+            prediction.noise[0, 0, 0, 0] = float("inf")
+
+    pictures = torch.zeros(1, 3, components.picture_side, components.picture_side)
+    given = Given(PROMPTS[:1], SEEDS[:1], pictures)
+    with pytest.raises(EngineError, match=r"noise prediction of the trained network at step 2\b"):
+        stream(make(Watched(onnx_engine, spoil)), given, [], range(STEPS), read)
+
+
+def test_half_precision_activations_are_sound_though_their_sum_is_beyond_its_range(
+    make: Make, onnx_engine: OnnxRuntime
+) -> None:
+    def halved(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        found = onnx_engine(latents, timestep, text)
+        large = torch.full_like(found.taps["mid.0"], 60000.0).half()
+        return Prediction(found.noise, {**found.taps, "mid.0": large})
+
+    recorder, _, _ = run(make(halved), slice(0, 1), probed=(0,))
+    seen = recorder.seen[0, "trained", "mid.0"]
+    assert bool((seen == 60000).all())
+    assert seen.numel() > 1
+
+
 def test_a_random_network_that_gives_no_numbers_is_refused_by_name(make: Make, random_engine: OnnxRuntime) -> None:
     def spoil(call: int, prediction: Prediction) -> None:
         if call == 1:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from engines.backends.torch_eager import TorchEager
+from engines.engine import Prediction
 from engines.load import Components
 from extract.stream import Given, Painted, Subject, stream
-from extract.watch import Start, Watch, Watcher
+from extract.watch import Start, Watch, Watcher, own
 
 STEPS = 3
 PROMPTS = ["a red sphere", "a blue box", "a green cone"]
@@ -77,3 +78,20 @@ def test_a_watcher_begins_anew_for_every_block(mixed: Subject) -> None:
     for items in (slice(0, 1), slice(1, 3)):
         run(subject, items)
     assert begun == [(n, *mixed.components.latent_shape) for n in (1, 2)]
+
+
+@pytest.mark.parametrize("probed", [(0, 2), (1,), (0, 1, 2)])
+def test_costs_of_a_network_on_its_own_trajectory_count_the_steps_nobody_looked_at(
+    mixed: Subject, components: Components, eager: TorchEager, probed: tuple[int, ...]
+) -> None:
+    ran: list[int] = []
+
+    def counted(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        ran.append(len(latents))
+        return eager(latents, timestep, text)
+
+    watcher = own(counted, ("mid.0",), 3, components, STEPS, 3.0)
+    _, painted = run(replace(mixed, watchers={"own-1": watcher}), slice(0, 2), probed)
+    mine = [cost.rows for cost in painted.costs if cost.network == 1]
+    assert len(mine) == len(probed)
+    assert sum(mine) == sum(ran) == 2 * watcher.rows_of(probed)

@@ -13,7 +13,7 @@ from engines.backends.onnxruntime import OnnxRuntime
 from engines.backends.torch_eager import TorchEager
 from engines.engine import Prediction
 from engines.load import Components
-from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
+from extract.trajectory import Step, denoise, initial_noise, renoise
 
 PROMPTS = [
     "a red sphere on a sand floor with a blue wall and light from the left",
@@ -208,23 +208,3 @@ def test_renoising_adds_the_seeds_noise_at_every_steps_level(components: Compone
         assert step.timestep == timestep
         assert torch.equal(words, text)
         assert torch.equal(step.prediction.taps["mid.0"], latents.flatten(2))
-
-
-@given(rows=st.integers(1, 20), batch=st.integers(1, 24))
-@settings(max_examples=40, deadline=None)
-def test_batches_are_small_enough_and_joined_in_order(rows: int, batch: int) -> None:
-    sizes: list[int] = []
-
-    def engine(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        sizes.append(len(latents))
-        assert timestep == 7.0
-        return Prediction(latents * 2, {"up3.0": text + 1, "mid.0": latents.flatten(2)})
-
-    latents, text = torch.arange(rows * 4.0).view(rows, 1, 2, 2), torch.arange(rows * 6.0).view(rows, 2, 3)
-    whole = in_batches(engine, latents, 7.0, text, batch)
-    assert max(sizes) <= batch
-    assert sum(sizes) == rows
-    assert torch.equal(whole.noise, latents * 2)
-    assert list(whole.taps) == ["up3.0", "mid.0"]
-    assert torch.equal(whole.taps["up3.0"], text + 1)
-    assert torch.equal(whole.taps["mid.0"], latents.flatten(2))

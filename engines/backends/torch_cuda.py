@@ -1,0 +1,24 @@
+"""PyTorch on an NVIDIA GPU in fp32 without TF32: what other engines of the card are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.engine import Backend, Tap
+from engines.torch_cuda import opened, unavailable
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from engines.backends.torch_eager import TorchEager
+
+
+def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
+    import torch
+
+    return opened(unet, taps, threads, torch.float32)
+
+
+BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp32", device="cuda")

@@ -1,0 +1,34 @@
+"""PyTorch on an NVIDIA GPU: a copy of the UNet on the card, in a given precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from engines.backends.torch_eager import TorchEager
+from engines.engine import Tap
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers import UNet2DConditionModel
+
+
+def opened(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], threads: int, dtype: torch.dtype, device: str = "cuda"
+) -> TorchEager:
+    """The engine; the caller's UNet stays where and what it is."""
+    import torch
+
+    torch.set_num_threads(threads)
+    # fp32 means fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told.
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    return TorchEager(copy.deepcopy(unet).to(device, dtype), taps)
+
+
+def unavailable() -> str | None:
+    """Why PyTorch cannot use a GPU here, in a sentence; None if it can."""
+    from engines.lane import cuda_missing
+
+    return cuda_missing()
