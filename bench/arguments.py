@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from bench.config import MOST_STEPS
+
 
 def names(text: str) -> tuple[str, ...]:
     """Names between commas."""
@@ -16,7 +18,11 @@ def steps(text: str) -> tuple[int, ...]:
     for part in names(text):
         first, dash, last = part.partition("-")
         try:
-            found.extend(range(int(first), int(last) + 1) if dash else [int(first)])
+            low, high = int(first), int(last if dash else first)
+            if low > high:
+                raise ValueError
+            # A range of billions would fill the memory; what lies beyond the most is refused by its first step.
+            found.extend(range(low, max(low, min(high, MOST_STEPS + 1)) + 1))
         except ValueError:
             raise argparse.ArgumentTypeError(
                 f"{part!r} is not a step or a range of steps; steps are counted from 1, such as 1,2,5 or 1-5"

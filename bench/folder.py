@@ -40,7 +40,12 @@ class RunFolder:
             yield
 
     def _lock(self, stack: ExitStack, name: str, kind: int) -> None:
-        stream = stack.enter_context((self.path / name).open("w"))
+        try:
+            stream = stack.enter_context((self.path / name).open("w"))
+        except OSError as error:
+            raise MistakeError(
+                f"cannot write in {self.path} ({error.strerror}); make it writable, or copy it"
+            ) from error
         try:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
         except OSError as error:

@@ -129,14 +129,14 @@ def read_results(path: Path) -> Results:
         tasks = {name: _task_results(name, facts["tasks"][name], rows, scores[name]) for name in facts["tasks"]}
         strips = load_file(path / "strips.safetensors")
         costs = _read_csv(path / "costs.csv")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return Results(
+            path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
+            scores.get(FOREGROUND_AREA),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise MistakeError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
-    return Results(
-        path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
-        scores.get(FOREGROUND_AREA),
-    )  # fmt: skip
 
 
 def read_calls(path: Path) -> NDArray[np.float64]:

@@ -8,15 +8,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-_WIDTH = 90
-"""Letters of the example before it is wrapped."""
+if TYPE_CHECKING:
+    from tests.faults.runs import World
+    from tests.faults.verdict import Row
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_FAULT, _EXAMPLE = 30, 80
+"""Letters of a column before its text is wrapped."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,14 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         rows = list(_rows(Path(folder), options))
         failures = list(listed(rows))
-    print(_table(rows))
+    print(_table(rows, folder))
     print(f"\nseed {options.seed}, {time.monotonic() - started:.0f} s")
     for line in failures:
         print(f"not as promised: {line}".replace(folder, "..."))
     return 1 if failures else 0
 
 
-def _rows(folder: Path, options: argparse.Namespace) -> Iterator:
+def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     from tests.faults.disk import disks
     from tests.faults.downloads import downloads
     from tests.faults.folders import damaged_folders
@@ -75,7 +81,7 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator:
             print(f"  {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
 
-def _world(folder: Path, seed: int):
+def _world(folder: Path, seed: int) -> World:
     """An undisturbed run, and the same with its shards and no results."""
     from tests.faults.process import ended
     from tests.faults.runs import World, run
@@ -89,34 +95,26 @@ def _world(folder: Path, seed: int):
     return World(folder, finished, unfinished, time.monotonic() - begun, Random(seed))
 
 
-def _table(rows) -> str:
-    import textwrap
-
+def _table(rows: Sequence[Row], folder: str) -> str:
     from tabulate import tabulate
 
-    def line(fault: str, tried: int, kept: int, seen: str) -> dict[str, object]:
-        return {
-            "fault": "\n".join(textwrap.wrap(fault, 34)),
-            "tried": tried,
-            "as promised": kept,
-            "what the user sees, for instance": seen,
-        }
-
     lines = [
-        line(
-            found.fault,
-            len(found.trials),
-            len(found.trials) - len(found.failures),
-            "\n".join(textwrap.wrap(found.example, _WIDTH)),
+        _line(
+            found.fault, len(found.trials), len(found.trials) - len(found.failures), found.example.replace(folder, ".")
         )
         for found in rows
     ]
-    tried, kept = (
-        sum(len(found.trials) for found in rows),
-        sum(len(found.trials) - len(found.failures) for found in rows),
-    )
-    lines.append(line("total", tried, kept, ""))
-    return tabulate(lines, headers="keys", tablefmt="simple_grid")
+    tried, kept = (sum(int(str(line[name])) for line in lines) for name in ("tried", "as promised"))
+    return tabulate([*lines, _line("total", tried, kept, "")], headers="keys", tablefmt="simple_grid")
+
+
+def _line(fault: str, tried: int, kept: int, seen: str) -> dict[str, object]:
+    return {
+        "fault": textwrap.fill(fault, _FAULT),
+        "tried": tried,
+        "as promised": kept,
+        "what the user sees, for instance": textwrap.fill(seen, _EXAMPLE, break_on_hyphens=False),
+    }
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 from tests.faults.process import ended
-from tests.faults.runs import World, differing, run
+from tests.faults.runs import World, differing
 from tests.faults.verdict import Outcome, Row, Trial, done, first, refused, row
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
@@ -95,13 +95,13 @@ SERVERS: dict[str, Answer] = {
 
 
 def _downloads(world: World) -> Iterator[Trial]:
-    texts, cache = _texts(), world.fresh("fetched")
+    texts, cache = _texts(), world.fresh("cache")
     arguments = ["run", "--dataset", "paper617", "--sampler-steps", "1", "--layers", "mid", "--random-networks", "0",
         "--threads", "1"]  # fmt: skip
     fetched = world.fresh("fetched-run")
     for given, answer in SERVERS.items():
-        # The second file is the one that breaks off every other time.
-        bad = [name for name in texts][world.rng.randrange(2)]
+        # Whatever breaks off, the other file is whole.
+        bad, cache = world.rng.choice(list(texts)), world.fresh("cache")
         outcome = ended([*arguments, "--fetch", "--out", str(fetched)], partial(_served, texts, cache, {bad: answer}))
         left = [path.name for path in cache.rglob("*") if path.is_file() and path.read_bytes() not in texts.values()]
         yield Trial(f"{given} ({bad})", outcome, first(refused(outcome), f"{left[0]} stays" if left else None))

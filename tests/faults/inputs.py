@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from random import Random
 
 from tests.faults.disk import EDIT
 from tests.faults.process import ended
 from tests.faults.runs import World
 from tests.faults.shards import flipped, junk, truncated
-from tests.faults.verdict import Outcome, Row, Trial, refused_or, row
+from tests.faults.verdict import Row, Trial, refused_or, row
 
 SMALL = ("--sampler-steps", "1", "--layers", "mid", "--random-networks", "0", "--threads", "1")
 PIECES = (
-    b'"', b'""', b",", b",,", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xc3", b";", b"\t", b"-1", b"1.5", b"nan",
-    b"prompt", b"seed", b"dev", b"../x", b"9" * 30, b"'", b"x" * 140_000, b"\xe2\x80\xa8", b"=1+1", b" ",
+    b'"', b'""', b",", b",,", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xc3", b";", b"\t", b"-1", b"1.5",
+    b"nan", b"prompt", b"seed", b"dev", b"../x", b"9" * 30, b"'", b"x" * 140_000, b"\xe2\x80\xa8", b"=1+1", b" ",
 )  # fmt: skip
 FIELDS: dict[str, tuple[str, ...]] = {
     "prompt": ("", "   ", "\0", "a, b\n", "\ud83c\udf0d" * 3, "x" * 5000),
@@ -34,6 +34,76 @@ VALUES = (
     "[1, 1, 'x']", "'tiny'", "'all'", "[true]",
 )  # fmt: skip
 """TOML, one of which any option may be given."""
+MISTAKES = """
+rum
+run --quik
+RUN --steps x
+RUN --steps 9-1
+RUN --steps 1-
+RUN --steps 1-9999999999
+RUN --tasks ,
+RUN --layers up99
+RUN --limit 99999999999999999999
+RUN --batch 99999999999999999999
+RUN --threads 99999999999999999999
+RUN --sampler-steps 99999999999999999999
+RUN --guidance 1e300
+RUN --guidance=-1e300
+RUN --guidance nan
+RUN --part 9/1
+RUN --compare x
+RUN --depth-scale 1
+RUN --depth-scale a,b
+RUN --prompts /nowhere
+RUN --out /proc/x
+RUN --out FOLDER
+RUN --out /dev/null
+RUN --model a/b/c
+RUN --model NOT-UTF-8
+RUN --dataset NOT-UTF-8
+RUN --dataset /
+RUN --fetch
+RUN --config /
+RUN --config NOT-UTF-8
+RUN --weights none
+RUN --labeler midas
+leaderboard
+leaderboard /nowhere
+leaderboard NOT-UTF-8
+report /
+report FOLDER --poster /nowhere/x.png
+report FOLDER --poster /tmp/x.unknown
+compare FOLDER
+compare FOLDER /nowhere
+compare FOLDER FOLDER --fail-on x:y
+compare FOLDER FOLDER --fail-on :
+compare FOLDER FOLDER --fail-on dice:nan
+merge /
+intervene FOLDER --items 1
+intervene FOLDER --methods x
+intervene FOLDER --strengths 0
+intervene FOLDER --steps 77
+intervene FOLDER --layers up9
+intervene FOLDER --task x
+intervene FOLDER --gif x.gif
+EDIT --path circle --frames 1
+EDIT --path square
+EDIT --shifts 100000
+EDIT --threads -1
+EDIT --strengths 1e300
+recipe FOLDER --cells 0
+recipe FOLDER --epochs -1
+profile --batch x
+profile --batch 0
+profile --engines x
+profile --threads 99999999999999999999
+parity --items 0
+calibration --cells 1
+calibration --run /nowhere
+card --limit -1
+list x
+"""
+"""Command lines; the first one is empty."""
 HUGE = ("99999999999999999999",)
 """Not for options of which a large number is a long job that was asked for."""
 
@@ -156,30 +226,15 @@ def _lines(world: World, count: int) -> Iterator[Trial]:
 
 
 def _typed(world: World) -> Iterator[list[str]]:
-    """Mistakes of every command by hand."""
-    run, folder = ["run", "--limit", "24", *SMALL], str(world.finished)
-    yield from (
-        [], ["rum"], ["run", "--quik"], [*run, "--steps", "x"], [*run, "--steps", "9-1"], [*run, "--steps", "1-"],
-        [*run, "--steps", "1-9999999999"], [*run, "--tasks", ","], [*run, "--layers", "up99"], [*run, "--limit", "9" * 30],
-        [*run, "--batch", "9" * 30], [*run, "--threads", "9" * 30], [*run, "--shard", "9" * 30],
-        [*run, "--sampler-steps", "9" * 30], [*run, "--guidance", "1e300"], [*run, "--guidance", "nan"],
-        [*run, "--guidance", "-1e300"], [*run, "--part", "9/1"], [*run, "--part", "x"], [*run, "--compare", "x"],
-        [*run, "--depth-scale", "1"], [*run, "--depth-scale", "a,b"], [*run, "--prompts", "/nowhere"],
-        [*run, "--out", "/proc/x"], [*run, "--out", folder], [*run, "--out", "/dev/null"], [*run, "--model", "a/b/c"],
-        [*run, "--model", "\udcff"], [*run, "--dataset", "\udcff.csv"], [*run, "--dataset", "/"], [*run, "--fetch"],
-        [*run, "--dataset", "/dev/null.csv"], [*run, "--config", "/"], [*run, "--weights", "none"], [*run, "--labeler", "midas"],
-        ["leaderboard"], ["leaderboard", "/nowhere"], ["report", "/"], ["report", folder, "--poster", "/nowhere/x.png"],
-        ["report", folder, "--poster", "/tmp/x.unknown"], ["compare", folder], ["compare", folder, "/nowhere"],
-        ["compare", folder, folder, "--fail-on", "x:y"], ["compare", folder, folder, "--fail-on", ":"],
-        ["compare", folder, folder, "--fail-on", "dice:nan"], ["merge", "/"], ["intervene", folder, "--items", "1"],
-        ["intervene", folder, "--methods", "x"], ["intervene", folder, "--strengths", "0"], ["intervene", folder, "--steps", "77"],
-        ["intervene", folder, "--layers", "up9"], ["intervene", folder, "--task", "x"], ["intervene", folder, "--gif", "x.gif"],
-        ["intervene", folder, *EDIT, "--path", "circle", "--frames", "1"], ["intervene", folder, "--path", "square"],
-        ["intervene", folder, *EDIT, "--shifts", "100000"], ["intervene", folder, *EDIT, "--threads", "-1"],
-        ["intervene", folder, *EDIT, "--strengths", "1e300"], ["recipe", folder, "--cells", "0"], ["recipe", folder, "--epochs", "-1"],
-        ["profile", "--batch", "x"], ["profile", "--engines", "x"], ["profile", "--batch", "0"], ["parity", "--items", "0"],
-        ["calibration", "--cells", "1"], ["calibration", "--run", "/nowhere"], ["list", "x"], ["card", "--limit", "-1"],
-    )  # fmt: skip
+    """Mistakes in every command."""
+    words = {
+        "RUN": ["run", "--limit", "24", *SMALL],
+        "FOLDER": [str(world.finished)],
+        "EDIT": ["intervene", str(world.finished), *EDIT],
+        "NOT-UTF-8": ["\udcff.csv"],
+    }
+    for line in MISTAKES.splitlines():
+        yield [word for typed in shlex.split(line) for word in words.get(typed, [typed])]
 
 
 def _mistyped(world: World) -> list[str]:

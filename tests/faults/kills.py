@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, of whole runs and of single ranks: what was finished stays, and the scores are the same."""
+"""SIGKILL at random moments, of whole runs and of ranks: what was finished stays, and the scores are the same."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -88,7 +89,7 @@ def _ranks(world: World) -> Iterator[Trial]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        ranks = [start(run(out), lambda rank=rank: _join(rank, port)) for rank in (0, 1)]  # type: ignore[misc]
+        ranks = [start(run(out), partial(_join, rank, port)) for rank in (0, 1)]
         ranks[1 - victim].wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
         ranks[victim].kill()
         kept = shards_of(out)

@@ -36,7 +36,7 @@ def _runs(world: World) -> Iterator[Trial]:
 
     with world.copied(world.finished) as folder:
         (folder / "interventions").mkdir(exist_ok=True)
-        arguments = ["intervene", str(folder), *EDIT]
+        arguments = ["intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16", "--shifts", "4", "--batch", "4"]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
         for other in (arguments, ["recipe", str(folder), "--cells", "1", "--epochs", "1"]):
