@@ -72,7 +72,8 @@ def differing(one: Path, other: Path) -> str | None:
     for name in RESULTS:
         if not (other / name).exists() or (one / name).read_bytes() != (other / name).read_bytes():
             return f"{name} differs from that of an undisturbed run"
-    stray = {path.name for path in other.iterdir()} - {path.name for path in one.iterdir()}
+    stray = {path.name for path in other.iterdir() if not path.name.startswith(".lock")}
+    stray -= {path.name for path in one.iterdir()}
     return f"{min(stray)} was left behind" if stray else None
 
 
