@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.comparisons import alone
 from bench.errors import MistakeError
+from bench.integrity import refuse_changed
 from bench.profiling.results import ScoreChange
-from bench.results import Results, read_results
+from bench.results import PROBES, Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
@@ -47,7 +49,11 @@ def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
     thresholds: dict[str, dict[Cell, float]] = {}
     mean_map: dict[str, Tensor] = {}
     size = study.components.picture_side
-    tensors = load_file(folder / "probes.safetensors")
+    try:
+        refuse_changed(folder, results.facts, (PROBES,))
+        tensors = load_file(folder / PROBES)
+    except (OSError, SafetensorError) as error:
+        raise MistakeError(f"cannot read the probes of {folder} ({error}); run it again") from error
     for name, task in results.tasks.items():
         probes[name], thresholds[name] = {}, {}
         for index, cell in enumerate(task.cells):
