@@ -64,11 +64,11 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     n = options.inputs
     plan = {
         "kills": lambda: kills(world, options.kills),
-        "disks": lambda: disks(world, max(3, options.kills // 3)),
+        "disks": lambda: disks(world, max(3, options.kills // 4)),
         "shards": lambda: damaged_shards(world, n // 15),
         "models": lambda: damaged_models(world, n // 8),
-        "inputs": lambda: malformed_inputs(world, n // 4, n // 2),
-        "folders": lambda: damaged_folders(world, n // 4),
+        "inputs": lambda: malformed_inputs(world, n // 5, n // 2),
+        "folders": lambda: damaged_folders(world, n // 5),
         "locks": lambda: locks(world),
         "downloads": lambda: downloads(world),
     }

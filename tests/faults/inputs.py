@@ -43,7 +43,6 @@ RUN --steps 1-
 RUN --steps 1-9999999999
 RUN --tasks ,
 RUN --layers up99
-RUN --limit 99999999999999999999
 RUN --batch 99999999999999999999
 RUN --threads 99999999999999999999
 RUN --sampler-steps 99999999999999999999
@@ -105,14 +104,15 @@ list x
 """
 """Command lines; the first one is empty."""
 HUGE = ("99999999999999999999",)
-"""Not for options of which a large number is a long job that was asked for."""
+LONG = ("random_networks", "limit")
+"""Options of which a large number is a long job that was asked for."""
 
 
 def malformed_inputs(world: World, prompts: int, options: int) -> Iterator[Row]:
     """Spoilt files of prompts, spoilt configurations, spoilt command lines."""
     yield row("malformed prompts (CSV)", _prompts(world, prompts))
-    yield row("malformed configurations (TOML)", _configurations(world, options // 2))
-    yield row("malformed command lines", _lines(world, options - options // 2))
+    yield row("malformed configurations (TOML)", _configurations(world, options // 3))
+    yield row("malformed command lines", _lines(world, options - options // 3))
 
 
 def _prompts(world: World, count: int) -> Iterator[Trial]:
@@ -192,7 +192,7 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
     for _ in range(count):
         path, out = world.fresh("options").with_suffix(".toml"), world.fresh("configured")
         name = world.rng.choice([*names, "quick", "limits", "model.name", "a b", '""'])
-        value = world.rng.choice([value for value in VALUES if name != "random_networks" or value not in HUGE])
+        value = world.rng.choice([value for value in VALUES if name not in LONG or value not in HUGE])
         text = world.rng.choice(
             ["{} = {}\n"] * 6 + ["{} {}", "[{}]\n{} = 1", "{0} = {1}\n{0} = {1}", "{} = [{}", "{} = '{}\n"]
         )
@@ -215,8 +215,8 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
 
 def _lines(world: World, count: int) -> Iterator[Trial]:
     made = list(_typed(world))
-    for number in range(count):
-        arguments = made[number] if number < len(made) else _mistyped(world)
+    chosen = world.rng.sample(made, min(count, len(made)))
+    for arguments in (*chosen, *(_mistyped(world) for _ in range(count - len(chosen)))):
         out = world.fresh("typed")
         if arguments[:1] == ["run"] and "--out" not in arguments:
             arguments = [*arguments, "--out", str(out)]
@@ -248,6 +248,6 @@ def _mistyped(world: World) -> list[str]:
     value = world.rng.choice(
         ["-1", "0", "x", "", "1.5", "nan", "1e99", ",", "1,,x", "\udc80", "-", "--", "a b", "\u2028", "9" * 20]
     )
-    if name == "random-networks":
+    if name.replace("-", "_") in LONG:
         value = "x"
     return ["run", "--limit", "24", *SMALL, f"--{name}={value}"]

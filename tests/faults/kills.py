@@ -16,7 +16,7 @@ from tests.faults.process import Child, start
 from tests.faults.runs import World, run, shards_of
 from tests.faults.verdict import Outcome, Row, Trial, first, refused, row
 
-PER_RUN = 4
+PER_RUN = 5
 """Kills of a run before it may end."""
 ANEW = 10
 """One of so many is a program that starts as a user starts it, the others are forked."""
