@@ -75,6 +75,7 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         scores, strips = job.scores()
         write_results(folder, study, job.watched, bank, scores, job.costs, strips, time.perf_counter() - started)
         job.shards.remove()
+        folder.tidy()
     return folder
 
 
