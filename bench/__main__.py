@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import NoReturn
 
 import bench.commands
 from bench.errors import MistakeError
@@ -66,8 +67,15 @@ def _refuse_a_foreign_datasets() -> None:
         )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one sentence, as all others are: the usage is what --help is for."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"bench: {message}; {self.prog} --help says what there is\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m bench",
         description="What does a diffusion model know about the scene it is painting, where, and from when on?",
     )

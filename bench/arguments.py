@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+
+from bench.config import MOST_STEPS
 
 FORMATS = ("simple", "github")
 """Of tables: for a terminal, for a page in Markdown."""
@@ -20,9 +21,11 @@ def steps(text: str) -> tuple[int, ...]:
     for part in names(text):
         first, dash, last = part.partition("-")
         try:
-            some: Sequence[int] = range(int(first), int(last) + 1) if dash else [int(first)]
+            low, high = int(first), int(last if dash else first)
+            # A range of billions would fill the memory; what lies beyond the most is refused by its first step.
+            some = range(low, min(high, max(low, MOST_STEPS + 1)) + 1)
         except ValueError:
-            some = ()
+            some = range(0)
         if not some:
             raise argparse.ArgumentTypeError(
                 f"{part!r} is not a step or a range of steps; steps are counted from 1, such as 1,2,5 or 1-5"

@@ -23,6 +23,8 @@ ALL = "all"
 
 MOST_STEPS = 1000
 """A model of this kind is trained on so many timesteps; a sampler cannot take more."""
+MOST_THREADS = 1024
+"""More cores than a machine has; beyond 32 bits the libraries fail."""
 QUICK_LIMIT = 96
 QUICK_STEPS = (1, 3, 5, 10, 15)
 
@@ -82,7 +84,7 @@ class Config:
             "batch": (1, None),
             "shard": (1, None),
             "random_networks": (0, None),
-            "threads": (1, None),
+            "threads": (1, MOST_THREADS),
             "limit": (2, None),
             "saliency_size": (1, None),
         }

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,21 @@ class RunFolder:
                 self._lock(stack, f".lock-{part}", fcntl.LOCK_EX)
             yield
 
+    def tidy(self) -> None:
+        """Remove what killed processes have left half written, ours and safetensors'; for who has the folder alone."""
+        for pattern in (f"{CONFIG}.*", "*.partial", ".tmp*"):
+            for path in self.path.glob(pattern):
+                with suppress(OSError):
+                    path.unlink()
+
     def _lock(self, stack: ExitStack, name: str, kind: int) -> None:
         try:
             stream = stack.enter_context((self.path / name).open("w"))
+        except OSError as error:
+            raise MistakeError(
+                f"cannot write in {self.path} ({error.strerror}); make it writable, or copy it"
+            ) from error
+        try:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise MistakeError(

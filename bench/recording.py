@@ -18,8 +18,9 @@ from torch import Tensor
 from bench.environment import environment
 from bench.errors import MistakeError
 from bench.folder import RUN, RunFolder
+from bench.integrity import SUMS, sums_of
 from bench.measure import peak_bytes
-from bench.results import CALLS, SCHEMA, probe_name
+from bench.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
 from bench.study import Study
 from extract.stream import Subject
 from probes.bank import ALWAYS, Bank
@@ -45,7 +46,7 @@ def write_results(
     try:
         (path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
         save_file({name: value.contiguous() for name, value in scores.items()}, path / "scores.safetensors")
-        save_file(_probe_tensors(bank), path / "probes.safetensors")
+        save_file(_probe_tensors(bank), path / PROBES)
         save_file(
             {name.removeprefix("strip/"): value for name, value in strips.items()},
             path / "strips.safetensors",
@@ -73,6 +74,7 @@ def write_results(
             "strip_prompts": [item.prompt for item in study.test[0].items],
             "seconds": round(seconds, 2),
             "peak_bytes": peak_bytes(),
+            SUMS: sums_of(path, (*TABLES, CALLS, PROBES)),
         }
         partial = path / f"{RUN}.partial"
         partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

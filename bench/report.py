@@ -117,7 +117,8 @@ def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
                 for row in csv.DictReader(stream)
                 if row["task"] == task.name
             ]
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError, csv.Error):
+        # The figures stand without these.
         return []
 
 

@@ -10,7 +10,8 @@ learning.csv         how well the best layers' probes do from fewer training pic
 costs.csv            per network and step: latency per row and memory
 calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
-run.json             schema, tasks, metrics, items, totals; written last: a folder with it is finished
+run.json             schema, tasks, metrics, items, totals, checksums of the tables and tensors above (not of the
+                     first two files); written last: a folder with it is finished
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from safetensors.numpy import load_file
 
 from bench.errors import MistakeError
 from bench.folder import CONFIG, RUN
+from bench.integrity import refuse_changed, refuse_malformed
 from probes.bank import ALWAYS, Cell
 
 SCHEMA = 2
-CALLS = "calls.safetensors"
+CALLS, PROBES = "calls.safetensors", "probes.safetensors"
+TABLES = ("cells.csv", "scores.safetensors", "costs.csv", "strips.safetensors", "learning.csv")
+"""What is read, and checked, whenever a run is; the other two when they are needed."""
 FOREGROUND_AREA = "pictures/foreground"
 
 
@@ -124,19 +128,21 @@ def read_results(path: Path) -> Results:
         )
         if facts["schema"] != SCHEMA:
             raise MistakeError(f"{path} has schema {facts['schema']}, this version reads {SCHEMA}; run it again")
+        refuse_malformed(config["options"], environment_, facts)
+        refuse_changed(path, facts, TABLES)
         rows = _read_csv(path / "cells.csv")
         scores = load_file(path / "scores.safetensors")
         tasks = {name: _task_results(name, facts["tasks"][name], rows, scores[name]) for name in facts["tasks"]}
         strips = load_file(path / "strips.safetensors")
         costs = _read_csv(path / "costs.csv")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        return Results(
+            path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
+            scores.get(FOREGROUND_AREA),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise MistakeError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
-    return Results(
-        path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
-        scores.get(FOREGROUND_AREA),
-    )  # fmt: skip
 
 
 def read_calls(path: Path) -> NDArray[np.float64]:
@@ -163,8 +169,8 @@ def _task_results(
         )
         for row in mine
     )
-    if scores.shape[0] != len(cells):
-        raise ValueError(f"{name} has {len(cells)} cells and scores of {scores.shape[0]}")
+    if scores.shape[:2] != (len(cells), len(facts["metrics"])):
+        raise ValueError(f"{name} has {len(cells)} cells, {len(facts['metrics'])} metrics and scores {scores.shape}")
     number = {column: np.array([float(row[column] or "nan") for row in mine]) for column in ("cv_loss", "threshold")}
     return TaskResults(
         name, cells, number["cv_loss"], number["threshold"], tuple(facts["metrics"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +75,7 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         scores, strips = job.scores()
         write_results(folder, study, job.watched, bank, scores, job.costs, strips, time.perf_counter() - started)
         job.shards.remove()
+        folder.tidy()
     return folder
 
 
@@ -205,10 +207,10 @@ class _Job:
         stretches: Sequence[Sequence[Block]],
         make: Callable[[Sequence[Block]], dict[str, Tensor]],
     ) -> None:
-        """Make this rank's shards of a stage, as far as they are not there, and see that all others are."""
+        """Make this rank's shards of a stage, as far as they are not there whole, and see that all others are."""
         groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
         for index, group in enumerate(groups):
-            if self.ranks.mine(index) and not self.shards.done(_name(group)):
+            if self.ranks.mine(index) and not self.is_whole(_name(group)):
                 self.shards.write(_name(group), make(group))
             else:
                 self.progress.update(sum(len(block.items) for block in group))
@@ -216,6 +218,15 @@ class _Job:
         missing = [_name(group) for group in groups if not self.shards.done(_name(group))]
         if missing:
             self.ranks.missing(stage, missing, len(groups))
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a shard is there and undamaged; the user hears of one that has to be made again."""
+        if not self.shards.done(name):
+            return False
+        damage = self.shards.damage(name)
+        if damage:
+            self.progress.write(f"bench: {damage}", file=sys.stderr)
+        return damage is None
 
     def paint(
         self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
 from engines.prompt import SIZES, packed, pooled_width, takes_more
+from engines.soundness import read_configurations, read_object, silenced, try_out
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
 _DIFFUSERS = {
@@ -27,6 +27,7 @@ _DIFFUSERS = {
     "output_loading_info": True,
 }
 _TRANSFORMERS = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+_INDEX = "model_index.json"
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2")
 """What SDXL has besides."""
@@ -145,26 +146,10 @@ def load(source: str | Path) -> Components:
     """
     folder = _folder(source)
     transformers_logging.disable_progress_bar()
-    index = _index(folder)
-    try:
-        parts = {
-            "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
-            "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": _whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
-            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        }
-        if _is_double(index):
-            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", **_TRANSFORMERS)
-            parts["text_encoder_2"] = _whole(second)
-            parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
-        silent_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
-        components = Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
-    except Exception as error:
-        # The libraries raise anything from OSError to KeyError for a damaged folder; all of it is the folder's fault.
-        raise EngineError(
-            f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
-        ) from error
+    is_double = _is_double(read_object(folder / _INDEX))
+    schedule = read_configurations(folder, is_double)
+    with silenced():
+        components = _read(folder, schedule)
     for name, part in components.networks.items():
         part.requires_grad_(False).eval()
         broken = [key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())]
@@ -176,7 +161,35 @@ def load(source: str | Path) -> Components:
             f"the model in {folder} {reason}; give one that paints from text and noise alone: "
             "Stable Diffusion 1 or 2, or SDXL's base"
         )
+    try:
+        try_out(components)
+    except Exception as error:
+        raise EngineError(
+            f"the model in {folder} does not work: {_first_line(error)}; fetch or export it again"
+        ) from error
     return components
+
+
+def _read(folder: Path, schedule: dict[str, Any]) -> Components:
+    try:
+        index = read_object(folder / _INDEX)
+        parts = {
+            "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
+            "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
+            "text_encoder": _whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
+            "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        }
+        if _is_double(index):
+            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", **_TRANSFORMERS)
+            parts["text_encoder_2"] = _whole(second)
+            parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
+        silent_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
+        return Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
+    except Exception as error:
+        # The libraries raise anything from OSError to KeyError for a damaged folder; all of it is the folder's fault.
+        raise EngineError(
+            f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
+        ) from error
 
 
 def _unknown_kind(parts: Components) -> str | None:
@@ -199,19 +212,8 @@ def _unknown_kind(parts: Components) -> str | None:
 
 def _is_double(index: dict[str, Any]) -> bool:
     """Whether a model's index names a second text encoder; a part that is left out is a pair of nulls."""
-    named = index.get("text_encoder_2")
-    return isinstance(named, list) and named[:1] not in ([], [None])
-
-
-def _index(folder: Path) -> dict[str, Any]:
-    file = folder / "model_index.json"
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineError(f"cannot read {file}: {_first_line(error)}; fetch or export the model again") from error
-    if not isinstance(index, dict):
-        raise EngineError(f"{file} holds no names of a model's parts; fetch or export the model again")
-    return index
+    second = index.get("text_encoder_2")
+    return isinstance(second, list) and bool(second) and second[0] is not None
 
 
 def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
@@ -237,10 +239,10 @@ def _whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
 def _folder(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
-        index = folder / "model_index.json"
+        index = folder / _INDEX
         if not index.is_file():
             raise EngineError(f"{folder} is not a diffusers model folder: it has no model_index.json")
-        wanted = (*_PARTS, *_SECOND) if _is_double(_index(folder)) else _PARTS
+        wanted = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
         missing = [part for part in wanted if not (folder / part).is_dir()]
         if missing:
             raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
@@ -250,7 +252,7 @@ def _folder(source: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [
-        "model_index.json",
+        _INDEX,
         *(f"{part}/*.{kind}" for part in (*_PARTS, *_SECOND) for kind in ("json", "txt", "safetensors")),
     ]
     try:

@@ -23,7 +23,7 @@ def opened(
     torch.set_num_threads(threads)
     # fp32 means fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told.
     torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     return TorchEager(copy.deepcopy(unet).to(device, dtype), taps)
 
 

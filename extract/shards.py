@@ -31,10 +31,20 @@ class Shards:
         """Whether the shard is there."""
         return self._path(name).exists()
 
+    def damage(self, name: str) -> str | None:
+        """What is wrong with a shard that is there, in words; None if nothing. It is read for that."""
+        try:
+            self.read(name)
+        except ExtractError as error:
+            return str(error)
+        return None
+
     def get(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The shard ``name``, from disk or made and stored now."""
-        if not self.done(name):
-            self.write(name, make())
+        """The shard ``name``, from disk, or made and stored now: so is one that is damaged."""
+        if self.done(name):
+            with suppress(ExtractError):
+                return self.read(name)
+        self.write(name, make())
         return self.read(name)
 
     def remove(self) -> None:
@@ -76,7 +86,7 @@ class Shards:
         return tensors
 
 
-_MEND = "delete it and run again: only its items are painted anew"
+_MEND = "only its items are painted anew when its run is run again"
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from bench.comparing.changes import Change, tested_together
 from bench.comparing.tolerances import LATENCY, MEMORY
+from bench.integrity import refuse_changed
 from bench.profiling.results import STEP, Profile
-from bench.results import Results, read_calls
+from bench.results import CALLS, Results, read_calls
 from extract.names import TRAINED
 from probes.bootstrap import LEVEL, TEST_DRAWS
 
@@ -103,6 +104,7 @@ def _profile_changes(base: Profile, new: Profile) -> Iterator[Change]:
 
 
 def _seconds_per_row(results: Results) -> dict[int, Readings]:
+    refuse_changed(results.path, results.facts, (CALLS,))
     calls = read_calls(results.path)
     mine = calls[calls[:, 1] == 0]
     return {int(step): mine[mine[:, 0] == step, 3] / mine[mine[:, 0] == step, 2] for step in np.unique(mine[:, 0])}

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import MistakeError
-from bench.results import Results, probe_name
+from bench.integrity import refuse_changed
+from bench.results import PROBES, Results, probe_name
 from datasets.items import Item
 from engines.cache import key_of
 from extract.names import TRAINED
@@ -55,7 +56,8 @@ class StoredProbes:
             raise MistakeError(f"{results.path} has no probes of {task!r}; it has {', '.join(results.tasks)}")
         self.task = results.tasks[task]
         try:
-            with safe_open(results.path / "probes.safetensors", framework="pt") as stored:
+            refuse_changed(results.path, results.facts, (PROBES,))
+            with safe_open(results.path / PROBES, framework="pt") as stored:
                 wanted = [name for name in stored.keys() if name.startswith(f"{task}/{TRAINED}/")]  # noqa: SIM118
                 self._tensors = {name: stored.get_tensor(name).float() for name in wanted}
         except (OSError, SafetensorError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tabulate import tabulate
 
@@ -58,7 +59,7 @@ def _write(bench: Bench, outcome: Outcome) -> None:
         write_grid(grid, folder / f"{GRID}.png")
         text = json.dumps(summary(outcome), indent=1)
         (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise MistakeError(f"cannot write to {folder} ({error}); mend it and run again: nothing is lost") from error
 
 
@@ -109,12 +110,21 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 
 
 def read_summary(run: Path, task: str) -> dict[str, Any] | None:
-    """The summary of a task's finished interventions; None if there are none of this version."""
-    try:
-        found = json.loads((task_folder(run, task) / SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The summary of a task's finished interventions; None if there are none of this version.
+
+    Raises MistakeError when it is damaged: when no table can be made of it.
+    """
+    path = task_folder(run, task) / SUMMARY
+    if not path.is_file():
         return None
-    return found if isinstance(found, dict) and found.get("schema") == SCHEMA else None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if found["schema"] != SCHEMA:
+            return None
+        rows(found), claim(found), float(found["seconds_per_trial"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise MistakeError(f"{path} is damaged ({error}); repeat: python -m bench intervene {run}") from error
+    return found
 
 
 def rows(found: dict[str, Any]) -> list[dict[str, str]]:

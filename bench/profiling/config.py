@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.config import WEIGHTS, nearest
+from bench.config import MOST_STEPS, MOST_THREADS, WEIGHTS, nearest
 from bench.errors import MistakeError
 from bench.resolve import plugin, plugins, usable_engine
 
@@ -42,6 +42,10 @@ class ProfileConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise MistakeError(f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise MistakeError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
+        if self.sampler_steps > MOST_STEPS:
+            raise MistakeError(f"sampler-steps must be at most {MOST_STEPS}, not {self.sampler_steps}")
         if not self.batch or min(self.batch) < 1:
             raise MistakeError(f"batch must be rows per call, each at least 1, such as 1,2,16, not {list(self.batch)}")
         for name, known in (("baselines", BASELINES), ("skip", PARTS)):

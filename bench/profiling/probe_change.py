@@ -13,8 +13,9 @@ from torch import Tensor
 
 from bench.comparisons import alone
 from bench.errors import MistakeError
+from bench.integrity import refuse_changed
 from bench.profiling.results import ScoreChange
-from bench.results import Results, read_results
+from bench.results import PROBES, Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
@@ -49,9 +50,10 @@ def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
     mean_map: dict[str, Tensor] = {}
     size = study.components.picture_side
     try:
-        tensors = load_file(folder / "probes.safetensors")
+        refuse_changed(folder, results.facts, (PROBES,))
+        tensors = load_file(folder / PROBES)
     except (OSError, SafetensorError) as error:
-        raise MistakeError(f"cannot read the probes of {folder} ({error}); make the run again") from error
+        raise MistakeError(f"cannot read the probes of {folder} ({error}); run it again") from error
     for name, task in results.tasks.items():
         probes[name], thresholds[name] = {}, {}
         for index, cell in enumerate(task.cells):

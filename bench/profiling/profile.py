@@ -115,10 +115,8 @@ def opened_folder(config: ProfileConfig) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [path.name for path in folder.iterdir() if path.name not in FILES]
-    except OSError as error:
-        raise MistakeError(
-            f"cannot use {folder} as the profile folder ({error.strerror}); choose another --out"
-        ) from error
+    except (OSError, ValueError) as error:
+        raise MistakeError(f"cannot use {folder} as the profile folder ({error}); choose another --out") from error
     if foreign:
         raise MistakeError(f"{folder} holds {foreign[0]}, which is no profile's; choose another --out")
     return folder

@@ -15,6 +15,7 @@ import pytest
 from bench import study as study_module
 from bench.config import Config
 from bench.errors import MistakeError
+from bench.ranks import Merger, part_of
 from bench.results import Results, read_results
 from bench.run import grouped, run
 from datasets.items import Dataset
@@ -126,27 +127,24 @@ def test_another_configuration_is_refused_in_words(small_run: Results, small_con
         run(Config(**(small_config | {"limit": 48}), out=str(small_run.path)))
 
 
-def test_a_damaged_shard_stops_the_run_and_the_rest_is_kept(
-    small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
+    small_run: Results, small_config: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import bench.run as run_module
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     config = Config(**small_config, out=str(tmp_path / "run"))
-    with monkeypatch.context() as patched:
-        patched.setattr(run_module, "write_results", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
+    run(config, part_of("1/1"))
     shards = sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))
     whole = shards[0].read_bytes()
     shards[0].write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-    with pytest.raises(ExtractError, match=r"damaged.*delete it and run again"):
-        run(config)
-    assert len(sorted((tmp_path / "run" / "shards").rglob("*.safetensors"))) == len(shards)
-    shards[0].unlink()
-    assert run(config).finished
+    with pytest.raises(ExtractError, match="damaged"):
+        run(config, Merger())
+    before = {path: path.stat().st_mtime_ns for path in shards}
+    capsys.readouterr()
+    run(config, part_of("1/1"))
+    assert [path for path in shards if path.stat().st_mtime_ns != before[path]] == shards[:1]
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "bench: " in line]
+    assert f"{shards[0]} is damaged" in said
+    for name, table in scores(read_results(run(config, Merger()).path)).items():
+        assert np.array_equal(table, small_run.tasks[name].scores, equal_nan=True)
 
 
 def test_rendered_pictures_and_a_third_task_run(small_config: dict[str, object], tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""Whether a model that was read can be used: what its libraries notice only in use, or never, is found here first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from engines.errors import EngineError
+from engines.prompt import further_rows, predict
+
+if TYPE_CHECKING:
+    from engines.load import Components
+
+_SIDE = 8
+"""Of the latents of a trial: the smallest that a UNet of four levels takes."""
+_SILENT = 50
+"""Above every level at which the libraries log."""
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the libraries' own reports off the error stream: what they find wrong is said in our words, once."""
+    libraries = diffusers_logging, transformers_logging
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity(_SILENT)
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, before, strict=True):
+            library.set_verbosity(level)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises EngineError when there is none: the libraries would go on with defaults."""
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"cannot read {path} ({error}); fetch or export the model again") from error
+    if not isinstance(found, dict):
+        raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
+    return found
+
+
+def read_configurations(folder: Path, double: bool) -> dict[str, Any]:
+    """Look into every part's configuration and give that of the noise schedule; ``double``: two text encoders.
+
+    Raises EngineError for one that is missing, and where a tokenizer's words are.
+    """
+    encoders = ("text_encoder", "text_encoder_2") if double else ("text_encoder",)
+    for part in ("unet", "vae", *encoders):
+        read_object(folder / part / "config.json")
+    for part in (name.replace("text_encoder", "tokenizer") for name in encoders):
+        words = folder / part
+        if not (
+            (words / "tokenizer.json").is_file() or all((words / n).is_file() for n in ("vocab.json", "merges.txt"))
+        ):
+            raise EngineError(f"{words} holds no words: it has no tokenizer.json; fetch or export the model again")
+    return read_object(folder / "scheduler" / "scheduler_config.json")
+
+
+@torch.inference_mode()
+def try_out(parts: Components) -> None:
+    """Use every part once on next to nothing. Raises whatever the libraries raise, and ValueError."""
+    pairs = [(parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)]
+    for tokenizer, encoder in pairs:
+        if tokenizer is None or encoder is None:
+            continue
+        words, known = encoder.config.max_position_embeddings, encoder.config.vocab_size
+        if not 2 < tokenizer.model_max_length <= words:
+            raise ValueError(f"its tokenizer gives {tokenizer.model_max_length} words where {words} are read")
+        if not 2 < len(tokenizer) <= known:
+            raise ValueError(f"its tokenizer knows {len(tokenizer)} words where its text encoder knows {known}")
+        encoder(torch.zeros(1, 2, dtype=torch.long))
+    scheduler = parts.scheduler(2)
+    latents = torch.zeros(1, parts.latent_shape[0], _SIDE, _SIDE)
+    text = torch.zeros(1, 2 + further_rows(parts.unet.config), int(parts.unet.config.cross_attention_dim))
+    noise = predict(parts.unet, scheduler.scale_model_input(latents, scheduler.timesteps[0]), torch.tensor(1.0), text)
+    latents = scheduler.step(noise, scheduler.timesteps[0], latents).prev_sample
+    parts.vae.decode(latents / float(parts.vae.config.scaling_factor))

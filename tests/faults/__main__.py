@@ -1,0 +1,121 @@
+"""Bring every fault upon the shipped model's run and print one table of what was promised and what was kept.
+
+Exit code 0 when everything went as promised, 1 with the failures when not. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.faults.runs import World
+    from tests.faults.verdict import Row
+
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_FAULT, _EXAMPLE = 30, 80
+"""Letters of a column before its text is wrapped."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try everything and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("--kills", type=int, default=20, help="kills of whole runs (default %(default)s)")
+    parser.add_argument("--inputs", type=int, default=200, help="malformed inputs, about (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default %(default)s)")
+    parser.add_argument("--only", help="faults whose function's name begins so, such as kills")
+    options = parser.parse_args(arguments)
+    started = time.monotonic()
+    with TemporaryDirectory(prefix="scenebench-faults-") as folder:
+        # Before anything is imported that would start threads, look for a network or write into the user's cache.
+        os.environ.update(_ONE_THREAD, HF_HUB_OFFLINE="1", SCENEBENCH_CACHE=f"{folder}/cache", TMPDIR=folder)
+        from tests.faults.verdict import listed
+
+        rows = list(_rows(Path(folder), options))
+        failures = list(listed(rows))
+    print(_table(rows, folder))
+    print(f"\nseed {options.seed}, {time.monotonic() - started:.0f} s")
+    for line in failures:
+        print(f"not as promised: {line}".replace(folder, "..."))
+    return 1 if failures else 0
+
+
+def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
+    from tests.faults.disk import disks
+    from tests.faults.downloads import downloads
+    from tests.faults.folders import damaged_folders
+    from tests.faults.inputs import malformed_inputs
+    from tests.faults.kills import kills
+    from tests.faults.locks import locks
+    from tests.faults.models import damaged_models
+    from tests.faults.process import warm_up
+    from tests.faults.shards import damaged_shards
+
+    warm_up()
+    world = _world(folder, options.seed)
+    n = options.inputs
+    plan = {
+        "kills": lambda: kills(world, options.kills),
+        "disks": lambda: disks(world, max(3, options.kills // 4)),
+        "shards": lambda: damaged_shards(world, n // 15),
+        "models": lambda: damaged_models(world, n // 8),
+        "inputs": lambda: malformed_inputs(world, n // 5, n // 2),
+        "folders": lambda: damaged_folders(world, n // 5),
+        "locks": lambda: locks(world),
+        "downloads": lambda: downloads(world),
+    }
+    for name, make in plan.items():
+        if name.startswith(options.only or ""):
+            begun = time.monotonic()
+            for found in make():
+                print(f"{found.fault}: {len(found.trials)} tried, {len(found.failures)} failed", file=sys.stderr)
+                yield found
+            print(f"  {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+
+
+def _world(folder: Path, seed: int) -> World:
+    """An undisturbed run, and the same with its shards and no results."""
+    from tests.faults.process import ended
+    from tests.faults.runs import World, run
+    from tests.faults.verdict import done
+
+    finished, unfinished = folder / "finished", folder / "unfinished"
+    ended(run(unfinished, "--part", "1/1"))
+    begun = time.monotonic()
+    outcome = ended(run(finished))
+    assert done(outcome) is None, outcome
+    return World(folder, finished, unfinished, time.monotonic() - begun, Random(seed))
+
+
+def _table(rows: Sequence[Row], folder: str) -> str:
+    from tabulate import tabulate
+
+    lines = [
+        _line(
+            found.fault, len(found.trials), len(found.trials) - len(found.failures), found.example.replace(folder, ".")
+        )
+        for found in rows
+    ]
+    tried, kept = (sum(int(str(line[name])) for line in lines) for name in ("tried", "as promised"))
+    return tabulate([*lines, _line("total", tried, kept, "")], headers="keys", tablefmt="simple_grid")
+
+
+def _line(fault: str, tried: int, kept: int, seen: str) -> dict[str, object]:
+    return {
+        "fault": textwrap.fill(fault, _FAULT),
+        "tried": tried,
+        "as promised": kept,
+        "what the user sees, for instance": textwrap.fill(seen, _EXAMPLE, break_on_hyphens=False),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

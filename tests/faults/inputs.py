@@ -1,0 +1,253 @@
+"""What a user types and writes, spoilt by a seeded generator: prompts in CSV, TOML files, command lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from random import Random
+
+from tests.faults.disk import EDIT
+from tests.faults.process import ended
+from tests.faults.runs import World
+from tests.faults.shards import flipped, junk, truncated
+from tests.faults.verdict import Row, Trial, refused_or, row
+
+SMALL = ("--sampler-steps", "1", "--layers", "mid", "--random-networks", "0", "--threads", "1")
+PIECES = (
+    b'"', b'""', b",", b",,", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xc3", b";", b"\t", b"-1", b"1.5",
+    b"nan", b"prompt", b"seed", b"dev", b"../x", b"9" * 30, b"'", b"x" * 140_000, b"\xe2\x80\xa8", b"=1+1", b" ",
+)  # fmt: skip
+FIELDS: dict[str, tuple[str, ...]] = {
+    "prompt": ("", "   ", "\0", "a, b\n", "\ud83c\udf0d" * 3, "x" * 5000),
+    "seed": ("", "-1", "1.0", "9" * 25, "0x10", "１２", "one", "1e3", "nan", " 7 "),
+    "split": ("", "dev", "TRAIN", "train test", "0", "tes"),
+    "id": ("", "../x", "a/b", "a b", "00", ".", "-", "é", "x" * 101),
+}
+"""Wrong, or just strange, values of a column."""
+
+VALUES = (
+    "-1", "0", "1.5", "nan", "-inf", "true", "'x'", "''", "[]", "[1]", "[0]", "['x']", "[['x']]", "{}", "{a=1}",
+    "1979-05-27", "'a\\u0000b'", "'../x'", "[-1]", "[nan]", "'/proc/nothing'", "99999999999999999999", "1e300",
+    "[1, 1, 'x']", "'tiny'", "'all'", "[true]",
+)  # fmt: skip
+"""TOML, one of which any option may be given."""
+MISTAKES = """
+rum
+run --quik
+RUN --steps x
+RUN --steps 9-1
+RUN --steps 1-
+RUN --steps 1-9999999999
+RUN --tasks ,
+RUN --layers up99
+RUN --batch 99999999999999999999
+RUN --threads 99999999999999999999
+RUN --sampler-steps 99999999999999999999
+RUN --guidance 1e300
+RUN --guidance=-1e300
+RUN --guidance nan
+RUN --part 9/1
+RUN --compare x
+RUN --depth-scale 1
+RUN --depth-scale a,b
+RUN --prompts /nowhere
+RUN --out /proc/x
+RUN --out FOLDER
+RUN --out /dev/null
+RUN --model a/b/c
+RUN --model NOT-UTF-8
+RUN --dataset NOT-UTF-8
+RUN --dataset /
+RUN --fetch
+RUN --config /
+RUN --config NOT-UTF-8
+RUN --weights none
+RUN --labeler midas
+leaderboard
+leaderboard /nowhere
+leaderboard NOT-UTF-8
+report /
+report FOLDER --poster /nowhere/x.png
+report FOLDER --poster /tmp/x.unknown
+compare FOLDER
+compare FOLDER /nowhere
+compare FOLDER FOLDER --fail-on x:y
+compare FOLDER FOLDER --fail-on :
+compare FOLDER FOLDER --fail-on dice:nan
+merge /
+intervene FOLDER --items 1
+intervene FOLDER --methods x
+intervene FOLDER --strengths 0
+intervene FOLDER --steps 77
+intervene FOLDER --layers up9
+intervene FOLDER --task x
+intervene FOLDER --gif x.gif
+EDIT --path circle --frames 1
+EDIT --path square
+EDIT --shifts 100000
+EDIT --threads -1
+EDIT --strengths 1e300
+recipe FOLDER --cells 0
+recipe FOLDER --epochs -1
+profile --batch x
+profile --batch 0
+profile --engines x
+profile --threads 99999999999999999999
+parity --items 0
+calibration --cells 1
+calibration --run /nowhere
+card --limit -1
+list x
+"""
+"""Command lines; the first one is empty."""
+HUGE = ("99999999999999999999",)
+LONG = ("random_networks", "limit")
+"""Options of which a large number is a long job that was asked for."""
+
+
+def malformed_inputs(world: World, prompts: int, options: int) -> Iterator[Row]:
+    """Spoilt files of prompts, spoilt configurations, spoilt command lines."""
+    yield row("malformed prompts (CSV)", _prompts(world, prompts))
+    yield row("malformed configurations (TOML)", _configurations(world, options // 3))
+    yield row("malformed command lines", _lines(world, options - options // 3))
+
+
+def _prompts(world: World, count: int) -> Iterator[Trial]:
+    whole = _csv()
+    for number in range(count):
+        path, out = world.fresh("prompts").with_suffix(".csv"), world.fresh("prompted")
+        given, content = _spoilt(whole, world.rng, number)
+        path.write_bytes(content)
+        outcome = ended(["run", *SMALL, "--dataset", str(path), "--out", str(out)])
+        # A comma within a prompt's quotes, another column's name: some spoilt files are files of prompts still.
+        yield Trial(f"{given}: {content[:60]!r}", outcome, refused_or(lambda _: None, outcome))
+        path.unlink()
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _csv() -> bytes:
+    """The prompts of a whole small run."""
+    from datasets.sets.scenes617 import DATASET
+
+    items = DATASET.items()
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(["id", "prompt", "seed", "split"])
+    writer.writerows([item.id, item.prompt, item.seed, item.split] for item in (*items[:10], *items[-2:]))
+    return stream.getvalue().encode()
+
+
+def _spoilt(whole: bytes, rng: Random, number: int) -> tuple[str, bytes]:
+    kinds: tuple[Callable[[bytes, Random], bytes], ...] = (
+        _field, _piece, _field, truncated, _header, flipped, _field, junk, _shorter, _piece, _utf16, _latin,
+    )  # fmt: skip
+    kind = kinds[number % len(kinds)]
+    return kind.__name__.strip("_"), kind(whole, rng)
+
+
+def _piece(whole: bytes, rng: Random) -> bytes:
+    at = rng.randrange(len(whole))
+    return whole[:at] + rng.choice(PIECES) + whole[at + rng.randrange(3) :]
+
+
+def _field(whole: bytes, rng: Random) -> bytes:
+    rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
+    column = rng.choice(list(FIELDS))
+    rows[rng.randrange(1, len(rows))][rows[0].index(column)] = rng.choice(FIELDS[column])
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode("utf-8", "surrogatepass")
+
+
+def _header(whole: bytes, rng: Random) -> bytes:
+    head = rng.choice(
+        [b"", b"text", b"prompt,prompts", b"prompt;seed", b'"prompt', b"id,seed,split", b"prompt,seed,id,id"]
+    )
+    return head + b"\n" + whole.split(b"\n", 1)[1]
+
+
+def _shorter(whole: bytes, rng: Random) -> bytes:
+    """Too few prompts of one side or of both."""
+    lines = whole.splitlines(keepends=True)
+    return b"".join(lines[: rng.randrange(1, len(lines) - 2)])
+
+
+def _utf16(whole: bytes, rng: Random) -> bytes:
+    return whole.decode().encode(rng.choice(["utf-16", "utf-32", "utf-16-be"]))
+
+
+def _latin(whole: bytes, rng: Random) -> bytes:
+    return whole.replace(b"a", "ä".encode("latin-1"), rng.randint(1, 9))
+
+
+def _configurations(world: World, count: int) -> Iterator[Trial]:
+    from dataclasses import fields
+
+    from bench.config import Config
+
+    names = [entry.name for entry in fields(Config) if entry.name != "out"]
+    for _ in range(count):
+        path, out = world.fresh("options").with_suffix(".toml"), world.fresh("configured")
+        name = world.rng.choice([*names, "quick", "limits", "model.name", "a b", '""'])
+        value = world.rng.choice([value for value in VALUES if name not in LONG or value not in HUGE])
+        text = world.rng.choice(
+            ["{} = {}\n"] * 6 + ["{} {}", "[{}]\n{} = 1", "{0} = {1}\n{0} = {1}", "{} = [{}", "{} = '{}\n"]
+        )
+        content = text.format(name, value).encode()
+        if world.rng.random() < 0.1:
+            content = junk(content, world.rng)
+        path.write_bytes(content)
+        # What is not spoilt keeps a run small, and is typed only where the file does not say it.
+        small = [
+            word
+            for pair in zip(SMALL[::2], SMALL[1::2], strict=True)
+            if pair[0][2:].replace("-", "_") != name
+            for word in pair
+        ]
+        limit = [] if name == "limit" else ["--limit", "24"]
+        outcome = ended(["run", *small, *limit, "--config", str(path), "--out", str(out)])
+        yield Trial(repr(content), outcome, refused_or(lambda _: None, outcome))
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _lines(world: World, count: int) -> Iterator[Trial]:
+    made = list(_typed(world))
+    chosen = world.rng.sample(made, min(count, len(made)))
+    for arguments in (*chosen, *(_mistyped(world) for _ in range(count - len(chosen)))):
+        out = world.fresh("typed")
+        if arguments[:1] == ["run"] and "--out" not in arguments:
+            arguments = [*arguments, "--out", str(out)]
+        outcome = ended(arguments)
+        yield Trial(" ".join(arguments), outcome, refused_or(lambda _: None, outcome))
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _typed(world: World) -> Iterator[list[str]]:
+    """Mistakes in every command."""
+    words = {
+        "RUN": ["run", "--limit", "24", *SMALL],
+        "FOLDER": [str(world.finished)],
+        "EDIT": ["intervene", str(world.finished), *EDIT],
+        "NOT-UTF-8": ["\udcff.csv"],
+    }
+    for line in MISTAKES.splitlines():
+        yield [word for typed in shlex.split(line) for word in words.get(typed, [typed])]
+
+
+def _mistyped(world: World) -> list[str]:
+    """One option of ``run`` with a value that no user means."""
+    from dataclasses import fields
+
+    from bench.config import Config
+
+    names = [entry.name.replace("_", "-") for entry in fields(Config) if entry.name not in ("out", "fetch")]
+    name = world.rng.choice(names)
+    value = world.rng.choice(
+        ["-1", "0", "x", "", "1.5", "nan", "1e99", ",", "1,,x", "\udc80", "-", "--", "a b", "\u2028", "9" * 20]
+    )
+    if name.replace("-", "_") in LONG:
+        value = "x"
+    return ["run", "--limit", "24", *SMALL, f"--{name}={value}"]

@@ -1,0 +1,138 @@
+"""SIGKILL at random moments, of whole runs and of ranks: what was finished stays, and the scores are the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from tests.faults.process import Child, start
+from tests.faults.runs import World, run, shards_of
+from tests.faults.verdict import Outcome, Row, Trial, first, refused, row
+
+PER_RUN = 5
+"""Kills of a run before it may end."""
+ANEW = 10
+"""One of so many is a program that starts as a user starts it, the others are forked."""
+_FILES = 24
+"""Files that come and go in a run folder from its first to its last."""
+_PROGRAM = ("-m", "bench")
+_TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bench")
+
+
+def kills(world: World, count: int) -> Iterator[Row]:
+    """Whole runs, then ranks."""
+    yield row("SIGKILL of a run, rerun to its end", _runs(world, count))
+    yield row("SIGKILL of one of two ranks", _ranks(world))
+    yield row("SIGKILL of one rank under torchrun", [_torchrun(world)])
+
+
+def _runs(world: World, count: int) -> Iterator[Trial]:
+    """At least ``count`` kills: a run is killed a few times and then goes on to its end."""
+    killed = 0
+    while killed < count:
+        out, moments, lost = world.fresh("killed"), [], None
+        while len(moments) < min(PER_RUN, count - killed):
+            anew = (killed + len(moments)) % ANEW == 0
+            before = shards_of(out)
+            child = start(run(out), program=_PROGRAM if anew else ())
+            moment = _kill(world, child, out, anew)
+            if moment is None:
+                break
+            moments.append(moment)
+            after = shards_of(out)
+            lost = lost or next((f"{path.name} was lost" for path in before if after.get(path) != before[path]), None)
+        killed += len(moments)
+        wrong = first(lost, world.goes_on(run(out), out))
+        if not moments:
+            wrong = first(wrong, "it ended before it could be killed")
+        shutil.rmtree(out, ignore_errors=True)
+        for moment in moments:
+            yield Trial(f"killed {moment}", _NOTHING, wrong, "nothing (it is dead); the rerun goes on from its shards")
+
+
+_NOTHING = Outcome(-9, "", "")
+
+
+def _kill(world: World, child: Child, out: Path, anew: bool) -> str | None:
+    """Kill at a random time, or as a random file appears; say when, or None if it has ended before."""
+    if not anew and world.rng.random() < 0.5:
+        number, seen = world.rng.randint(1, _FILES), set[str]()
+        moment = f"at file {number}"
+
+        def come() -> bool:
+            seen.update(str(path) for path in (out.rglob("*") if out.exists() else ()))
+            return len(seen) >= number
+
+        ended = child.wait(come)
+    else:
+        # Starting anew takes longer than the forked run that was timed.
+        seconds = world.rng.uniform(0.1, 1.0) * world.seconds + (4.0 if anew else 0.0)
+        moment = f"after {seconds:.2f} s"
+        ended = child.wait(seconds=seconds)
+    if ended:
+        return None
+    child.kill()
+    return f"{moment}{' of python -m bench' if anew else ''}"
+
+
+def _ranks(world: World) -> Iterator[Trial]:
+    """Two ranks, one of which is killed as shards appear: the other says so, and the run goes on alone."""
+    for victim in (0, 1):
+        out = world.fresh("ranks")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        ranks = [start(run(out), partial(_join, rank, port)) for rank in (0, 1)]
+        ranks[1 - victim].wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
+        ranks[victim].kill()
+        kept = shards_of(out)
+        survivor = ranks[1 - victim].outcome()
+        lost = None if kept and kept.keys() <= shards_of(out).keys() else "finished shards were lost"
+        wrong = first(refused(survivor), lost, world.goes_on(run(out), out))
+        shutil.rmtree(out, ignore_errors=True)
+        yield Trial(f"rank {victim} of two killed", survivor, wrong)
+
+
+def _join(rank: int, port: int) -> None:
+    os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def _torchrun(world: World) -> Trial:
+    """The launcher has its own way to say that a rank failed; of ours there is one sentence."""
+    out = world.fresh("torchrun")
+    launcher = start(run(out), program=_TORCHRUN)
+    launcher.wait(lambda: bool(shards_of(out)))
+    ranks = _ranks_of(launcher)
+    if not ranks:
+        return Trial("rank 1 killed", launcher.outcome(), "torchrun has started no ranks that could be killed")
+    ranks["1"].kill()
+    outcome = launcher.outcome()
+    ours = [line for line in outcome.said if line.startswith("bench: ")]
+    wrong = None if len(ours) == 1 and outcome.code != 0 else f"{len(ours)} sentences of ours, exit code {outcome.code}"
+    wrong = first(wrong, _left(ranks), world.goes_on(run(out), out))
+    shutil.rmtree(out, ignore_errors=True)
+    return Trial("rank 1 of two killed under torchrun", outcome, wrong, next(iter(ours), None))
+
+
+def _ranks_of(launcher: Child) -> dict[str, psutil.Process]:
+    if launcher.ended():
+        return {}
+    found = {}
+    for process in psutil.Process(launcher.pid).children(recursive=True):
+        try:
+            found[process.environ().get("RANK", "")] = process
+        except psutil.Error:
+            continue
+    return {rank: process for rank, process in found.items() if rank}
+
+
+def _left(ranks: dict[str, psutil.Process]) -> str | None:
+    time.sleep(0.2)
+    return "a rank goes on without the others" if any(process.is_running() for process in ranks.values()) else None

@@ -1,0 +1,46 @@
+"""Two runs in one folder at once: one of them works, the other one says so and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.faults.disk import EDIT
+from tests.faults.process import ended, start
+from tests.faults.runs import World, run, shards_of
+from tests.faults.verdict import Row, Trial, done, first, refused, row
+
+
+def locks(world: World) -> Iterator[Row]:
+    """A second run while the first works; two that start together; commands that write beside a run."""
+    yield row("two runs in one folder", _runs(world))
+
+
+def _runs(world: World) -> Iterator[Trial]:
+    out = world.fresh("shared")
+    working = start(run(out))
+    working.wait(lambda: bool(shards_of(out)))
+    second = [
+        (arguments, ended(arguments))
+        for arguments in (run(out), run(out, "--part", "1/2"), ["merge", str(out)], run(out, "--guidance", "3"))
+    ]
+    finished = working.outcome()
+    wrong = first(done(finished), world.unlike(out))
+    for arguments, outcome in second:
+        yield Trial(" ".join(arguments), outcome, first(refused(outcome), wrong))
+
+    out = world.fresh("together")
+    both = [start(run(out)) for _ in range(2)]
+    ends = sorted((child.outcome() for child in both), key=lambda outcome: outcome.code)
+    wrong = first(done(ends[0]), refused(ends[1]), world.unlike(out))
+    yield Trial("two that start at the same moment", ends[1], wrong)
+
+    with world.copied(world.finished) as folder:
+        (folder / "interventions").mkdir(exist_ok=True)
+        arguments = ["intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16", "--shifts", "4", "--batch", "4"]
+        working = start(arguments)
+        working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
+        for other in (arguments, ["recipe", str(folder), "--cells", "1", "--epochs", "1"]):
+            outcome = ended(other)
+            yield Trial(" ".join(other), outcome, refused(outcome))
+        finished = working.outcome()
+        yield Trial("the first intervention", finished, done(finished))
