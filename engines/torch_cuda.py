@@ -22,10 +22,8 @@ def opened(
 
     torch.set_num_threads(threads)
     # fp32 means fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told.
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-    # Not that there are any; but whoever asks cuDNN for one answer gets an error while its parts differ.
-    torch.backends.cudnn.rnn.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     return TorchEager(copy.deepcopy(unet).to(device, dtype), taps)
 
 
