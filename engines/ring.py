@@ -187,8 +187,14 @@ class Ring:
 
 @cache
 def ring_of(device: torch.device) -> Ring | None:
-    """The ring of a card, one per process, by pycuda where that is installed; None for the CPU, which needs none."""
+    """The ring of a card, one per process, by pycuda where that is installed; None for the CPU, which needs none.
+
+    Raises EngineError when pycuda is there but cannot be loaded.
+    """
     if device.type != "cuda":
         return None
-    copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
+    try:
+        copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
+    except ImportError as error:
+        raise EngineError(f"pycuda cannot be loaded ({error}); uninstall it, and torch copies in its place") from error
     return Ring(copier, SLOTS)

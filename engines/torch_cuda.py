@@ -1,4 +1,4 @@
-"""PyTorch on an NVIDIA GPU: a copy of the UNet on the card, in a given precision."""
+"""PyTorch on an NVIDIA GPU: a copy of the UNet on the card, in fp32 or fp16."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from engines.backends.torch_eager import TorchEager
 from engines.engine import Tap
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import UNet2DConditionModel
 
 
 def opened(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], threads: int, dtype: torch.dtype, device: str = "cuda"
+    unet: UNet2DConditionModel, taps: Sequence[Tap], threads: int, in_half: bool = False, device: str = "cuda"
 ) -> TorchEager:
     """The engine; the caller's UNet stays where and what it is."""
     import torch
@@ -24,7 +23,8 @@ def opened(
     # fp32 means fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    return TorchEager(copy.deepcopy(unet).to(device, dtype), taps)
+    own = copy.deepcopy(unet).to(device)
+    return TorchEager(own.half() if in_half else own, taps)
 
 
 def unavailable() -> str | None:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
-    import torch
-
-    return opened(unet, taps, threads, torch.float32)
+    return opened(unet, taps, threads)
 
 
 BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp32", device="cuda")

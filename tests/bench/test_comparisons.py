@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from bench.config import Config, config_of
 from bench.errors import MistakeError
 from bench.study import Study, open_study
 from engines.cache import hash_of_weights
-from engines.engine import Engine, Tap
+from engines.engine import Backend, Engine, Prediction, Tap
 from engines.weights import permuted, reinitialised
 from extract.trajectory import Step, denoise, initial_noise
 from extract.watch import Start
@@ -235,3 +237,20 @@ def test_what_needs_painted_pictures_is_refused_with_rendered_ones(name: str) ->
             config_of(options)
     else:
         assert config_of(options).compare == (name,)
+
+
+def test_an_engine_that_is_built_for_rows_is_told_those_of_the_run() -> None:
+    class Built:
+        expected = 0
+
+        def reserve(self, rows: int) -> None:
+            self.expected = rows
+
+        def __call__(self, *_given: object) -> Prediction:
+            raise AssertionError
+
+    backend = Backend(unavailable=lambda: None, open=lambda *_given: Built())
+    study: Any = SimpleNamespace(backend=backend, threads=1, config=SimpleNamespace(batch=6))
+    engine = Deferred(study, lambda: None, ()).open()  # type: ignore[arg-type, return-value]
+    assert isinstance(engine, Built)
+    assert engine.expected == 6

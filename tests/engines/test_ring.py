@@ -178,6 +178,16 @@ def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
     assert places[0] == places[1] == places[2]
 
 
+def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_device: torch.device) -> Copier:
+        raise ImportError("libcuda.so.1: no such file")
+
+    monkeypatch.setattr(ring_module, "find_spec", lambda name: name)
+    monkeypatch.setattr(ring_module, "PycudaCopier", broken)
+    with pytest.raises(EngineError, match=r"pycuda cannot be loaded \(libcuda\.so\.1.*uninstall"):
+        ring_of(torch.device("cuda", 5))
+
+
 def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ring_module, "find_spec", lambda _name: None)
 

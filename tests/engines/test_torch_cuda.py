@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -12,6 +14,19 @@ from engines.load import Components
 from engines.torch_cuda import opened
 
 
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    """A process in which TF32 is on."""
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = True
+    yield
+    for place, value in zip(places, before, strict=True):
+        place.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("tf32")
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-6), (torch.float16, 0.02)])
 def test_a_copy_computes_in_its_own_precision_and_the_network_stays_as_it_was(
     components: Components,
@@ -19,12 +34,10 @@ def test_a_copy_computes_in_its_own_precision_and_the_network_stays_as_it_was(
     eager: TorchEager,
     dtype: torch.dtype,
     limit: float,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for place in (torch.backends.cuda.matmul, torch.backends.cudnn.conv):
-        monkeypatch.setattr(place, "fp32_precision", "tf32")
-    engine = opened(components.unet, taps, 1, dtype, "cpu")
-    assert torch.backends.cuda.matmul.fp32_precision == torch.backends.cudnn.conv.fp32_precision == "ieee"
+    engine = opened(components.unet, taps, 1, dtype == torch.float16, "cpu")
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
     latents = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(0))
     text = components.embed(["a dog", "a cone"])
     found, truth = engine(latents, 500.0, text), eager(latents, 500.0, text)
