@@ -65,7 +65,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
 def test_a_sheet_that_cannot_be_written_is_refused() -> None:
     from bench import card
 
-    with pytest.raises(MistakeError, match="cannot write /proc/sheet.png"):
+    with pytest.raises(MistakeError, match=r"cannot write /proc/sheet\.png"):
         card._write_sheet(torch.zeros(card.COLUMNS * card.ROWS, 3, 4, 4), Path("/proc/sheet.png"))
 
 
