@@ -18,7 +18,7 @@ _INK, _PAPER = (40, 40, 46), (255, 255, 255)
 
 
 def write_poster(results: Results, path: Path, items: int = 3) -> Path:
-    """Write at most the first ``items`` strips: decoded picture, each task's reading by step, and the label."""
+    """Write the first ``items`` strips, or all there are: decoded picture, each task's reading by step, and label."""
     items = min(items, len(results.strips["picture"]))
     steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
     rows_per_item = 1 + len(pictured(results))

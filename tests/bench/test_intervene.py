@@ -16,10 +16,10 @@ from bench.__main__ import main
 from bench.comparisons import subject_of
 from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
-from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms, with_controls
+from bench.interventions.edited import Bench, edits, movable, open_bench, run_arms
 from bench.interventions.experiment import claim, read_summary, rows
 from bench.interventions.panel import panel
-from bench.interventions.plan import Plan, completed
+from bench.interventions.plan import Plan
 from bench.interventions.trials import NO_EDIT
 from bench.results import Results, read_results
 from extract.stream import Given, stream
@@ -241,17 +241,6 @@ def test_mistakes_are_refused_in_one_sentence(
     assert "Traceback" not in error
 
 
-def test_every_control_goes_with_the_chosen_strengths_and_random_with_all() -> None:
-    layers = [f"{block}.{index}" for block in ("mid", "up1", "up2", "up3") for index in range(3)]
-    plan = completed(Plan(), layers, range(1, 16), 15)
-    chosen = [arm for arm in edits(plan) if arm.strength == 4.0]
-    arms = with_controls(plan, chosen)
-    count = {control: sum(arm.control == control for arm in arms) for control in (EDIT, RANDOM, PERMUTED, LATE)}
-    assert count == {EDIT: 15, RANDOM: 15, PERMUTED: 3, LATE: 3}
-    assert {arm.strength for arm in arms if arm.control in (PERMUTED, LATE)} == {4.0}
-    assert {arm.method for arm in arms if arm.control == LATE} == {"weights", "pattern", "adam"}
-
-
 def test_gains_stand_where_there_is_a_control(run_path: Path) -> None:
     found = read_summary(run_path, "saliency")
     assert found is not None
@@ -286,17 +275,3 @@ def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
     with pytest.raises(MistakeError, match="other weights, another labeler or other package versions"):
         open_bench(read_results(copied_run), 1)
-
-
-def test_defaults_are_the_papers(small_run: Results) -> None:
-    layers = [f"{block}.{index}" for block in ("down0", "mid", "up1", "up2", "up3") for index in range(3)]
-    plan = completed(Plan(), layers, range(1, 16), 15)
-    assert plan.layers == tuple(layers[6:])
-    assert plan.steps == (1, 2, 3, 4, 5)
-    assert plan.late_steps == (11, 12, 13, 14, 15)
-    assert completed(Plan(steps=(1,)), layers, range(1, 51), 50).late_steps == tuple(range(34, 51))
-    assert completed(Plan(steps=(1,)), layers, range(1, 5), 4).late_steps == (4,)
-    depth = completed(Plan(task="depth"), layers, range(1, 16), 15)
-    assert depth.layers == tuple(layers)
-    assert depth.steps == (1, 2, 3)
-    assert max(depth.strengths) < 2 < max(plan.strengths)
