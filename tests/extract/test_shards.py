@@ -46,7 +46,11 @@ def stored(tmp_path: Path) -> Path:
 
 
 def refusal(shards: Shards, name: str = "fold-0") -> str:
+    """Why a shard cannot be read; whoever can make it again gets it made again."""
     with pytest.raises(ExtractError) as caught:
+        shards.read(name)
+    assert shards.damage(name) == str(caught.value)
+    with pytest.raises(AssertionError, match="is made again"):
         shards.get(name, refuse)
     return str(caught.value)
 
@@ -77,6 +81,14 @@ def test_tensors_of_any_kind_and_shape_survive(tmp_path: Path, data: st.DataObje
     shards = Shards(tmp_path, "any")
     shards.remove()
     assert same(shards.get("a", lambda: {"a": value}), {"a": value})
+
+
+def test_a_damaged_shard_is_made_again_and_then_read(stored: Path, tmp_path: Path) -> None:
+    stored.write_bytes(stored.read_bytes()[:-1])
+    shards = Shards(tmp_path, "f1")
+    assert same(shards.get("fold-0", tensors), tensors())
+    assert shards.damage("fold-0") is None
+    assert same(shards.get("fold-0", refuse), tensors())
 
 
 def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
