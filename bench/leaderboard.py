@@ -72,7 +72,7 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
         for task in results.tasks.values():
             points = curve(results, task, TRAINED, ACTIVATIONS)
             row[f"{task.name}: {measure(task)}"] = f"{points[-1][2]} {points[-1][1]}"
-        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}"
+        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}{_of_processes(results)}"
         row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
         rows.append(row)
     _print_table(rows, form)
@@ -199,10 +199,24 @@ def cost_line(results: Results) -> str:
     items = len(facts["train_items"]) + len(facts["test_items"])
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
-        f"cost: {items} items in {facts['seconds'] / 60:.1f} min on {results.environment['cores']} cores with "
+        f"cost: {items} items in {facts['seconds'] / 60:.1f} min{_of_processes(results)} on {_threads(results)} with "
         f"{options['engine']}, {np.median(times):.1f} ms per row and step, "
-        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB"
+        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if (results.processes or 1) > 1 else ''}"
     )
+
+
+def _of_processes(results: Results) -> str:
+    """What the seconds are of, where it needs to be said."""
+    if results.processes is None:
+        return " (of the process that finished it)"
+    return f" (added up over {results.processes} processes)" if results.processes > 1 else ""
+
+
+def _threads(results: Results) -> str:
+    if results.threads is None:
+        return f"a machine of {results.environment['cores']} cores"
+    each = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
+    return f"{results.world} ranks of {each} each" if results.world > 1 else each
 
 
 def _mean(per_picture: np.ndarray) -> str:

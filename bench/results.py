@@ -11,6 +11,10 @@ costs.csv            per network and step: latency per row and memory
 calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals; written last: a folder with it is finished
+findings.json        what was found in them: see bench/found.py
+
+Totals are of all processes that worked on the run: seconds added up, the peak of the one that needed most memory,
+the threads of each, and the ranks that worked side by side.
 """
 
 from __future__ import annotations
@@ -96,6 +100,23 @@ class Results:
     def layers(self) -> tuple[str, ...]:
         """Tapped layers in the order of computation."""
         return tuple(self.facts["layers"])
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes made it, one after the other or side by side; None in a run of an older version."""
+        found: int | None = self.facts.get("processes")
+        return found
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of each process; None in a run of an older version that took what there was."""
+        found: int | None = self.facts.get("threads", self.options["threads"])
+        return found
+
+    @property
+    def world(self) -> int:
+        """Ranks that worked side by side."""
+        return int(self.facts.get("world", 1))
 
     @property
     def random_networks(self) -> tuple[str, ...]:

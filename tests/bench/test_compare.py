@@ -13,8 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bench.__main__ import main
+from bench.comparing.changes import Change
 from bench.comparing.compare import quality_changes
-from bench.comparing.speed import ratio
+from bench.comparing.speed import call_groups, ratio
 from bench.comparing.tolerances import Tolerance, tolerances
 from bench.config import Config
 from bench.errors import MistakeError
@@ -113,7 +114,7 @@ def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run:
     reruns = [noisy(small_run, rng) for _ in range(21)]
     # Where nothing changed, a rerun with any called cell at all is an error, at most 5 % of them: 4 or more of 20
     # would come by chance in 1.6 % of suites, if the seed were not fixed.
-    wrong = sum(any(change.called for change in quality_changes(base, new, [])) for base, new in pairwise(reruns))
+    wrong = sum(any(change.moved(None) for change in quality_changes(base, new, [])) for base, new in pairwise(reruns))
     assert wrong <= 3
 
 
@@ -136,6 +137,71 @@ def test_neighbours_that_were_disturbed_together_widen_the_interval() -> None:
     _, low, high, _ = ratio(alone, alone)
     _, wide_low, wide_high, _ = ratio(together, together)
     assert wide_high - wide_low > 1.5 * (high - low)
+
+
+def calls_of(rng: np.random.Generator, blocks: int, steps: int, spread: float) -> np.ndarray:
+    """Calls of a run whose machine was slower in some blocks than in others."""
+    slowness = np.exp(rng.normal(0, spread, blocks))
+    rows = [[step, 0, 8, slowness[block] * rng.gamma(2500), 0] for block in range(blocks) for step in range(steps)]
+    return np.array(rows)
+
+
+def test_blocks_that_were_disturbed_as_a_whole_are_no_change() -> None:
+    rng = np.random.default_rng(5)
+    trials, wrong = 100, 0
+    for _ in range(trials):
+        where, before, after = call_groups(calls_of(rng, 12, 6, 0.05), calls_of(rng, 12, 6, 0.05))[0]
+        assert where == "trained"
+        wrong += ratio(after, before, draws=199)[3] <= 0.05
+    # At a true rate of 5 %, more than 12 of 100 would come by chance once in 700 times.
+    assert wrong <= 12
+
+
+def test_calls_are_grouped_with_their_neighbours_in_time() -> None:
+    calls = np.array([[step, network, 2, 10.0 * block + step, 0] for block in range(4) for step in range(4)
+                      for network in (0, 1)])  # fmt: skip
+    (_, groups, _), *steps = call_groups(calls, calls)
+    assert [group.tolist() for group in groups] == [
+        [(10 * block + step) / 2 for step in range(4)] for block in range(4)
+    ]
+    assert [where for where, _, _ in steps] == [f"trained step {step}" for step in (1, 2, 3, 4)]
+    assert np.concatenate(steps[1][1]).tolist() == [0.5, 5.5, 10.5, 15.5]
+
+
+def test_a_single_reading_moves_beyond_its_tolerance_only() -> None:
+    change = Change("memory", "peak", 100.0, 103.0, 3.0, "", np.nan, is_single=True)
+    assert not change.moved(None)
+    assert not change.moved(Tolerance(0.05, True))
+    assert change.moved(Tolerance(0.01, True))
+    assert change.is_regression(Tolerance(0.01, True))
+    less = replace(change, new=97.0, loss=-3.0)
+    assert less.moved(Tolerance(0.01, True))
+    assert not less.is_regression(Tolerance(0.01, True))
+
+
+@pytest.mark.parametrize("processes", [2, None])
+def test_the_memory_of_a_run_of_several_processes_is_not_compared(
+    processes: int | None, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts = {name: fact for name, fact in facts.items() if name != "processes"}
+    (copied_run / "run.json").write_text(json.dumps(facts | ({"processes": processes} if processes else {})))
+    code, text = said(capsys, small_run.path, copied_run)
+    assert code == 0
+    assert f"memory is not compared: {copied_run} " in text
+    assert "peak of the process" not in text
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "memory:5%")
+    assert code == 2
+    assert "memory cannot be compared" in text
+
+
+@pytest.mark.parametrize(("fact", "value", "word"), [("threads", 3, "threads (1, 3)"), ("world", 2, "ranks (1, 2)")])
+def test_runs_of_other_threads_or_ranks_are_unlike(
+    fact: str, value: int, word: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    (copied_run / "run.json").write_text(json.dumps(facts | {fact: value}))
+    assert f"speed is not compared: {word}" in said(capsys, small_run.path, copied_run)[1]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +289,9 @@ def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
         assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(float(cost["median_ms_per_row"]), abs=1e-4)
 
 
-def made_profile(folder: Path, factor: float, peak: int = 100, seed: int = 0) -> Path:
+def made_profile(
+    folder: Path, factor: float, peak: int = 100, seed: int = 0, rows: int = 2, precision: str = "fp32", **other: object
+) -> Path:
     rng = np.random.default_rng(seed)
     samples = tuple(
         Sample(STEP, engine, 2, 0, number, step, scale * factor * rng.gamma(400, 1 / 400))
@@ -232,11 +300,12 @@ def made_profile(folder: Path, factor: float, peak: int = 100, seed: int = 0) ->
         for step in range(15)
     )
     engines = {
-        name: EngineFacts("fp32", "cpu", ParityFacts({}, []), MemoryFacts(2, 1, 1, 1, 1, peak * 2**20))
+        name: EngineFacts(precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20))
         for name in ("torch_eager", "onnxruntime")
     }
     environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
-    profile = Profile(environment, {"threads": 1}, Work(1, 1, 1, {}), {}, engines, samples)
+    options = {"threads": 1, "model": "tiny", "weights": "trained"} | other
+    profile = Profile(environment, options, Work(1, 1, 1, {}), {}, engines, samples)
     return write_profile(folder, profile).parent
 
 
@@ -250,6 +319,28 @@ def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.C
     code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
     assert code == 2
     assert "there are: latency, memory" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ({"model": "sd15"}, "model (tiny, sd15)"),
+        ({"weights": "random"}, "weights (trained, random)"),
+        ({"precision": "bf16"}, "torch_eager's precision (fp32, bf16)"),
+    ],
+)
+def test_profiles_of_other_models_weights_or_precisions_are_refused(
+    other: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other))
+    assert code == 2
+    assert word in text
+
+
+def test_memory_is_compared_at_equal_rows_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = made_profile(tmp_path / "a", 1.0)
+    assert "peak of calls of 2 rows" in said(capsys, base, made_profile(tmp_path / "b", 1.0))[1]
+    assert "peak of calls" not in said(capsys, base, made_profile(tmp_path / "c", 1.0, rows=8))[1]
 
 
 def test_a_run_is_not_compared_with_a_profile(
