@@ -7,51 +7,49 @@ from collections.abc import Sequence
 import numpy as np
 from tabulate import tabulate
 
-from bench.discoveries import Discoveries, discoveries
-from bench.findings import Comparison, Score, comparisons, constant, curve, emergence, score_of
-from bench.paper import catching_up_line, paper_rows
+from bench.discoveries import Discoveries
+from bench.findings import EARLY_STEP, Comparison, Emergence, Score, constant, curve, onset_words, score_of
+from bench.found import Found, found_in
+from bench.paper import catching_up_line
 from bench.results import Results, TaskResults
 from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
-from probes.strata import by_area
 
 FORMATS = ("simple", "github")
 """Of tables: for a terminal, for a page in Markdown."""
+UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
 
 
 def print_run(results: Results, form: str = FORMATS[0]) -> None:
     """Print everything a run found, in tables."""
-    for task in results.tasks.values():
+    found = found_in(results)
+    if results.untrained:
+        print(f"\n{UNTRAINED}")
+    for name, task in results.tasks.items():
         print(f"\n{title(task)}\n")
         _print_table(layer_rows(results, task), form)
-        lines = (baseline_line(results, task), emergence_line(results, task), strata_line(results, task))
-        for line in lines:
+        for line in (baseline_line(results, task), emergence_line(found.emergence[name]), strata_line(found, name)):
             if line:
                 _print_line(line, form)
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
     print("paired over test pictures; a gain above zero speaks for the model.\n")
-    found = comparisons(results)
-    _print_table([comparison_row(entry) for entry in found], form)
-    _print_line(held_line(found), form)
-    for asked in discoveries(results):
-        _print_line(discovery_line(asked), form)
-    _print_paper(results, form)
+    _print_table([comparison_row(entry) for entry in found.comparisons], form)
+    for line in held_lines(found):
+        _print_line(line, form)
+    _print_paper(results, found, form)
     print(f"\n{cost_line(results)}")
 
 
-def _print_paper(results: Results, form: str) -> None:
+def _print_paper(results: Results, found: Found, form: str) -> None:
     """The paper's comparisons, if the run watched any."""
-    rows = paper_rows(results)
-    if not rows:
+    if not found.paper:
         return
     print("\nThe trained network's probes against every other reading that was watched, paired over test pictures\n")
-    _print_table([comparison_row(entry) for entry in rows], form)
-    _print_line(held_line(rows), form)
-    for task in results.tasks.values():
-        line = catching_up_line(results, task)
-        if line:
-            _print_line(line, form)
+    _print_table([comparison_row(entry) for entry in found.paper], form)
+    _print_line(held_line(found.paper), form)
+    for task, entries in found.catching_up.items():
+        _print_line(catching_up_line(results, task, entries), form)
 
 
 def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
@@ -135,30 +133,27 @@ def baseline_line(results: Results, task: TaskResults) -> str:
     return "baselines: " + "; ".join(parts)
 
 
-def emergence_line(results: Results, task: TaskResults) -> str:
+def emergence_line(found: Emergence) -> str:
     """When the knowledge is there."""
-    found = emergence(results, task)
-    step = found.emerged
-    text = (
-        f"emergence: {found.layer}{' with position' if found.over == POSITION else ''} keeps 90 % of its final gain "
-        f"over {found.over if found.over == POSITION else 'the mean training label'} "
-        f"from step {step.mean:.0f} [{step.low:.0f}, {step.high:.0f}] on"
-    )
-    if 4 in found.steps and found.steps[-1] != 4:
-        text += f"; at step 5 it has {_percent(found.share[found.steps.index(4)])} of it"
+    layer = f"{found.layer}{' with position' if found.over == POSITION else ''}"
+    over = found.over if found.over == POSITION else "the mean training label"
+    if found.emerged is None:
+        return f"emergence: {layer} has no gain over {over} at the last step: {found.final}"
+    when = onset_words(found.emerged, [step + 1 for step in found.steps])
+    text = f"emergence: {layer} keeps 90 % of its final gain over {over} from {when} on"
+    if EARLY_STEP in found.steps and found.steps[-1] != EARLY_STEP:
+        early = found.share[found.steps.index(EARLY_STEP)]
+        text += f"; at step {EARLY_STEP + 1} it has {_percent(early)} of it"
     return text
 
 
-def strata_line(results: Results, task: TaskResults) -> str | None:
+def strata_line(found: Found, task: str) -> str | None:
     """The best layer's scores on pictures of small, medium and large objects; None where areas are not known."""
-    best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
-    if best is None or results.foreground is None:
+    if task not in found.strata:
         return None
-    parts = []
-    for stratum in by_area(task.score(best)[None], results.foreground):
-        score = Score(*(float(end[0]) for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)))
-        parts.append(f"{stratum.name} ({100 * stratum.low_area:.0f} to {100 * stratum.high_area:.0f} %) {score}")
-    return f"by size of the object, {best.layer}: {'; '.join(parts)}"
+    layer, sizes = found.strata[task]
+    parts = [f"{size.name} ({100 * size.low_area:.0f} to {100 * size.high_area:.0f} %) {size.score}" for size in sizes]
+    return f"by size of the object, {layer}: {'; '.join(parts)}"
 
 
 def comparison_row(entry: Comparison) -> dict[str, str]:
@@ -175,6 +170,11 @@ def comparison_row(entry: Comparison) -> dict[str, str]:
         "q": f"{entry.q:.4f}",
         "holds": "yes" if entry.holds else "no",
     }
+
+
+def held_lines(found: Found) -> list[str]:
+    """What is said of all controls at once."""
+    return [held_line(found.comparisons), *(discovery_line(asked) for asked in found.discoveries)]
 
 
 def held_line(entries: Sequence[Comparison]) -> str:

@@ -76,9 +76,9 @@ class TaskResults:
         return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """A finished run, read back."""
+    """A finished run, read back; equal to itself alone, so that what is derived from it can be kept by it."""
 
     path: Path
     options: dict[str, Any]
@@ -100,6 +100,11 @@ class Results:
     def layers(self) -> tuple[str, ...]:
         """Tapped layers in the order of computation."""
         return tuple(self.facts["layers"])
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random, so that scores say nothing about the model."""
+        return bool(self.options.get("weights", "trained") == "random")
 
     @property
     def processes(self) -> int | None:

@@ -126,14 +126,15 @@ def call_groups(base: Readings, new: Readings) -> list[tuple[str, list[Readings]
     Both are calls x (step, network, rows, seconds, ...) in the order in which they were made. First all steps that both
     have, then every step by itself.
     """
-    mine = [calls[calls[:, 1] == 0] for calls in (base, new)]
-    steps = np.intersect1d(mine[0][:, 0], mine[1][:, 0])
+    before, after = (calls[calls[:, 1] == 0] for calls in (base, new))
+    steps = np.intersect1d(before[:, 0], after[:, 0])
     places = [(TRAINED, steps), *((f"{TRAINED} step {int(step) + 1}", step[None]) for step in steps)]
-    return [(where, *(_groups(calls[np.isin(calls[:, 0], some)]) for calls in mine)) for where, some in places]
+    return [(where, _groups(before, some), _groups(after, some)) for where, some in places]
 
 
-def _groups(calls: Readings) -> list[Readings]:
-    return np.array_split(calls[:, 3] / calls[:, 2], max(1, isqrt(len(calls))))
+def _groups(calls: Readings, steps: Readings) -> list[Readings]:
+    mine = calls[np.isin(calls[:, 0], steps)]
+    return np.array_split(mine[:, 3] / mine[:, 2], max(1, isqrt(len(mine))))
 
 
 def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> Change:
