@@ -62,8 +62,10 @@ def print_sweep(bench: Bench, plan: Plan, methods: Sequence[str] | None, strengt
         raise MistakeError(f"{bench.results.path} has no probes of the middle or the decoder to sweep over")
     arms = [replace(arm, control=control) for arm in places.values() for control in (EDIT, RANDOM)]
     trials = run_arms(bench, probes, "train", plan.items, plan, list(dict.fromkeys(arms)))
-    rivals = {"random direction": lambda arm: replace(arm, control=RANDOM), "no edit": lambda arm: NO_EDIT}
-    gains = [[_gain(trials, arm, rival(arm)) for rival in rivals.values()] for arm in places.values()]
+    rivals = ("random direction", "no edit")
+    gains = [
+        [_gain(trials, arm, rival) for rival in (replace(arm, control=RANDOM), NO_EDIT)] for arm in places.values()
+    ]
     q = q_values(np.array([[gain.p[0] for gain in row] for row in gains]))
     table = []
     for (group, window), arm, row, rates in zip(places, places.values(), gains, q, strict=True):
@@ -88,4 +90,5 @@ def print_sweep(bench: Bench, plan: Plan, methods: Sequence[str] | None, strengt
 def _gain(trials: Trials, arm: Arm, rival: Arm) -> Difference:
     """Paired over items; above zero the first arm is better."""
     sign = 1.0 if trials.task.metrics[0].higher_is_better else -1.0
-    return paired_difference(*(sign * trials.per_item(one, trials.headline) for one in (arm, rival)))
+    ours, theirs = (sign * trials.per_item(one, trials.headline) for one in (arm, rival))
+    return paired_difference(ours, theirs)
