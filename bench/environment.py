@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from bench.config import Config
 
 PACKAGES = (
     "scenebench",
@@ -24,11 +30,14 @@ PACKAGES = (
 ENGINES = ("openvino", "tensorrt", "tensorrt-rtx")
 """Packages that move a figure only where their own engine computes it."""
 
+_COMMAND = "python -m bench"
+
 
 def versions(engine: str | None = None) -> dict[str, str]:
     """Installed versions of the packages that can move a figure of ``engine``, by default of any."""
     found = {}
-    for name in (*PACKAGES, *(name for name in ENGINES if engine is None or engine.startswith(name.partition("-")[0]))):
+    # By any part of its name: ONNX Runtime has engines that hand the work to these.
+    for name in (*PACKAGES, *(name for name in ENGINES if engine is None or name.partition("-")[0] in engine)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -44,10 +53,44 @@ def environment() -> dict[str, object]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        **_gpus(),
         "versions": versions(),
         "commit": _commit(),
-        "command": "python -m bench " + " ".join(sys.argv[1:]),
+        "command": f"{_COMMAND} {shlex.join(sys.argv[1:])}",
     }
+
+
+def run_command(options: Mapping[str, Any]) -> str:
+    """The command that makes a run of these options again, whether they were typed, merged or read from a file."""
+    words = []
+    for option in fields(Config):
+        value = options.get(option.name, option.default)
+        value = tuple(value) if isinstance(value, list) else value
+        # Where it lay, the run is finished.
+        if value == option.default or option.name == "out":
+            continue
+        name, typed = (
+            f"--{option.name.replace('_', '-')}",
+            ",".join(map(str, value)) if isinstance(value, tuple) else value,
+        )
+        # A value with a dash in front would be taken for another option.
+        words += [name] if value is True else [f"{name}={typed}"] if str(typed).startswith("-") else [name, str(typed)]
+    return " ".join([_COMMAND, "run", shlex.join(words)]).strip()
+
+
+def _gpus() -> dict[str, object]:
+    """Names of the NVIDIA GPUs, their driver and the CUDA version of PyTorch; empty where there is none."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    if not lines:
+        return {}
+    names, drivers = zip(*(line.rsplit(", ", 1) for line in lines), strict=True)
+    import torch
+
+    return {"gpus": list(names), "driver": drivers[0], "cuda": torch.version.cuda}
 
 
 def _processor() -> str:

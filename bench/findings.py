@@ -6,8 +6,7 @@ written so that above zero means the first is better.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,6 +23,7 @@ EARLY_STEP = 4
 """Step 5, by which the paper finds that the scene is laid out."""
 EMERGED = 0.9
 """Share of the final gain from which on a scene property counts as emerged."""
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 Array = NDArray[np.float64]
 
@@ -73,9 +73,12 @@ class Emergence:
     over: str
     """The baseline: ``position``, or ``mean map`` where there is no position."""
     steps: tuple[int, ...]
+    final: Score
+    """The gain at the last step."""
     share: tuple[Score, ...]
-    emerged: Score
-    """The step (counted from 1) from which on the share stays at 90 % or more."""
+    """At every step; empty where the final gain's interval does not lie above zero: of nothing there is no share."""
+    emerged: Score | None
+    """The probed step (counted from 1) from which on the share stays at 90 % or more; None with no share."""
 
 
 def score_of(per_picture: Array) -> Score:
@@ -93,13 +96,16 @@ def comparisons(results: Results) -> list[Comparison]:
 
 
 def against(task: TaskResults, step: int, what: str, ours: Cell, theirs: str, rival: Array) -> Comparison:
-    """A cell against a rival's scores per picture, which have one row, or one per permutation of the labels."""
+    """A cell against a rival's scores per picture, which have one row, or one per draw of what is drawn by chance.
+
+    Draws are permutations of the labels or seeds of a network: the cell must stand out among them too.
+    """
     sign = 1.0 if task.higher_is_better[0] else -1.0
     mine = task.score(ours)
-    if rival.ndim == 2:
+    if len(np.atleast_2d(rival)) > 1:
         gain = over_permuted(sign * mine[None], sign * rival[None])
     else:
-        gain = paired_difference(sign * mine, sign * rival)
+        gain = paired_difference(sign * mine, sign * rival.reshape(-1))
     score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
     means = float(np.nanmean(mine)), float(np.nanmean(rival))
     return Comparison(task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan)
@@ -111,9 +117,9 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
     assert ours is not None
     random = [task.best(network=name, step=step, probe=ACTIVATIONS) for name in results.random_networks]
     if random:
-        rival = np.mean([task.score(cell) for cell in random if cell], axis=0)
+        rival = np.array([task.score(cell) for cell in random if cell])
         layers = ", ".join(dict.fromkeys(cell.layer for cell in random if cell))
-        yield entry("random weights, same latents", ours, layers, rival)
+        yield entry(f"random weights, same latents{of_seeds(len(rival))}", ours, layers, rival)
     permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=ours.layer)
     yield entry("permuted labels", ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
@@ -124,6 +130,11 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
     what = "with position: mean training map" if both is not None else "mean training label"
     for cell in task.where(network=MEAN_MAP):
         yield entry(what, both or ours, cell.layer, task.score(cell))
+
+
+def of_seeds(networks: int) -> str:
+    """What a comparison with networks of random weights must add where their spread is not known."""
+    return ": this one network" if networks == 1 else ""
 
 
 def emergence(results: Results, task: TaskResults) -> Emergence:
@@ -143,25 +154,53 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
         for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
     ]
     gains = sign * (np.array(curve) - task.score(floor))
+    final = score_of(gains[-1])
+    if not final.low > 0:
+        return Emergence(task.name, best.layer, floor.network, results.steps, final, (), None)
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-    with warnings.catch_warnings():
-        # Of a final gain of zero no share is known; numpy says so at every turn, and the answer is nan or infinite.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        shares = drawn / drawn[-1]
-        share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
-        spans = np.nanquantile(shares, tails, axis=1).T
-    numbers = np.array(results.steps) + 1
-    emerged_draws = np.array([_emerged(column, numbers) for column in shares.T])
-    emerged = Score(float(_emerged(share, numbers)), *(float(q) for q in np.quantile(emerged_draws, tails)))
+    # Of a final gain of zero or below no share is known.
+    shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
+    share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
+    spans = np.nanquantile(shares, TAILS, axis=1).T
     scores = tuple(Score(float(mean), float(low), float(high)) for mean, (low, high) in zip(share, spans, strict=True))
-    return Emergence(task.name, best.layer, floor.network, results.steps, scores, emerged)
+    emerged = onset(share >= EMERGED, shares >= EMERGED, [step + 1 for step in results.steps])
+    return Emergence(task.name, best.layer, floor.network, results.steps, final, scores, emerged)
 
 
-def _emerged(share: Array, numbers: NDArray[np.int_]) -> int:
-    """The first step from which on the share stays at or above the mark."""
-    below = np.flatnonzero(share < EMERGED)
-    return int(numbers[below[-1] + 1]) if len(below) else int(numbers[0])
+def onset(holds: NDArray[np.bool_], drawn: NDArray[np.bool_], numbers: Sequence[int]) -> Score:
+    """The first of the probed steps ``numbers`` from which on something holds, with its interval over draws.
+
+    ``holds`` has one value per step, ``drawn`` steps x draws. One more than the last step stands for never.
+    """
+    found = [_from_which_on(column, numbers) for column in drawn.T]
+    # Steps are counted: the ends of the interval are steps that were drawn.
+    low, high = np.quantile(found, TAILS, method="inverted_cdf")
+    return Score(float(_from_which_on(holds, numbers)), float(low), float(high))
+
+
+def _from_which_on(holds: Iterable[bool], numbers: Sequence[int]) -> int:
+    fails = [index for index, value in enumerate(holds) if not value]
+    return [*numbers, numbers[-1] + 1][fails[-1] + 1 if fails else 0]
+
+
+def onset_words(found: Score, numbers: Sequence[int]) -> str:
+    """An onset as it is printed: between two probed steps where none in between was looked at."""
+
+    def earliest(number: float) -> int:
+        return max((probed for probed in numbers if probed < number), default=0) + 1
+
+    def shown(number: float) -> str:
+        return "never" if number > numbers[-1] else f"{number:.0f}"
+
+    first = earliest(found.mean)
+    if found.mean > numbers[-1]:
+        words = "never"
+    elif first == found.mean:
+        words = f"step {first}"
+    else:
+        words = f"between step {first - 1} and {found.mean:.0f}" if first > 1 else f"step {found.mean:.0f} or before"
+    low = found.low if found.low > numbers[-1] else earliest(found.low)
+    return f"{words} [{shown(low)}, {shown(found.high)}]"
 
 
 def curve(results: Results, task: TaskResults, network: str, probe: str) -> list[tuple[int, str, Score]]:
@@ -171,6 +210,17 @@ def curve(results: Results, task: TaskResults, network: str, probe: str) -> list
         cell = task.best(network=network, step=step, probe=probe)
         if cell is not None:
             points.append((step, cell.layer, score_of(task.score(cell))))
+    return points
+
+
+def family_curve(results: Results, task: TaskResults, networks: Sequence[str]) -> list[tuple[int, Score]]:
+    """(step, score) of networks that differ by their seed: each one's best layer, averaged per picture."""
+    points = []
+    for step in results.steps:
+        cells = [task.best(network=network, step=step, probe=ACTIVATIONS) for network in networks]
+        scores = [task.score(cell) for cell in cells if cell]
+        if scores:
+            points.append((step, score_of(np.mean(scores, axis=0))))
     return points
 
 

@@ -18,18 +18,17 @@ class Gpu:
     name: str
     half_flops: float
     """Dense peak with fp16 inputs and fp32 sums, FLOP/s."""
-    memory_gib: int
     source: str
 
 
 GPUS = {
-    "h100": Gpu("H100 SXM", 989e12, 80, "NVIDIA H100 datasheet, without sparsity"),
-    "h200": Gpu("H200 SXM", 989e12, 141, "NVIDIA H200 datasheet, without sparsity"),
-    "a100": Gpu("A100 SXM 80GB", 312e12, 80, "NVIDIA A100 datasheet"),
-    "l4": Gpu("L4", 121e12, 24, "NVIDIA L4 datasheet, without sparsity"),
-    "t4": Gpu("T4", 65e12, 16, "NVIDIA T4 datasheet"),
-    "4090": Gpu("GeForce RTX 4090", 165.2e12, 24, "NVIDIA Ada GPU architecture whitepaper"),
-    "3090": Gpu("GeForce RTX 3090", 71e12, 24, "NVIDIA GA102 GPU architecture whitepaper"),
+    "h100": Gpu("H100 SXM", 989e12, "NVIDIA H100 datasheet, without sparsity"),
+    "h200": Gpu("H200 SXM", 989e12, "NVIDIA H200 datasheet, without sparsity"),
+    "a100": Gpu("A100 SXM 80GB", 312e12, "NVIDIA A100 datasheet"),
+    "l4": Gpu("L4", 121e12, "NVIDIA L4 datasheet, without sparsity"),
+    "t4": Gpu("T4", 65e12, "NVIDIA T4 datasheet"),
+    "4090": Gpu("GeForce RTX 4090", 165.2e12, "NVIDIA Ada GPU architecture whitepaper"),
+    "3090": Gpu("GeForce RTX 3090", 71e12, "NVIDIA GA102 GPU architecture whitepaper"),
 }
 
 

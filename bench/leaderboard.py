@@ -8,48 +8,47 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.arguments import FORMATS
-from bench.discoveries import Discoveries, discoveries
-from bench.findings import Comparison, Score, comparisons, constant, curve, emergence, score_of
-from bench.paper import catching_up_line, paper_rows
+from bench.discoveries import Discoveries
+from bench.findings import EARLY_STEP, Comparison, Emergence, Score, constant, curve, onset_words, score_of
+from bench.found import Found, found_in
+from bench.paper import catching_up_line
 from bench.results import Results, TaskResults
 from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
-from probes.strata import by_area
+
+UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
 
 
 def print_run(results: Results, form: str = FORMATS[0]) -> None:
     """Print everything a run found, in tables."""
-    for task in results.tasks.values():
+    found = found_in(results)
+    if results.untrained:
+        print(f"\n{UNTRAINED}")
+    for name, task in results.tasks.items():
         print(f"\n{title(task)}\n")
         _print_table(layer_rows(results, task), form)
-        lines = (baseline_line(results, task), emergence_line(results, task), strata_line(results, task))
-        for line in lines:
+        for line in (baseline_line(results, task), emergence_line(found.emergence[name]), strata_line(found, name)):
             if line:
                 _print_line(line, form)
     print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
     print("paired over test pictures; a gain above zero speaks for the model.\n")
-    found = comparisons(results)
-    _print_table([comparison_row(entry) for entry in found], form)
-    _print_line(held_line(found), form)
-    for asked in discoveries(results):
-        _print_line(discovery_line(asked), form)
-    _print_paper(results, form)
+    _print_table([comparison_row(entry) for entry in found.comparisons], form)
+    for line in held_lines(found):
+        _print_line(line, form)
+    _print_paper(results, found, form)
     print(f"\n{cost_line(results)}")
 
 
-def _print_paper(results: Results, form: str) -> None:
+def _print_paper(results: Results, found: Found, form: str) -> None:
     """The paper's comparisons, if the run watched any."""
-    rows = paper_rows(results)
-    if not rows:
+    if not found.paper:
         return
     print("\nThe trained network's probes against every other reading that was watched, paired over test pictures\n")
-    _print_table([comparison_row(entry) for entry in rows], form)
-    _print_line(held_line(rows), form)
-    for task in results.tasks.values():
-        line = catching_up_line(results, task)
-        if line:
-            _print_line(line, form)
+    _print_table([comparison_row(entry) for entry in found.paper], form)
+    _print_line(held_line(found.paper), form)
+    for task, entries in found.catching_up.items():
+        _print_line(catching_up_line(results, task, entries), form)
 
 
 def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
@@ -70,7 +69,7 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
         for task in results.tasks.values():
             points = curve(results, task, TRAINED, ACTIVATIONS)
             row[f"{task.name}: {measure(task)}"] = f"{points[-1][2]} {points[-1][1]}"
-        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}"
+        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}{_of_processes(results)}"
         row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
         rows.append(row)
     _print_table(rows, form)
@@ -133,30 +132,27 @@ def baseline_line(results: Results, task: TaskResults) -> str:
     return "baselines: " + "; ".join(parts)
 
 
-def emergence_line(results: Results, task: TaskResults) -> str:
+def emergence_line(found: Emergence) -> str:
     """When the knowledge is there."""
-    found = emergence(results, task)
-    step = found.emerged
-    text = (
-        f"emergence: {found.layer}{' with position' if found.over == POSITION else ''} keeps 90 % of its final gain "
-        f"over {found.over if found.over == POSITION else 'the mean training label'} "
-        f"from step {step.mean:.0f} [{step.low:.0f}, {step.high:.0f}] on"
-    )
-    if 4 in found.steps and found.steps[-1] != 4:
-        text += f"; at step 5 it has {_percent(found.share[found.steps.index(4)])} of it"
+    layer = f"{found.layer}{' with position' if found.over == POSITION else ''}"
+    over = found.over if found.over == POSITION else "the mean training label"
+    if found.emerged is None:
+        return f"emergence: {layer} has no gain over {over} at the last step: {found.final}"
+    when = onset_words(found.emerged, [step + 1 for step in found.steps])
+    text = f"emergence: {layer} keeps 90 % of its final gain over {over} from {when} on"
+    if EARLY_STEP in found.steps and found.steps[-1] != EARLY_STEP:
+        early = found.share[found.steps.index(EARLY_STEP)]
+        text += f"; at step {EARLY_STEP + 1} it has {_percent(early)} of it"
     return text
 
 
-def strata_line(results: Results, task: TaskResults) -> str | None:
+def strata_line(found: Found, task: str) -> str | None:
     """The best layer's scores on pictures of small, medium and large objects; None where areas are not known."""
-    best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
-    if best is None or results.foreground is None:
+    if task not in found.strata:
         return None
-    parts = []
-    for stratum in by_area(task.score(best)[None], results.foreground):
-        score = Score(*(float(end[0]) for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)))
-        parts.append(f"{stratum.name} ({100 * stratum.low_area:.0f} to {100 * stratum.high_area:.0f} %) {score}")
-    return f"by size of the object, {best.layer}: {'; '.join(parts)}"
+    layer, sizes = found.strata[task]
+    parts = [f"{size.name} ({100 * size.low_area:.0f} to {100 * size.high_area:.0f} %) {size.score}" for size in sizes]
+    return f"by size of the object, {layer}: {'; '.join(parts)}"
 
 
 def comparison_row(entry: Comparison) -> dict[str, str]:
@@ -173,6 +169,11 @@ def comparison_row(entry: Comparison) -> dict[str, str]:
         "q": f"{entry.q:.4f}",
         "holds": "yes" if entry.holds else "no",
     }
+
+
+def held_lines(found: Found) -> list[str]:
+    """What is said of all controls at once."""
+    return [held_line(found.comparisons), *(discovery_line(asked) for asked in found.discoveries)]
 
 
 def held_line(entries: Sequence[Comparison]) -> str:
@@ -197,10 +198,24 @@ def cost_line(results: Results) -> str:
     items = len(facts["train_items"]) + len(facts["test_items"])
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
-        f"cost: {items} items in {facts['seconds'] / 60:.1f} min on {results.environment['cores']} cores with "
+        f"cost: {items} items in {facts['seconds'] / 60:.1f} min{_of_processes(results)} on {_threads(results)} with "
         f"{options['engine']}, {np.median(times):.1f} ms per row and step, "
-        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB"
+        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if (results.processes or 1) > 1 else ''}"
     )
+
+
+def _of_processes(results: Results) -> str:
+    """What the seconds are of, where it needs to be said."""
+    if results.processes is None:
+        return " (of the process that finished it)"
+    return f" (added up over {results.processes} processes)" if results.processes > 1 else ""
+
+
+def _threads(results: Results) -> str:
+    if results.threads is None:
+        return f"a machine of {results.environment['cores']} cores"
+    each = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
+    return f"{results.world} ranks of {each} each" if results.world > 1 else each
 
 
 def _mean(per_picture: np.ndarray) -> str:

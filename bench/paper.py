@@ -1,21 +1,23 @@
 """The paper's comparisons, as far as a run watched them: the trained network's probes against every other reading.
 
-Differences are paired over test pictures and written so that above zero speaks for the trained network. A family of
-networks that differ by their seed counts by its mean. Layers are chosen on training pictures, on both sides.
+Differences are paired over test pictures and written so that above zero speaks for the trained network. Of networks
+that differ by their seed the mean counts, and their spread widens the interval. Layers are chosen on training pictures,
+on both sides. After the last step a painted picture is the very one that was labelled: there the labeler on the decoded
+picture says what it said, and is no rival.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.findings import Comparison, Score, against, curve, score_of
+from bench.findings import Comparison, Score, against, curve, of_seeds, onset, onset_words, score_of
 from bench.results import Results, TaskResults
 from extract.names import CONVOLUTION, DECODED, DECODED_LAYERS, TRAINED
 from probes.bank import ACTIVATIONS, WITH_POSITION, Cell
-from probes.bootstrap import LEVEL, resampled_means, resampling_weights
+from probes.bootstrap import resampled_means, resampling_weights
 from probes.discovery import q_values
 
 STEPS = (0, 2, 4)
@@ -32,6 +34,16 @@ class Rival:
     probe: str = ACTIVATIONS
     layer: str | None = None
     """None takes the best one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """A probed step from which on something holds."""
+
+    step: Score
+    """Counted from 1, with its 95 % interval; more than all of ``numbers`` stands for never."""
+    numbers: tuple[int, ...]
+    """The steps that were looked at, counted from 1."""
 
 
 RIVALS = (
@@ -66,12 +78,20 @@ def paper_rows(results: Results) -> list[Comparison]:
 
 
 def _row(results: Results, task: TaskResults, rival: Rival, step: int) -> Iterator[Comparison]:
+    networks = results.family(rival.network)
     ours = task.best(network=TRAINED, step=step, probe=rival.probe)
-    theirs = [cell for name in results.family(rival.network) if (cell := _cell(task, rival, name, step))]
-    if ours is None or not theirs:
+    theirs = [cell for name in networks if (cell := _cell(task, rival, name, step))]
+    if ours is None or not theirs or (rival.network == DECODED and _is_labelled(results, step)):
         return
     layers = ", ".join(dict.fromkeys(cell.layer for cell in theirs))
-    yield against(task, step, rival.what, ours, layers, np.mean([task.score(cell) for cell in theirs], axis=0))
+    seeds = "" if rival.network in networks else of_seeds(len(theirs))
+    yield against(task, step, f"{rival.what}{seeds}", ours, layers, np.array([task.score(cell) for cell in theirs]))
+
+
+def _is_labelled(results: Results, step: int) -> bool:
+    """Whether what the network has painted after a step is the picture that was labelled."""
+    options = results.options
+    return bool(options["source"] == "generated" and step + 1 == options["sampler_steps"])
 
 
 def _cell(task: TaskResults, rival: Rival, network: str, step: int) -> Cell | None:
@@ -81,61 +101,54 @@ def _cell(task: TaskResults, rival: Rival, network: str, step: int) -> Cell | No
     return found[0] if found else None
 
 
-def catching_up(results: Results, task: TaskResults, layer: str) -> Score | None:
-    """The step (counted from 1) from which on the decoded picture says at least what the probe says.
+def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None:
+    """From which step on the decoded picture says at least what the probe says; None where it was not watched.
 
-    With its 95 % bootstrap interval; one more than the last step where it never does.
+    Never, where it does so at none of the steps whose picture is not the labelled one.
     """
     sign = 1.0 if task.higher_is_better[0] else -1.0
+    steps = [step for step in results.steps if not _is_labelled(results, step)]
     lead = []
-    for step in results.steps:
+    for step in steps:
         shown = task.where(network=DECODED, step=step, layer=layer)
         probed = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
         if not shown or probed is None:
             return None
         lead.append(sign * (task.score(shown[0]) - task.score(probed)))
-    gains = np.array(lead)
-    numbers = [step + 1 for step in results.steps]
+    if not lead:
+        return None
+    gains, numbers = np.array(lead), [step + 1 for step in steps]
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    steps = [_from_which_on(column >= 0, numbers) for column in drawn.T]
-    low, high = np.quantile(steps, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Score(float(_from_which_on(np.nanmean(gains, axis=1) >= 0, numbers)), float(low), float(high))
+    return Onset(onset(np.nanmean(gains, axis=1) >= 0, drawn >= 0, numbers), tuple(numbers))
 
 
-def _from_which_on(holds: Sequence[bool], numbers: Sequence[int]) -> int:
-    """The first of ``numbers`` from which on everything holds."""
-    fails = [index for index, value in enumerate(holds) if not value]
-    if not fails:
-        return numbers[0]
-    return numbers[fails[-1] + 1] if fails[-1] + 1 < len(numbers) else numbers[-1] + 1
-
-
-def catching_up_line(results: Results, task: TaskResults) -> str | None:
+def catching_up_line(results: Results, task: str, found: Mapping[str, Onset]) -> str:
     """When the picture that is coming out of the noise shows what the probe has read already."""
-    parts = []
-    for layer, name in zip(DECODED_LAYERS, ("decoded", "foreseen"), strict=True):
-        step = catching_up(results, task, layer)
-        if step is not None:
-            parts.append(f"the {name} picture catches up with the probe {_step(step, results.steps[-1] + 1)}")
-    return f"{task.name}: {'; '.join(parts)}" if parts else None
+    names = dict(zip(DECODED_LAYERS, ("decoded", "foreseen"), strict=True))
+    parts = [
+        f"the {names[layer]} picture catches up with the probe {_when(results, step)}" for layer, step in found.items()
+    ]
+    return f"{task}: {'; '.join(parts)}"
 
 
-def _step(score: Score, last: int) -> str:
-    def shown(step: float) -> str:
-        return "never" if step > last else f"{step:.0f}"
-
-    mean = "never" if score.mean > last else f"at step {score.mean:.0f}"
-    return f"{mean} [{shown(score.low)}, {shown(score.high)}]"
+def _when(results: Results, found: Onset) -> str:
+    words, opening, span = onset_words(found.step, found.numbers).partition(" [")
+    if _is_labelled(results, results.steps[-1]):
+        # After that step it does by definition.
+        words, span = words.replace("never", "not before the last step"), span.replace("never", "last")
+    return f"{'at ' if words.startswith('step') else ''}{words}{opening}{span}"
 
 
 def curves(results: Results, task: TaskResults) -> list[tuple[str, list[tuple[int, Score]]]]:
-    """(name, points) of the trained network and everything it is compared with, for a chart."""
+    """(name, points) of the trained network and everything it is compared with, for a chart; seeds are averaged."""
     lines: list[tuple[str, list[tuple[int, Score]]]] = [
         ("activations", [(step + 1, score) for step, _, score in curve(results, task, TRAINED, ACTIVATIONS)])
     ]
     for rival in RIVALS:
         names = results.family(rival.network)
         if names and rival.probe == ACTIVATIONS:
-            cells = [(step, _cell(task, rival, names[0], step)) for step in results.steps]
-            lines.append((rival.what, [(step + 1, score_of(task.score(cell))) for step, cell in cells if cell]))
+            cells = [[cell for name in names if (cell := _cell(task, rival, name, step))] for step in results.steps]
+            means = [np.mean([task.score(cell) for cell in found], axis=0) for found in cells if found]
+            probed = [step + 1 for step, found in zip(results.steps, cells, strict=True) if found]
+            lines.append((rival.what, [(step, score_of(mean)) for step, mean in zip(probed, means, strict=True)]))
     return lines

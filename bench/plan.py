@@ -37,6 +37,8 @@ _SUMS_HELD = FOLDS + 2
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)
+_PAINTS = "own"
+"""What the names of networks on their own latents begin with."""
 _FLOAT64_BYTES = 8
 
 
@@ -106,8 +108,11 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
 
 def _rows(study: Study, subject: Subject, items: int) -> int:
     painting = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
-    beside = sum(watcher.rows for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
-    return items * (painting + beside * len(study.config.probed_steps))
+    looked_at = study.config.probed_steps
+    # A network on its own latents paints its way to the last step that is looked at.
+    steps = {name: looked_at[-1] + 1 if name.startswith(_PAINTS) else len(looked_at) for name in subject.watchers}
+    beside = sum(watcher.rows * steps[name] for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
+    return items * (painting + beside)
 
 
 @dataclass

@@ -19,8 +19,8 @@ from bench.environment import environment
 from bench.errors import MistakeError
 from bench.folder import RUN, RunFolder
 from bench.integrity import SUMS, sums_of
-from bench.measure import peak_bytes
 from bench.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
+from bench.sessions import Taken
 from bench.study import Study
 from extract.stream import Subject
 from probes.bank import ALWAYS, Bank
@@ -39,9 +39,10 @@ def write_results(
     scores: dict[str, Tensor],
     costs: Sequence[Tensor],
     strips: dict[str, Tensor],
-    seconds: float,
+    taken: Taken,
+    world: int,
 ) -> None:
-    """Write every file of a finished run, ``run.json`` last."""
+    """Write every file of a finished run, which so many ranks made, ``run.json`` last."""
     path = folder.path
     try:
         (path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
@@ -72,8 +73,11 @@ def write_results(
             "train_items": [item.id for block in study.train for item in block.items],
             "test_items": [item.id for block in study.test for item in block.items],
             "strip_prompts": [item.prompt for item in study.test[0].items],
-            "seconds": round(seconds, 2),
-            "peak_bytes": peak_bytes(),
+            "seconds": round(taken.seconds, 2),
+            "peak_bytes": taken.peak_bytes,
+            "processes": taken.processes,
+            "threads": study.threads,
+            "world": world,
             SUMS: sums_of(path, (*TABLES, CALLS, PROBES)),
         }
         partial = path / f"{RUN}.partial"

@@ -12,24 +12,26 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.charts import Line, heat, line_chart, png
-from bench.discoveries import discoveries
+from bench.environment import run_command
 from bench.errors import MistakeError
-from bench.findings import Score, comparisons, constant, curve, emergence, score_of
+from bench.findings import Score, constant, curve, family_curve, score_of
+from bench.found import Found, found_in, write_found
 from bench.interventions.panel import panel
 from bench.leaderboard import (
+    UNTRAINED,
     baseline_line,
     comparison_row,
     cost_line,
-    discovery_line,
     emergence_line,
     held_line,
+    held_lines,
     layer_rows,
     measure,
     strata_line,
     title,
 )
 from bench.learning import LEARNING
-from bench.paper import catching_up_line, curves, paper_rows
+from bench.paper import catching_up_line, curves
 from bench.poster import strip_rows
 from bench.recipe_results import read_recipe, recipe_rows
 from bench.resolve import plugins
@@ -50,17 +52,24 @@ _STYLES = {
 
 
 def write_report(results: Results) -> Path:
-    """Write ``report.html`` into the run folder and give its path. Everything comes from that folder."""
+    """Write ``report.html`` into the run folder, ``findings.json`` beside it, and give the page's path.
+
+    Everything comes from that folder.
+    """
+    write_found(results)
     environment = Environment(
         loader=PackageLoader("bench"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    found = comparisons(results)
+    found = found_in(results)
     page = environment.get_template("report.html.jinja").render(
         results=results,
-        tasks=[_task(results, task) for task in results.tasks.values()],
-        comparisons=[comparison_row(entry) for entry in found],
-        held=[held_line(found), *(discovery_line(asked) for asked in discoveries(results))],
-        paper=[comparison_row(entry) for entry in paper_rows(results)],
+        untrained=UNTRAINED if results.untrained else None,
+        is_painted=results.options["source"] == "generated",
+        tasks=[_task(results, task, found) for task in results.tasks.values()],
+        comparisons=[comparison_row(entry) for entry in found.comparisons],
+        held=held_lines(found),
+        paper=[comparison_row(entry) for entry in found.paper],
+        paper_held=held_line(found.paper),
         recipe=recipe_rows(results.path),
         recipe_notes=(found_recipe.notes if (found_recipe := read_recipe(results.path)) else ()),
         interventions=Markup(panel(results.path) or ""),
@@ -68,6 +77,7 @@ def write_report(results: Results) -> Path:
         strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
         costs=results.costs,
         cost=cost_line(results),
+        command=run_command(results.options),
         environment=json.dumps(results.environment, indent=2),
         options=json.dumps(results.options, indent=2),
     )
@@ -79,22 +89,23 @@ def write_report(results: Results) -> Path:
     return path
 
 
-def _task(results: Results, task: TaskResults) -> dict[str, Any]:
+def _task(results: Results, task: TaskResults, found: Found) -> dict[str, Any]:
+    catching_up = found.catching_up.get(task.name)
     return {
         "name": task.name,
         "question": plugins("task").get(task.name, ""),
         "title": title(task),
         "measure": measure(task),
-        "emergence": emergence_line(results, task),
+        "emergence": emergence_line(found.emergence[task.name]),
         "baselines": baseline_line(results, task),
         "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION) if task.where(probe=probe)],
         "chart": line_chart(
             _lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"
         ),
-        "share": emergence(results, task),
-        "strata": strata_line(results, task),
+        "share": found.emergence[task.name],
+        "strata": strata_line(found, task.name),
         "compared": _compared(results, task),
-        "catching_up": catching_up_line(results, task),
+        "catching_up": catching_up_line(results, task.name, catching_up) if catching_up else None,
         "learning": _learning(results, task),
         "rows": layer_rows(results, task),
     }
@@ -154,10 +165,8 @@ def _lines(results: Results, task: TaskResults) -> list[Line]:
         Line("permuted labels", "permuted", _permuted(results, task)),
         Line("the latent itself", "latent", points(INPUT, ACTIVATIONS)),
     ]
-    lines += [
-        Line(name.replace("-", " network "), "random", points(name, ACTIVATIONS))
-        for name in results.random_networks[:1]
-    ]
+    random = family_curve(results, task, results.random_networks)
+    lines.append(Line("random weights", "random", [(step + 1, score) for step, score in random]))
     mean = "mean training map" if task.where(network=POSITION) else "mean training label"
     for name, network, style in (("position alone", POSITION, "position"), (mean, MEAN_MAP, "mean")):
         found = constant(task, network)

@@ -12,6 +12,10 @@ calls.safetensors    every clock reading behind it, in order: step, network, row
 strips.safetensors   a few test pictures on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals, checksums of the tables and tensors above (not of the
                      first two files); written last: a folder with it is finished
+findings.json        what was found in them: see bench/found.py
+
+Totals are of all processes that worked on the run: seconds added up, the peak of the one that needed most memory,
+the threads of each, and the ranks that worked side by side.
 """
 
 from __future__ import annotations
@@ -76,9 +80,9 @@ class TaskResults:
         return min(known, key=lambda pair: pair[0])[1] if known else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """A finished run, read back."""
+    """A finished run, read back; equal to itself alone, so that what is derived from it can be kept by it."""
 
     path: Path
     options: dict[str, Any]
@@ -100,6 +104,28 @@ class Results:
     def layers(self) -> tuple[str, ...]:
         """Tapped layers in the order of computation."""
         return tuple(self.facts["layers"])
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the weights are random, so that scores say nothing about the model."""
+        return bool(self.options.get("weights", "trained") == "random")
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes made it, one after the other or side by side; None in a run of an older version."""
+        found: int | None = self.facts.get("processes")
+        return found
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads of each process; None in a run of an older version that took what there was."""
+        found: int | None = self.facts.get("threads", self.options["threads"])
+        return found
+
+    @property
+    def world(self) -> int:
+        """Ranks that worked side by side."""
+        return int(self.facts.get("world", 1))
 
     @property
     def random_networks(self) -> tuple[str, ...]:

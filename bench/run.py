@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from bench.measure import give_back_memory
 from bench.ranks import Ranks, sharing_cores
 from bench.recording import write_results
 from bench.results import FOREGROUND_AREA
+from bench.sessions import MADE, Session, Taken
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
@@ -50,7 +51,6 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         ranks.keep(folder),
         tqdm(total=study.items, unit="item", desc="painting", smoothing=0.05, disable=not ranks.shows) as progress,
     ):
-        started = time.perf_counter()
         job = _Job(study, ranks, Shards(folder.path / "shards", study.fingerprint), progress)
         job.gather()
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
@@ -73,7 +73,8 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         if not ranks.leads:
             return folder
         scores, strips = job.scores()
-        write_results(folder, study, job.watched, bank, scores, job.costs, strips, time.perf_counter() - started)
+        costs, taken = job.taken()
+        write_results(folder, study, job.watched, bank, scores, costs, strips, taken, ranks.world)
         job.shards.remove()
         folder.tidy()
     return folder
@@ -87,6 +88,7 @@ class _Job:
     ranks: Ranks
     shards: Shards
     progress: tqdm[None]
+    session: Session = field(default_factory=Session)
 
     def __post_init__(self) -> None:
         self.watched, self.networks = subject_of(self.study)
@@ -187,11 +189,15 @@ class _Job:
             done += part.shape[-1]
         return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
 
-    @property
-    def costs(self) -> list[Tensor]:
-        """What every block took, in the order of work."""
+    def taken(self) -> tuple[list[Tensor], Taken]:
+        """What every shard's calls took, in the order of work, and what the run took in all."""
         stages = [*(self.fold(fold) for fold in range(self.study.folds)), self.study.test]
-        return [self.shards.read(name)["costs"] for blocks in stages for name in self.names(blocks)]
+        found = []
+        for name in (name for blocks in stages for name in self.names(blocks)):
+            # Of the sums beside them, one shard's are in memory at a time.
+            shard = self.shards.read(name)
+            found.append({part: shard[part] for part in ("costs", MADE) if part in shard})
+        return [shard["costs"] for shard in found], self.session.taken(found)
 
     def fold(self, fold: int) -> list[Block]:
         """The training blocks of a fold."""
@@ -211,7 +217,9 @@ class _Job:
         groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
         for index, group in enumerate(groups):
             if self.ranks.mine(index) and not self.is_whole(_name(group)):
-                self.shards.write(_name(group), make(group))
+                started = time.perf_counter()
+                made = make(group)
+                self.shards.write(_name(group), made | self.session.stamp(time.perf_counter() - started))
             else:
                 self.progress.update(sum(len(block.items) for block in group))
         self.ranks.barrier()

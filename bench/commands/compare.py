@@ -33,14 +33,15 @@ def command(options: argparse.Namespace) -> int:
 
     found = compared(options.base, options.new, options.fail_on)
     for family in found.families:
-        called = sum(change.called for change in family.changes)
-        print(f"{family.what}: {called} of {len(family.changes)} figures moved")
+        moved = [change for change in family.changes if change.moved(found.tolerated.get(change.name))]
+        print(f"{family.what}: {len(moved)} of {len(family.changes)} figures moved")
         shown = largest(family.changes, found.tolerated, _SHOWN)
         rows = [row(change, found.tolerated.get(change.name)) for change in shown]
         if rows:
             print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
-        if called > len(rows):
-            print(f"and {called - len(rows)} more")
+        left = [change for change in moved if change not in shown]
+        if left:
+            print(f"and {len(left)} more")
         print()
     for line in found.left_out:
         print(line)

@@ -1,4 +1,4 @@
-"""Write report.html of a run again."""
+"""Write report.html of a run again, and findings.json, which says the same to a machine (see bench/found.py)."""
 
 from __future__ import annotations
 

@@ -29,16 +29,20 @@ class Change:
     q: float = np.nan
     """The false discovery rate at which the change is called, over all changes that were tested together."""
     is_single: bool = False
-    """Whether there is one reading each, and nothing to test: its word is taken."""
+    """Whether there is one reading each, and nothing to test: it is held against the tolerance alone."""
 
-    @property
-    def called(self) -> bool:
-        """Whether there is a change at a false discovery rate of 5 %."""
-        return self.loss != 0 and (self.is_single or self.q <= RATE)
+    def moved(self, tolerance: Tolerance | None) -> bool:
+        """Whether there is a change: at a false discovery rate of 5 %, or a single reading's beyond the tolerance.
+
+        Of single readings without a tolerance nobody knows what is noise, and none is said to have moved.
+        """
+        if self.is_single:
+            return tolerance is not None and abs(self.loss) > tolerance.of(self.base)
+        return self.loss != 0 and self.q <= RATE
 
     def is_regression(self, tolerance: Tolerance | None) -> bool:
-        """A change for the worse that is called, and larger than the tolerance."""
-        return tolerance is not None and self.called and self.loss > tolerance.of(self.base)
+        """A change for the worse, larger than the tolerance."""
+        return tolerance is not None and self.moved(tolerance) and self.loss > tolerance.of(self.base)
 
 
 def tested_together(changes: Iterable[Change]) -> list[Change]:
@@ -52,6 +56,8 @@ def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
     """A change as a table row."""
     if change.is_regression(tolerance):
         verdict = "regression"
+    elif change.is_single and not change.moved(tolerance):
+        verdict = "tolerated" if tolerance else "not judged"
     elif change.loss < 0:
         verdict = "better"
     else:
@@ -68,10 +74,10 @@ def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
 
 
 def largest(changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int) -> list[Change]:
-    """The called changes, regressions first, then by size; figures take turns in their own units."""
-    called = [change for change in changes if change.called]
+    """What moved, and every single reading, regressions first, then by size; figures take turns in their own units."""
+    shown = [change for change in changes if change.is_single or change.moved(tolerated.get(change.name))]
 
     def order(change: Change) -> tuple[bool, float]:
         return not change.is_regression(tolerated.get(change.name)), -abs(change.loss)
 
-    return sorted(called, key=order)[:at_most]
+    return sorted(shown, key=order)[:at_most]

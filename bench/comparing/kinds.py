@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.comparing.changes import Change
 from bench.comparing.compare import metric_names, quality_changes
-from bench.comparing.speed import profile_options, profile_speed, run_options, run_speed, unlike
+from bench.comparing.speed import memory_unlike, profile_options, profile_speed, run_options, run_speed, unlike
 from bench.comparing.tolerances import LATENCY, MEMORY, Tolerance, tolerances
 from bench.errors import MistakeError
 from bench.folder import CONFIG, RUN
@@ -66,7 +65,15 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     missing = [str(folder) for folder in (base, new) if not (folder / CALLS).exists()]
     if reason is None and missing:
         reason = f"{' and '.join(missing)} have no {CALLS}; run again with this version"
-    return _with_speed(families, tolerated, reason, lambda: run_speed(before, after))
+    if reason is not None:
+        if LATENCY in tolerated or MEMORY in tolerated:
+            raise MistakeError(f"times of unlike environments cannot be compared: {reason}")
+        return Comparison(families, tolerated, [f"speed is not compared: {reason}"])
+    partial = memory_unlike(before, after)
+    if partial is not None and MEMORY in tolerated:
+        raise MistakeError(f"memory cannot be compared: {partial}")
+    left_out = [] if partial is None else [f"memory is not compared: {partial}"]
+    return Comparison([*families, Family("speed and memory", run_speed(before, after))], tolerated, left_out)
 
 
 def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
@@ -74,18 +81,8 @@ def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
     tolerated = tolerances(fail_on, [LATENCY, MEMORY]) if fail_on is not None else {}
     reason = unlike(before.environment, after.environment, profile_options(before, after))
     if reason is not None:
-        raise MistakeError(f"times of unlike environments cannot be compared: {reason}")
+        raise MistakeError(f"times of unlike profiles cannot be compared: {reason}")
     changes = profile_speed(before, after)
     if not changes:
         raise MistakeError(f"{base} and {new} share no engine and batch size; profile both with the same ones")
     return Comparison([Family("speed and memory", changes)], tolerated, [])
-
-
-def _with_speed(
-    families: list[Family], tolerated: dict[str, Tolerance], reason: str | None, speed: Callable[[], list[Change]]
-) -> Comparison:
-    if reason is None:
-        return Comparison([*families, Family("speed and memory", speed())], tolerated, [])
-    if LATENCY in tolerated or MEMORY in tolerated:
-        raise MistakeError(f"times of unlike environments cannot be compared: {reason}")
-    return Comparison(families, tolerated, [f"speed is not compared: {reason}"])

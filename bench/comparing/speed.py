@@ -1,9 +1,9 @@
 """Two runs or two profiles of like environments: ratios of median times and of memory, new over base.
 
-Readings that were taken next to each other share what disturbed the machine. So groups of neighbouring readings are
-drawn first and readings within them second, which errs on the wide side where readings are independent; p counts how
-often a drawn ratio falls on the other side of one. What differed between the two sessions as a whole no reading can
-tell: measure them back to back.
+Readings that were taken next to each other share what disturbed the machine. So groups of readings that are neighbours
+in time are drawn first and readings within them second, which errs on the wide side where readings are independent; p
+counts how often a drawn ratio falls on the other side of one. What differed between the two sessions as a whole no
+reading can tell: measure them back to back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from extract.names import TRAINED
 from probes.bootstrap import LEVEL, TEST_DRAWS
 
 Readings = NDArray[np.float64]
-_ALIKE = ("processor", "cores", "python")
+_ALIKE = ("processor", "gpus", "driver", "cuda", "python")
 _OWN = "scenebench"
 """The package whose versions are compared; all others must be the same."""
 
@@ -39,50 +39,69 @@ def unlike(base: dict[str, Any], new: dict[str, Any], options: Sequence[tuple[st
     return ", ".join(differing) or None
 
 
-def ratio(new: Sequence[Readings], base: Sequence[Readings], seed: int = 0) -> tuple[float, float, float, float]:
+def ratio(
+    new: Sequence[Readings], base: Sequence[Readings], seed: int = 0, draws: int = TEST_DRAWS
+) -> tuple[float, float, float, float]:
     """(ratio of medians, low, high, p), from groups of readings; nan ends and p where a side has a single reading."""
     value = float(np.median(np.concatenate(new)) / np.median(np.concatenate(base)))
     if min(sum(map(len, new)), sum(map(len, base))) < 2:
         return value, np.nan, np.nan, np.nan
     rng = np.random.default_rng(seed)
-    draws = _drawn_medians(new, rng) / _drawn_medians(base, rng)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    beyond = min(int((draws <= 1).sum()), int((draws >= 1).sum()))
-    return value, float(low), float(high), min(1.0, 2 * (1 + beyond) / (TEST_DRAWS + 1))
+    ratios = _drawn_medians(new, rng, draws) / _drawn_medians(base, rng, draws)
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    beyond = min(int((ratios <= 1).sum()), int((ratios >= 1).sum()))
+    return value, float(low), float(high), min(1.0, 2 * (1 + beyond) / (draws + 1))
 
 
-def _drawn_medians(groups: Sequence[Readings], rng: np.random.Generator) -> Readings:
+def _drawn_medians(groups: Sequence[Readings], rng: np.random.Generator, draws: int) -> Readings:
     lengths = np.array([len(group) for group in groups])
     table = np.array([np.resize(group, lengths.max()) for group in groups])
     # As many readings from every drawn group, so that all draws are one array.
-    row = rng.integers(len(groups), size=(TEST_DRAWS, len(groups), 1))
-    column = rng.integers(lengths[row], size=(TEST_DRAWS, len(groups), lengths.max()))
+    row = rng.integers(len(groups), size=(draws, len(groups), 1))
+    column = rng.integers(lengths[row], size=(draws, len(groups), lengths.max()))
     medians: Readings = np.median(table[row, column], axis=(1, 2))
     return medians
 
 
 def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]:
-    """Options of two runs that decide how long a call takes."""
-    return [(name, base.options[name], new.options[name]) for name in ("batch", "threads")]
+    """What decides how long a call of two runs takes."""
+    return [
+        ("batch", base.options["batch"], new.options["batch"]),
+        ("threads", base.threads, new.threads),
+        ("ranks", base.world, new.world),
+    ]
 
 
 def profile_options(base: Profile, new: Profile) -> list[tuple[str, object, object]]:
-    """Options of two profiles that decide how long a call takes."""
-    return [(name, base.options[name], new.options[name]) for name in ("threads",)]
+    """What decides how long a call of two profiles takes, the precision of the engines that both have among it."""
+    shared = [name for name in base.engines if name in new.engines]
+    return [
+        *((name, base.options.get(name), new.options.get(name)) for name in ("model", "weights", "threads")),
+        *((f"{name}'s precision", base.engines[name].precision, new.engines[name].precision) for name in shared),
+    ]
 
 
 def run_speed(base: Results, new: Results) -> list[Change]:
-    """Seconds per row of the trained network, all steps together and each step, and the peak memory of the process."""
-    before, after = _seconds_per_row(base), _seconds_per_row(new)
-    steps = sorted(set(before) & set(after))
-    pairs: list[tuple[str, Readings, Readings]] = [
-        (TRAINED, np.concatenate([before[s] for s in steps]), np.concatenate([after[s] for s in steps]))
-    ]
-    pairs += [(f"{TRAINED} step {step + 1}", before[step], after[step]) for step in steps]
-    changes = [_latency(where, _groups(b), _groups(a)) for where, b, a in pairs]
-    return tested_together(
-        [*changes, _memory("peak of the process", base.facts["peak_bytes"], new.facts["peak_bytes"])]
-    )
+    """Seconds per row of the trained network, all steps together and each step, and the peak memory of the process.
+
+    Without the memory where ``memory_unlike`` has a reason.
+    """
+    for results in (base, new):
+        refuse_changed(results.path, results.facts, (CALLS,))
+    changes = [_latency(*pair) for pair in call_groups(read_calls(base.path), read_calls(new.path))]
+    if memory_unlike(base, new) is None:
+        changes.append(_memory("peak of the process", base.facts["peak_bytes"], new.facts["peak_bytes"]))
+    return tested_together(changes)
+
+
+def memory_unlike(*runs: Results) -> str | None:
+    """Why the peaks of runs cannot be compared; None if one process made each of them from end to end."""
+    for run in runs:
+        if run.processes is None:
+            return f"{run.path} does not say how many processes made it; run again with this version"
+        if run.processes > 1:
+            return f"{run.path} is the work of {run.processes} processes, of which none held all"
+    return None
 
 
 def profile_speed(base: Profile, new: Profile) -> list[Change]:
@@ -98,20 +117,27 @@ def _profile_changes(base: Profile, new: Profile) -> Iterator[Change]:
             if rows in new.rows_of(STEP, engine):
                 b, a = (list(profile.seconds(STEP, engine, rows)) for profile in (base, new))
                 yield _latency(f"{engine}, {rows} rows", b, a)
-        memory = facts.memory, new.engines[engine].memory
-        if memory[0] and memory[1] and memory[0].peak_bytes and memory[1].peak_bytes:
-            yield _memory(f"{engine}, peak of calls", memory[0].peak_bytes, memory[1].peak_bytes)
+        before, after = facts.memory, new.engines[engine].memory
+        # Another number of rows is other work.
+        if before and after and before.rows == after.rows and before.peak_bytes and after.peak_bytes:
+            yield _memory(f"{engine}, peak of calls of {before.rows} rows", before.peak_bytes, after.peak_bytes)
 
 
-def _seconds_per_row(results: Results) -> dict[int, Readings]:
-    refuse_changed(results.path, results.facts, (CALLS,))
-    calls = read_calls(results.path)
-    mine = calls[calls[:, 1] == 0]
-    return {int(step): mine[mine[:, 0] == step, 3] / mine[mine[:, 0] == step, 2] for step in np.unique(mine[:, 0])}
+def call_groups(base: Readings, new: Readings) -> list[tuple[str, list[Readings], list[Readings]]]:
+    """(where, base, new): seconds per row of the painting network's calls, in groups of neighbours in time.
+
+    Both are calls x (step, network, rows, seconds, ...) in the order in which they were made. First all steps that both
+    have, then every step by itself.
+    """
+    before, after = (calls[calls[:, 1] == 0] for calls in (base, new))
+    steps = np.intersect1d(before[:, 0], after[:, 0])
+    places = [(TRAINED, steps), *((f"{TRAINED} step {int(step) + 1}", step[None]) for step in steps)]
+    return [(where, _groups(before, some), _groups(after, some)) for where, some in places]
 
 
-def _groups(readings: Readings) -> list[Readings]:
-    return np.array_split(readings, max(1, isqrt(len(readings))))
+def _groups(calls: Readings, steps: Readings) -> list[Readings]:
+    mine = calls[np.isin(calls[:, 0], steps)]
+    return np.array_split(mine[:, 3] / mine[:, 2], max(1, isqrt(len(mine))))
 
 
 def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> Change:

@@ -174,9 +174,14 @@ def print_outcome(found: dict[str, Any], folder: Path) -> None:
     steps = ", ".join(str(step) for step in plan["steps"])
     print(f"{found['task']}: edits of {', '.join(plan['layers'])} at steps {steps}")
     print(tabulate(table, headers="keys", disable_numparse=True))
-    comparisons = sum(len(arm.get("gains", {})) for arm in found["arms"])
     print(f"\n{claim(found)}")
-    print(
+    print(f"{intervals_line(found)}. {found['seconds_per_trial']:.2f} s per trial. Files: {folder}")
+
+
+def intervals_line(found: dict[str, Any]) -> str:
+    """What so many intervals may be read for."""
+    comparisons = sum(len(arm.get("gains", {})) for arm in found["arms"])
+    return (
         f"gains are paired over items, above zero the edit is better; 95 % intervals, {comparisons} of them in the "
-        f"table: the claim is the chosen row's. {found['seconds_per_trial']:.2f} s per trial. Files: {folder}"
+        "table: the claim is the chosen row's"
     )

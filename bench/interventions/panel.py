@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from bench.charts import png
 from bench.interventions.edited import FOLDER
-from bench.interventions.experiment import GRID, claim, read_summary, rows, task_folder
+from bench.interventions.experiment import GRID, claim, intervals_line, read_summary, rows, task_folder
 from bench.interventions.grid import COLUMNS, Grid
 
 _SHOWN = 12
@@ -35,6 +35,7 @@ def _task(run_path: Path, found: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": found["task"],
         "claim": claim(found),
+        "intervals": intervals_line(found),
         "rows": rows(found),
         "layers": ", ".join(found["plan"]["layers"]),
         "steps": ", ".join(str(step) for step in found["plan"]["steps"]),

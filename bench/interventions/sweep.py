@@ -1,19 +1,28 @@
-"""Where and when do edits act? One method at one strength, in blocks of layers and windows of steps."""
+"""Where and when do edits act? One method at one strength, in blocks of layers and windows of steps.
+
+Training items answer: what is chosen by a sweep can still be confirmed on test items.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
+import numpy as np
 from tabulate import tabulate
 
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, RANDOM, StoredProbes
+from bench.findings import Score
+from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
 from bench.interventions.edited import Bench, run_arms
 from bench.interventions.path import chosen_arm
 from bench.interventions.plan import Plan
 from bench.interventions.score import DAMAGE
-from bench.interventions.trials import NO_EDIT
+from bench.interventions.trials import NO_EDIT, Trials
+from bench.leaderboard import at_rate
+from probes.bootstrap import Difference, paired_difference
+from probes.discovery import RATE, q_values
 
 WINDOWS = (range(1, 4), range(1, 6), range(6, 11), range(11, 16))
 """Steps, counted from 1."""
@@ -41,7 +50,7 @@ def windows(steps: Sequence[int]) -> dict[str, tuple[int, ...]]:
 
 
 def print_sweep(bench: Bench, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None) -> None:
-    """Run the sweep on a few test items and print its table."""
+    """Run the sweep on a few training items and print its table."""
     probes = StoredProbes(bench.results, plan.task)
     base = chosen_arm(bench, plan, methods[0] if methods else None, strengths[0] if strengths else None)
     places = {
@@ -52,20 +61,34 @@ def print_sweep(bench: Bench, plan: Plan, methods: Sequence[str] | None, strengt
     if not places:
         raise MistakeError(f"{bench.results.path} has no probes of the middle or the decoder to sweep over")
     arms = [replace(arm, control=control) for arm in places.values() for control in (EDIT, RANDOM)]
-    trials = run_arms(bench, probes, "test", plan.items, plan, list(dict.fromkeys(arms)))
+    trials = run_arms(bench, probes, "train", plan.items, plan, list(dict.fromkeys(arms)))
+    rivals = ("random direction", "no edit")
+    gains = [
+        [_gain(trials, arm, rival) for rival in (replace(arm, control=RANDOM), NO_EDIT)] for arm in places.values()
+    ]
+    q = q_values(np.array([[gain.p[0] for gain in row] for row in gains]))
     table = []
-    for (group, window), arm in places.items():
-        random = replace(arm, control=RANDOM)
-        table.append(
-            {
-                "layers": group,
-                "steps": window,
-                trials.headline.replace("_", " "): f"{trials.per_item(arm, trials.headline).mean():.3f}",
-                "random direction": f"{trials.per_item(random, trials.headline).mean():.3f}",
-                "gain over random": str(trials.gain(arm, random)),
-                "gain over no edit": str(trials.gain(arm, NO_EDIT)),
-                "damage": f"{trials.per_item(arm, DAMAGE).mean():.3f}",
-            }
-        )
-    print(f"{plan.task}, {base.method} at strength {base.strength:g}, {len(trials.items)} test items x {plan.shifts}")
+    for (group, window), arm, row, rates in zip(places, places.values(), gains, q, strict=True):
+        shown = {"layers": group, "steps": window}
+        for name, scored in (
+            (trials.headline.replace("_", " "), arm),
+            ("random direction", replace(arm, control=RANDOM)),
+        ):
+            shown[name] = f"{np.nanmean(trials.per_item(scored, trials.headline)):.3f}"
+        for name, gain, rate in zip(rivals, row, rates, strict=True):
+            shown[f"gain over {name}"] = str(Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0])))
+            shown[f"q over {name}"] = f"{rate:.4f}"
+        table.append(shown | {"damage": f"{np.nanmean(trials.per_item(arm, DAMAGE)):.3f}"})
+    print(
+        f"{plan.task}, {base.method} at strength {base.strength:g}, {len(trials.items)} training items x {plan.shifts}"
+    )
     print(tabulate(table, headers="keys", disable_numparse=True))
+    held = sum(gain.mean[0] > 0 and rate <= RATE for gain, rate in zip(chain(*gains), q.flat, strict=True))
+    print(f"{held} of {q.size} gains hold {at_rate(int(np.isfinite(q).sum()))}; confirm them on test items")
+
+
+def _gain(trials: Trials, arm: Arm, rival: Arm) -> Difference:
+    """Paired over items; above zero the first arm is better."""
+    sign = 1.0 if trials.task.metrics[0].higher_is_better else -1.0
+    ours, theirs = (sign * trials.per_item(one, trials.headline) for one in (arm, rival))
+    return paired_difference(ours, theirs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from shutil import copytree
 
@@ -14,8 +13,6 @@ from safetensors.numpy import load_file, save_file
 
 from bench.__main__ import main
 from bench.comparing.compare import quality_changes
-from bench.comparing.speed import ratio
-from bench.comparing.tolerances import Tolerance, tolerances
 from bench.config import Config
 from bench.errors import MistakeError
 from bench.integrity import SUMS
@@ -109,43 +106,29 @@ def test_more_memory_is_found(small_run: Results, copied_run: Path, capsys: pyte
     assert said(capsys, small_run.path, copied_run, "--fail-on", "memory:30%")[0] == 0
 
 
-def noisy(results: Results, rng: np.random.Generator) -> Results:
-    """The run again, with noise of its own in every picture of every cell."""
-    tasks = {
-        name: replace(task, scores=task.scores + rng.normal(0, 0.05, task.scores.shape))
-        for name, task in results.tasks.items()
-    }
-    return replace(results, tasks=tasks)
+@pytest.mark.parametrize("processes", [2, None])
+def test_the_memory_of_a_run_of_several_processes_is_not_compared(
+    processes: int | None, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts = {name: fact for name, fact in facts.items() if name != "processes"}
+    (copied_run / "run.json").write_text(json.dumps(facts | ({"processes": processes} if processes else {})))
+    code, text = said(capsys, small_run.path, copied_run)
+    assert code == 0
+    assert f"memory is not compared: {copied_run} " in text
+    assert "peak of the process" not in text
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "memory:5%")
+    assert code == 2
+    assert "memory cannot be compared" in text
 
 
-def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run: Results) -> None:
-    rng = np.random.default_rng(1)
-    reruns = [noisy(small_run, rng) for _ in range(21)]
-    # Where nothing changed, a rerun with any called cell at all is an error, at most 5 % of them: 4 or more of 20
-    # would come by chance in 1.6 % of suites, if the seed were not fixed.
-    wrong = sum(any(change.called for change in quality_changes(base, new, [])) for base, new in pairwise(reruns))
-    assert wrong <= 3
-
-
-def test_twenty_reruns_are_not_called_slower(small_run: Results) -> None:
-    rng = np.random.default_rng(2)
-    sessions = [[rng.gamma(50, 0.02, 9) for _ in range(9)] for _ in range(21)]
-    wrong = sum(ratio(new, base)[3] <= 0.05 for base, new in pairwise(sessions))
-    assert wrong <= 3
-    slower = [group * 1.2 for group in sessions[0]]
-    value, low, high, p = ratio(slower, sessions[1])
-    assert low <= value <= high
-    assert low <= 1.2 <= high
-    assert p <= 0.001
-
-
-def test_neighbours_that_were_disturbed_together_widen_the_interval() -> None:
-    rng = np.random.default_rng(3)
-    alone = [rng.normal(1, 0.1, 40) for _ in range(10)]
-    together = [np.full(40, rng.normal(1, 0.1)) for _ in range(10)]
-    _, low, high, _ = ratio(alone, alone)
-    _, wide_low, wide_high, _ = ratio(together, together)
-    assert wide_high - wide_low > 1.5 * (high - low)
+@pytest.mark.parametrize(("fact", "value", "word"), [("threads", 3, "threads (1, 3)"), ("world", 2, "ranks (1, 2)")])
+def test_runs_of_other_threads_or_ranks_are_unlike(
+    fact: str, value: int, word: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    (copied_run / "run.json").write_text(json.dumps(facts | {fact: value}))
+    assert f"speed is not compared: {word}" in said(capsys, small_run.path, copied_run)[1]
 
 
 @pytest.mark.parametrize(
@@ -168,12 +151,6 @@ def test_a_bad_tolerance_is_one_sentence(
     assert code == 2
     assert sentence in text
     assert len(text.splitlines()) == 1
-
-
-def test_tolerances_are_sizes_or_shares() -> None:
-    found = tolerances("dice:0.01, latency:5%,rmse:2%", ["dice", "rmse", "latency", "memory"])
-    assert found == {"dice": Tolerance(0.01, False), "latency": Tolerance(0.05, True), "rmse": Tolerance(0.02, True)}
-    assert found["rmse"].of(-0.5) == pytest.approx(0.01)
 
 
 def test_unlike_machines_are_refused_when_speed_was_asked_for(
@@ -233,7 +210,9 @@ def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
         assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(float(cost["median_ms_per_row"]), abs=1e-4)
 
 
-def made_profile(folder: Path, factor: float, peak: int = 100, seed: int = 0) -> Path:
+def made_profile(
+    folder: Path, factor: float, peak: int = 100, seed: int = 0, rows: int = 2, precision: str = "fp32", **other: object
+) -> Path:
     rng = np.random.default_rng(seed)
     samples = tuple(
         Sample(STEP, engine, 2, 0, number, step, scale * factor * rng.gamma(400, 1 / 400))
@@ -242,11 +221,12 @@ def made_profile(folder: Path, factor: float, peak: int = 100, seed: int = 0) ->
         for step in range(15)
     )
     engines = {
-        name: EngineFacts("fp32", "cpu", ParityFacts({}, []), MemoryFacts(2, 1, 1, 1, 1, peak * 2**20))
+        name: EngineFacts(precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20))
         for name in ("torch_eager", "onnxruntime")
     }
     environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
-    profile = Profile(environment, {"threads": 1}, Work(1, 1, 1, {}), {}, engines, samples)
+    options = {"threads": 1, "model": "tiny", "weights": "trained"} | other
+    profile = Profile(environment, options, Work(1, 1, 1, {}), {}, engines, samples)
     return write_profile(folder, profile).parent
 
 
@@ -260,6 +240,28 @@ def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.C
     code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
     assert code == 2
     assert "there are: latency, memory" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ({"model": "sd15"}, "model (tiny, sd15)"),
+        ({"weights": "random"}, "weights (trained, random)"),
+        ({"precision": "bf16"}, "torch_eager's precision (fp32, bf16)"),
+    ],
+)
+def test_profiles_of_other_models_weights_or_precisions_are_refused(
+    other: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other))
+    assert code == 2
+    assert word in text
+
+
+def test_memory_is_compared_at_equal_rows_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = made_profile(tmp_path / "a", 1.0)
+    assert "peak of calls of 2 rows" in said(capsys, base, made_profile(tmp_path / "b", 1.0))[1]
+    assert "peak of calls" not in said(capsys, base, made_profile(tmp_path / "c", 1.0, rows=8))[1]
 
 
 def test_a_run_is_not_compared_with_a_profile(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ from safetensors.numpy import load_file
 from bench import run as run_module
 from bench.__main__ import main
 from bench.config import COMPARISONS, Config
+from bench.findings import Score
+from bench.paper import Onset, catching_up, catching_up_line, curves, paper_rows
 from bench.results import Results, read_results
 from bench.run import run
 from datasets.splits import FOLDS
+from extract.names import DECODED_LAYERS
 from extract.shards import Shards
 from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell
 
@@ -126,6 +130,50 @@ def test_after_the_last_step_the_labeler_sees_the_finished_picture(compared: Res
         first = task.score(Cell("decoded", "latent", 0, ACTIVATIONS, 0, 64))
         np.testing.assert_allclose(last, best, rtol=0, atol=1e-6)
         assert np.abs(first - best).mean() > 0.05
+
+
+def test_the_labeler_on_the_finished_picture_is_no_rival(compared: Results) -> None:
+    """After the last step the decoded picture is the labelled one: it beats every probe by definition."""
+    rows = [row for row in paper_rows(compared) if "labeler" in row.what]
+    assert {row.step for row in rows} == {0}
+    last = replace(compared, facts=compared.facts | {"steps": [2]})
+    assert not [row for row in paper_rows(last) if "labeler" in row.what]
+    for task in compared.tasks.values():
+        for layer in DECODED_LAYERS:
+            found = catching_up(compared, task, layer)
+            assert found is not None
+            assert found.numbers == (1, 2)
+            assert catching_up(last, task, layer) is None
+        line = catching_up_line(compared, task.name, {"latent": Onset(Score(3, 2, 3), (1, 2))})
+        assert line == f"{task.name}: the decoded picture catches up with the probe not before the last step [2, last]"
+    # What a rendered picture was noised to is another picture than the labelled one.
+    rendered = replace(compared, options=compared.options | {"source": "rendered"})
+    assert {row.step for row in paper_rows(rendered) if "labeler" in row.what} == {0, 2}
+
+
+def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
+    one = {row.what for row in paper_rows(compared) if row.what.endswith(": this one network")}
+    assert {what.partition(",")[0] for what in one} == {"shuffled weights", "weights as before training"}
+    assert len(one) == 3
+    seeds = [name.replace("own-1", "own-2").replace("random-1", "own-1") for name in compared.facts["networks"]]
+    tasks = {
+        name: replace(
+            task,
+            cells=tuple(replace(cell, network=dict(zip(compared.facts["networks"], seeds, strict=True))
+                                .get(cell.network, cell.network)) for cell in task.cells),
+        )
+        for name, task in compared.tasks.items()
+    }  # fmt: skip
+    two = replace(compared, facts=compared.facts | {"networks": seeds}, tasks=tasks)
+    (row,) = [row for row in paper_rows(two) if row.what == "shuffled weights, their own latents" and row.step == 2
+              and row.task == "depth"]  # fmt: skip
+    task = two.tasks["depth"]
+    cells = [task.best(network=name, step=2, probe=ACTIVATIONS) for name in ("own-1", "own-2")]
+    spread = abs(np.subtract(*(task.score(cell).mean() for cell in cells))) / np.sqrt(2)
+    # Student's t with one degree of freedom.
+    assert row.gain.high - row.gain.low >= 2 * 12.706 * spread * np.sqrt(1.5) * 0.999
+    chart = dict(curves(two, task))["shuffled weights, their own latents"]
+    assert chart[-1][1].mean == pytest.approx(np.mean([task.score(cell).mean() for cell in cells]))
 
 
 def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> None:

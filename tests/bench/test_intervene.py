@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,7 @@ def test_the_panel_is_whole_and_escaped(run_path: Path, tmp_path: Path) -> None:
     assert page is not None
     assert page.count('src="data:image/png;base64,') >= 2 * 5
     assert "dice shifted" in page
+    assert re.search(r"95 % intervals, \d+ of them in the table: the claim is the chosen row(&#39;|')s", page)
     copy = shutil.copytree(run_path, tmp_path / "run")
     path = copy / "interventions" / "saliency" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"task": "<script>"}))
@@ -188,10 +190,23 @@ def test_a_run_without_interventions_has_no_panel(small_run: Results) -> None:
     assert panel(small_run.path) is None
 
 
-def test_a_sweep_compares_blocks_and_windows(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_compares_blocks_and_windows(
+    run_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = ["--items", "2", "--shifts", "1", "--threads", "1", "--steps", "1-2"]
+    splits: list[str] = []
+    monkeypatch.setattr(
+        "bench.interventions.sweep.run_arms", lambda *given: splits.append(given[2]) or run_arms(*given)
+    )
     assert main(["intervene", str(run_path), "--sweep", *few]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    # What a sweep finds is confirmed on test items, which it must not have seen.
+    assert splits == ["train"]
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    places = len([line for line in lines if re.match(r"(mid|up\d|decoder) ", line)])
+    assert f"of {2 * places} gains hold at a false discovery rate of 5 %" in said
+    assert "q over no edit" in said
+    assert "2 training items" in said
     for group in ("mid", "up2", "up3", "decoder"):
         assert any(line.startswith(f"{group} ") for line in lines)
     assert any("1, 2, 3, 4" in line for line in lines)

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.__main__ import main
+from bench.comparisons import Deferred
 from bench.config import Config
 from bench.gpus import GPUS
 from bench.plan import Plan, plan_of
 from bench.plan_solve import sampled_bank
 from bench.results import Results, read_results
 from bench.run import run
+from engines.engine import Prediction
 from extract.names import TRAINED
 from extract.shards import Shards
 from probes.bank import solve_bank
@@ -61,6 +64,26 @@ def test_rows_are_those_of_the_run(both: Both) -> None:
     facts = both.results.facts
     assert (both.plan.train_items, both.plan.test_items) == (len(facts["train_items"]), len(facts["test_items"]))
     assert both.plan.image_steps == 48 * 3
+
+
+def test_networks_that_paint_count_every_step_up_to_the_last_probed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows that engines are given are counted where they are given."""
+    compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
+    sparse = {"engine": "torch_eager", "limit": 24, "sampler_steps": 4, "layers": ("mid",), "threads": 1}
+    config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
+    planned = plan_of(config, 2).engine_rows
+    rows: list[int] = []
+    call = Deferred.__call__
+
+    def counting(engine: Deferred, latents: torch.Tensor, timestep: float, text: torch.Tensor) -> Prediction:
+        rows.append(len(latents))
+        return call(engine, latents, timestep, text)
+
+    monkeypatch.setattr(Deferred, "__call__", counting)
+    run(config)
+    assert planned == sum(rows)
 
 
 def test_disk_is_right_within_a_fifth(both: Both) -> None:

@@ -21,7 +21,7 @@ from bench.__main__ import main
 from bench.config import Config
 from bench.errors import MistakeError
 from bench.ranks import Merger, Ranks, part_of
-from bench.results import Results, read_results
+from bench.results import Results, read_calls, read_results
 from bench.run import run
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,10 @@ def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(alone: Results, tmp
     assert done.stdout.count(b"results in ") == 1
     # A progress bar is drawn on one line.
     assert sum(b"painting" in line for line in done.stderr.split(b"\n")) == 1
-    assert same_bits(alone, read_results(tmp_path / "run"))
+    both = read_results(tmp_path / "run")
+    assert same_bits(alone, both)
+    assert (both.world, both.processes, both.threads) == (2, 2, 1)
+    assert (alone.world, alone.processes, alone.threads) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
@@ -155,7 +158,11 @@ def test_parts_and_a_merge_give_the_same_bits(
     assert f"bench merge {out}" in capsys.readouterr().out
     assert not (out / "run.json").exists()
     assert main(["merge", str(out)]) == 0
-    assert same_bits(alone, read_results(out))
+    merged = read_results(out)
+    assert same_bits(alone, merged)
+    # Four processes made shards and the fifth painted nothing, but the run took what all of them took.
+    assert merged.processes == 5
+    assert merged.facts["seconds"] > read_calls(out)[:, 3].sum()
 
 
 def test_two_copies_of_one_part_do_not_work_in_a_folder_and_other_parts_do(alone: Results, tmp_path: Path) -> None:

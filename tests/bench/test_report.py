@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 
 from bench.charts import Line, heat, line_chart, shaded
-from bench.findings import Score
+from bench.discoveries import discoveries
+from bench.environment import run_command
+from bench.findings import Score, comparisons, emergence
+from bench.found import FINDINGS, found_in
+from bench.leaderboard import UNTRAINED, comparison_row, held_lines, print_run
 from bench.report import write_report
 from bench.results import Results, read_results
 
@@ -66,6 +70,76 @@ def test_figures_are_those_of_the_run_folder(page: Page, small_run: Results) -> 
     task = small_run.tasks["depth"]
     (cell,) = task.where(network="trained", layer="up3.0", step=3, probe="activations")
     assert f"{np.nanmean(task.score(cell)):.3f}" in page.text
+
+
+def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run: Results) -> None:
+    text = " ".join(" ".join(page.text).split())
+    for line in held_lines(found_in(small_run)):
+        assert line in text
+    assert run_command(small_run.options) in text
+    assert "untrained" not in text
+    assert "foreseen" not in text
+
+
+def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
+    """The run under other options, and the words of its page."""
+    config = json.loads((folder / "config.json").read_text())
+    config["options"] |= options
+    (folder / "config.json").write_text(json.dumps(config))
+    results = read_results(folder)
+    return results, " ".join(" ".join(Page(write_report(results).read_text(encoding="utf-8")).text).split())
+
+
+def test_untrained_weights_are_said_at_the_top_of_page_and_terminal(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, text = rewritten(copied_run, weights="random")
+    assert text.index(UNTRAINED) < text.index("A scene comes out of noise")
+    print_run(results)
+    said = capsys.readouterr().out
+    assert said.count(UNTRAINED) == 1
+    assert said.index(UNTRAINED) < said.index("baselines:")
+    assert json.loads((copied_run / FINDINGS).read_text())["untrained"] is True
+
+
+def test_nothing_is_painted_in_a_rendered_run(copied_run: Path) -> None:
+    _, text = rewritten(copied_run, source="rendered")
+    body = text[text.index("What does") : text.index("How to get these figures again")]
+    assert not re.search(r"paint|finished", body)
+
+
+def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    found = json.loads((small_run.path / FINDINGS).read_text(), parse_constant=refuse)
+    table = [comparison_row(entry) for entry in comparisons(small_run)]
+    assert [(entry["task"], str(entry["step"]), f"{entry['q']:.4f}") for entry in found["comparisons"]] == [
+        (row["task"], row["step"], row["q"]) for row in table
+    ]
+    for name, task in small_run.tasks.items():
+        ours = emergence(small_run, task)
+        stored = found["emergence"][name]
+        assert stored["steps"] == [step + 1 for step in small_run.steps]
+        assert stored["final"]["mean"] == pytest.approx(ours.final.mean)
+        assert (stored["emerged"] is None) == (ours.emerged is None)
+        assert len(found["strata"][name]["sizes"]) == 3
+    for asked, stored in zip(discoveries(small_run), found["discoveries"], strict=True):
+        assert len(stored["held"]) == asked.held.sum()
+        assert stored["comparisons"] == asked.comparisons
+    assert page.text
+
+
+def test_comparisons_are_computed_once_for_page_file_and_terminal(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Results] = []
+    monkeypatch.setattr("bench.found.comparisons", lambda results: asked.append(results) or comparisons(results))
+    results = read_results(copied_run)
+    write_report(results)
+    print_run(results)
+    assert "comparisons hold" in capsys.readouterr().out
+    assert asked == [results]
 
 
 def test_a_prompt_cannot_act(copied_run: Path) -> None:
