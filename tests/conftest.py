@@ -19,10 +19,10 @@ from beartype import beartype
 from jaxtyping import Float, install_import_hook, jaxtyped
 
 if TYPE_CHECKING:
-    from engines.backends.onnxruntime import OnnxRuntime
     from engines.backends.torch_eager import TorchEager
     from engines.engine import Tap
     from engines.load import Components
+    from engines.onnx_session import OnnxRuntime
 
 # What our modules import must be loaded before the hook: inside it, Python compiles it anew in every run.
 LOADED = (

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from engines.backends.onnxruntime import BACKEND, OPSET, OnnxRuntime
+from engines.backends.onnxruntime import BACKEND, OPSET
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import exported
 from engines.load import Components
+from engines.onnx_session import OnnxRuntime
 
 
 def same(a: Prediction, b: Prediction, rows: slice) -> bool:

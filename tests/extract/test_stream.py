@@ -11,10 +11,11 @@ from torch import Tensor
 from datasets.labels import Labels
 from datasets.raycast import render
 from datasets.scenes import draw_scene
-from engines.backends.onnxruntime import BACKEND, OnnxRuntime
+from engines.backends.onnxruntime import BACKEND
 from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
 from engines.load import Components
+from engines.onnx_session import OnnxRuntime
 from engines.weights import permuted
 from extract.stream import Given, Painted, Subject, stream
 from extract.trajectory import denoise, initial_noise

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engines.backends.onnxruntime import OnnxRuntime
 from engines.backends.torch_eager import TorchEager
 from engines.engine import Prediction
 from engines.load import Components
+from engines.onnx_session import OnnxRuntime
 from extract.trajectory import Step, denoise, initial_noise, renoise
 
 PROMPTS = [
