@@ -177,8 +177,8 @@ def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[No
 
 def _check(values: Mapping[str, Tensor], network: str, step: int) -> None:
     for name, value in values.items():
-        # In double precision, so that no sum of finite values overflows.
-        if not bool(torch.isfinite(value.sum(dtype=torch.float64))):
+        # The quick sum first; finite values may overflow it, but not the slow one in double precision.
+        if not any(bool(torch.isfinite(value.sum(dtype=dtype))) for dtype in (None, torch.float64)):
             raise EngineError(
                 f"NaN or infinity in {name} of the {network} network at step {step + 1}; "
                 "check the weights, or use an engine of higher precision"
