@@ -45,7 +45,10 @@ class Discoveries:
 def discoveries(results: Results) -> list[Discoveries]:
     """Is a cell better than permuted labels? Does it, with position, tell more than position alone?"""
     tasks = list(results.tasks.values())
-    found = [_asked(PERMUTED_QUESTION, tasks, _over_permuted)]
+    found = []
+    # Of very few training items, too few permutations: one draw has no spread to stand out of.
+    if all(len({cell.draw for cell in _trained(task, PERMUTED)}) > 1 for task in tasks):
+        found.append(_asked(PERMUTED_QUESTION, tasks, _over_permuted))
     # Whole pictures have no position to be beyond.
     maps = [task for task in tasks if task.where(network=POSITION)]
     if maps:

@@ -121,7 +121,9 @@ def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Compari
         layers = ", ".join(dict.fromkeys(cell.layer for cell in random if cell))
         yield entry(f"random weights, same latents{of_seeds(len(rival))}", ours, layers, rival)
     permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=ours.layer)
-    yield entry("permuted labels", ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
+    if permuted:
+        what = f"permuted labels{': this one draw' if len(permuted) == 1 else ''}"
+        yield entry(what, ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
         yield entry("the latent itself", ours, cell.layer, task.score(cell))
     both, position = task.best(network=TRAINED, step=step, probe=WITH_POSITION), task.best(network=POSITION)

@@ -16,6 +16,7 @@ from bench.results import Results, TaskResults
 from extract.names import INPUT, TRAINED
 from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 from probes.discovery import RATE
+from probes.gather import DRAWS
 
 UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
 
@@ -23,8 +24,8 @@ UNTRAINED = "untrained weights: the weights are random, and no score says anythi
 def print_run(results: Results, form: str = FORMATS[0]) -> None:
     """Print everything a run found, in tables."""
     found = found_in(results)
-    if results.untrained:
-        print(f"\n{UNTRAINED}")
+    for caveat in caveats(results):
+        print(f"\n{caveat}")
     for name, task in results.tasks.items():
         print(f"\n{title(task)}\n")
         _print_table(layer_rows(results, task), form)
@@ -38,6 +39,19 @@ def print_run(results: Results, form: str = FORMATS[0]) -> None:
         _print_line(line, form)
     _print_paper(results, found, form)
     print(f"\n{cost_line(results)}")
+
+
+def caveats(results: Results) -> list[str]:
+    """What must be said before any score."""
+    found = [UNTRAINED] if results.untrained else []
+    draws = {cell.draw for task in results.tasks.values() for cell in task.where(probe=PERMUTED)}
+    if len(draws) < DRAWS:
+        train, test = (len(results.facts[f"{split}_items"]) for split in ("train", "test"))
+        found.append(
+            f"a trial of {train} training and {test} test pictures: {len(draws) or 'no'} draws of permuted labels "
+            f"instead of {DRAWS}; scores of so few say little"
+        )
+    return found
 
 
 def _print_paper(results: Results, found: Found, form: str) -> None:
@@ -104,7 +118,8 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         narrow = task.where(network=TRAINED, layer=layer, step=last, probe=EQUAL_WIDTH)
         if task.where(probe=EQUAL_WIDTH):
             row["equal width"] = _mean(task.score(narrow[0])) if narrow else "-"
-        row["permuted"] = _mean(np.mean([task.score(cell) for cell in permuted], axis=0))
+        if permuted:
+            row["permuted"] = _mean(np.mean([task.score(cell) for cell in permuted], axis=0))
         random = [
             task.score(cell)
             for name in results.random_networks

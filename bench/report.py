@@ -181,6 +181,8 @@ def _permuted(results: Results, task: TaskResults) -> list[tuple[int, Score]]:
         best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
         if best is not None:
             draws = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
+            if not draws:
+                return []
             points.append((step + 1, score_of(np.mean([task.score(cell) for cell in draws], axis=0))))
     return points
 

