@@ -22,7 +22,6 @@ from datasets.labels import concatenate, exact_labels
 from datasets.render import rendered, scenes_of
 from datasets.scenes import Attributes
 from datasets.splits import BLOCK
-from engines.cache import default_cache
 from extract.stream import Subject, stream
 from probes.blocks import Blocks
 from probes.score import DICE, RMSE
@@ -79,8 +78,9 @@ def print_card(limit: int, sheet: Path | None) -> None:
 
 
 def _paint(study: Study, items: Sequence[Item]) -> Tensor:
-    engine = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
-    subject = Subject(study.components, engine, {}, study.config.sampler_steps, study.guidance, study.config.batch)
+    subject = Subject(
+        study.components, study.opened(), {}, study.config.sampler_steps, study.guidance, study.config.batch
+    )
     pictures = []
     for start in range(0, len(items), BLOCK):
         given, read = study.given(items[start : start + BLOCK])

@@ -34,6 +34,7 @@ from datasets.labeler import Reader
 from datasets.labels import DisparityScale, Labels
 from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
+from engines.engine import reserved
 from engines.load import load
 from extract.stream import Given, Subject, stream
 from extract.taps import self_attention_taps
@@ -112,7 +113,8 @@ def make_dataset(config: Config, out: Path) -> Made:
     if waiting:
         threads = threads_of(config)
         torch.set_num_threads(threads)
-        engine = backend.open(components.unet, self_attention_taps(components.unet), default_cache(), threads)
+        opened = backend.open(components.unet, self_attention_taps(components.unet), default_cache(), threads)
+        engine = reserved(opened, config.batch)
         subject = Subject(components, engine, {}, config.sampler_steps, guidance, config.batch)
         with tqdm(total=len(items), initial=len(items) - len(waiting), unit="item", desc="painting") as progress:
             # Blocks are cut from the whole list and painted whole: a picture's neighbours can move its last bit, and

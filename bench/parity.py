@@ -13,7 +13,7 @@ from bench.errors import MistakeError
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
-from engines.engine import Engine, Prediction, reserved
+from engines.engine import Engine, Prediction
 from extract.trajectory import Step, denoise, in_batches, initial_noise
 
 NOISE = "noise"
@@ -72,8 +72,7 @@ def print_parity(config: Config, items: int) -> bool:
     if items < 1:
         raise MistakeError(f"--items {items}: parity needs at least one item to paint")
     study = open_study(config, labels=False)
-    opened = study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
-    engine = reserved(opened, config.batch)
+    engine = study.opened()
     found = parity_of(study, engine, items)
     steps = range(1, config.sampler_steps + 1)
     rows = [[name, *(f"{error:.1e}" for error in errors)] for name, errors in found.given.items()]

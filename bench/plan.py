@@ -37,8 +37,6 @@ _SUMS_HELD = FOLDS + 2
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)
-_PAINTS = "own"
-"""What the names of networks on their own latents begin with."""
 _FLOAT64_BYTES = 8
 
 
@@ -58,15 +56,9 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run will take on this machine."""
+class Measured:
+    """What a run will need of this machine."""
 
-    train_items: int
-    test_items: int
-    image_steps: int
-    engine_rows: int
-    """Rows that UNets compute, of the painting network and of those beside it."""
-    flops_per_row: int
     memory_bytes: int
     """At the peak."""
     disk_bytes: int
@@ -74,24 +66,36 @@ class Plan:
     terms: tuple[Term, ...]
 
     @property
-    def flops(self) -> int:
-        """Operations of all UNets."""
-        return self.engine_rows * self.flops_per_row
-
-    @property
     def seconds(self) -> float:
         """From the command to the results, Python's own start left out."""
         return sum(term.seconds for term in self.terms)
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will take."""
+
+    train_items: int
+    test_items: int
+    image_steps: int
+    engine_rows: int
+    """Rows that UNets compute, of the painting network and of those beside it."""
+    flops_per_row: int
+    measured: Measured | None
+    """What this machine needs for it, unless nothing was painted to find out."""
+
+    @property
+    def flops(self) -> int:
+        """Operations of all UNets."""
+        return self.engine_rows * self.flops_per_row
+
+
 def plan_of(config: Config, items: int | None = None) -> Plan:
-    """Count and measure; at most ``items`` items (at least 2) of a block are painted for each stage."""
+    """Count and measure; at most ``items`` items (at least 2) of a block are painted for each stage, or none at 0."""
     study, loading = timed(lambda: open_study(config))
     torch.set_num_threads(study.threads)
     subject, networks = subject_of(study)
-    _, opening = timed(networks.open)
-    sample = _Sample(study, subject, networks, items)
-    terms = [Term("loading the model and opening engines", 1, "run", loading + opening), *sample.terms()]
+    measured = None if items == 0 else _measured(_Sample(study, subject, networks, items), loading)
     train, test = (sum(len(block.items) for block in blocks) for blocks in (study.train, study.test))
     words = study.components.embed([""]).shape[1]
     return Plan(
@@ -100,19 +104,20 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, subject.fitted, train) + _rows(study, subject, test),
         flops_per_row=work_of(study.components.unet, study.taps, words)[0].flops_per_row,
-        memory_bytes=sample.memory,
-        disk_bytes=sample.disk,
-        terms=tuple(terms),
+        measured=measured,
     )
+
+
+def _measured(sample: _Sample, loading: float) -> Measured:
+    _, opening = timed(sample.networks.open)
+    terms = [Term("loading the model and opening engines", 1, "run", loading + opening), *sample.terms()]
+    return Measured(sample.memory, sample.disk, tuple(terms))
 
 
 def _rows(study: Study, subject: Subject, items: int) -> int:
     painting = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
-    looked_at = study.config.probed_steps
-    # A network on its own latents paints its way to the last step that is looked at.
-    steps = {name: looked_at[-1] + 1 if name.startswith(_PAINTS) else len(looked_at) for name in subject.watchers}
-    beside = sum(watcher.rows * steps[name] for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
-    return items * (painting + beside)
+    watched = (watcher for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
+    return items * (painting + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched))
 
 
 @dataclass

@@ -8,7 +8,6 @@ from bench.config import config_of
 from bench.errors import MistakeError
 from bench.results import Results
 from bench.study import Study, open_study
-from engines.cache import default_cache
 from engines.engine import Engine
 
 
@@ -25,4 +24,4 @@ def reopened(results: Results, threads: int | None) -> tuple[Study, Engine]:
             "make the run again, then repeat this command"
         )
     torch.set_num_threads(study.threads)
-    return study, study.backend.open(study.components.unet, study.taps, default_cache(), study.threads)
+    return study, study.opened()

@@ -22,7 +22,7 @@ from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
-from engines.engine import Backend, ModelSpec, Tap
+from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
 from engines.load import Components, load
 from engines.models.tiny import MODEL as TINY
 from extract.stream import Given
@@ -95,6 +95,11 @@ class Study:
     def guidance(self) -> float:
         """Strength of classifier-free guidance."""
         return self.spec.guidance if self.config.guidance is None else float(self.config.guidance)
+
+    def opened(self) -> Engine:
+        """The engine of the network that paints, with every self-attention tapped: opened now, at every call."""
+        engine = self.backend.open(self.components.unet, self.taps, default_cache(), self.threads)
+        return reserved(engine, self.config.batch)
 
     def given(self, items: Sequence[Item]) -> tuple[Given, Callable[[Tensor], Labels]]:
         """What a block of items is painted from, and how its labels are had."""

@@ -12,7 +12,9 @@ _GIB = 2**30
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of run, and two more."""
     run.arguments(parser)
-    parser.add_argument("--sample", type=int, help="items painted to time each stage (default: a block, about 8)")
+    parser.add_argument(
+        "--sample", type=int, help="items painted to time each stage (default: a block, about 8; 0 counts only)"
+    )
     parser.add_argument("--gpu", help="also say how long its UNets take on a GPU, such as h100, a100 or 4090")
 
 
@@ -28,8 +30,8 @@ def command(options: argparse.Namespace) -> int:
     if options.part:
         raise MistakeError("a plan is of the whole run; leave --part out, and divide what is painted by the parts")
     sample = options.sample
-    if sample is not None and sample < 2:
-        raise MistakeError(f"--sample {sample}: controls exchange the labels of pictures, which takes at least 2")
+    if sample is not None and (sample < 0 or sample == 1):
+        raise MistakeError(f"--sample {sample}: controls exchange labels, which takes at least 2 items; or 0 for none")
     of_run = {name: value for name, value in vars(options).items() if name not in ("gpu", "sample")}
     config = run.config_from(argparse.Namespace(**of_run))
     plan = plan_of(config, sample)
@@ -38,16 +40,21 @@ def command(options: argparse.Namespace) -> int:
         ["image-steps", f"{plan.image_steps:,}"],
         ["UNet rows", f"{plan.engine_rows:,}"],
         ["work", f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"],
-        ["memory", f"{plan.memory_bytes / _GIB:.1f} GiB at the peak"],
-        ["disk", f"{plan.disk_bytes / _GIB:.2f} GiB until the shards are deleted"],
     ]
+    here = plan.measured
+    if here:
+        facts += [
+            ["memory", f"{here.memory_bytes / _GIB:.1f} GiB at the peak"],
+            ["disk", f"{here.disk_bytes / _GIB:.2f} GiB until the shards are deleted"],
+        ]
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
-    rows = [[term.what, f"{term.count:,.0f} {term.unit}", f"{term.each_seconds:.3g}", f"{term.seconds:.1f}"]
-            for term in plan.terms]  # fmt: skip
-    rows.append(["in all", "", "", f"{plan.seconds:.1f}"])
-    print()
-    print(tabulate(rows, headers=["on this machine", "", "s each", "s"], disable_numparse=True,
-                   colalign=("left", "right", "right", "right")))  # fmt: skip
+    if here:
+        rows = [[term.what, f"{term.count:,.0f} {term.unit}", f"{term.each_seconds:.3g}", f"{term.seconds:.1f}"]
+                for term in here.terms]  # fmt: skip
+        rows.append(["in all", "", "", f"{here.seconds:.1f}"])
+        print()
+        print(tabulate(rows, headers=["on this machine", "", "s each", "s"], disable_numparse=True,
+                       colalign=("left", "right", "right", "right")))  # fmt: skip
     if gpu:
         seconds = plan.flops / (gpu.half_flops * UTILISATION)
         print(

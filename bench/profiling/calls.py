@@ -17,7 +17,7 @@ from bench.resolve import plugin
 from bench.study import Study
 from datasets.splits import Block, draws_of
 from engines.cache import default_cache
-from engines.engine import Backend, Engine
+from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
 from extract.stream import Reducer, stream
 from extract.trajectory import initial_noise
@@ -65,12 +65,12 @@ def inputs_of(study: Study, rows: int) -> Inputs:
     )
 
 
-def contend(name: str, study: Study, without_taps: bool) -> tuple[Contender, Sample]:
-    """Open an engine, and time that."""
+def contend(name: str, study: Study, rows: int, without_taps: bool) -> tuple[Contender, Sample]:
+    """Open an engine for calls of up to ``rows`` rows, and time that."""
     backend: Backend = plugin("engine", name)
     cache, unet = default_cache(), study.components.unet
-    engine, seconds = timed(lambda: backend.open(unet, study.taps, cache, study.threads))
-    untapped = backend.open(unet, (), cache, study.threads) if without_taps else None
+    engine, seconds = timed(lambda: reserved(backend.open(unet, study.taps, cache, study.threads), rows))
+    untapped = reserved(backend.open(unet, (), cache, study.threads), rows) if without_taps else None
     return Contender(name, backend, engine, untapped), Sample(OPENING, name, 0, 0, 0, NO_STEP, seconds)
 
 

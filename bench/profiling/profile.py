@@ -159,7 +159,7 @@ class _Job:
         """Open every engine and make its first calls."""
         contenders, samples = [], []
         for name in tqdm(engines, desc="opening", unit="engine", file=sys.stderr):
-            contender, opening = contend(name, self.study, "untapped" not in self.config.skip)
+            contender, opening = contend(name, self.study, max(self.sizes), "untapped" not in self.config.skip)
             contenders.append(contender)
             samples.append(opening)
             for rows in self.sizes:

@@ -16,16 +16,7 @@ from bench.comparing.compare import quality_changes
 from bench.config import Config
 from bench.errors import MistakeError
 from bench.integrity import SUMS
-from bench.profiling.results import (
-    STEP,
-    EngineFacts,
-    MemoryFacts,
-    ParityFacts,
-    Profile,
-    Sample,
-    Work,
-    write_profile,
-)
+from bench.profiling.results import STEP, EngineFacts, MemoryFacts, ParityFacts, Profile, Sample, Work, write_profile
 from bench.results import CALLS, Results, read_calls, read_results
 from bench.run import run
 

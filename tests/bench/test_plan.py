@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.__main__ import main
-from bench.comparisons import Deferred
+from bench.comparisons import Deferred, Networks
 from bench.config import Config
 from bench.gpus import GPUS
 from bench.plan import Plan, plan_of
@@ -56,7 +56,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
 
 
 def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
-    assert both.cpu_seconds / 1.5 <= both.plan.seconds <= both.cpu_seconds * 1.5
+    assert both.plan.measured
+    assert both.cpu_seconds / 1.5 <= both.plan.measured.seconds <= both.cpu_seconds * 1.5
 
 
 def test_rows_are_those_of_the_run(both: Both) -> None:
@@ -87,7 +88,8 @@ def test_networks_that_paint_count_every_step_up_to_the_last_probed_one(
 
 
 def test_disk_is_right_within_a_fifth(both: Both) -> None:
-    assert both.plan.disk_bytes == pytest.approx(both.disk_bytes, rel=0.2)
+    assert both.plan.measured
+    assert both.plan.measured.disk_bytes == pytest.approx(both.disk_bytes, rel=0.2)
 
 
 def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> None:
@@ -113,6 +115,22 @@ def test_the_command_prints_a_plan_and_leaves_nothing(tmp_path: Path, capsys: py
     for word in ("image-steps", "memory", "disk", "in all", "A100", "assumed 35%"):
         assert word in said
     assert not out.exists()
+
+
+def test_a_sample_of_none_paints_nothing_and_counts_the_same(
+    both: Both, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("an engine is opened")
+
+    monkeypatch.setattr(Networks, "open", refuse)
+    counted = plan_of(Config(**OPTIONS), 0)
+    assert counted.measured is None
+    assert counted == replace(both.plan, measured=None)
+    assert main(["plan", "--limit", "30", "--sampler-steps", "1", "--sample", "0", "--gpu", "a100"]) == 0
+    said = capsys.readouterr().out
+    assert "A100" in said
+    assert "on this machine" not in said
 
 
 def test_unknown_cards_and_samples_of_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
