@@ -47,7 +47,7 @@ def stored(tmp_path: Path) -> Path:
 
 def refusal(shards: Shards, name: str = "fold-0") -> str:
     with pytest.raises(ExtractError) as caught:
-        shards.get(name, refuse)
+        shards.read(name)
     return str(caught.value)
 
 
@@ -150,6 +150,16 @@ def test_a_truncated_or_lengthened_file_is_found(stored: Path) -> None:
     for wrong in (*(content[:n] for n in (0, 1, 7, 8, 9, 60, len(content) // 2, len(content) - 1)), content + b"\0"):
         stored.write_bytes(wrong)
         assert str(stored) in refusal(shards), f"{len(wrong)} bytes of {len(content)}"
+
+
+@pytest.mark.parametrize("wrong", [b"", b"junk", None], ids=["empty", "junk", "flipped"])
+def test_a_damaged_shard_is_made_again(stored: Path, wrong: bytes | None) -> None:
+    shards, content = Shards(stored.parents[1], "f1"), stored.read_bytes()
+    assert shards.damage("fold-0") is None
+    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if wrong is None else wrong)
+    assert str(stored) in str(shards.damage("fold-0"))
+    assert same(shards.get("fold-0", tensors), tensors())
+    assert same(shards.get("fold-0", refuse), tensors())
 
 
 def test_another_fingerprints_file_is_found(stored: Path, tmp_path: Path) -> None:
