@@ -46,6 +46,9 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
     with ranks.leader_first():
         folder = open_folder(Path(config.out) if config.out else default_out(study), study)
     if folder.finished:
+        if ranks.leads:
+            # It may have been killed as it swept up.
+            _sweep(folder, study)
         return folder
     with (
         ranks.keep(folder),
@@ -75,9 +78,14 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         scores, strips = job.scores()
         costs, taken = job.taken()
         write_results(folder, study, job.watched, bank, scores, costs, strips, taken, ranks.world)
-        job.shards.remove()
-        folder.tidy()
+        _sweep(folder, study)
     return folder
+
+
+def _sweep(folder: RunFolder, study: Study) -> None:
+    """Remove what a finished run no longer needs."""
+    Shards(folder.path / "shards", study.fingerprint).remove()
+    folder.tidy()
 
 
 @dataclass

@@ -17,6 +17,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Print the figures."""
     from bench.card import print_card
+    from bench.errors import MistakeError
 
+    if options.limit < 1:
+        raise MistakeError(f"--limit must be at least 1, not {options.limit}")
     print_card(options.limit, options.sheet)
     return 0

@@ -19,7 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Print the errors; 1 if one is beyond the limit."""
+    from bench.errors import MistakeError
     from bench.parity import print_parity
 
+    if options.items < 1:
+        raise MistakeError(f"--items must be at least 1, not {options.items}")
     within = print_parity(replace(_DEFAULT, model=options.model, engine=options.engine), options.items)
     return 0 if within else 1

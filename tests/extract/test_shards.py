@@ -164,6 +164,16 @@ def test_a_truncated_or_lengthened_file_is_found(stored: Path) -> None:
         assert str(stored) in refusal(shards), f"{len(wrong)} bytes of {len(content)}"
 
 
+@pytest.mark.parametrize("wrong", [b"", b"junk", None], ids=["empty", "junk", "flipped"])
+def test_a_damaged_shard_is_made_again(stored: Path, wrong: bytes | None) -> None:
+    shards, content = Shards(stored.parents[1], "f1"), stored.read_bytes()
+    assert shards.damage("fold-0") is None
+    stored.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if wrong is None else wrong)
+    assert str(stored) in str(shards.damage("fold-0"))
+    assert same(shards.get("fold-0", tensors), tensors())
+    assert same(shards.get("fold-0", refuse), tensors())
+
+
 def test_another_fingerprints_file_is_found(stored: Path, tmp_path: Path) -> None:
     other = Shards(tmp_path, "f2")
     other.get("fold-1", tensors)

@@ -47,7 +47,11 @@ def _runs(world: World, count: int) -> Iterator[Trial]:
                 break
             moments.append(moment)
             after = shards_of(out)
-            lost = lost or next((f"{path.name} was lost" for path in before if after.get(path) != before[path]), None)
+            # What is finished needs its shards no more.
+            if not (out / "run.json").exists():
+                lost = lost or next(
+                    (f"{path.name} was lost" for path in before if after.get(path) != before[path]), None
+                )
         killed += len(moments)
         wrong = first(lost, world.goes_on(run(out), out))
         if not moments:

@@ -74,6 +74,7 @@ def differing(one: Path, other: Path) -> str | None:
             return f"{name} differs from that of an undisturbed run"
     stray = {path.name for path in other.iterdir() if not path.name.startswith(".lock")}
     stray -= {path.name for path in one.iterdir()}
+    stray |= {path.name for path in shards_of(other)}
     return f"{min(stray)} was left behind" if stray else None
 
 
