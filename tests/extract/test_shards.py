@@ -83,14 +83,6 @@ def test_tensors_of_any_kind_and_shape_survive(tmp_path: Path, data: st.DataObje
     assert same(shards.get("a", lambda: {"a": value}), {"a": value})
 
 
-def test_a_damaged_shard_is_made_again_and_then_read(stored: Path, tmp_path: Path) -> None:
-    stored.write_bytes(stored.read_bytes()[:-1])
-    shards = Shards(tmp_path, "f1")
-    assert same(shards.get("fold-0", tensors), tensors())
-    assert shards.damage("fold-0") is None
-    assert same(shards.get("fold-0", refuse), tensors())
-
-
 def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
     value = torch.tensor([float("nan"), float("inf"), -0.0])
     found = Shards(tmp_path, "f1").get("a", lambda: {"a": value})["a"]
