@@ -79,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench",
         description="What does a diffusion model know about the scene it is painting, where, and from when on?",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and end")
+    # Suppressed: every command would find a version among its options.
+    quiet = argparse.SUPPRESS
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, dest=quiet, default=quiet, help="print the version and end"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for found in iter_modules(bench.commands.__path__):
         module = import_module(f"bench.commands.{found.name}")

@@ -34,8 +34,6 @@ COLUMNS, ROWS = 12, 6
 
 def print_card(limit: int, sheet: Path | None) -> None:
     """Measure on ``limit`` held-out renders and ``limit`` test prompts, print, and write a sheet of samples."""
-    if limit < 1:
-        raise MistakeError(f"--limit {limit}: figures take at least one picture")
     study = open_study(Config())
     items = [item for block in study.test for item in block.items][:limit]
     if sheet and len(items) < COLUMNS * ROWS:

@@ -9,7 +9,6 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
-from bench.errors import MistakeError
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
@@ -69,8 +68,6 @@ def _relative(ours: Tensor, truth: Tensor) -> float:
 
 def print_parity(config: Config, items: int) -> bool:
     """Print the errors of ``config.engine``; whether all are within the limit."""
-    if items < 1:
-        raise MistakeError(f"--items {items}: parity needs at least one item to paint")
     study = open_study(config, labels=False)
     engine = study.opened()
     found = parity_of(study, engine, items)

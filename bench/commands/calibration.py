@@ -41,6 +41,7 @@ def command(options: argparse.Namespace) -> int:
     from bench.nulls import null_scores, read_pool
     from bench.results import read_results
     from bench.study import open_study
+    from probes.gather import DRAWS
 
     results = read_results(options.run) if options.run else None
     config = Config(
@@ -48,6 +49,10 @@ def command(options: argparse.Namespace) -> int:
         source="rendered", random_networks=0, threads=1,
     )  # fmt: skip
     study = open_study(config)
+    if study.draws < DRAWS:
+        raise MistakeError(
+            f"--limit {options.limit}: of so few training pictures labels have no {DRAWS} permutations; raise it"
+        )
     nulls = null_scores(read_pool(study), study, options.cells, options.seed)
     source = population(results) if results else population_of_nulls(nulls)
     found = rates(source, nulls, options.cells, options.draws, options.seed)

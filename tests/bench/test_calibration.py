@@ -101,7 +101,7 @@ def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixtur
     arguments = ["--cells", "24", "--draws", "199", "--limit", "60", "--layers", "up2.0", "--steps", "2"]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
-    assert "null data sets of 12 training and 18 test pictures" in said
+    assert "null data sets of 24 training and 36 test pictures" in said
     rows = [line for line in said.splitlines() if " of 24 " in line]
     # With so few pictures, controls may be the same constant mask, which leaves the trial of exchanges out.
     assert len(rows) in (7, 8)
@@ -117,3 +117,8 @@ def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
     same = RNG.gamma(2.0, size=(5, PICTURES))
     source = Population(same, np.ones_like(same), np.ones_like(same), same[::-1])
     assert "paired differences of two permuted probes" not in by_name(rates(source, nulls(), 50, draws=99))
+
+
+def test_pictures_too_few_for_permutations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibration", "--cells", "24", "--limit", "30"]) == 2
+    assert "--limit 30: of so few training pictures labels have no 5 permutations" in capsys.readouterr().err

@@ -24,7 +24,7 @@ from bench.results import Results, read_results
         (["--layers", "up9"], "this model has no layer 'up9'; it has down0.0"),
         (["--steps", "0"], "step 0 does not exist: the sampler has steps 1 to 15"),
         (["--steps", "9-20"], "step 16 does not exist"),
-        (["--limit", "5"], "training items are too few"),
+        (["--limit", "3"], "training items are too few"),
         (["--limit", "-3"], "limit must be a whole number of at least 2"),
         (["--batch", "0"], "batch must be a whole number of at least 1"),
         (["--source", "photos"], "source must be one of generated, rendered"),

@@ -47,10 +47,10 @@ def test_a_poster_of_a_short_run_shows_what_there_is(small_run: Results, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["card", "--limit", "0"], "--limit 0: figures take at least one picture"),
+        (["card", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["card", "--limit", "32", "--sheet", "sheet.png"], "a sheet shows 72 samples"),
-        (["parity", "--items", "0"], "--items 0: parity needs at least one item"),
-        (["parity", "--items", "-1"], "--items -1: parity needs at least one item"),
+        (["parity", "--items", "0"], "--items must be at least 1, not 0"),
+        (["parity", "--items", "-1"], "--items must be at least 1, not -1"),
         (["plan", "--part", "3/8"], "a plan is of the whole run; leave --part out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -278,11 +278,12 @@ def test_a_run_of_rendered_pictures_is_refused(copied_run: Path, capsys: pytest.
     assert "is of rendered pictures, which no edit can change" in capsys.readouterr().err
 
 
-def test_a_summary_that_is_no_record_is_none(copied_run: Path) -> None:
+def test_a_summary_that_is_no_record_is_refused(copied_run: Path) -> None:
     folder = copied_run / "interventions" / "saliency"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("[]")
-    assert read_summary(copied_run, "saliency") is None
+    with pytest.raises(MistakeError, match="is damaged"):
+        read_summary(copied_run, "saliency")
 
 
 def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:

@@ -282,7 +282,7 @@ def test_probes_that_cannot_be_read_are_refused(harm: str, study: Study, copied_
         file.write_bytes(file.read_bytes()[:100])
     else:
         save_file({"x": torch.zeros(1)}, file)
-    with pytest.raises(MistakeError, match="make the run again"):
+    with pytest.raises(MistakeError, match="is damaged"):
         stored_probes(copied_run, study, "tiny")
 
 
