@@ -35,6 +35,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _FORMAT = 3
 """Raise it when ``trace`` or ``fused`` write another file for the same network, so that kept graphs are not taken
 for it."""
+_PAGE = 4096
 _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
 
@@ -61,9 +62,12 @@ def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache:
     state = unet.state_dict()
 
     def make(folder: Path) -> None:
-        model = bind(onnx.load(graph_of(unet, taps, opset, cache / "graphs", fuse)), state)
-        large = sum(value.nbytes for value in state.values()) > _INLINE_LIMIT
-        onnx.save(model, folder / "model.onnx", save_as_external_data=large, location="weights.bin")
+        model = onnx.load(graph_of(unet, taps, opset, cache / "graphs", fuse))
+        if sum(value.nbytes for value in state.values()) > _INLINE_LIMIT:
+            bind_beside(model, state, folder / "weights.bin")
+        else:
+            bind(model, state)
+        onnx.save(model, folder / "model.onnx")
 
     name = f"{_graph_key(unet, taps, opset, fuse)}-{hash_of_weights(state)}"
     return cached_folder(cache / "models" / name, make) / "model.onnx"
@@ -147,6 +151,28 @@ def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
 
 def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
     """Fill the graph's weights from a UNet's ``state``, in place."""
+    for initializer, weight in _weights(graph, state):
+        initializer.raw_data = weight.numpy().tobytes()
+    return graph
+
+
+def bind_beside(graph: onnx.ModelProto, state: dict[str, Tensor], file: Path) -> None:
+    """Write a UNet's weights to ``file``, one after the other, and let the graph name their places in it."""
+    with file.open("wb") as stream:
+        for initializer, weight in _weights(graph, state):
+            # A page of memory each, so that they can be mapped.
+            start = -(-stream.tell() // _PAGE) * _PAGE
+            stream.seek(start)
+            stream.write(weight.numpy().data)
+            initializer.data_location = onnx.TensorProto.EXTERNAL
+            facts = {"location": file.name, "offset": start, "length": len(weight)}
+            initializer.external_data.extend(
+                onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in facts.items()
+            )
+
+
+def _weights(graph: onnx.ModelProto, state: dict[str, Tensor]) -> Iterator[tuple[onnx.TensorProto, Tensor]]:
+    """Every initializer that is a weight, and its bytes."""
     for initializer in graph.graph.initializer:
         name = initializer.name.removeprefix(WEIGHT)
         if name != initializer.name:
@@ -155,8 +181,7 @@ def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
                 raise EngineError(
                     f"weight {name} has shape {list(value.shape)}, the graph needs {list(initializer.dims)}"
                 )
-            initializer.raw_data = value.reshape(-1).view(torch.uint8).numpy().tobytes()
-    return graph
+            yield initializer, value.reshape(-1).view(torch.uint8)
 
 
 def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
