@@ -1,7 +1,8 @@
 """Compare two runs, or two profiles: what moved, and is it a regression?
 
 A figure regresses when it changed for the worse at a false discovery rate of 5 % over all that is compared, by more
-than its tolerance. Scores are paired by picture; times are compared as ratios of medians, in like environments only.
+than its tolerance; a time regresses when all of its interval is beyond it, for machines drift between two runs. Scores
+are paired by picture; times are compared as ratios of medians, in like environments only.
 Exit code 1 on a regression, 2 when the two cannot be compared.
 """
 

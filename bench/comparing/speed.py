@@ -143,7 +143,9 @@ def _groups(calls: Readings, steps: Readings) -> list[Readings]:
 def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> Change:
     value, low, high, p = ratio(new, base)
     before, after = (1e3 * float(np.median(np.concatenate(groups))) for groups in (base, new))
-    return Change(LATENCY, f"{where} (ms)", before, after, after - before, f"x {value:.3f} [{low:.3f}, {high:.3f}]", p)
+    span = f"x {value:.3f} [{low:.3f}, {high:.3f}]"
+    sure = (low - 1) * before
+    return Change(LATENCY, f"{where} (ms)", before, after, after - before, span, p, sure_loss=sure)
 
 
 def _memory(where: str, base: int, new: int) -> Change:

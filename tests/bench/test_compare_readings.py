@@ -10,7 +10,7 @@ import pytest
 
 from bench.comparing.changes import Change
 from bench.comparing.compare import quality_changes
-from bench.comparing.speed import call_groups, ratio
+from bench.comparing.speed import _latency, call_groups, ratio
 from bench.comparing.tolerances import Tolerance, tolerances
 from bench.results import Results
 
@@ -92,6 +92,21 @@ def test_a_single_reading_moves_beyond_its_tolerance_only() -> None:
     less = replace(change, new=97.0, loss=-3.0)
     assert less.moved(Tolerance(0.01, True))
     assert not less.is_regression(Tolerance(0.01, True))
+
+
+def test_a_slowdown_counts_when_all_of_its_interval_is_beyond_the_tolerance() -> None:
+    rng = np.random.default_rng(3)
+    base = [rng.gamma(2500, 1 / 2500, 20) for _ in range(12)]
+    for factor, found in ((1.03, False), (1.12, True)):
+        drifting = [group * factor * rng.normal(1, 0.02) for group in base]
+        change = replace(_latency("trained", base, drifting), q=0.0)
+        assert change.loss > 0
+        assert change.moved(Tolerance(0.05, True))
+        assert change.is_regression(Tolerance(0.05, True)) is found
+    # The mean alone would have called this one.
+    near = replace(change, loss=0.06, sure_loss=0.04, base=1.0)
+    assert near.moved(Tolerance(0.05, True))
+    assert not near.is_regression(Tolerance(0.05, True))
 
 
 def test_tolerances_are_sizes_or_shares() -> None:
