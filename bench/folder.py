@@ -104,11 +104,12 @@ def _describe(stored: Path, study: Study) -> None:
 def _recognise(folder: RunFolder, found: dict[str, Any], study: Study) -> None:
     """Raise MistakeError unless the folder is of this run, and its shards, if it has some, of this size."""
     options, ours = found["options"], study.brief_facts
-    if found["fingerprint"] != study.fingerprint and not (folder.finished and study.made(found["fingerprint"])):
-        theirs = found.get("facts", {})
+    if found["fingerprint"] != study.fingerprint:
+        theirs = found["facts"]
         differing = ", ".join(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
-        why = f"it differs in: {differing}" if theirs else "begun by an earlier version"
-        raise MistakeError(f"{folder.path} holds another run ({why}); choose another --out or delete it")
+        raise MistakeError(
+            f"{folder.path} holds another run (it differs in: {differing}); choose another --out or delete it"
+        )
     if not folder.finished and options["shard"] != study.config.shard:
         raise MistakeError(
             f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be painted "

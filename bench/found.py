@@ -54,7 +54,7 @@ class Found:
     catching_up: dict[str, dict[str, Onset]]
     """By task, then by what is decoded; empty where nothing was."""
     strata: dict[str, tuple[str, tuple[Size, ...]]]
-    """(layer, sizes) by task; empty where areas are not known."""
+    """(layer, sizes) by task."""
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +78,7 @@ def found_in(results: Results) -> Found:
 
 def _strata(results: Results, task: TaskResults) -> tuple[str, tuple[Size, ...]] | None:
     best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
-    if best is None or results.foreground is None:
+    if best is None:
         return None
     sizes = []
     for stratum in by_area(task.score(best)[None], results.foreground):

@@ -10,10 +10,11 @@ from typing import Any
 from bench.errors import MistakeError
 
 SUMS = "sha256"
-"""The entry of ``run.json`` that holds file name -> SHA-256; runs of older versions have none."""
+"""The entry of ``run.json`` that holds file name -> SHA-256."""
 _FACTS = {
     "tasks": dict, "layers": list, "steps": list, "networks": list, "guidance": int | float, "train_items": list,
-    "test_items": list, "strip_prompts": list, "seconds": int | float, "peak_bytes": int,
+    "test_items": list, "strip_prompts": list, "seconds": int | float, "peak_bytes": int, "processes": int,
+    "threads": int, "world": int, SUMS: dict,
 }  # fmt: skip
 _OPTIONS = {"model": str, "engine": str, "batch": int, "threads": int | None}
 _ENVIRONMENT = {"versions": dict, "cores": int}
@@ -27,7 +28,7 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 def refuse_changed(folder: Path, facts: Mapping[str, Any], names: Iterable[str]) -> None:
     """Raise MistakeError when one of the files is not the one that the run wrote."""
-    known = facts.get(SUMS) or {}
+    known = facts[SUMS]
     for name in names:
         if name in known and known[name] != _sum(folder / name):
             raise MistakeError(

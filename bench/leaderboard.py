@@ -215,20 +215,16 @@ def cost_line(results: Results) -> str:
     return (
         f"cost: {items} items in {facts['seconds'] / 60:.1f} min{_of_processes(results)} on {_threads(results)} with "
         f"{options['engine']}, {np.median(times):.1f} ms per row and step, "
-        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if (results.processes or 1) > 1 else ''}"
+        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
     )
 
 
 def _of_processes(results: Results) -> str:
     """What the seconds are of, where it needs to be said."""
-    if results.processes is None:
-        return " (of the process that finished it)"
     return f" (added up over {results.processes} processes)" if results.processes > 1 else ""
 
 
 def _threads(results: Results) -> str:
-    if results.threads is None:
-        return f"a machine of {results.environment['cores']} cores"
     each = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
     return f"{results.world} ranks of {each} each" if results.world > 1 else each
 

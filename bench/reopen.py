@@ -18,7 +18,7 @@ def reopened(results: Results, threads: int | None) -> tuple[Study, Engine]:
     """
     options = results.options | {"threads": threads, "out": None}
     study = open_study(config_of(options))
-    if not study.made(results.fingerprint):
+    if study.fingerprint != results.fingerprint:
         raise MistakeError(
             f"{results.path} was made with other weights, another labeler or other package versions than are here; "
             "make the run again, then repeat this command"

@@ -37,7 +37,7 @@ from bench.folder import CONFIG, RUN
 from bench.integrity import refuse_changed, refuse_malformed
 from probes.bank import ALWAYS, Cell
 
-SCHEMA = 2
+SCHEMA = 3
 CALLS, PROBES = "calls.safetensors", "probes.safetensors"
 TABLES = ("cells.csv", "scores.safetensors", "costs.csv", "strips.safetensors", "learning.csv")
 """What is read, and checked, whenever a run is; the other two when they are needed."""
@@ -92,8 +92,8 @@ class Results:
     tasks: dict[str, TaskResults]
     costs: list[dict[str, str]]
     strips: dict[str, NDArray[Any]]
-    foreground: NDArray[np.float64] | None = None
-    """Share of every test picture that the salient object covers; None in a run of an older version."""
+    foreground: NDArray[np.float64]
+    """Share of every test picture that the salient object covers."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -111,21 +111,19 @@ class Results:
         return bool(self.options.get("weights", "trained") == "random")
 
     @property
-    def processes(self) -> int | None:
-        """How many processes made it, one after the other or side by side; None in a run of an older version."""
-        found: int | None = self.facts.get("processes")
-        return found
+    def processes(self) -> int:
+        """How many processes made it, one after the other or side by side."""
+        return int(self.facts["processes"])
 
     @property
-    def threads(self) -> int | None:
-        """CPU threads of each process; None in a run of an older version that took what there was."""
-        found: int | None = self.facts.get("threads", self.options["threads"])
-        return found
+    def threads(self) -> int:
+        """CPU threads of each process."""
+        return int(self.facts["threads"])
 
     @property
     def world(self) -> int:
         """Ranks that worked side by side."""
-        return int(self.facts.get("world", 1))
+        return int(self.facts["world"])
 
     @property
     def random_networks(self) -> tuple[str, ...]:
@@ -163,7 +161,7 @@ def read_results(path: Path) -> Results:
         costs = _read_csv(path / "costs.csv")
         return Results(
             path, config["options"], config["fingerprint"], environment_, facts, tasks, costs, strips,
-            scores.get(FOREGROUND_AREA),
+            scores[FOREGROUND_AREA],
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise MistakeError(

@@ -204,7 +204,7 @@ class _Job:
         for name in (name for blocks in stages for name in self.names(blocks)):
             # Of the sums beside them, one shard's are in memory at a time.
             shard = self.shards.read(name)
-            found.append({part: shard[part] for part in ("costs", MADE) if part in shard})
+            found.append({part: shard[part] for part in ("costs", MADE)})
         return [shard["costs"] for shard in found], self.session.taken(found)
 
     def fold(self, fold: int) -> list[Block]:

@@ -45,19 +45,10 @@ class Session:
 
     def taken(self, shards: Iterable[Mapping[str, Tensor]]) -> Taken:
         """The work of this process up to now and of all others that made the shards."""
-        stamps = [_stamp_of(shard) for shard in shards]
+        stamps = [shard[MADE].tolist() for shard in shards]
         others = [stamp for stamp in stamps if stamp[0] != self.identity]
         return Taken(
             time.perf_counter() - self.started + sum(seconds for _, seconds, _ in others),
             max([peak_bytes(), *(int(peak) for _, _, peak in others)]),
             1 + len({identity for identity, _, _ in others}),
         )
-
-
-def _stamp_of(shard: Mapping[str, Tensor]) -> tuple[float, float, float]:
-    if MADE in shard:
-        identity, seconds, peak = shard[MADE].tolist()
-        return identity, seconds, peak
-    # Of an older version, by a process that has ended: its clock readings are what is known.
-    costs = shard["costs"]
-    return -1.0, float(costs[:, 3].sum()), float(costs[:, 4].max())

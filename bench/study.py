@@ -30,7 +30,7 @@ from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.gather import DRAWS
 from probes.task import Task
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever stored sums or scores of an older code would no longer be right."""
 
 
@@ -55,8 +55,6 @@ class Study:
     test: tuple[Block, ...]
     facts: Mapping[str, object]
     """Everything that determines the scores, by what a person calls it."""
-    earlier_fingerprint: str
-    """What an earlier version called the same run; its finished runs are read on."""
     threads: int
 
     @property
@@ -71,10 +69,6 @@ class Study:
         return {
             name: value if isinstance(value, short) else key_of({name: value}) for name, value in self.facts.items()
         }
-
-    def made(self, fingerprint: str) -> bool:
-        """Whether the finished run of that fingerprint is this one."""
-        return fingerprint in (self.fingerprint, self.earlier_fingerprint)
 
     @property
     def items(self) -> int:
@@ -262,26 +256,5 @@ def open_study(config: Config, labels: bool = True) -> Study:
         train=train,
         test=test,
         facts=facts,
-        earlier_fingerprint=_earlier_fingerprint(config, spec, facts),
         threads=threads_of(config),
-    )
-
-
-def _earlier_fingerprint(config: Config, spec: ModelSpec, facts: Mapping[str, object]) -> str:
-    """As earlier versions made it: of guidance and names as they were typed, so that equal runs could differ."""
-    typed = ("engine", "tasks", "sampler_steps", "source", "random_networks", "compare", "batch", "guidance")
-    return key_of(
-        {
-            "schema": SCHEMA,
-            "config": {name: getattr(config, name) for name in typed},
-            "probed": facts["steps"],
-            "guidance": spec.guidance if config.guidance is None else config.guidance,
-            "taps": facts["layers"],
-            "items": facts["items"],
-            "labeler": facts["labeler"],
-            "weights": facts["weights of the model"],
-            "labeler_weights": facts["weights of the labeler"],
-            "schedule": facts["noise schedule"],
-            "versions": versions(config.engine),
-        }
     )

@@ -75,7 +75,7 @@ class Sums:
     """Per task, the sum of the pictures' targets."""
     within: dict[tuple[str, int], Float[Tensor, " _k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
-    draws: int = DRAWS
+    draws: int
     """Permutations of the labels among the target columns."""
 
     def is_of_pictures(self, task: str) -> bool:
@@ -116,8 +116,7 @@ def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
             target[rest[0]] = value
         elif kind == "within":
             within[rest[0], int(rest[1])] = value
-    # Files of before there were fewer say nothing.
-    draws = int(flat.get("draws", DRAWS))
+    draws = int(flat["draws"])
     return Sums(int(flat["pictures"]), places["moments"], places["pooled"], target, within, draws)
 
 

@@ -152,6 +152,29 @@ def save_saliency() -> Callable[..., Path]:
     return _save_saliency
 
 
+def _one_level(transformers: int = 1) -> diffusers.UNet2DConditionModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DConditionModel(
+            sample_size=8,
+            block_out_channels=(8,),
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            layers_per_block=1,
+            transformer_layers_per_block=transformers,
+            attention_head_dim=2,
+            cross_attention_dim=8,
+            norm_num_groups=4,
+        )
+    return unet.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def one_level() -> Callable[..., diffusers.UNet2DConditionModel]:
+    """Draws a network of one level, always the same: to export and to compile it takes seconds."""
+    return _one_level
+
+
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of random models in the shapes of Stable Diffusion 2 and of SDXL."""

@@ -97,8 +97,6 @@ def run_speed(base: Results, new: Results) -> list[Change]:
 def memory_unlike(*runs: Results) -> str | None:
     """Why the peaks of runs cannot be compared; None if one process made each of them from end to end."""
     for run in runs:
-        if run.processes is None:
-            return f"{run.path} does not say how many processes made it; run again with this version"
         if run.processes > 1:
             return f"{run.path} is the work of {run.processes} processes, of which none held all"
     return None

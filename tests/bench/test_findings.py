@@ -56,7 +56,7 @@ def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05
         scores[:, None],
     )
     facts = {"steps": list(STEPS), "layers": ["bad", "good"], "networks": ["trained", "random-1"]}
-    return Results(Path(), {}, "", {}, facts, {"t": task}, [], {})
+    return Results(Path(), {}, "", {}, facts, {"t": task}, [], {}, np.full(PICTURES, 0.1))
 
 
 def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:

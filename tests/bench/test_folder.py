@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -45,17 +44,6 @@ def test_what_differs_is_named_and_nothing_else(name: str, value: object, study:
     other = replace(study, config=config, facts={**study.facts, name: value})
     with pytest.raises(MistakeError, match=rf"it differs in: {name}\)"):
         open_folder(tmp_path / "run", other)
-
-
-def test_finished_runs_of_an_earlier_version_are_known(study: Study, tmp_path: Path) -> None:
-    folder = open_folder(tmp_path / "run", study)
-    stored = json.loads((folder.path / CONFIG).read_text())
-    del stored["facts"]
-    (folder.path / CONFIG).write_text(json.dumps(stored | {"fingerprint": study.earlier_fingerprint}))
-    with pytest.raises(MistakeError, match="begun by an earlier version"):
-        open_folder(folder.path, study)
-    (folder.path / RUN).touch()
-    assert open_folder(folder.path, study).finished
 
 
 def test_equal_runs_have_equal_fingerprints(study: Study) -> None:

@@ -32,13 +32,6 @@ def test_one_process_is_its_own_clock() -> None:
     assert taken.peak_bytes > 1e6
 
 
-def test_a_shard_of_an_older_version_counts_by_its_readings() -> None:
-    costs = torch.tensor([[0, 0, 2, 3.0, 1e15], [1, 0, 2, 4.0, 2e15]], dtype=torch.float64)
-    taken = Session().taken([{"costs": costs}])
-    assert taken.seconds == pytest.approx(7, abs=1)
-    assert (taken.peak_bytes, taken.processes) == (2e15, 2)
-
-
 def test_the_cost_says_threads_and_processes(small_run: Results) -> None:
     assert small_run.facts["processes"] == 1
     assert " on 1 thread with onnxruntime" in cost_line(small_run)

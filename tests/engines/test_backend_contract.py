@@ -95,26 +95,10 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
         assert bool(value.isfinite().all())
 
 
-@pytest.fixture(scope="module")
-def small() -> UNet2DConditionModel:
-    """A network of one level: to export and to compile it takes seconds."""
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        layers_per_block=1,
-        attention_head_dim=2,
-        cross_attention_dim=8,
-        norm_num_groups=4,
-    )
-    return unet.requires_grad_(False).eval()
-
-
 def test_a_convolutions_pixels_are_tokens(
-    backend: Backend, limit: float, small: UNet2DConditionModel, cache: Path
+    backend: Backend, limit: float, one_level: Callable[..., UNet2DConditionModel], cache: Path
 ) -> None:
+    small = one_level()
     taps = (self_attention_taps(small)[0], convolution_taps(small)[-1])
     latents, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
     heard: list[Tensor] = []

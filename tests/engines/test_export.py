@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,21 +48,9 @@ def whole(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exporte
 
 
 @pytest.fixture(scope="module")
-def small(cache: Path) -> Exported:
+def small(cache: Path, one_level: Callable[..., UNet2DConditionModel]) -> Exported:
     """A network as it is drawn: two attentions per layer, and many weights with the same entries."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = UNet2DConditionModel(
-            sample_size=8,
-            block_out_channels=(8,),
-            down_block_types=("CrossAttnDownBlock2D",),
-            up_block_types=("CrossAttnUpBlock2D",),
-            layers_per_block=1,
-            transformer_layers_per_block=2,
-            attention_head_dim=2,
-            cross_attention_dim=8,
-            norm_num_groups=4,
-        ).eval()
+    unet = one_level(transformers=2)
     taps = self_attention_taps(unet)
     return Exported(unet, taps, cache / "small", exported(unet, taps, OPSET, cache / "small"))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,20 +13,12 @@ from extract.taps import self_attention_taps
 
 
 @pytest.mark.slow
-def test_a_compiled_network_gives_every_output_and_each_call_its_own(cache: Path) -> None:
+def test_a_compiled_network_gives_every_output_and_each_call_its_own(
+    cache: Path, one_level: Callable[..., UNet2DConditionModel]
+) -> None:
     if BACKEND.unavailable():
         pytest.skip(str(BACKEND.unavailable()))
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8,),
-        down_block_types=("CrossAttnDownBlock2D",),
-        up_block_types=("CrossAttnUpBlock2D",),
-        layers_per_block=1,
-        attention_head_dim=2,
-        cross_attention_dim=8,
-        norm_num_groups=4,
-    )
-    unet.requires_grad_(False).eval()
+    unet = one_level()
     taps = self_attention_taps(unet)
     engine, eager = BACKEND.open(unet, taps, cache, 1), TorchEager(unet, taps)
     generator = torch.Generator().manual_seed(0)
