@@ -32,8 +32,8 @@ from probes.readout import Readout, best_thresholds
 
 _READS = 3
 """Times that a run reads every shard of sums: for the draft or its thresholds, for the probes, for the costs."""
-_SUMS_HELD = FOLDS + 2
-"""Sums in memory while probes are solved: those of the folds, and two totals."""
+_SUMS_HELD = FOLDS + 1
+"""Sums in memory while probes are solved: those of the folds, and their total."""
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)

@@ -12,8 +12,6 @@ from probes.bank import POSITION, Bank, Cell, Solved, solve_bank
 from probes.gather import Place, Sums, total_sums
 from probes.sums import Moments
 
-_TOTALS = 2
-"""Times that ``solve_bank`` adds up all folds."""
 _Job = tuple[Place, int]
 
 
@@ -24,8 +22,7 @@ def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[in
     """
     if not tasks:
         return Bank({}, {}), 0.0
-    everything, adding = timed(lambda: total_sums(folds))
-    seconds = _TOTALS * adding
+    everything, seconds = timed(lambda: total_sums(folds))
     probes: dict[str, dict[Cell, Solved]] = {name: {} for name in tasks}
     for jobs in _alike(everything, len(steps)):
         sample = jobs[:threads]
