@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 
 from bench.errors import MistakeError
-from bench.measure import device_bytes, peak_during, resident_bytes
+from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
 from bench.profiling.results import MemoryFacts
 from bench.random_model import random_unet
 from bench.resolve import plugin
@@ -55,8 +55,11 @@ def measured(model: str, weights: str, engine: str, rows: int, words: int, threa
     taps = self_attention_taps(unet)
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
     latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, words, width)
+    # What loading and opening have freed would otherwise serve the calls, and their peak would not show.
+    give_back_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
     opened = backend.open(unet, taps, default_cache(), threads)
+    give_back_memory()
     ready = resident_bytes()
     sizes: list[int] = []
 
@@ -72,7 +75,7 @@ def measured(model: str, weights: str, engine: str, rows: int, words: int, threa
         weights_bytes=sum(value.nbytes for value in unet.state_dict().values()),
         taps_bytes=sizes[1],
         io_bytes=latents.nbytes + text.nbytes + sizes[0],
-        opened_bytes=ready - loaded,
+        opened_bytes=max(0, ready - loaded),
         peak_bytes=None if peak is None else peak - ready,
         device_bytes=None if after is None or on_device is None else after - on_device,
     )
