@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tests.faults.verdict import listed
 
         rows = list(_rows(Path(folder), options))
+        if not rows:
+            parser.error(f"no fault's name begins with {options.only}")
         failures = list(listed(rows))
     print(_table(rows, folder))
     print(f"\nseed {options.seed}, {time.monotonic() - started:.0f} s")

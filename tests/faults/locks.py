@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 from tests.faults.disk import EDIT
@@ -21,7 +22,7 @@ def _runs(world: World) -> Iterator[Trial]:
     working.wait(lambda: bool(shards_of(out)))
     second = [
         (arguments, ended(arguments))
-        for arguments in (run(out), run(out, "--part", "1/2"), ["merge", str(out)], run(out, "--guidance", "3"))
+        for arguments in (run(out), run(out, "--part", "1/2"), ["merge", str(out)], run(out, "--guidance", "4"))
     ]
     finished = working.outcome()
     wrong = first(done(finished), world.unlike(out))
@@ -35,7 +36,9 @@ def _runs(world: World) -> Iterator[Trial]:
     yield Trial("two that start at the same moment", ends[1], wrong)
 
     with world.copied(world.finished) as folder:
-        (folder / "interventions").mkdir(exist_ok=True)
+        # Without what earlier ones have left: its first shard says that this one is at work.
+        shutil.rmtree(folder / "interventions", ignore_errors=True)
+        (folder / "interventions").mkdir()
         arguments = ["intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16", "--shifts", "4", "--batch", "4"]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))

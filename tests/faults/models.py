@@ -14,7 +14,7 @@ from typing import Any
 from tests.faults.process import ended
 from tests.faults.runs import World, run
 from tests.faults.shards import flipped, junk, truncated
-from tests.faults.verdict import Outcome, Row, Trial, refused_or, row
+from tests.faults.verdict import Outcome, Row, Trial, done, first, refused_or, row
 
 Change = Callable[[Path], object]
 
@@ -29,6 +29,7 @@ def damaged_models(world: World, count: int) -> Iterator[Row]:
     source = Path(MODEL.source)
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     whole = chain.from_iterable(_file_changes(name, world.rng) for name in files)
+    yield row("model folders: nothing wrong (the control of those below)", _sound(world, source))
     yield row("model folders: a file missing, cut short or junk", _trials(world, source, whole, world.unlike))
     weights = [name for name in files if name.suffix == ".safetensors"]
     broken = chain.from_iterable(_weight_changes(name, world.rng) for name in weights)
@@ -37,6 +38,19 @@ def damaged_models(world: World, count: int) -> Iterator[Row]:
     wrong = [_key_change(world.rng.choice(configs), source, world.rng) for _ in range(count)]
     quick = ("--sampler-steps", "1")
     yield row("model folders: wrong values in a configuration", _trials(world, source, wrong, lambda _: None, quick))
+
+
+def _sound(world: World, source: Path) -> Iterator[Trial]:
+    """A folder that is as it should be runs: or all others would be refused for another reason."""
+    out = world.fresh("modelled")
+    outcome = ended(_run(out, source))
+    yield Trial("a whole folder", outcome, first(done(outcome), world.unlike(out)))
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def _run(out: Path, model: Path, *options: str) -> list[str]:
+    # A folder names no labeler, and guidance only by default.
+    return run(out, "--model", str(model), "--labeler", "tiny", "--guidance", "3", *options)
 
 
 def _refused_only(_: Path) -> str:
@@ -52,7 +66,7 @@ def _trials(
         model = Path(shutil.copytree(source, world.fresh("model"), copy_function=os.link))
         out = world.fresh("modelled")
         change(model)
-        outcome = ended(run(out, "--model", str(model), *options))
+        outcome = ended(_run(out, model, *options))
         yield Trial(given, outcome, _judged(outcome, lambda out=out: judge(out)))  # type: ignore[misc]
         shutil.rmtree(model)
         shutil.rmtree(out, ignore_errors=True)
