@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.faults.disk import EDIT
 from tests.faults.process import ended, start
@@ -17,16 +18,14 @@ def locks(world: World) -> Iterator[Row]:
 
 
 def _runs(world: World) -> Iterator[Trial]:
-    out = world.fresh("shared")
-    working = start(run(out))
-    working.wait(lambda: bool(shards_of(out)))
-    second = [
-        (arguments, ended(arguments))
-        for arguments in (run(out), run(out, "--part", "1/2"), ["merge", str(out)], run(out, "--guidance", "4"))
-    ]
-    finished = working.outcome()
-    wrong = first(done(finished), world.unlike(out))
-    for arguments, outcome in second:
+    # A run of its own for each: it may be over before a second command has started.
+    for make in (run, _part, _merge, _other):
+        out = world.fresh("shared")
+        working = start(run(out))
+        working.wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
+        arguments = make(out)
+        outcome = ended(arguments)
+        wrong = first(done(working.outcome()), world.unlike(out))
         yield Trial(" ".join(arguments), outcome, first(refused(outcome), wrong))
 
     out = world.fresh("together")
@@ -47,3 +46,15 @@ def _runs(world: World) -> Iterator[Trial]:
             yield Trial(" ".join(other), outcome, refused(outcome))
         finished = working.outcome()
         yield Trial("the first intervention", finished, done(finished))
+
+
+def _part(out: Path) -> list[str]:
+    return run(out, "--part", "1/2")
+
+
+def _merge(out: Path) -> list[str]:
+    return ["merge", str(out)]
+
+
+def _other(out: Path) -> list[str]:
+    return run(out, "--guidance", "4")
