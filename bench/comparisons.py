@@ -69,9 +69,12 @@ class Networks:
         return self._kept(f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps)
 
     def open(self) -> None:
-        """Open all that were asked for."""
+        """Open all that were asked for; the model's own weights go where every engine has its own."""
         for engine in self.known.values():
             engine.open()
+        if self.study.backend.keeps_weights:
+            # At full size they are gigabytes.
+            self.study.components.unet.to("meta")
 
     def close(self) -> None:
         """Let the memory of all go."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.errors import MistakeError
@@ -11,7 +11,7 @@ from bench.findings import EARLY_STEP
 from bench.study import Study
 from extract.names import TRAINED
 from probes.bank import ACTIVATIONS, WITH_POSITION, Bank
-from probes.gather import Sums
+from probes.gather import Place, Sums
 from probes.learning import learning_curve
 
 LEARNING = "learning.csv"
@@ -29,12 +29,12 @@ def curves_of(study: Study) -> Iterator[tuple[str, int, str]]:
                 yield name, step, probe
 
 
-def learning_rows(study: Study, bank: Bank, folds: Sequence[Sums]) -> Iterator[Row]:
-    """The curves of the trained network's best layers."""
+def learning_rows(study: Study, bank: Bank, sums_at: Callable[[Place], Sequence[Sums]]) -> Iterator[Row]:
+    """The curves of the trained network's best layers; ``sums_at`` gives the folds' sums at a place."""
     steps = study.config.probed_steps
     for name, step, probe in curves_of(study):
         cell = bank.best(name, TRAINED, step, probe)
-        for point in learning_curve(folds, name, cell, steps.index(step)):
+        for point in learning_curve(sums_at((cell.network, cell.layer)), name, cell, steps.index(step)):
             yield {
                 "task": name,
                 "layer": cell.layer,

@@ -23,9 +23,10 @@ from datasets.labels import Labels, concatenate
 from datasets.splits import Block, draws_of, fold_count
 from extract.names import TRAINED
 from extract.stream import stream
-from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, solve_bank
+from probes.bank import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank
 from probes.gather import DRAWS, Gather, side_of
 from probes.readout import Readout, best_thresholds
+from probes.solving import solve_bank
 from probes.task import Task
 
 

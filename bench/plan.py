@@ -18,7 +18,7 @@ from bench.flops import work_of
 from bench.learning import curves_of, learning_rows
 from bench.measure import peak_during, resident_bytes, timed
 from bench.plan_solve import bytes_of, sampled_bank
-from bench.run import grouped
+from bench.run import count_items, grouped
 from bench.strips import STRIP_ITEMS, strip_steps
 from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block, draws_of
@@ -30,10 +30,10 @@ from probes.bootstrap import intervals
 from probes.gather import Gather, Sums, sums_of_tensors
 from probes.readout import Readout, best_thresholds
 
-_READS = 3
-"""Times that a run reads every shard of sums: for the draft or its thresholds, for the probes, for the costs."""
+_READS = 2
+"""Times that a run reads every shard of sums: for the draft or its thresholds, and for the probes."""
 _SUMS_HELD = FOLDS + 1
-"""Sums in memory while probes are solved: those of the folds, and their total."""
+"""Sums of a place in memory while its probes are solved: those of the folds, and their total."""
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)
@@ -96,7 +96,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     torch.set_num_threads(study.threads)
     subject, networks = subject_of(study)
     measured = None if items == 0 else _measured(_Sample(study, subject, networks, items), loading)
-    train, test = (sum(len(block.items) for block in blocks) for blocks in (study.train, study.test))
+    train, test = (count_items(blocks) for blocks in (study.train, study.test))
     words = study.components.embed([""]).shape[1]
     return Plan(
         train_items=train,
@@ -149,7 +149,7 @@ class _Sample:
         bank, solving = sampled_bank(parts, list(study.tasks), steps, threads)
         bank = replace(bank, thresholds=best_thresholds(draft, swept))
         curves = len(list(curves_of(study)))
-        _, learning = timed(lambda: list(islice(learning_rows(study, bank, parts), study.folds - 1)))
+        _, learning = timed(lambda: list(islice(learning_rows(study, bank, lambda _: parts), study.folds - 1)))
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
         scoring = self._scored(study.test[-1], bank)
@@ -158,17 +158,17 @@ class _Sample:
         )
         stored, size = _stored(second[0])
         per_picture = sum(len(bank.cells(name)) * len(task.metrics) for name, task in study.tasks.items())
-        pictures = _count(study.test)
-        probes = [probe for solved in bank.probes.values() for probe in solved.values()]
-        weights = sum(probe.weights.nbytes * (1 if probe.pattern is None else 2) for probe in probes)
+        pictures = count_items(study.test)
         # In shards, and again in the results.
-        self.disk = shards * size + 2 * (per_picture * pictures * _FLOAT64_BYTES + _strip_bytes(study)) + weights
+        twice = per_picture * pictures * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(bank)
+        self.disk = shards * size + _weight_bytes(draft) + 2 * twice
         held = bytes_of(second[0])
-        self.memory = max(max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * held)
+        at_a_place = max(bytes_of(second[0], place) for place in second[0].shapes)
+        self.memory = max(max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * at_a_place)
         return [
             Term("warming up", 1, "run", max(0.0, first[1] - second[1]) * len(self._cut(folds[0]).items)),
-            Term("painting and summing", _count(folds), "training items", second[1]),
-            Term("painting, summing, thresholds", _count(last), "training items", sweeping),
+            Term("painting and summing", count_items(folds), "training items", second[1]),
+            Term("painting, summing, thresholds", count_items(last), "training items", sweeping),
             Term("painting and scoring", pictures, "test items", scoring),
             Term("storing and adding sums", shards, "shards", stored),
             Term("solving drafts, then all probes", 1, "run", drafting + solving),
@@ -221,15 +221,16 @@ class _Sample:
         return replace(block, items=block.items[: max(2, self.items)] if self.items else block.items)
 
 
+def _weight_bytes(bank: Bank) -> int:
+    probes = [probe for solved in bank.probes.values() for probe in solved.values()]
+    return sum(probe.weights.nbytes * (1 if probe.pattern is None else 2) for probe in probes)
+
+
 def _strip_bytes(study: Study) -> int:
     """Of the report's strips: pictures in bytes, labels in fp32; the readings, of tokens, are small."""
     pictures = 3 * (1 + len(strip_steps(study)))
     labels = 4 * sum(not task.per_picture for task in study.tasks.values())
     return STRIP_ITEMS * study.components.picture_side**2 * (pictures + labels)
-
-
-def _count(blocks: Sequence[Block]) -> int:
-    return sum(len(block.items) for block in blocks)
 
 
 def _stored(sums: Sums) -> tuple[float, int]:

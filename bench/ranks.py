@@ -47,6 +47,11 @@ class Ranks:
         return index % self.world == self.rank
 
     @property
+    def wait(self) -> bool:
+        """Whether they wait for one another, so that what costs little can be shared as well."""
+        return True
+
+    @property
     def leads(self) -> bool:
         """Whether this process writes the results and prints them."""
         return self.rank == 0
@@ -92,6 +97,11 @@ class Part(Ranks):
     """One of several parts of a run, made when and where it suits; parts share the folder and never wait."""
 
     @property
+    def wait(self) -> bool:
+        """Never."""
+        return False
+
+    @property
     def leads(self) -> bool:
         """Results are written by a merge."""
         return False
@@ -118,6 +128,11 @@ class Part(Ranks):
 
 class Merger(Ranks):
     """Makes no shard and writes the results of those that are there."""
+
+    @property
+    def wait(self) -> bool:
+        """For nobody."""
+        return False
 
     def mine(self, index: int) -> bool:
         """Never."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -17,11 +15,11 @@ from bench.comparisons import subject_of
 from bench.config import Config
 from bench.folder import RunFolder, default_out, open_folder
 from bench.learning import LEARNING, learning_rows, write_learning
+from bench.maker import COSTS, Maker, Work
 from bench.measure import give_back_memory
 from bench.ranks import Ranks, sharing_cores
 from bench.recording import write_results
 from bench.results import FOREGROUND_AREA
-from bench.sessions import MADE, Session, Taken
 from bench.strips import strip_steps, strip_tensors
 from bench.study import Study, open_study
 from datasets.labels import Labels
@@ -29,9 +27,10 @@ from datasets.splits import Block
 from extract.names import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import Painted, Reducer, Subject, stream
-from probes.bank import Bank, solve_bank, with_readings
-from probes.gather import Gather, Sums, Total, sums_of_tensors
+from probes.bank import Bank, probes_of, tensors_of, united, with_readings
+from probes.gather import Gather, Place, Sums, Total, in_places, sums_of_tensors
 from probes.readout import Readout, best_thresholds
+from probes.solving import mean_maps, position_places, solve_places, solve_position
 
 ALONE = Ranks()
 
@@ -54,19 +53,18 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         ranks.keep(folder),
         tqdm(total=study.items, unit="item", desc="painting", smoothing=0.05, disable=not ranks.shows) as progress,
     ):
-        job = _Job(study, ranks, Shards(folder.path / "shards", study.fingerprint), progress)
+        job = _Job(study, Maker(ranks, Shards(folder.path / "shards", study.fingerprint), progress))
         job.gather()
         # The last fold is painted when the others are solved: their draft probes read its pictures as they stream by,
         # and the thresholds come from training pictures that those probes were not fit to.
-        draft = job.solve(job.sums(range(study.folds - 1)), [n for n, task in study.tasks.items() if task.thresholded])
+        draft = job.solve("draft", study.folds - 1, [name for name, task in study.tasks.items() if task.thresholded])
         job.calibrate(draft)
-        folds = job.sums(range(study.folds))
-        bank = job.solve(folds, list(study.tasks))
+        bank = job.solve("final", study.folds, list(study.tasks))
         bank = replace(bank, thresholds=best_thresholds(draft, job.swept(draft)))
         if ranks.leads:
-            write_learning(folder.path / LEARNING, learning_rows(study, bank, folds))
-        # The sums have done their work, and they are much of the memory.
-        del folds
+            write_learning(
+                folder.path / LEARNING, learning_rows(study, bank, lambda place: job.sums(study.folds, [place]))
+            )
         give_back_memory()
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, DECODED_LAYERS, config.probed_steps)
@@ -76,7 +74,7 @@ def run(config: Config, ranks: Ranks = ALONE) -> RunFolder:
         if not ranks.leads:
             return folder
         scores, strips = job.scores()
-        costs, taken = job.taken()
+        costs, taken = job.maker.taken()
         write_results(folder, study, job.watched, bank, scores, costs, strips, taken, ranks.world)
         _sweep(folder, study)
     return folder
@@ -90,13 +88,10 @@ def _sweep(folder: RunFolder, study: Study) -> None:
 
 @dataclass
 class _Job:
-    """One run in progress. What is painted goes to disk at once, so that memory does not grow with the items."""
+    """One run in progress."""
 
     study: Study
-    ranks: Ranks
-    shards: Shards
-    progress: tqdm[None]
-    session: Session = field(default_factory=Session)
+    maker: Maker
 
     def __post_init__(self) -> None:
         self.watched, self.networks = subject_of(self.study)
@@ -117,7 +112,7 @@ class _Job:
                 gather = Gather(self.study.tasks, block.permutations(self.study.draws))
                 costs.append(self.paint(block, [gather], fitted=True)[0].cost_table())
                 total.add(gather.sums())
-            return total.sums.tensors() | {"costs": torch.cat(costs)}
+            return total.sums.tensors() | {COSTS: torch.cat(costs)}
 
         self.make("the training pictures", [self.fold(fold) for fold in range(self.study.folds - 1)], make)
 
@@ -134,7 +129,7 @@ class _Job:
                 sweeps.append(readout.sweep(permutations))
                 total.add(gather.sums())
             tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
-            return total.sums.tensors() | tables | {"costs": torch.cat(costs)}
+            return total.sums.tensors() | tables | {COSTS: torch.cat(costs)}
 
         self.make("the last fold", [self.fold(self.study.folds - 1)], make)
 
@@ -156,28 +151,48 @@ class _Job:
                 if block.index == 0:
                     strips = strip_tensors(study, bank, readout, painted, labels)
             scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
-            return scores | strips | {FOREGROUND_AREA: torch.cat(areas), "costs": torch.cat(costs)}
+            return scores | strips | {FOREGROUND_AREA: torch.cat(areas), COSTS: torch.cat(costs)}
 
         self.make("the test pictures", [study.test], make)
 
-    def sums(self, folds: Sequence[int]) -> list[Sums]:
-        """The sums of the folds, from disk."""
+    def solve(self, stage: str, folds: int, tasks: Sequence[str]) -> Bank:
+        """All probes of the tasks from the first folds; the trained network also gets those of permuted labels.
+
+        They are solved place by place: however many there are, the sums of one are in memory.
+        """
+        if not tasks:
+            return Bank({}, {})
+        study = self.study
+        bare = self.sums(folds, ())
+
+        def at(place: Place) -> dict[str, Tensor]:
+            steps, sums = study.config.probed_steps, self.sums(folds, [place])
+            return tensors_of(solve_places(sums, tasks, steps, {TRAINED}, study.threads))
+
+        def of_position() -> dict[str, Tensor]:
+            sums = self.sums(folds, position_places(bare[0], {TRAINED}))
+            return tensors_of(solve_position(sums, tasks, {TRAINED}))
+
         give_back_memory()
+        makes: list[Callable[[], dict[str, Tensor]]] = [*(partial(at, place) for place in bare[0].shapes), of_position]
+        works = [Work(f"{stage}-{number:04d}", make) for number, make in enumerate(makes)]
+        solved = self.maker.made(f"the {stage} probes", works)
+        return Bank(united((probes_of(part, tasks) for part in solved), tasks), mean_maps(bare, tasks))
+
+    def sums(self, folds: int, places: Sequence[Place]) -> list[Sums]:
+        """The sums of the first folds, from disk; their moments only at some places."""
         totals = []
-        for fold in folds:
+        for fold in range(folds):
             total = Total()
             for name in self.names(self.fold(fold)):
-                total.add(sums_of_tensors(self.shards.read(name)))
+                total.add(sums_of_tensors(self.maker.shards.read(name, in_places(places))))
             totals.append(total.sums)
         return totals
 
-    def solve(self, folds: Sequence[Sums], tasks: Sequence[str]) -> Bank:
-        """All probes of the tasks; the trained network also gets those of permuted labels."""
-        return solve_bank(folds, tasks, self.study.config.probed_steps, {TRAINED}, self.study.threads)
-
     def swept(self, draft: Bank) -> dict[str, Tensor]:
         """The draft probes' Dice at every candidate threshold, added up over the last fold."""
-        pieces = [self.shards.read(name) for name in self.names(self.fold(self.study.folds - 1))]
+        names = self.names(self.fold(self.study.folds - 1))
+        pieces = [self.maker.shards.read(name, lambda key: key.startswith(_SWEEP)) for name in names]
         return {name: torch.stack([piece[f"{_SWEEP}{name}"] for piece in pieces]).sum(0) for name in draft.probes}
 
     def scores(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -185,9 +200,9 @@ class _Job:
         scores: dict[str, Tensor] = {}
         strips: dict[str, Tensor] = {}
         areas: list[Tensor] = []
-        done, pictures = 0, sum(len(block.items) for block in self.study.test)
+        done, pictures = 0, count_items(self.study.test)
         for name in self.names(self.study.test):
-            piece = self.shards.read(name)
+            piece = self.maker.shards.read(name)
             areas.append(piece[FOREGROUND_AREA])
             strips |= {key: value for key, value in piece.items() if key.startswith("strip/")}
             for task in self.study.tasks:
@@ -196,16 +211,6 @@ class _Job:
                 table[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
         return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
-
-    def taken(self) -> tuple[list[Tensor], Taken]:
-        """What every shard's calls took, in the order of work, and what the run took in all."""
-        stages = [*(self.fold(fold) for fold in range(self.study.folds)), self.study.test]
-        found = []
-        for name in (name for blocks in stages for name in self.names(blocks)):
-            # Of the sums beside them, one shard's are in memory at a time.
-            shard = self.shards.read(name)
-            found.append({part: shard[part] for part in ("costs", MADE)})
-        return [shard["costs"] for shard in found], self.session.taken(found)
 
     def fold(self, fold: int) -> list[Block]:
         """The training blocks of a fold."""
@@ -221,28 +226,9 @@ class _Job:
         stretches: Sequence[Sequence[Block]],
         make: Callable[[Sequence[Block]], dict[str, Tensor]],
     ) -> None:
-        """Make this rank's shards of a stage, as far as they are not there whole, and see that all others are."""
+        """Make the shards of a stage: every stretch of blocks is cut into groups, and each is a shard."""
         groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
-        for index, group in enumerate(groups):
-            if self.ranks.mine(index) and not self.is_whole(_name(group)):
-                started = time.perf_counter()
-                made = make(group)
-                self.shards.write(_name(group), made | self.session.stamp(time.perf_counter() - started))
-            else:
-                self.progress.update(sum(len(block.items) for block in group))
-        self.ranks.barrier()
-        missing = [_name(group) for group in groups if not self.shards.done(_name(group))]
-        if missing:
-            self.ranks.missing(stage, missing, len(groups))
-
-    def is_whole(self, name: str) -> bool:
-        """Whether a shard is there and undamaged; the user hears of one that has to be made again."""
-        if not self.shards.done(name):
-            return False
-        damage = self.shards.damage(name)
-        if damage:
-            self.progress.write(f"bench: {damage}", file=sys.stderr)
-        return damage is None
+        self.maker.make(stage, [Work(_name(group), partial(make, group), count_items(group)) for group in groups])
 
     def paint(
         self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False
@@ -251,11 +237,16 @@ class _Job:
         given, read = self.study.given(block.items)
         subject = self.subject.fitted if fitted else self.subject
         painted, labels = stream(subject, given, reducers, self.study.config.probed_steps, read, noisy)
-        self.progress.update(len(block.items))
+        self.maker.progress.update(len(block.items))
         return painted, labels
 
 
 _SWEEP = "sweep/"
+
+
+def count_items(blocks: Sequence[Block]) -> int:
+    """Items of all blocks together."""
+    return sum(len(block.items) for block in blocks)
 
 
 def _name(group: Sequence[Block]) -> str:
@@ -268,7 +259,7 @@ def grouped(blocks: Sequence[Block], items: int) -> list[list[Block]]:
     """Consecutive blocks, so many together that a group has at least ``items`` items or none are left."""
     groups: list[list[Block]] = [[]]
     for block in blocks:
-        if sum(len(member.items) for member in groups[-1]) >= items:
+        if count_items(groups[-1]) >= items:
             groups.append([])
         groups[-1].append(block)
     return groups

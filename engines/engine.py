@@ -74,6 +74,8 @@ class Backend:
     """What it computes in. Another precision is another backend, so that no table mixes two."""
     device: str = "cpu"
     """Where its outputs are born, as torch names it."""
+    keeps_weights: bool = False
+    """Whether an opened engine has weights of its own, so that nobody needs those of the UNet that it was made from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2")
 """What SDXL has besides."""
 DECODE_BATCH = 4
-"""Pictures decoded and prompts embedded at once, padded to this number, so that no caller's batch changes a bit."""
+"""Small pictures decoded, and prompts embedded, at once: padded to this number, no caller's batch changes a bit."""
+_SMALL_PIXELS = 1 << 14
+"""Of a picture; a larger one keeps all cores busy by itself, and four of 512 x 512 take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,11 @@ class Components:
     def picture_side(self) -> int:
         """Pixels along one side of a picture: every block of the autoencoder but the last halves it."""
         return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def pictures_at_once(self) -> int:
+        """How many are decoded or encoded together."""
+        return DECODE_BATCH if self.picture_side**2 <= _SMALL_PIXELS else 1
 
     def scheduler(self, steps: int) -> LMSDiscreteScheduler:
         """The paper's sampler, set to ``steps`` steps."""
@@ -119,21 +126,23 @@ class Components:
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
         """Pictures in 0..1 of scaled latents."""
         scale = float(self.vae.config.scaling_factor)
-        return padded(lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents)
+        return padded(
+            lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents, self.pictures_at_once
+        )
 
     @torch.inference_mode()
     def encode(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
         """Scaled mean latents of pictures in 0..1."""
         scale = float(self.vae.config.scaling_factor)
-        return padded(lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures)
+        return padded(lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures, self.pictures_at_once)
 
 
-def padded(call: Any, rows: Tensor) -> Tensor:
-    """Apply ``call`` to chunks of exactly ``DECODE_BATCH`` rows, the last one padded with copies of its last row."""
+def padded(call: Any, rows: Tensor, at_once: int = DECODE_BATCH) -> Tensor:
+    """Apply ``call`` to chunks of exactly ``at_once`` rows, the last one padded with copies of its last row."""
     parts = []
-    for start in range(0, len(rows), DECODE_BATCH):
-        chunk = rows[start : start + DECODE_BATCH]
-        short = DECODE_BATCH - len(chunk)
+    for start in range(0, len(rows), at_once):
+        chunk = rows[start : start + at_once]
+        short = at_once - len(chunk)
         full = torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
         parts.append(call(full)[: len(chunk)])
     return torch.cat(parts)

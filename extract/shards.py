@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -58,7 +59,7 @@ class Shards:
         """Store a shard, whole or not at all. Raises ExtractError when it cannot be written."""
         path = self._path(name)
         partial = path.with_suffix(".partial")
-        facts = {"fingerprint": self.fingerprint, "name": name, "sha256": _digest(tensors)}
+        facts = {"fingerprint": self.fingerprint, "name": name, "sha256": json.dumps(_digests(tensors))}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(dict(tensors), partial, metadata=facts)
@@ -72,27 +73,36 @@ class Shards:
                 f"cannot write {path} ({error}); free or name another folder with --out and run again"
             ) from error
 
-    def read(self, name: str) -> dict[str, Tensor]:
-        """A stored shard. Raises ExtractError when it is missing or damaged."""
+    def read(self, name: str, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
+        """A stored shard, or those of its tensors whose name is ``wanted``: no other is read, nor checked.
+
+        Raises ExtractError when it is missing or damaged.
+        """
         path = self._path(name)
         try:
             with safe_open(path, framework="pt") as stored:
-                facts = stored.metadata() or {}
-                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
+                facts = dict(stored.metadata() or {})
+                digests = json.loads(facts.pop("sha256", "{}"))
+                if facts != {"fingerprint": self.fingerprint, "name": name} or digests.keys() != set(stored.keys()):
+                    raise ExtractError(f"the shard {path} is damaged (it is not what its name says); {_MEND}")
+                tensors = {key: stored.get_tensor(key) for key in sorted(digests) if wanted(key)}
+        except (OSError, ValueError, AttributeError, SafetensorError) as error:
             raise ExtractError(f"the shard {path} is damaged ({error}); {_MEND}") from error
-        if facts != {"fingerprint": self.fingerprint, "name": name, "sha256": _digest(tensors)}:
-            raise ExtractError(f"the shard {path} is damaged (its checksum or its name does not match); {_MEND}")
+        for key, digest in _digests(tensors).items():
+            if digest != digests[key]:
+                raise ExtractError(f"the shard {path} is damaged (the checksum of {key} does not match); {_MEND}")
         return tensors
 
 
 _MEND = "only its items are painted anew when its run is run again"
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        value = tensors[name].detach().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(uint8).numpy().data)
+def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    return {name: _digest(value) for name, value in tensors.items()}
+
+
+def _digest(tensor: Tensor) -> str:
+    value = tensor.detach().contiguous()
+    digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode())
+    digest.update(value.reshape(-1).view(uint8).numpy().data)
     return digest.hexdigest()

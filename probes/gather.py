@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isqrt
 
 import torch
@@ -24,6 +24,7 @@ DRAWS = 5
 """Permutations of the labels among the pictures of a block, each a set of further target columns; fewer where the
 smallest block has fewer."""
 
+_KINDS = ("moments", "pooled")
 _ENTRIES_AT_ONCE = 1 << 25
 """Float64 entries of rows held at once while moments are taken: a quarter of a gigabyte."""
 
@@ -63,10 +64,25 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """Of one picture's activation."""
+
+    tokens: int
+    channels: int
+
+    @property
+    def side(self) -> int:
+        """Tokens along one side."""
+        return isqrt(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
 class Sums:
     """All that the probes need of a set of training pictures."""
 
     pictures: int
+    shapes: dict[Place, Shape]
+    """Of every place, also where the moments are of some places alone."""
     moments: dict[Place, Moments]
     """Per place, with one set per probed step along the leading axis; of tasks of maps, a row is a token."""
     pooled: dict[Place, Moments]
@@ -86,14 +102,15 @@ class Sums:
         """The sums of the tasks of whole pictures, or of the others."""
         target = {task: value for task, value in self.target.items() if self.is_of_pictures(task) is of_pictures}
         moments = self.pooled if of_pictures else self.moments
-        return Sums(self.pictures, moments, {}, target, self.within, self.draws)
+        return Sums(self.pictures, self.shapes, moments, {}, target, self.within, self.draws)
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file."""
         flat = {"pictures": torch.tensor(self.pictures), "draws": torch.tensor(self.draws)}
+        flat |= {_named("shape", place): torch.tensor([s.tokens, s.channels]) for place, s in self.shapes.items()}
         for kind, places in (("moments", self.moments), ("pooled", self.pooled)):
-            for (network, layer), moments in places.items():
-                name = f"{kind}/{network}/{layer}"
+            for place, moments in places.items():
+                name = _named(kind, place)
                 flat[f"{name}/n"] = torch.tensor(moments.n)
                 flat[f"{name}/mean"] = moments.mean.contiguous()
                 flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
@@ -102,22 +119,39 @@ class Sums:
         return flat
 
 
+def _named(kind: str, place: Place) -> str:
+    network, layer = place
+    return f"{kind}/{network}/{layer}"
+
+
+def in_places(names: Collection[Place]) -> Callable[[str], bool]:
+    """Which of the tensors of sums are those of some places, or belong to no place."""
+    stems = {f"{_named(kind, place)}/" for kind in _KINDS for place in names}
+
+    def wanted(name: str) -> bool:
+        return name.partition("/")[0] not in _KINDS or name[: name.rindex("/") + 1] in stems
+
+    return wanted
+
+
 def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
-    """Undo :meth:`Sums.tensors`."""
-    places: dict[str, dict[Place, Moments]] = {"moments": {}, "pooled": {}}
-    target, within = {}, {}
+    """Undo :meth:`Sums.tensors`; other tensors may lie beside them, and those of some places be missing."""
+    shapes, target, within = {}, {}, {}
+    places: dict[str, dict[Place, Moments]] = {kind: {} for kind in _KINDS}
     for name, value in flat.items():
         kind, *rest = name.split("/")
         if kind in places and rest[2] == "mean":
-            stem = f"{kind}/{rest[0]}/{rest[1]}"
+            stem = _named(kind, (rest[0], rest[1]))
             scatter = unpack(flat[f"{stem}/scatter"], value.shape[-1])
             places[kind][rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
+        elif kind == "shape":
+            shapes[rest[0], rest[1]] = Shape(*value.tolist())
         elif kind == "target":
             target[rest[0]] = value
         elif kind == "within":
             within[rest[0], int(rest[1])] = value
     draws = int(flat["draws"])
-    return Sums(int(flat["pictures"]), places["moments"], places["pooled"], target, within, draws)
+    return Sums(int(flat["pictures"]), shapes, places["moments"], places["pooled"], target, within, draws)
 
 
 class Total:
@@ -134,6 +168,7 @@ class Total:
             return
         self._sums = Sums(
             mine.pictures + part.pictures,
+            mine.shapes,
             {place: merged(moments, part.moments[place]) for place, moments in mine.moments.items()},
             {place: merged(moments, part.pooled[place]) for place, moments in mine.pooled.items()},
             {task: value + part.target[task] for task, value in mine.target.items()},
@@ -155,7 +190,7 @@ def total_sums(parts: Iterable[Sums]) -> Sums:
     first = next(iterator)
     moments = {place: copied(own) for place, own in first.moments.items()}
     pooled = {place: copied(own) for place, own in first.pooled.items()}
-    total.add(Sums(first.pictures, moments, pooled, dict(first.target), dict(first.within), first.draws))
+    total.add(replace(first, moments=moments, pooled=pooled, target=dict(first.target), within=dict(first.within)))
     for part in iterator:
         total.add(part)
     return total.sums
@@ -186,10 +221,11 @@ class Gather:
         blocks |= {(name, 1): Blocks(targets[name], 1) for name in whole}
         columns = {side: self._target_columns([blocks[name, side] for name in maps]) for side in sides if maps}
         of_pictures = self._target_columns([blocks[name, 1] for name in whole]) if whole else None
-        moments, pooled = {}, {}
+        shapes, moments, pooled = {}, {}, {}
         for place in list(self._held):
             activations = self._held.pop(place)
             side = side_of(activations[0])
+            shapes[place] = Shape(*activations[0].shape[1:])
             if of_pictures is not None:
                 means = torch.stack([activation.double().mean(1) for activation in activations])
                 rows = of_pictures.flatten(0, 1).expand(len(means), -1, -1)
@@ -198,6 +234,7 @@ class Gather:
                 moments[place] = _moments(activations, position_columns(side), columns[side])
         self._sums = Sums(
             pictures=len(labels.disparity),
+            shapes=shapes,
             moments=moments,
             pooled=pooled,
             target={name: target.sum(0) for name, target in targets.items()},

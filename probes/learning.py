@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.bank import WITH_POSITION, Cell, contexts, position_scale, scaled
+from probes.bank import WITH_POSITION, Cell
 from probes.gather import Sums
 from probes.ridge import PENALTIES, absolute, loss, others, solve
+from probes.solving import contexts, position_scale, scaled
 from probes.sums import Moments, total
 
 

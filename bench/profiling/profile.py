@@ -52,7 +52,7 @@ from bench.study import Study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
 from extract.names import TRAINED
-from probes.bank import solve_bank
+from probes.solving import solve_bank
 
 PARITY_ITEMS = 2
 LAYER_CALLS = 2

@@ -26,4 +26,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
     return TimedOnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)
 
 
-BACKEND = Backend(unavailable=_unavailable, open=_open)
+BACKEND = Backend(unavailable=_unavailable, open=_open, keeps_weights=True)

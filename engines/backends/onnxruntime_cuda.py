@@ -23,4 +23,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
 
 
-BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, device="cuda")
+BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, device="cuda", keeps_weights=True)

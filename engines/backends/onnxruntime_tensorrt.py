@@ -26,4 +26,6 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
 
 
-BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, precision="fp16", device="cuda")
+BACKEND = Backend(
+    unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, precision="fp16", device="cuda", keeps_weights=True
+)

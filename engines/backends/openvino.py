@@ -7,4 +7,5 @@ BACKEND = Backend(
     unavailable=lambda: unavailable("f32"),
     open=lambda unet, taps, cache, threads: opened(unet, taps, cache, threads, "f32"),
     precision="fp32",
+    keeps_weights=True,
 )

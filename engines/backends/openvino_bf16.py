@@ -7,4 +7,5 @@ BACKEND = Backend(
     unavailable=lambda: unavailable("bf16"),
     open=lambda unet, taps, cache, threads: opened(unet, taps, cache, threads, "bf16"),
     precision="bf16",
+    keeps_weights=True,
 )

@@ -40,4 +40,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads
     return TensorRT(library(), model, taps, "fp16", CudaLane(), cache)
 
 
-BACKEND = Backend(unavailable=_unavailable, open=_open, precision="fp16", device="cuda")
+BACKEND = Backend(unavailable=_unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True)

@@ -20,8 +20,8 @@ from bench.run import run
 from engines.engine import Prediction
 from extract.names import TRAINED
 from extract.shards import Shards
-from probes.bank import solve_bank
 from probes.gather import sums_of_tensors
+from probes.solving import solve_bank
 
 OPTIONS = {"limit": 48, "sampler_steps": 3, "layers": ("mid", "up2.1", "up3.0"), "threads": 1, "shard": 8}
 

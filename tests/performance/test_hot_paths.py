@@ -22,10 +22,11 @@ from datasets.labels import Labels
 from engines.engine import Backend, Engine, Tap
 from engines.load import Components
 from extract.names import TRAINED
-from probes.bank import PERMUTED, Bank, solve_bank
+from probes.bank import PERMUTED, Bank
 from probes.bootstrap import paired_difference
 from probes.gather import DRAWS, Gather, Sums
 from probes.readout import Readout
+from probes.solving import solve_bank
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
 

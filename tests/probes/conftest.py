@@ -11,8 +11,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.bank import Bank, Cell, solve_bank
+from probes.bank import Bank, Cell
 from probes.gather import Gather, Sums, total_sums
+from probes.solving import solve_bank
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.normals import TASK as NORMALS

@@ -9,19 +9,10 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression, Ridge
 
-from probes.bank import (
-    ACTIVATIONS,
-    ALWAYS,
-    PERMUTED,
-    POSITION,
-    WITH_POSITION,
-    Bank,
-    Cell,
-    Solved,
-    solve_bank,
-)
+from probes.bank import ACTIVATIONS, ALWAYS, PERMUTED, POSITION, WITH_POSITION, Bank, Cell, Solved
 from probes.position import position_columns
 from probes.ridge import PENALTIES
+from probes.solving import solve_bank
 
 PLACE = ("trained", "fine")
 

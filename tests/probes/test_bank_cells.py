@@ -22,9 +22,9 @@ from probes.bank import (
     Bank,
     Cell,
     Solved,
-    solve_bank,
 )
 from probes.gather import sums_of_tensors
+from probes.solving import solve_bank
 
 PLACE = ("trained", "fine")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from probes.bank import ACTIVATIONS, PERMUTED, Cell, solve_bank
+from probes.bank import ACTIVATIONS, PERMUTED, Cell
 from probes.edit import (
     ITERATIONS,
     LEARNING_RATE,
@@ -23,6 +23,7 @@ from probes.edit import (
     probe_loss,
     weights_change,
 )
+from probes.solving import solve_bank
 
 N, T, C = 3, 4, 6
 

@@ -8,8 +8,9 @@ import torch
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge
 
-from probes.bank import EQUAL_WIDTH, Cell, solve_bank
+from probes.bank import EQUAL_WIDTH, Cell
 from probes.equal_width import projected, projection
+from probes.solving import solve_bank
 from probes.sums import moments_of
 
 PLACE, SIDE = ("trained", "coarse"), 4
