@@ -116,33 +116,47 @@ def united(parts: Iterable[Probes], tasks: Sequence[str]) -> Probes:
 
 
 def tensors_of(probes: Probes) -> dict[str, Tensor]:
-    """Probes as named tensors, for a file: numbered, as cells have an order and the names in a file have none."""
-    flat = {}
+    """Probes as named tensors, for a file: those that differ by step and draw alone are stacked.
+
+    Cells are numbered, as they have an order and the tensors of a file have none.
+    """
+    stacks: dict[str, list[tuple[int, Cell, Solved]]] = {}
     for task, solved in probes.items():
         for number, (cell, probe) in enumerate(solved.items()):
-            stem = f"{task}/{number}/{cell.network}/{cell.layer}/{cell.probe}"
-            flat[f"{stem}/cell"] = torch.tensor([cell.step, cell.draw, cell.side])
-            flat[f"{stem}/choice"] = torch.tensor(
-                [probe.penalty, float(probe.at_edge), probe.cv_loss], dtype=torch.float64
-            )
-            flat[f"{stem}/weights"], flat[f"{stem}/intercept"] = probe.weights, probe.intercept
-            if probe.pattern is not None:
-                flat[f"{stem}/pattern"] = probe.pattern
+            stem = f"{task}/{cell.network}/{cell.layer}/{cell.probe}/{cell.side}"
+            stacks.setdefault(stem, []).append((number, cell, probe))
+    flat = {}
+    for stem, entries in stacks.items():
+        flat[f"{stem}/cells"] = torch.tensor([[number, cell.step, cell.draw] for number, cell, _ in entries])
+        choices = [[probe.penalty, float(probe.at_edge), probe.cv_loss] for _, _, probe in entries]
+        flat[f"{stem}/choices"] = torch.tensor(choices, dtype=torch.float64)
+        flat[f"{stem}/weights"] = torch.stack([probe.weights for _, _, probe in entries])
+        flat[f"{stem}/intercepts"] = torch.stack([probe.intercept for _, _, probe in entries])
+        patterns = [probe.pattern for _, _, probe in entries if probe.pattern is not None]
+        if patterns:
+            flat[f"{stem}/patterns"] = torch.stack(patterns)
     return flat
 
 
 def probes_of(flat: Mapping[str, Tensor], tasks: Sequence[str]) -> Probes:
     """Undo :func:`tensors_of`; other tensors may lie beside them."""
     found: dict[str, dict[int, tuple[Cell, Solved]]] = {name: {} for name in tasks}
-    for name in flat:
+    for name, cells in flat.items():
         stem, _, part = name.rpartition("/")
-        if part == "cell":
-            task, number, network, layer, probe = stem.split("/")
-            step, draw, side = flat[name].tolist()
-            penalty, at_edge, cv_loss = flat[f"{stem}/choice"].tolist()
-            solved = Solved(
-                flat[f"{stem}/weights"], flat[f"{stem}/intercept"], penalty, bool(at_edge), cv_loss,
-                flat.get(f"{stem}/pattern"),
-            )  # fmt: skip
-            found[task][int(number)] = Cell(network, layer, step, probe, draw, side), solved
+        if part == "cells":
+            task, network, layer, probe, side = stem.split("/")
+            choices, patterns = flat[f"{stem}/choices"].tolist(), flat.get(f"{stem}/patterns")
+            for at, (number, step, draw) in enumerate(cells.tolist()):
+                penalty, at_edge, cv_loss = choices[at]
+                found[task][number] = (
+                    Cell(network, layer, step, probe, draw, int(side)),
+                    Solved(
+                        weights=flat[f"{stem}/weights"][at],
+                        intercept=flat[f"{stem}/intercepts"][at],
+                        penalty=penalty,
+                        at_edge=bool(at_edge),
+                        cv_loss=cv_loss,
+                        pattern=None if patterns is None else patterns[at],
+                    ),
+                )
     return {task: dict(numbered[at] for at in sorted(numbered)) for task, numbered in found.items()}

@@ -156,6 +156,20 @@ def test_a_truncated_or_lengthened_file_is_found(stored: Path) -> None:
         assert str(stored) in refusal(shards), f"{len(wrong)} bytes of {len(content)}"
 
 
+def test_a_part_of_a_shard_is_read_and_checked_without_the_rest(tmp_path: Path) -> None:
+    shards = Shards(tmp_path, "f1")
+    shards.write("fold-0", {"sums": torch.full((1000,), 7.0), "costs": torch.arange(3)})
+    file = tmp_path / "f1" / "fold-0.safetensors"
+    content = file.read_bytes()
+    at = content.index(torch.full((1000,), 7.0).numpy().tobytes())
+    file.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    assert same(shards.read("fold-0", "costs".__eq__), {"costs": torch.arange(3)})
+    assert shards.read("fold-0", lambda _: False) == {}
+    with pytest.raises(ExtractError, match="checksum of sums"):
+        shards.read("fold-0", "sums".__eq__)
+    assert "sums" in str(shards.damage("fold-0"))
+
+
 @pytest.mark.parametrize("wrong", [b"", b"junk", None], ids=["empty", "junk", "flipped"])
 def test_a_damaged_shard_is_made_again(stored: Path, wrong: bytes | None) -> None:
     shards, content = Shards(stored.parents[1], "f1"), stored.read_bytes()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from probes.bank import (
     ACTIVATIONS,
@@ -22,9 +24,12 @@ from probes.bank import (
     Bank,
     Cell,
     Solved,
+    probes_of,
+    tensors_of,
+    united,
 )
-from probes.gather import sums_of_tensors
-from probes.solving import solve_bank
+from probes.gather import Place, Sums, in_places, sums_of_tensors
+from probes.solving import mean_maps, position_places, solve_bank, solve_places, solve_position
 
 PLACE = ("trained", "fine")
 
@@ -74,6 +79,47 @@ def test_threads_change_no_bit(world: SimpleNamespace, bank: Bank) -> None:
     again = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=4)
     for task in world.tasks:
         assert_same_probes(bank.probes[task], again.probes[task])
+
+
+def test_places_solved_one_by_one_from_files_give_the_same_bits_in_the_same_order(
+    world: SimpleNamespace, bank: Bank
+) -> None:
+    tasks, files = list(world.tasks), [sums.tensors() for sums in world.folds]
+
+    def read(*places: Place) -> list[Sums]:
+        wanted = in_places(places)
+        return [sums_of_tensors({name: value for name, value in flat.items() if wanted(name)}) for flat in files]
+
+    bare = read()
+    assert not bare[0].moments
+    parts = []
+    for place in bare[0].shapes:
+        sums = read(place)
+        assert list(sums[0].moments) == [place]
+        parts.append(solve_places(sums, tasks, world.steps, {"trained"}, threads=1))
+    parts.append(solve_position(read(*position_places(bare[0], {"trained"})), tasks, {"trained"}))
+    found = Bank(united(parts, tasks), mean_maps(bare, tasks))
+    for task in tasks:
+        assert found.cells(task) == bank.cells(task)
+        assert_same_probes(found.probes[task], bank.probes[task])
+        assert torch.equal(found.mean_map[task], bank.mean_map[task])
+
+
+def test_probes_survive_a_file(bank: Bank, tmp_path: Path) -> None:
+    tasks = list(bank.probes)
+    save_file(tensors_of(bank.probes) | {"made": torch.ones(3)}, tmp_path / "probes.safetensors")
+    found = probes_of(load_file(tmp_path / "probes.safetensors"), tasks)
+    patterns = 0
+    for task in tasks:
+        assert list(found[task]) == list(bank.probes[task])
+        assert_same_probes(found[task], bank.probes[task])
+        for cell, probe in bank.probes[task].items():
+            pattern = found[task][cell].pattern
+            assert (pattern is None) == (probe.pattern is None)
+            if pattern is not None and probe.pattern is not None:
+                assert torch.equal(pattern, probe.pattern)
+                patterns += 1
+    assert patterns
 
 
 def test_a_bank_of_one_task_is_that_task_of_the_whole_bank(world: SimpleNamespace, bank: Bank) -> None:
