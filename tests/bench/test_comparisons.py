@@ -107,6 +107,19 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
     assert [weights for weights, _ in openings.opened] == weights * 2
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch_eager"])
+def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None:
+    study = open_study(Config(**BASE | {"engine": engine}))
+    _, networks = subject_of(study)
+    latents, text = torch.randn(2, *study.components.latent_shape), study.components.embed(["a", "b"])
+    before = study.opened()(latents, 3.0, text)
+    networks.open()
+    assert {weight.is_meta for weight in study.components.unet.parameters()} == {study.backend.keeps_weights}
+    after = networks.trained()(latents, 3.0, text)
+    assert torch.equal(after.noise, before.noise)
+    assert all(torch.equal(after.taps[layer], tap) for layer, tap in before.taps.items())
+
+
 def test_convolutions_are_tapped_in_the_trained_network_alone_and_only_where_they_are_compared(
     study_of: object,
 ) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from engines.decoder import LARGEST_SIDE, decoder_activations
@@ -99,3 +100,16 @@ def test_a_decoder_of_any_depth_is_watched(components: Components) -> None:
     found = decoder_activations(replace(components, vae=small.eval()), latents_of(1, side=8))
     shapes = {layer: tuple(activation.shape) for layer, activation in found.items()}
     assert shapes == {"mid": (1, 64, 8), "up0": (1, 256, 8), "up1": (1, 256, 8)}
+
+
+@pytest.mark.parametrize(("side", "at_once"), [(16, DECODE_BATCH), (64, 1)])
+def test_large_pictures_are_decoded_one_at_a_time(components: Components, side: int, at_once: int) -> None:
+    vae = deepcopy(components.vae)
+    unet = UNet2DConditionModel.from_config(components.unet.config, sample_size=side)
+    parts = replace(components, unet=unet, vae=vae)
+    seen: list[int] = []
+    handle = vae.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    pictures = parts.decode(latents_of(2, side=side))
+    handle.remove()
+    assert set(seen) == {at_once}
+    assert pictures.shape == (2, 3, parts.picture_side, parts.picture_side)
