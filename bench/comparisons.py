@@ -69,11 +69,13 @@ class Networks:
         return self._kept(f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps)
 
     def open(self) -> None:
-        """Open all that were asked for; the model's own weights go where every engine has its own."""
+        """Open all that were asked for."""
         for engine in self.known.values():
             engine.open()
+
+    def let_weights_go(self) -> None:
+        """Give up the model's own weights, gigabytes at full size, if engines keep theirs; nothing is opened after."""
         if self.study.backend.keeps_weights:
-            # At full size they are gigabytes.
             self.study.components.unet.to("meta")
 
     def close(self) -> None:

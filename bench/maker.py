@@ -25,7 +25,7 @@ class Work:
     name: str
     make: Callable[[], Mapping[str, Tensor]]
     items: int = 0
-    """Of which it holds what was painted."""
+    """How many are painted for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,10 @@ class Maker:
         for index, work in enumerate(works):
             if self.ranks.mine(index) and not self.is_whole(work.name):
                 started = time.perf_counter()
-                made = work.make()
-                self.shards.write(work.name, {**made, **self.session.stamp(time.perf_counter() - started)})
+                tensors = dict(work.make())
+                self.shards.write(work.name, tensors | self.session.stamp(time.perf_counter() - started))
+                # Not beside what the next shard needs.
+                del tensors
             else:
                 self.progress.update(work.items)
         self.ranks.barrier()
@@ -54,9 +56,9 @@ class Maker:
             self.ranks.missing(stage, missing, len(works))
         self.names.extend(work.name for work in works)
 
-    def made(self, stage: str, works: Sequence[Work]) -> list[Mapping[str, Tensor]]:
-        """What works give that need no engine: ranks share them, and whoever waits for nobody does them all."""
-        if not self.ranks.wait:
+    def shared(self, stage: str, works: Sequence[Work]) -> list[Mapping[str, Tensor]]:
+        """What is in all shards of a stage that needs no engine; who waits for nobody makes all, and stores none."""
+        if not self.ranks.waits:
             return [work.make() for work in works]
         self.make(stage, works)
         return [self.shards.read(work.name) for work in works]
@@ -72,5 +74,5 @@ class Maker:
 
     def taken(self) -> tuple[list[Tensor], Taken]:
         """What every shard's calls took, in the order of work, and what the run took in all."""
-        found = [self.shards.read(name, (COSTS, MADE).__contains__) for name in self.names]
+        found = [self.shards.read(name, lambda key: key in (COSTS, MADE)) for name in self.names]
         return [shard[COSTS] for shard in found if COSTS in shard], self.session.taken(found)

@@ -17,7 +17,7 @@ from bench.config import Config
 from bench.flops import work_of
 from bench.learning import curves_of, learning_rows
 from bench.measure import peak_during, resident_bytes, timed
-from bench.plan_solve import bytes_of, sampled_bank
+from bench.plan_solve import bytes_of, cut, sampled_bank
 from bench.run import count_items, grouped
 from bench.strips import STRIP_ITEMS, strip_steps
 from bench.study import Study, open_study
@@ -110,6 +110,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
 
 def _measured(sample: _Sample, loading: float) -> Measured:
     _, opening = timed(sample.networks.open)
+    sample.networks.let_weights_go()
     terms = [Term("loading the model and opening engines", 1, "run", loading + opening), *sample.terms()]
     return Measured(sample.memory, sample.disk, tuple(terms))
 
@@ -149,7 +150,9 @@ class _Sample:
         bank, solving = sampled_bank(parts, list(study.tasks), steps, threads)
         bank = replace(bank, thresholds=best_thresholds(draft, swept))
         curves = len(list(curves_of(study)))
-        _, learning = timed(lambda: list(islice(learning_rows(study, bank, lambda _: parts), study.folds - 1)))
+        _, learning = timed(
+            lambda: list(islice(learning_rows(study, bank, lambda place: cut(parts, {place})), study.folds - 1))
+        )
         if DECODED in config.compare:
             bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
         scoring = self._scored(study.test[-1], bank)

@@ -10,28 +10,29 @@ from bench.measure import timed
 from extract.names import TRAINED
 from probes.bank import Bank, Cell, Probes, Solved, united
 from probes.gather import Place, Shape, Sums
-from probes.solving import mean_maps, solve_places, solve_position
+from probes.solving import mean_maps, position_places, solve_places, solve_position
 from probes.sums import Moments
 
 _Job = tuple[Place, int]
 
 
 def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[int], threads: int) -> tuple[Bank, float]:
-    """A bank of the size and shape of ``solve_bank``'s, and the seconds that one would take.
+    """A bank of the size and shape of a run's, and the seconds that solving it would take.
 
-    Of all places with as many columns and tokens, only as many (place, step) pairs are solved as there are threads.
+    Of all places of one shape only as many (place, step) pairs are solved as a run solves together: of one place.
     """
     if not tasks:
         return Bank({}, {}), 0.0
     found: list[Probes] = []
     seconds = 0.0
     for jobs in _alike(folds[0], len(steps)):
-        sample = jobs[:threads]
-        few = [_cut(sums, {place for place, _ in sample}) for sums in folds]
+        sample = jobs[: min(threads, len(steps))]
+        few = cut(folds, {place for place, _ in sample})
         solved, spent = timed(lambda: solve_places(few, tasks, steps, {TRAINED}, threads, only=sample))  # noqa: B023
         seconds += spent / len(sample) * len(jobs)
         found.append({name: dict(_copies(solved[name], steps, sample[0], jobs)) for name in tasks})
-    position, spent = timed(lambda: solve_position(folds, tasks, {TRAINED}))
+    few = cut(folds, position_places(folds[0], {TRAINED}))
+    position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}))
     return Bank(united([*found, position], tasks), mean_maps(folds, tasks)), seconds + spent
 
 
@@ -63,8 +64,10 @@ def _alike(sums: Sums, steps: int) -> list[list[_Job]]:
     return list(groups.values())
 
 
-def _cut(sums: Sums, places: Collection[Place]) -> Sums:
+def cut(folds: Sequence[Sums], places: Collection[Place]) -> list[Sums]:
+    """The folds' sums with the moments of some places alone."""
+
     def kept(moments: Mapping[Place, Moments]) -> dict[Place, Moments]:
         return {place: own for place, own in moments.items() if place in places}
 
-    return replace(sums, moments=kept(sums.moments), pooled=kept(sums.pooled))
+    return [replace(sums, moments=kept(sums.moments), pooled=kept(sums.pooled)) for sums in folds]

@@ -47,8 +47,8 @@ class Ranks:
         return index % self.world == self.rank
 
     @property
-    def wait(self) -> bool:
-        """Whether they wait for one another, so that what costs little can be shared as well."""
+    def waits(self) -> bool:
+        """Whether it waits for the others, so that solving can be divided as well."""
         return True
 
     @property
@@ -97,8 +97,8 @@ class Part(Ranks):
     """One of several parts of a run, made when and where it suits; parts share the folder and never wait."""
 
     @property
-    def wait(self) -> bool:
-        """Never."""
+    def waits(self) -> bool:
+        """A part never waits."""
         return False
 
     @property
@@ -130,8 +130,8 @@ class Merger(Ranks):
     """Makes no shard and writes the results of those that are there."""
 
     @property
-    def wait(self) -> bool:
-        """For nobody."""
+    def waits(self) -> bool:
+        """A merge waits for nobody."""
         return False
 
     def mine(self, index: int) -> bool:

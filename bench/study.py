@@ -30,7 +30,7 @@ from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.gather import DRAWS
 from probes.task import Task
 
-SCHEMA = 3
+SCHEMA = 4
 """Raised whenever stored sums or scores of an older code would no longer be right."""
 
 

@@ -75,7 +75,7 @@ class Backend:
     device: str = "cpu"
     """Where its outputs are born, as torch names it."""
     keeps_weights: bool = False
-    """Whether an opened engine has weights of its own, so that nobody needs those of the UNet that it was made from."""
+    """Whether an opened engine has weights of its own and needs those of the UNet that it was made from no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class Shards:
         return tensors
 
 
-_MEND = "only its items are painted anew when its run is run again"
+_MEND = "it alone is made again when its run is run again"
 
 
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:

@@ -124,9 +124,9 @@ def _named(kind: str, place: Place) -> str:
     return f"{kind}/{network}/{layer}"
 
 
-def in_places(names: Collection[Place]) -> Callable[[str], bool]:
+def in_places(places: Collection[Place]) -> Callable[[str], bool]:
     """Which of the tensors of sums are those of some places, or belong to no place."""
-    stems = {f"{_named(kind, place)}/" for kind in _KINDS for place in names}
+    stems = {f"{_named(kind, place)}/" for kind in _KINDS for place in places}
 
     def wanted(name: str) -> bool:
         return name.partition("/")[0] not in _KINDS or name[: name.rindex("/") + 1] in stems

@@ -67,7 +67,7 @@ def solve_places(
 
 
 def solve_position(folds: Sequence[Sums], tasks: Sequence[str], selective: Collection[str]) -> Probes:
-    """The probes of the position alone, one per grid; the sums hold the moments of ``position_places`` at least."""
+    """The probes of the position alone, one for each of the ``position_places`` whose moments the sums hold."""
     return _by_task(
         tasks, [_solve_position(context, selective) for context in contexts(folds, tasks) if context.has_position]
     )
@@ -201,6 +201,8 @@ def _solve_place(
 def _solve_position(context: Context, selective: Collection[str]) -> Iterator[_Named]:
     wanted = [(task, 0) for task in context.tasks]
     for place in position_places(context.everything, selective):
+        if place not in context.places:
+            continue
         side, columns = context.side(place), context.columns(place)
         solved = fit([sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted))
         cell = Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)

@@ -81,4 +81,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads
     return TorchCompile(unet, taps)
 
 
-BACKEND = Backend(unavailable=_unavailable, open=_open)
+BACKEND = Backend(unavailable=_unavailable, open=_open, keeps_weights=True)

@@ -19,4 +19,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads
     return opened(unet, taps, threads)
 
 
-BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp32", device="cuda")
+BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp32", device="cuda", keeps_weights=True)

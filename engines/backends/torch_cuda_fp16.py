@@ -19,4 +19,4 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads
     return opened(unet, taps, threads, in_half=True)
 
 
-BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp16", device="cuda")
+BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from bench import run as run_module
 from bench.__main__ import main
 from bench.config import COMPARISONS, Config
 from bench.findings import Score
@@ -26,7 +26,7 @@ from bench.run import run
 from datasets.splits import FOLDS
 from extract.names import DECODED_LAYERS
 from extract.shards import Shards
-from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell
+from probes.bank import ACTIVATIONS, ALWAYS, PERMUTED, WITH_POSITION, Cell
 
 ROOT = Path(__file__).parents[2]
 COMPARED = ("own", "reinitialised", "vae", "text", "unconditional", "decoded")
@@ -202,32 +202,38 @@ def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
 def test_shards_are_written_first_and_read_when_a_stage_is_done(
     plain: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events: list[tuple[str, str]] = []
+    written: list[str] = []
+    pictures: dict[str, int] = {}
+    held: set[tuple[str, ...]] = set()
     write, read = Shards.write, Shards.read
 
     def writing(shards: Shards, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        events.append(("write", name.rpartition("-")[0].rpartition("-")[0]))
+        written.append(name)
         write(shards, name, tensors)
 
-    def reading(shards: Shards, name: str) -> dict[str, torch.Tensor]:
-        events.append(("read", name.rpartition("-")[0].rpartition("-")[0]))
-        return read(shards, name)
+    def reading(shards: Shards, name: str, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, torch.Tensor]:
+        found = read(shards, name, wanted)
+        if "pictures" in found:
+            # Sums, for the probe whose shard comes next.
+            pictures[name] = int(found["pictures"])
+            assert set(pictures) <= set(written)
+            held.add(tuple(sorted({key.rpartition("/")[0] for key in found if key.endswith("/scatter")})))
+        return found
 
     monkeypatch.setattr(Shards, "write", writing)
     monkeypatch.setattr(Shards, "read", reading)
-    sums = run_module.sums_of_tensors
-    held: list[int] = []
-    monkeypatch.setattr(run_module, "sums_of_tensors", lambda flat: held.append(int(flat["pictures"])) or sums(flat))
     results = read_results(run(Config(**OPTIONS, out=str(tmp_path / "run"))).path)
-    first, last = [f"fold-{fold}" for fold in range(FOLDS - 1)], f"fold-{FOLDS - 1}"
-    until_draft = [("write", fold) for fold in first] + [("read", fold) for fold in first] + [("write", last)]
-    assert events[: len(until_draft)] == until_draft
-    tests = [at for at, event in enumerate(events) if event == ("write", "test")]
-    assert ("read", last) in events[: tests[0]]
-    assert not [event for event in events[tests[0] :] if event[0] == "write" and event[1] != "test"]
-    # The draft reads the sums of all folds but the last, the final probes those of all.
-    train = len(results.facts["train_items"])
-    assert sum(held) == train + sum(held[: len(first)])
+    stages = [name.partition("-")[0] + name[4:6] * name.startswith("fold") for name in written]
+    folds = [f"fold-{fold}" for fold in range(FOLDS)]
+    assert list(dict.fromkeys(stages)) == [*folds[:-1], "draft", folds[-1], "final", "test"]
+    assert stages == sorted(stages, key=list(dict.fromkeys(stages)).index)
+    # Every place has its shard, and so has every grid; one place's moments at most are read for it.
+    places = {(cell.network, cell.layer) for cell in results.tasks["depth"].cells if cell.step != ALWAYS}
+    grids = {cell.side for cell in results.tasks["depth"].where(network="trained")}
+    assert stages.count("final") == len(places) + len(grids)
+    assert max(len(one) for one in held) == 1
+    assert len(held) == 1 + len(places)
+    assert sum(pictures.values()) == len(results.facts["train_items"])
     for name, task in plain.tasks.items():
         assert np.array_equal(task.scores, results.tasks[name].scores, equal_nan=True)
 
@@ -240,7 +246,7 @@ def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(compa
         typed = ",".join(value) if isinstance(value, tuple) else str(value)
         command += [f"--{name.replace('_', '-')}", typed]
     # With the last, a part of the test pictures is painted.
-    for shards in (1, FOLDS - 1, FOLDS + 1):
+    for shards in (1, FOLDS - 1, FOLDS + 1, FOLDS + 20):
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None and len(list(folder.rglob("*.safetensors"))) < shards:
                 time.sleep(0.01)

@@ -114,6 +114,8 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     latents, text = torch.randn(2, *study.components.latent_shape), study.components.embed(["a", "b"])
     before = study.opened()(latents, 3.0, text)
     networks.open()
+    assert not any(weight.is_meta for weight in study.components.unet.parameters())
+    networks.let_weights_go()
     assert {weight.is_meta for weight in study.components.unet.parameters()} == {study.backend.keeps_weights}
     after = networks.trained()(latents, 3.0, text)
     assert torch.equal(after.noise, before.noise)

@@ -48,19 +48,19 @@ def test_ranks_share_the_shards_and_each_reads_all(tmp_path: Path) -> None:
     first, second = Works(), Works()
     one, two = maker(Patient(0, 2), tmp_path), maker(Patient(1, 2), tmp_path)
     with pytest.raises(IncompleteError, match="2 of the 5 shards of the folds"):
-        one.made("the folds", first.works())
-    found = two.made("the folds", second.works())
+        one.shared("the folds", first.works())
+    found = two.shared("the folds", second.works())
     assert (first.made, second.made) == ([0, 2, 4], [1, 3])
     assert [int(part["value"]) for part in found] == list(range(COUNT))
     # What is there is not made again.
-    assert [int(part["value"]) for part in one.made("the folds", first.works())] == list(range(COUNT))
+    assert [int(part["value"]) for part in one.shared("the folds", first.works())] == list(range(COUNT))
     assert first.made == [0, 2, 4]
 
 
 @pytest.mark.parametrize("ranks", [Part(1, 3), Merger()])
 def test_who_waits_for_nobody_does_all_that_needs_no_engine_and_stores_none_of_it(ranks: Ranks, tmp_path: Path) -> None:
     works = Works()
-    found = maker(ranks, tmp_path).made("the probes", works.works())
+    found = maker(ranks, tmp_path).shared("the probes", works.works())
     assert [int(part["value"]) for part in found] == list(range(COUNT))
     assert works.made == list(range(COUNT))
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -69,7 +69,7 @@ def test_who_waits_for_nobody_does_all_that_needs_no_engine_and_stores_none_of_i
 def test_costs_come_in_the_order_of_work_and_of_painted_shards_alone(tmp_path: Path) -> None:
     made = maker(Ranks(), tmp_path)
     made.make("the folds", Works().works())
-    made.made("the probes", [Work("draft-0000", lambda: {"weights": torch.ones(2)})])
+    made.shared("the probes", [Work("draft-0000", lambda: {"weights": torch.ones(2)})])
     costs, taken = made.taken()
     assert [float(cost[0, 0]) for cost in costs] == list(range(COUNT))
     assert taken.processes == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bench import study as study_module
 from bench.config import Config
@@ -22,6 +23,7 @@ from datasets.items import Dataset
 from datasets.sets.scenes617 import DATASET
 from datasets.splits import blocks_of
 from extract.errors import ExtractError
+from extract.shards import Shards
 from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +146,48 @@ def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "bench: " in line]
     assert f"{shards[0]} is damaged" in said
     for name, table in scores(read_results(run(config, Merger()).path)).items():
+        assert np.array_equal(table, small_run.tasks[name].scores, equal_nan=True)
+
+
+def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
+    small_run: Results, small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(**small_config, out=str(tmp_path / "run"))
+    write = Shards.write
+
+    def probes() -> dict[str, int]:
+        return {
+            path.name: path.stat().st_mtime_ns
+            for stage in ("draft", "final")
+            for path in (tmp_path / "run" / "shards").rglob(f"{stage}-*.safetensors")
+        }
+
+    def stopped_at(stop: str) -> list[str]:
+        def stopping(shards: Shards, name: str, tensors: dict[str, torch.Tensor]) -> None:
+            if name == stop:
+                raise KeyboardInterrupt
+            write(shards, name, tensors)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Shards, "write", stopping)
+            with pytest.raises(KeyboardInterrupt):
+                run(config)
+        return sorted(name.removesuffix(".safetensors") for name in probes())
+
+    assert stopped_at("draft-0001") == ["draft-0000"]
+    drafts = [name for name in stopped_at("final-0002") if name.startswith("draft")]
+    kept = probes()
+    assert sorted(kept) == [f"{name}.safetensors" for name in (*drafts, "final-0000", "final-0001")]
+    damaged = {"draft-0000.safetensors", "final-0001.safetensors"}
+    for path in (tmp_path / "run" / "shards").rglob("*.safetensors"):
+        if path.name in damaged:
+            path.write_bytes(path.read_bytes()[:-9] + b"\xff" + path.read_bytes()[-8:])
+    after: dict[str, int] = {}
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.run._sweep", lambda *_: after.update(probes()))
+        again = read_results(run(config).path)
+    assert {name for name in kept if after[name] != kept[name]} == damaged
+    for name, table in scores(again).items():
         assert np.array_equal(table, small_run.tasks[name].scores, equal_nan=True)
 
 

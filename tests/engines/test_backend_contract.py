@@ -113,6 +113,22 @@ def test_a_convolutions_pixels_are_tokens(
     assert relative(convolved, heard[0].flatten(2).mT) <= limit
 
 
+def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
+    backend: Backend, one_level: Callable[..., UNet2DConditionModel], cache: Path
+) -> None:
+    small = one_level()
+    taps = self_attention_taps(small)
+    engine = backend.open(small, taps, cache, 1)
+    latents, text = torch.randn(3, 4, 8, 8), torch.randn(3, 5, 8)
+    before = engine(latents[:2], 500.0, text[:2])
+    if backend.keeps_weights:
+        small.to("meta")
+    # Some engines are built again for another number of rows.
+    after = engine(latents, 500.0, text)
+    for name, value in everything(before).items():
+        assert relative(everything(after)[name][:2], value.cpu().float()) <= LIMITS[backend.precision]
+
+
 def test_at_every_timestep_every_output_is_torchs(
     engine: Engine,
     limit: float,

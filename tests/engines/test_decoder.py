@@ -110,6 +110,11 @@ def test_large_pictures_are_decoded_one_at_a_time(components: Components, side: 
     seen: list[int] = []
     handle = vae.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
     pictures = parts.decode(latents_of(2, side=side))
+    assert pictures.shape == (2, 3, parts.picture_side, parts.picture_side)
+    activations = decoder_activations(parts, latents_of(2, side=side))
+    handle.remove()
+    assert all(len(activation) == 2 for activation in activations.values())
+    handle = vae.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    assert parts.encode(pictures).shape == (2, 4, side, side)
     handle.remove()
     assert set(seen) == {at_once}
-    assert pictures.shape == (2, 3, parts.picture_side, parts.picture_side)

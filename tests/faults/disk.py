@@ -69,7 +69,7 @@ def _full(world: World, count: int) -> Iterator[Trial]:
     used = sum(path.stat().st_size for path in world.unfinished.rglob("*") if path.is_file())
     whole = used + sum(path.stat().st_size for path in world.finished.rglob("*") if path.is_file())
     limits = [f"size={world.rng.randint(1, max(1, whole // 4096)) * 4}k" for _ in range(count - 2)]
-    # Enough for the shards and not for the results; then few files of any size.
+    # Enough for the pictures' shards and not for all that follows; then few files of any size.
     limits += [f"size={(used + world.rng.randint(0, 150_000)) // 1024}k", f"nr_inodes={world.rng.randint(2, 12)}"]
     for limit in limits:
         with disk(world, limit) as small:

@@ -20,7 +20,7 @@ PER_RUN = 5
 """Kills of a run before it may end."""
 ANEW = 10
 """One of so many is a program that starts as a user starts it, the others are forked."""
-_FILES = 24
+_FILES = 36
 """Files that come and go in a run folder from its first to its last."""
 _PROGRAM = ("-m", "bench")
 _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bench")
