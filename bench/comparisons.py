@@ -69,9 +69,10 @@ class Networks:
         return self._kept(f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps)
 
     def open(self) -> None:
-        """Open all that were asked for."""
+        """Open all that were asked for; where they compute, the model's other parts do from now on."""
         for engine in self.known.values():
             engine.open()
+        self.study.components.send(self.study.device)
 
     def let_weights_go(self) -> None:
         """Give up the model's own weights, gigabytes at full size, if engines keep theirs; nothing is opened after."""

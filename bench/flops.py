@@ -1,4 +1,4 @@
-"""How much a UNet has to compute, attention included, per layer: counted on tensors without data, in no time."""
+"""How much a UNet has to compute, attention included, per layer, and a decoder: counted without data, in no time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,6 +60,16 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
     )
     own = _without_children({name: inclusive.get(name, 0) for name in sizes})
     return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
+
+
+def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> int:
+    """Floating-point operations that turn one latent (channels, height, width) into a picture."""
+    with torch.device("meta"):
+        shape = AutoencoderKL.from_config(vae.config).eval()
+        latent = torch.zeros(1, *latent_shape)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        shape.decode(latent)
+    return int(counter.get_total_flops())
 
 
 def _attention(by_operation: Mapping[Any, int]) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.comparisons import Networks, subject_of
 from bench.config import Config
-from bench.flops import work_of
+from bench.flops import decoding_flops, work_of
 from bench.learning import curves_of, learning_rows
 from bench.measure import peak_during, resident_bytes, timed
 from bench.plan_solve import bytes_of, cut, sampled_bank
@@ -81,6 +81,9 @@ class Plan:
     engine_rows: int
     """Rows that UNets compute, of the painting network and of those beside it."""
     flops_per_row: int
+    decodings: int
+    """Latents that are decoded, for labels and for comparisons."""
+    flops_per_decoding: int
     measured: Measured | None
     """What this machine needs for it, unless nothing was painted to find out."""
 
@@ -88,6 +91,11 @@ class Plan:
     def flops(self) -> int:
         """Operations of all UNets."""
         return self.engine_rows * self.flops_per_row
+
+    @property
+    def decoding_flops(self) -> int:
+        """Operations of the decoder."""
+        return self.decodings * self.flops_per_decoding
 
 
 def plan_of(config: Config, items: int | None = None) -> Plan:
@@ -104,6 +112,8 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, subject.fitted, train) + _rows(study, subject, test),
         flops_per_row=work_of(study.components.unet, study.taps, words)[0].flops_per_row,
+        decodings=_decodings(study, train, test),
+        flops_per_decoding=decoding_flops(study.components.vae, study.components.latent_shape),
         measured=measured,
     )
 
@@ -121,6 +131,14 @@ def _rows(study: Study, subject: Subject, items: int) -> int:
     return items * (painting + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched))
 
 
+def _decodings(study: Study, train: int, test: int) -> int:
+    compared, steps = study.config.compare, len(study.config.probed_steps)
+    found = train + test if study.config.source == "generated" else 0
+    if "vae" in compared:
+        found += (train + test) * steps
+    return found + (2 * test * steps if DECODED in compared else 0)
+
+
 @dataclass
 class _Sample:
     """A run in small: a block or two for every stage."""
@@ -136,7 +154,7 @@ class _Sample:
     def terms(self) -> list[Term]:
         """Measure every stage; ``memory`` and ``disk`` are known after it."""
         study, config = self.study, self.study.config
-        steps, threads = config.probed_steps, study.threads
+        steps = config.probed_steps
         opened = resident_bytes()
         folds = [block for block in study.train if block.fold < study.folds - 1]
         last = [block for block in study.train if block.fold == study.folds - 1]
@@ -145,9 +163,9 @@ class _Sample:
         second = self._gathered(folds[-1])
         parts = [(first, second)[fold % 2][0] for fold in range(study.folds)]
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
-        draft, drafting = sampled_bank(parts[:-1], thresholded, steps, threads)
+        draft, drafting = sampled_bank(parts[:-1], thresholded, study)
         swept, sweeping = self._calibrated(last[0], draft)
-        bank, solving = sampled_bank(parts, list(study.tasks), steps, threads)
+        bank, solving = sampled_bank(parts, list(study.tasks), study)
         bank = replace(bank, thresholds=best_thresholds(draft, swept))
         curves = len(list(curves_of(study)))
         _, learning = timed(
@@ -182,7 +200,7 @@ class _Sample:
     def _gathered(self, block: Block) -> tuple[Sums, float]:
         """The sums of a block, and its seconds per item."""
         cut = self._cut(block)
-        gather = Gather(self.study.tasks, self._permutations(cut))
+        gather = Gather(self.study.tasks, self._permutations(cut), self.study.device)
         seconds = self._paint(cut, [gather], self.subject.fitted)
         return gather.sums(), seconds
 
@@ -190,14 +208,15 @@ class _Sample:
         cut = self._cut(block)
         permutations = self._permutations(cut)
         tasks = {name: self.study.tasks[name] for name in draft.probes}
-        gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
+        gather = Gather(self.study.tasks, permutations, self.study.device)
+        readout = Readout(draft, tasks, self.study.device)
         painting = self._paint(cut, [gather, readout], self.subject.fitted)
         swept, sweeping = timed(lambda: readout.sweep(permutations))
         return swept, painting + sweeping / len(cut.items)
 
     def _scored(self, block: Block, bank: Bank) -> float:
         cut = self._cut(block)
-        readout = Readout(bank, self.study.tasks)
+        readout = Readout(bank, self.study.tasks, self.study.device)
         painting = self._paint(cut, [readout], self.subject)
         return painting + timed(readout.scores)[1] / len(cut.items)
 

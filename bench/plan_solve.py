@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bench.measure import timed
+from bench.study import Study
 from extract.names import TRAINED
 from probes.bank import Bank, Cell, Probes, Solved, united
 from probes.gather import Place, Shape, Sums
@@ -16,7 +18,7 @@ from probes.sums import Moments
 _Job = tuple[Place, int]
 
 
-def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[int], threads: int) -> tuple[Bank, float]:
+def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], study: Study) -> tuple[Bank, float]:
     """A bank of the size and shape of a run's, and the seconds that solving it would take.
 
     Of all places of one shape only as many (place, step) pairs are solved as a run solves together: of one place.
@@ -25,14 +27,16 @@ def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[in
         return Bank({}, {}), 0.0
     found: list[Probes] = []
     seconds = 0.0
+    steps, threads = study.config.probed_steps, study.threads
     for jobs in _alike(folds[0], len(steps)):
         sample = jobs[: min(threads, len(steps))]
         few = cut(folds, {place for place, _ in sample})
-        solved, spent = timed(lambda: solve_places(few, tasks, steps, {TRAINED}, threads, only=sample))  # noqa: B023
+        solve = partial(solve_places, few, tasks, steps, {TRAINED}, threads, only=sample, device=study.device)
+        solved, spent = timed(solve)
         seconds += spent / len(sample) * len(jobs)
         found.append({name: dict(_copies(solved[name], steps, sample[0], jobs)) for name in tasks})
     few = cut(folds, position_places(folds[0], {TRAINED}))
-    position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}))
+    position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}, study.device))
     return Bank(united([*found, position], tasks), mean_maps(folds, tasks)), seconds + spent
 
 

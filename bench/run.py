@@ -110,7 +110,7 @@ class _Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs = Total(), []
             for block in blocks:
-                gather = Gather(self.study.tasks, block.permutations(self.study.draws))
+                gather = Gather(self.study.tasks, block.permutations(self.study.draws), self.study.device)
                 costs.append(self.paint(block, [gather], fitted=True)[0].cost_table())
                 total.add(gather.sums())
             return total.sums.tensors() | {COSTS: torch.cat(costs)}
@@ -125,7 +125,8 @@ class _Job:
             total, costs, sweeps = Total(), [], []
             for block in blocks:
                 permutations = block.permutations(self.study.draws)
-                gather, readout = Gather(self.study.tasks, permutations), Readout(draft, tasks)
+                gather = Gather(self.study.tasks, permutations, self.study.device)
+                readout = Readout(draft, tasks, self.study.device)
                 costs.append(self.paint(block, [gather, readout], fitted=True)[0].cost_table())
                 sweeps.append(readout.sweep(permutations))
                 total.add(gather.sums())
@@ -144,7 +145,7 @@ class _Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             costs, tables, areas, strips = [], [], [], {}
             for block in blocks:
-                readout = Readout(bank, study.tasks)
+                readout = Readout(bank, study.tasks, study.device)
                 painted, labels = self.paint(block, [readout], strip_steps(study) if block.index == 0 else ())
                 costs.append(painted.cost_table())
                 tables.append(readout.scores())
@@ -168,10 +169,10 @@ class _Job:
 
         def at(place: Place) -> dict[str, Tensor]:
             steps, sums = study.config.probed_steps, self.sums(folds, [place])
-            return tensors_of(solve_places(sums, tasks, steps, {TRAINED}, study.threads))
+            return tensors_of(solve_places(sums, tasks, steps, {TRAINED}, study.threads, device=study.device))
 
         def of_position(place: Place) -> dict[str, Tensor]:
-            return tensors_of(solve_position(self.sums(folds, [place]), tasks, {TRAINED}))
+            return tensors_of(solve_position(self.sums(folds, [place]), tasks, {TRAINED}, study.device))
 
         give_back_memory()
         makes = [partial(at, place) for place in bare[0].shapes]

@@ -71,6 +71,11 @@ class Study:
         }
 
     @property
+    def device(self) -> torch.device:
+        """Where the engine's outputs are born; what has no engine of its own, and the statistics, is computed there."""
+        return torch.device(self.backend.device)
+
+    @property
     def items(self) -> int:
         """Items to paint, training and test together."""
         return sum(len(block.items) for block in (*self.train, *self.test))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.load import Components, padded
+from engines.load import Components
 
 LARGEST_SIDE = 64
 """Tokens along one side of a decoder activation; larger ones are averaged to this, the largest grid of the UNet's."""
@@ -24,7 +24,7 @@ def decoder_activations(
     scale = float(parts.vae.config.scaling_factor)
     heard: dict[str, list[Tensor]] = {}
     with _listening(parts, heard):
-        padded(lambda z: parts.vae.decode(z / scale).sample, latents, parts.pictures_at_once)
+        parts.padded(lambda z: parts.vae.decode(z / scale).sample, latents, parts.pictures_at_once)
     # The last chunk is padded; its surplus rows are at the end.
     return {layer: torch.cat(chunks)[: len(latents)] for layer, chunks in heard.items()}
 
@@ -37,7 +37,7 @@ def _listening(parts: Components, heard: dict[str, list[Tensor]]) -> Iterator[No
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             if output.shape[-1] > LARGEST_SIDE:
                 output = functional.adaptive_avg_pool2d(output, LARGEST_SIDE)
-            heard.setdefault(layer, []).append(output.flatten(2).mT.contiguous())
+            heard.setdefault(layer, []).append(output.flatten(2).mT.contiguous().cpu())
 
         return hook
 

@@ -65,6 +65,12 @@ class CudaLane:
         return lambda: graph.replay()
 
 
+def full_fp32() -> None:
+    """Have fp32 mean fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def cuda_missing() -> str | None:
     """Why torch cannot use a GPU here, in a sentence; None if it can."""
     if torch.version.cuda is None:

@@ -1,9 +1,9 @@
-"""Open a model: a diffusers folder or hub id becomes its components, from safetensors alone and on the CPU in fp32."""
+"""Open a model: a diffusers folder or hub id becomes its components, from safetensors alone, in fp32."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
+from engines.lane import full_fp32
 from engines.prompt import SIZES, packed, pooled_width, takes_more
 from engines.soundness import read_configurations, read_object, silenced, try_out
 
@@ -39,7 +40,10 @@ _SMALL_PIXELS = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The parts of a latent diffusion model."""
+    """The parts of a latent diffusion model.
+
+    They are on the CPU until they are sent elsewhere; what goes into their methods and comes out of them always is.
+    """
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -92,6 +96,13 @@ class Components:
         scheduler.set_timesteps(steps)
         return scheduler
 
+    def send(self, device: torch.device) -> None:
+        """Compute on a device from now on: everything but the UNet, which engines execute."""
+        full_fp32()
+        for name, part in self.networks.items():
+            if name != "unet":
+                part.to(device)
+
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> Float[Tensor, "n words width"]:
         """Text embeddings; longer prompts are cut at the tokenizer's length, as diffusers cuts them.
@@ -100,8 +111,8 @@ class Components:
         """
         tokens = _tokens(self.tokenizer, prompts)
         if self.text_encoder_2 is None:
-            return padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
-        text = padded(self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1))
+            return self.padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
+        text = self.padded(self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1))
         if self.silent_if_empty:
             silent = torch.tensor([not prompt for prompt in prompts])
             words = text[:, : tokens.shape[1]]
@@ -126,7 +137,7 @@ class Components:
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
         """Pictures in 0..1 of scaled latents."""
         scale = float(self.vae.config.scaling_factor)
-        return padded(
+        return self.padded(
             lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents, self.pictures_at_once
         )
 
@@ -134,18 +145,22 @@ class Components:
     def encode(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
         """Scaled mean latents of pictures in 0..1."""
         scale = float(self.vae.config.scaling_factor)
-        return padded(lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures, self.pictures_at_once)
+        return self.padded(
+            lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures, self.pictures_at_once
+        )
 
+    def padded(self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH) -> Tensor:
+        """Apply ``call``, where the components are, to chunks of exactly ``at_once`` rows.
 
-def padded(call: Any, rows: Tensor, at_once: int = DECODE_BATCH) -> Tensor:
-    """Apply ``call`` to chunks of exactly ``at_once`` rows, the last one padded with copies of its last row."""
-    parts = []
-    for start in range(0, len(rows), at_once):
-        chunk = rows[start : start + at_once]
-        short = at_once - len(chunk)
-        full = torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
-        parts.append(call(full)[: len(chunk)])
-    return torch.cat(parts)
+        The last one is padded with copies of its last row.
+        """
+        parts = []
+        for start in range(0, len(rows), at_once):
+            chunk = rows[start : start + at_once]
+            short = at_once - len(chunk)
+            full = torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
+            parts.append(call(full.to(self.vae.device))[: len(chunk)].cpu())
+        return torch.cat(parts)
 
 
 def load(source: str | Path) -> Components:

@@ -19,10 +19,10 @@ def opened(
     """The engine; the caller's UNet stays where and what it is."""
     import torch
 
+    from engines.lane import full_fp32
+
     torch.set_num_threads(threads)
-    # fp32 means fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    full_fp32()
     own = copy.deepcopy(unet).to(device)
     return TorchEager(own.half() if in_half else own, taps)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.position import position_columns
-from probes.sums import Moments, copied, merged, moments_of, pack, unpack
+from probes.sums import CPU, Moments, copied, merged, moments_of, pack, unpack
 from probes.task import Task
 
 Place = tuple[str, str]
@@ -197,11 +197,17 @@ def total_sums(parts: Iterable[Sums]) -> Sums:
 
 
 class Gather:
-    """Holds one block's activations until its labels are known, then turns them into sums and lets them go."""
+    """Holds one block's activations until its labels are known, then turns them into sums and lets them go.
 
-    def __init__(self, tasks: Mapping[str, Task], permutations: Sequence[Sequence[int]]) -> None:
+    Sums are computed on ``device`` and given on the CPU.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Task], permutations: Sequence[Sequence[int]], device: torch.device = CPU
+    ) -> None:
         self.tasks = tasks
         self.permutations = permutations
+        self.device = device
         self._held: dict[Place, list[Tensor]] = defaultdict(list)
         self._sums: Sums | None = None
 
@@ -231,7 +237,7 @@ class Gather:
                 rows = of_pictures.flatten(0, 1).expand(len(means), -1, -1)
                 pooled[place] = moments_of(torch.cat([means, rows], dim=-1))
             if maps:
-                moments[place] = _moments(activations, position_columns(side), columns[side])
+                moments[place] = _moments(activations, position_columns(side), columns[side], self.device)
         self._sums = Sums(
             pictures=len(labels.disparity),
             shapes=shapes,
@@ -266,13 +272,14 @@ def _moments(
     activations: Sequence[Float[Tensor, "n t c"]],
     position: Float[Tensor, "t q"],
     targets: Float[Tensor, "n t y"],
+    device: torch.device,
 ) -> Moments:
     n, tokens, _ = targets.shape
-    fixed = torch.cat([position.expand(n, -1, -1), targets], dim=-1).flatten(0, 1)
+    fixed = torch.cat([position.expand(n, -1, -1), targets], dim=-1).flatten(0, 1).to(device)
     width = activations[0].shape[-1] + fixed.shape[-1]
     at_once = max(1, _ENTRIES_AT_ONCE // (n * tokens * width))
     parts = []
     for start in range(0, len(activations), at_once):
-        chunk = torch.stack(list(activations[start : start + at_once])).double().flatten(1, 2)
-        parts.append(moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)))
+        chunk = torch.stack(list(activations[start : start + at_once])).to(device).double().flatten(1, 2)
+        parts.append(moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)).to(CPU))
     return Moments(n * tokens, torch.cat([part.mean for part in parts]), torch.cat([part.scatter for part in parts]))

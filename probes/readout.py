@@ -14,6 +14,7 @@ from probes.bank import CEILING, FOREGROUND, MEAN_MAP, POSITION, Bank, Cell, for
 from probes.blocks import Blocks
 from probes.position import position_columns
 from probes.score import dice_foreground
+from probes.sums import CPU
 from probes.task import Task
 
 THRESHOLDS: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(1, 50))
@@ -33,13 +34,17 @@ class _Readers:
 
 
 class Readout:
-    """Reads one block with every probe of a bank; ``finish`` makes its predictions available per task."""
+    """Reads one block with every probe of a bank; ``finish`` makes its predictions available per task.
 
-    def __init__(self, bank: Bank, tasks: Mapping[str, Task]) -> None:
+    Predictions are computed on ``device`` and kept on the CPU.
+    """
+
+    def __init__(self, bank: Bank, tasks: Mapping[str, Task], device: torch.device = CPU) -> None:
         self.bank = bank
         self.tasks = tasks
+        self.device = device
         self.cells = {name: bank.cells(name) for name in tasks}
-        self._readers = _group(bank, tasks)
+        self._readers = _group(bank, tasks, device)
         self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
         self._targets: dict[str, Tensor] = {}
         self.foreground = torch.empty(0, dtype=torch.float64)
@@ -48,10 +53,10 @@ class Readout:
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Predict from one activation."""
         for readers in self._readers.get((network, layer, step), ()):
-            seen = activation.double()
+            seen = activation.to(self.device).double()
             if readers.pooled:
                 seen = seen.mean(1, keepdim=True)
-            values = seen @ readers.weights + readers.offset
+            values = (seen @ readers.weights + readers.offset).cpu()
             for name, cell, part in readers.columns:
                 self.predictions[name, cell] = values[..., part]
 
@@ -132,7 +137,7 @@ def best_thresholds(bank: Bank, swept: Mapping[str, Float[Tensor, "cells candida
     }
 
 
-def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], list[_Readers]]:
+def _group(bank: Bank, tasks: Mapping[str, Task], device: torch.device) -> dict[tuple[str, str, int], list[_Readers]]:
     members: dict[tuple[str, str, int, bool], list[tuple[str, Cell]]] = {}
     for name, task in tasks.items():
         for cell in bank.probes[name]:
@@ -158,5 +163,6 @@ def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], 
             columns.append((name, cell, slice(start, start + width)))
             start += width
         weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
-        readers.setdefault((network, layer, step), []).append(_Readers(pooled, weights, offset, tuple(columns)))
+        there = _Readers(pooled, weights.to(device), offset.to(device), tuple(columns))
+        readers.setdefault((network, layer, step), []).append(there)
     return readers

@@ -30,7 +30,7 @@ PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20
 def absolute(penalties: Sequence[float], moments: Moments, features: Tensor) -> Float[Tensor, " p"]:
     """Relative penalties in the units of the features' scatter."""
     scale = moments.scatter.diagonal()[features].mean().clamp(min=torch.finfo(torch.float64).tiny)
-    return torch.tensor(penalties, dtype=torch.float64) * scale
+    return torch.tensor(penalties, dtype=torch.float64).to(scale.device) * scale
 
 
 def others(folds: Sequence[Moments], held_out: int, count: int) -> list[Moments]:
@@ -61,6 +61,10 @@ class Fit:
     def at_edge(self) -> Tensor:
         """Where the chosen penalty is the smallest or the largest of the grid, so that a better one may lie outside."""
         return (self.penalty_index == 0) | (self.penalty_index == len(self.cv_loss) - 1)
+
+    def cpu(self) -> Fit:
+        """The same on the CPU."""
+        return Fit(self.weights.cpu(), self.intercept.cpu(), self.penalty_index.cpu(), self.cv_loss.cpu())
 
 
 def solve(
@@ -103,7 +107,8 @@ def fit(
     """Choose a penalty per target by K-fold cross-validation over ``folds`` and refit on all of them.
 
     ``features`` and ``targets`` are column indices into the moments. Targets of one group (its number, per target) get
-    one penalty, the best for their mean loss; by default each target is its own. Needs at least two folds.
+    one penalty, the best for their mean loss; by default each target is its own. Needs at least two folds. Everything
+    is computed where the moments are.
     """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
@@ -114,9 +119,9 @@ def fit(
         weights, intercept = solve(total(others(folds, held_out, len(folds) - 1)), features, targets, alphas)
         losses.append(loss(fold, features, targets, weights, intercept))
     cv_loss = torch.stack(losses).mean(0)
-    chosen = cv_loss.argmin(0) if groups is None else _mean_in_groups(cv_loss, groups).argmin(0)
+    chosen = (cv_loss if groups is None else _mean_in_groups(cv_loss, groups.to(cv_loss.device))).argmin(0)
     weights, intercept = solve(everything, features, targets, alphas)
-    pick = torch.arange(len(targets))
+    pick = torch.arange(len(targets), device=chosen.device)
     return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,20 +29,28 @@ from probes.equal_width import on_activations, projected, projection
 from probes.gather import Columns, Place, Sums, total_sums
 from probes.position import position_columns
 from probes.ridge import PENALTIES, Fit, fit
-from probes.sums import Moments
+from probes.sums import CPU, Moments
 
 _Named = tuple[str, Cell, Solved]
 
 
 def solve_bank(
-    folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[int], selective: Collection[str], threads: int
+    folds: Sequence[Sums],
+    tasks: Sequence[str],
+    steps: Sequence[int],
+    selective: Collection[str],
+    threads: int,
+    device: torch.device = CPU,
 ) -> Bank:
     """Solve every probe of the named tasks (all or some of those that the sums hold).
 
     ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
     probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads.
     """
-    solved = [solve_places(folds, tasks, steps, selective, threads), solve_position(folds, tasks, selective)]
+    solved = [
+        solve_places(folds, tasks, steps, selective, threads, device=device),
+        solve_position(folds, tasks, selective, device),
+    ]
     return Bank(united(solved, tasks), mean_maps(folds, tasks))
 
 
@@ -52,25 +61,31 @@ def solve_places(
     selective: Collection[str],
     threads: int,
     only: Collection[tuple[Place, int]] | None = None,
+    device: torch.device = CPU,
 ) -> Probes:
-    """The probes of all places whose moments the sums hold; ``only`` of some places and indices of steps."""
+    """The probes of all places whose moments the sums hold, solved on ``device`` and given on the CPU.
+
+    ``only`` names some of the places and indices of steps.
+    """
     solved: list[list[_Named]] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for context in contexts(folds, tasks):
+    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        for context in contexts(folds, tasks, device):
             widths = [
                 shape.channels for (network, _), shape in context.everything.shapes.items() if network in selective
             ]
             solve_place = partial(_solve_place, context, steps, selective, min(widths, default=0))
             jobs = [(place, at) for place in context.places for at in range(len(steps))]
-            solved += pool.map(solve_place, [job for job in jobs if only is None or job in only])
+            wanted = [job for job in jobs if only is None or job in only]
+            solved += map(solve_place, wanted) if pool is None else pool.map(solve_place, wanted)
     return _by_task(tasks, solved)
 
 
-def solve_position(folds: Sequence[Sums], tasks: Sequence[str], selective: Collection[str]) -> Probes:
+def solve_position(
+    folds: Sequence[Sums], tasks: Sequence[str], selective: Collection[str], device: torch.device = CPU
+) -> Probes:
     """The probes of the position alone, one for each of the ``position_places`` whose moments the sums hold."""
-    return _by_task(
-        tasks, [_solve_position(context, selective) for context in contexts(folds, tasks) if context.has_position]
-    )
+    places = [context for context in contexts(folds, tasks, device) if context.has_position]
+    return _by_task(tasks, [_solve_position(context, selective) for context in places])
 
 
 def position_places(sums: Sums, selective: Collection[str]) -> tuple[Place, ...]:
@@ -98,14 +113,14 @@ def _by_task(tasks: Sequence[str], solved: Iterable[Iterable[_Named]]) -> Probes
     return found
 
 
-def contexts(folds: Sequence[Sums], tasks: Sequence[str]) -> Iterator[Context]:
+def contexts(folds: Sequence[Sums], tasks: Sequence[str], device: torch.device = CPU) -> Iterator[Context]:
     """Those of the named tasks that are of maps, then those that are of whole pictures."""
     everything = total_sums(folds)
     for of_pictures in (False, True):
         mine = tuple(name for name in tasks if everything.is_of_pictures(name) is of_pictures)
         if mine:
             seen = [sums.only(of_pictures) for sums in folds]
-            yield Context(seen, everything.only(of_pictures), mine, has_position=not of_pictures)
+            yield Context(seen, everything.only(of_pictures), mine, not of_pictures, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,8 @@ class Context:
     tasks: tuple[str, ...]
     has_position: bool
     """Of maps: their tokens lie somewhere."""
+    device: torch.device
+    """Where probes are fit."""
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -138,6 +155,10 @@ class Context:
         if self.has_position:
             return None
         return torch.cat([torch.full((columns.widths[task],), at) for at, (task, _) in enumerate(wanted)])
+
+    def fit(self, folds: Sequence[Moments], features: Tensor, targets: Tensor, groups: Tensor | None = None) -> Fit:
+        """Fit on the device; moments and solution are on the CPU."""
+        return fit([moments.to(self.device) for moments in folds], features, targets, groups=groups).cpu()
 
     def named(
         self, cell: Cell, wanted: Sequence[tuple[str, int]], columns: Columns, solved: Fit, rescale: Tensor
@@ -174,7 +195,7 @@ def _solve_place(
     wanted = [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)] if is_selective else true
     cell = Cell(*place, steps[at], ACTIVATIONS, 0, context.side(place))
     ones = torch.ones(columns.channels, dtype=torch.float64)
-    alone = fit(folds, columns.activations, columns.targets(wanted), groups=context.groups(wanted, columns))
+    alone = context.fit(folds, columns.activations, columns.targets(wanted), groups=context.groups(wanted, columns))
     result = list(context.named(cell, wanted, columns, alone, ones))
     if is_selective and context.has_position:
         # Edits go along the pattern; they are of maps, token by token.
@@ -184,14 +205,14 @@ def _solve_place(
         directions = projection(columns.channels, narrowest)
         narrow = [projected(moments, directions) for moments in folds]
         targets = columns.targets(true) - columns.channels + narrowest
-        few = fit(narrow, torch.arange(narrowest), targets, groups=context.groups(true, columns))
+        few = context.fit(narrow, torch.arange(narrowest), targets, groups=context.groups(true, columns))
         few = on_activations(few, directions)
         result.extend(context.named(replace(cell, probe=EQUAL_WIDTH), true, columns, few, ones))
     if not context.has_position:
         return result
     scale = position_scale(folds, columns)
     alike = [scaled(moments, columns.place, scale) for moments in folds]
-    both = fit(alike, torch.cat([columns.activations, columns.place]), columns.targets(true))
+    both = context.fit(alike, torch.cat([columns.activations, columns.place]), columns.targets(true))
     rescale = torch.ones(columns.channels + columns.position, dtype=torch.float64)
     rescale[columns.channels :] = scale
     result.extend(context.named(replace(cell, probe=WITH_POSITION), true, columns, both, rescale))
@@ -204,7 +225,7 @@ def _solve_position(context: Context, selective: Collection[str]) -> Iterator[_N
         if place not in context.places:
             continue
         side, columns = context.side(place), context.columns(place)
-        solved = fit([sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted))
+        solved = context.fit([sums.moments[place][0] for sums in context.folds], columns.place, columns.targets(wanted))
         cell = Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)
         yield from context.named(cell, wanted, columns, solved, torch.ones(columns.position, dtype=torch.float64))
 

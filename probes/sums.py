@@ -17,6 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -35,6 +37,10 @@ class Moments:
     def __getitem__(self, at: int) -> Moments:
         """The moments of one set of rows of a batch."""
         return Moments(self.n, self.mean[at], self.scatter[at])
+
+    def to(self, device: torch.device) -> Moments:
+        """The same moments on a device; these, if they are there."""
+        return Moments(self.n, self.mean.to(device), self.scatter.to(device))
 
 
 def moments_of(rows: Float[Tensor, "*b n d"]) -> Moments:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import runpy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -175,12 +176,21 @@ def one_level() -> Callable[..., diffusers.UNet2DConditionModel]:
     return _one_level
 
 
+def _module(name: str) -> dict[str, Any]:
+    """What a file beside this one holds; pytest's importlib mode puts no folder of tests on the search path."""
+    return runpy.run_path(str(Path(__file__).parent / f"{name}.py"))
+
+
+@pytest.fixture
+def card() -> Iterator[Any]:
+    """A stand-in for a card, for as long as the test lasts; see card.py."""
+    with _module("card")["Card"]() as card:
+        yield card
+
+
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of random models in the shapes of Stable Diffusion 2 and of SDXL."""
-    import runpy
-
-    # By its path: pytest's importlib mode puts no folder of tests on the search path.
-    made = runpy.run_path(str(Path(__file__).parent / "small_models.py"))
+    made = _module("small_models")
     folder = tmp_path_factory.mktemp("models")
     return {"sd2": made["save_sd2"](folder / "sd2"), "sdxl": made["save_sdxl"](folder / "sdxl")}

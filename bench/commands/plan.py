@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", type=int, help="items painted to time each stage (default: a block, about 8; 0 counts only)"
     )
-    parser.add_argument("--gpu", help="also say how long its UNets take on a GPU, such as h100, a100 or 4090")
+    parser.add_argument("--gpu", help="also say how long its networks take on a GPU, such as h100, a100 or 4090")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import MistakeError
-    from bench.gpus import UTILISATION, gpu_named
+    from bench.gpus import gpu_named, times_on
     from bench.plan import plan_of
 
     gpu = gpu_named(options.gpu) if options.gpu else None
@@ -39,7 +39,9 @@ def command(options: argparse.Namespace) -> int:
         ["training and test items", f"{plan.train_items} + {plan.test_items}"],
         ["image-steps", f"{plan.image_steps:,}"],
         ["UNet rows", f"{plan.engine_rows:,}"],
-        ["work", f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"],
+        ["their work", f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"],
+        ["latents decoded", f"{plan.decodings:,}"],
+        ["their work", f"{plan.decoding_flops / 1e12:,.2f} TFLOP ({plan.flops_per_decoding / 1e9:,.2f} GFLOP each)"],
     ]
     here = plan.measured
     if here:
@@ -56,9 +58,5 @@ def command(options: argparse.Namespace) -> int:
         print(tabulate(rows, headers=["on this machine", "", "s each", "s"], disable_numparse=True,
                        colalign=("left", "right", "right", "right")))  # fmt: skip
     if gpu:
-        seconds = plan.flops / (gpu.half_flops * UTILISATION)
-        print(
-            f"\n{gpu.name}: UNets {seconds:.1f} s in fp16, from {gpu.half_flops / 1e12:.0f} TFLOP/s ({gpu.source}) and "
-            f"an assumed {UTILISATION:.0%} of it; what else a run does is not in it"
-        )
+        print(f"\n{times_on(gpu, plan.flops, plan.decoding_flops)}")
     return 0

@@ -22,6 +22,7 @@ from engines.layer_times import Profiled
 from extract.stream import Reducer, stream
 from extract.trajectory import initial_noise
 from probes.gather import Gather, Sums
+from probes.sums import CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +118,22 @@ def extractions(contender: Contender, study: Study, blocks: Sequence[Block], row
     """The real extraction of the blocks, with and without the probes' statistics, engine calls of ``rows`` rows."""
     images = sum(len(block.items) for block in blocks)
     samples = []
+    study.components.send(torch.device(contender.device))
     for what, gathering in ((EXTRACTION, True), (PAINTING, False)):
-        _, seconds = timed(partial(extract, contender.engine, study, blocks, rows, gathering))
+        _, seconds = timed(partial(extract, contender, study, blocks, rows, gathering))
         samples.append(Sample(what, contender.name, rows, images, number, NO_STEP, seconds))
+    study.components.send(CPU)
     return samples
 
 
-def extract(engine: Engine, study: Study, blocks: Sequence[Block], rows: int, gathering: bool) -> list[Sums]:
+def extract(contender: Contender, study: Study, blocks: Sequence[Block], rows: int, gathering: bool) -> list[Sums]:
     """Paint the blocks; their sums if they were gathered."""
-    subject = alone(study, engine, rows)
+    subject = alone(study, contender.engine, rows)
     sums = []
     for block in blocks:
         given, read = study.given(block.items)
-        gather = Gather(study.tasks, block.permutations(draws_of([block], study.draws)))
+        permutations = block.permutations(draws_of([block], study.draws))
+        gather = Gather(study.tasks, permutations, torch.device(contender.device))
         reducers: list[Reducer] = [gather] if gathering else []
         stream(subject, given, reducers, range(subject.steps), read)
         if gathering:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.flops import place_of, work_of
+from bench.flops import decoding_flops, place_of, work_of
 from bench.profiling.layers import block_of, part_of, tapped_layer, work_by
 from bench.random_model import random_unet
 from engines.load import load
@@ -35,6 +35,12 @@ def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
     assert work.flops_per_row == counter.get_total_flops()
     assert sum(module.flops for module in modules) == work.flops_per_row
     assert work.parameters == sum(weight.numel() for weight in components.unet.parameters())
+
+
+def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> None:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+        components.vae.decode(torch.randn(1, 4, 16, 16))
+    assert decoding_flops(components.vae, components.latent_shape) == counter.get_total_flops()
 
 
 def test_layers_agree_with_closed_forms(components: Components, taps: tuple[Tap, ...]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from bench.__main__ import main
 from bench.comparisons import Deferred, Networks
@@ -17,7 +19,10 @@ from bench.plan import Plan, plan_of
 from bench.plan_solve import sampled_bank
 from bench.results import Results, read_results
 from bench.run import run
+from bench.strips import STRIP_ITEMS
+from bench.study import open_study
 from engines.engine import Prediction
+from engines.load import Components
 from extract.names import TRAINED
 from extract.shards import Shards
 from probes.gather import sums_of_tensors
@@ -70,21 +75,30 @@ def test_rows_are_those_of_the_run(both: Both) -> None:
 def test_networks_that_paint_count_every_step_up_to_the_last_probed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows that engines are given are counted where they are given."""
+    """The rows that engines are given are counted where they are given, and latents where they are decoded."""
     compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
     sparse = {"engine": "torch_eager", "limit": 24, "sampler_steps": 4, "layers": ("mid",), "threads": 1}
     config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
-    planned = plan_of(config, 2).engine_rows
+    planned = plan_of(config, 2)
     rows: list[int] = []
-    call = Deferred.__call__
+    decoded: list[int] = []
+    call, pad = Deferred.__call__, Components.padded
 
     def counting(engine: Deferred, latents: torch.Tensor, timestep: float, text: torch.Tensor) -> Prediction:
         rows.append(len(latents))
         return call(engine, latents, timestep, text)
 
+    def padding(parts: Components, apply: Callable[[Tensor], Tensor], latents: Tensor, *at_once: int) -> Tensor:
+        # Prompts are embedded the same way.
+        decoded.append(len(latents) if latents.dim() == 4 else 0)
+        return pad(parts, apply, latents, *at_once)
+
     monkeypatch.setattr(Deferred, "__call__", counting)
+    monkeypatch.setattr(Components, "padded", padding)
     run(config)
-    assert planned == sum(rows)
+    assert planned.engine_rows == sum(rows)
+    # Besides, the report's strips show noisy latents.
+    assert planned.decodings == sum(decoded) - STRIP_ITEMS * 2
 
 
 def test_disk_is_right_within_a_fifth(both: Both) -> None:
@@ -97,7 +111,7 @@ def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> 
 
     folds = [sums_of_tensors(load_file(path)) for path in both.shards[:3]]
     tasks, steps = ["saliency", "depth"], range(3)
-    sampled, seconds = sampled_bank(folds, tasks, steps, 1)
+    sampled, seconds = sampled_bank(folds, tasks, open_study(Config(**OPTIONS)))
     solved = solve_bank(folds, tasks, steps, {TRAINED}, 1)
     assert seconds > 0
     for name in tasks:
@@ -144,3 +158,4 @@ def test_every_card_has_a_source() -> None:
     for gpu in GPUS.values():
         assert gpu.source
         assert 1e13 < gpu.half_flops < 1e16
+        assert 1e12 < gpu.single_flops <= gpu.half_flops

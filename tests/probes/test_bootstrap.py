@@ -58,7 +58,8 @@ def test_a_cell_without_scores_is_nan_and_spoils_no_other() -> None:
     found = intervals(scores)
     assert np.isnan([found.mean[1], found.low[1], found.high[1]]).all()
     for field in ("mean", "low", "high"):
-        assert np.array_equal(getattr(found, field)[[0, 2]], getattr(alone, field))
+        # A product of matrices may round a row by how many there are.
+        np.testing.assert_allclose(getattr(found, field)[[0, 2]], getattr(alone, field), rtol=1e-12)
 
 
 def test_many_cells_equal_few() -> None:

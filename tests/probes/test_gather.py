@@ -106,7 +106,6 @@ def assert_same(a: Sums, b: Sums) -> None:
         assert torch.equal(moments.mean, b.moments[place].mean)
         upper = torch.ones(moments.columns, moments.columns).triu().bool()
         assert torch.equal(moments.scatter[..., upper], b.moments[place].scatter[..., upper])
-        assert torch.equal(b.moments[place].scatter, b.moments[place].scatter.mT)
     for field in ("target", "within"):
         mine, theirs = getattr(a, field), getattr(b, field)
         assert mine.keys() == theirs.keys()
@@ -114,10 +113,17 @@ def assert_same(a: Sums, b: Sums) -> None:
             assert torch.equal(value, theirs[key]), key
 
 
+def assert_symmetric(sums: Sums) -> None:
+    """A product of a matrix with its own transpose is so up to rounding alone, on some processors; a file's is."""
+    for moments in sums.moments.values():
+        assert torch.equal(moments.scatter, moments.scatter.mT)
+
+
 def test_a_trip_through_named_tensors_in_any_order_loses_nothing(world: SimpleNamespace) -> None:
     sums = world.folds[0]
     flat = sums.tensors()
     assert_same(sums, sums_of_tensors(flat))
+    assert_symmetric(sums_of_tensors(flat))
     for seed in range(3):
         names = np.random.default_rng(seed).permutation(sorted(flat)).tolist()
         assert_same(sums, sums_of_tensors({name: flat[name] for name in names}))

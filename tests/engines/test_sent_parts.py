@@ -1,0 +1,51 @@
+"""A model's parts give the same wherever they compute, and what they give is on the CPU."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from engines.decoder import decoder_activations
+from engines.load import Components, load
+
+PROMPTS = ["a red sphere on a sand floor", "", "an orange cone", "two", "more than are embedded at once"]
+
+
+def own(parts: Components) -> Components:
+    """A copy, which can be sent away."""
+    return replace(parts, vae=deepcopy(parts.vae), text_encoder=deepcopy(parts.text_encoder))
+
+
+@pytest.mark.parametrize("kind", ["tiny", "sdxl"])
+def test_what_is_sent_away_gives_the_same(
+    kind: str, components: Components, small_models: dict[str, Path], card: SimpleNamespace
+) -> None:
+    parts = own(components) if kind == "tiny" else load(small_models[kind])
+    side = parts.picture_side
+    latents = torch.randn(3, *parts.latent_shape, generator=torch.Generator().manual_seed(1))
+    pictures = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2))
+
+    def given() -> list[torch.Tensor]:
+        return [
+            parts.embed(PROMPTS),
+            parts.decode(latents),
+            parts.encode(pictures),
+            *decoder_activations(parts, latents).values(),
+        ]
+
+    before = card.operations
+    here = given()
+    assert card.operations == before
+    parts.send(card.device)
+    assert {part.device for name, part in parts.networks.items() if name != "unet"} == {card.device}
+    assert parts.unet.device == torch.device("cpu")
+    before = card.operations
+    there = given()
+    assert card.operations > before
+    assert all(type(tensor) is torch.Tensor for tensor in there)
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))

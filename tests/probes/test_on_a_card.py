@@ -1,0 +1,113 @@
+"""Statistics on a card give what they give on the CPU, bit by bit on the stand-in, and leave nothing on the card."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from probes.bank import Bank
+from probes.gather import Gather, Sums
+from probes.readout import Readout
+from probes.ridge import fit
+from probes.solving import solve_bank
+from probes.sums import CPU, moments_of
+from probes.task import Task
+
+
+def on_cpu(*tensors: torch.Tensor) -> bool:
+    return all(type(tensor) is torch.Tensor and tensor.device == CPU for tensor in tensors)
+
+
+def test_the_stand_in_computes_and_refuses_to_mix(card: SimpleNamespace) -> None:
+    rows = torch.arange(6.0).view(2, 3)
+    there = rows.to(card.device)
+    assert there.device == card.device
+    assert torch.equal((there.double() @ there.double().mT).cpu(), rows.double() @ rows.double().mT)
+    assert torch.equal(there[:, torch.tensor([2, 0])].cpu(), rows[:, [2, 0]])
+    assert card.operations
+    with pytest.raises(card.Mixed):
+        there + rows
+    with pytest.raises(card.Mixed):
+        torch.cat([there, rows])
+    with pytest.raises(card.Mixed):
+        there @ torch.ones(3)
+
+
+def test_a_fit_stays_where_its_moments_are(card: SimpleNamespace) -> None:
+    folds = [moments_of(torch.randn(40, 9, generator=torch.Generator().manual_seed(seed))) for seed in range(3)]
+    features, targets = torch.arange(6), torch.arange(6, 9)
+    for groups in (None, torch.tensor([0, 1, 0])):
+        expected = fit(folds, features, targets, groups=groups)
+        there = fit([moments.to(card.device) for moments in folds], features, targets, groups=groups)
+        assert there.weights.device == card.device
+        found = there.cpu()
+        for name in ("weights", "intercept", "penalty_index", "cv_loss"):
+            assert torch.equal(getattr(found, name), getattr(expected, name)), name
+
+
+def gathered(world: SimpleNamespace, tasks: dict[str, Task], device: torch.device) -> Sums:
+    block = world.blocks[0]
+    gather = Gather(tasks, block.permutations, device)
+    block.see(gather)
+    return gather.sums()
+
+
+def test_sums_are_the_same_and_come_home(world: SimpleNamespace, card: SimpleNamespace) -> None:
+    expected = gathered(world, world.tasks, CPU).tensors()
+    assert not card.operations
+    found = gathered(world, world.tasks, card.device).tensors()
+    assert card.operations
+    assert on_cpu(*found.values())
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def same_bank(found: Bank, expected: Bank) -> bool:
+    pairs = [
+        (solved, expected.probes[task][cell]) for task, cells in found.probes.items() for cell, solved in cells.items()
+    ]
+    assert pairs
+    assert on_cpu(*(solved.weights for solved, _ in pairs))
+    return all(
+        torch.equal(one.weights, other.weights)
+        and torch.equal(one.intercept, other.intercept)
+        and (one.penalty, one.at_edge, one.cv_loss) == (other.penalty, other.at_edge, other.cv_loss)
+        for one, other in pairs
+    )
+
+
+def test_probes_are_the_same_and_come_home(world: SimpleNamespace, bank: Bank, card: SimpleNamespace) -> None:
+    found = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, 1, card.device)
+    assert card.operations
+    assert found.probes.keys() == bank.probes.keys()
+    assert same_bank(found, bank)
+
+
+def test_scores_are_the_same(world: SimpleNamespace, bank: Bank, card: SimpleNamespace) -> None:
+    tables = []
+    for device in (CPU, card.device):
+        before = card.operations
+        readout = Readout(bank, world.tasks, device)
+        world.blocks[1].see(readout)
+        assert (card.operations > before) is (device == card.device)
+        tables.append(readout.scores())
+    assert on_cpu(*tables[1].values())
+    assert all(torch.equal(tables[0][name].nan_to_num(7), tables[1][name].nan_to_num(7)) for name in world.tasks)
+
+
+@pytest.mark.gpu
+def test_a_real_card_agrees(world: SimpleNamespace, bank: Bank) -> None:
+    cuda = torch.device("cuda")
+    expected, found = gathered(world, world.tasks, CPU).tensors(), gathered(world, world.tasks, cuda).tensors()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-8)
+    solved = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, 2, cuda)
+    tables = []
+    for probes, device in ((bank, CPU), (solved, cuda)):
+        readout = Readout(probes, world.tasks, device)
+        world.blocks[1].see(readout)
+        tables.append(readout.scores())
+    for name in world.tasks:
+        torch.testing.assert_close(tables[0][name], tables[1][name], rtol=1e-6, atol=1e-6, equal_nan=True)
