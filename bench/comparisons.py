@@ -69,7 +69,7 @@ class Networks:
         return self._kept(f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps)
 
     def open(self) -> None:
-        """Open all that were asked for; where they compute, the model's other parts do from now on."""
+        """Open all that were asked for. The model's other parts compute where they do from now on."""
         for engine in self.known.values():
             engine.open()
         self.study.components.send(self.study.device)

@@ -35,6 +35,7 @@ from datasets.labels import DisparityScale, Labels
 from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.engine import reserved
+from engines.lane import own_device
 from engines.load import load
 from extract.stream import Given, Subject, stream
 from extract.taps import self_attention_taps
@@ -114,6 +115,7 @@ def make_dataset(config: Config, out: Path) -> Made:
         threads = threads_of(config)
         torch.set_num_threads(threads)
         opened = backend.open(components.unet, self_attention_taps(components.unet), default_cache(), threads)
+        components.send(own_device(backend.device))
         engine = reserved(opened, config.batch)
         subject = Subject(components, engine, {}, config.sampler_steps, guidance, config.batch)
         with tqdm(total=len(items), initial=len(items) - len(waiting), unit="item", desc="painting") as progress:

@@ -8,7 +8,7 @@ from bench.config import nearest
 from bench.errors import MistakeError
 
 UTILISATION = 0.35
-"""Assumed share of a peak that kernels reach, a UNet's at a batch of 16 rows: nothing was measured."""
+"""Assumed share of either peak that kernels reach at a batch of 16 rows: nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,8 @@ class Plan:
     """Rows that UNets compute, of the painting network and of those beside it."""
     flops_per_row: int
     decodings: int
-    """Latents that are decoded, for labels and for comparisons."""
+    """Latents that are decoded for labels and for comparisons: without the report's few, and without rendered pictures,
+    which are encoded."""
     flops_per_decoding: int
     measured: Measured | None
     """What this machine needs for it, unless nothing was painted to find out."""

@@ -13,7 +13,7 @@ from extract.names import TRAINED
 from probes.bank import Bank, Cell, Probes, Solved, united
 from probes.gather import Place, Shape, Sums
 from probes.solving import mean_maps, position_places, solve_places, solve_position
-from probes.sums import Moments
+from probes.sums import CPU, Moments
 
 _Job = tuple[Place, int]
 
@@ -27,16 +27,20 @@ def sampled_bank(folds: Sequence[Sums], tasks: Sequence[str], study: Study) -> t
         return Bank({}, {}), 0.0
     found: list[Probes] = []
     seconds = 0.0
-    steps, threads = study.config.probed_steps, study.threads
+    steps, device = study.config.probed_steps, study.device
+    threads = study.threads if device == CPU else 1
     for jobs in _alike(folds[0], len(steps)):
         sample = jobs[: min(threads, len(steps))]
         few = cut(folds, {place for place, _ in sample})
-        solve = partial(solve_places, few, tasks, steps, {TRAINED}, threads, only=sample, device=study.device)
+        solve = partial(solve_places, few, tasks, steps, {TRAINED}, threads, only=sample, device=device)
+        if device != CPU and not found:
+            # A card's libraries start at their first use.
+            solve()
         solved, spent = timed(solve)
         seconds += spent / len(sample) * len(jobs)
         found.append({name: dict(_copies(solved[name], steps, sample[0], jobs)) for name in tasks})
     few = cut(folds, position_places(folds[0], {TRAINED}))
-    position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}, study.device))
+    position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}, device))
     return Bank(united([*found, position], tasks), mean_maps(folds, tasks)), seconds + spent
 
 

@@ -23,6 +23,7 @@ from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
+from engines.lane import own_device
 from engines.load import Components, load
 from engines.models.tiny import MODEL as TINY
 from extract.stream import Given
@@ -72,8 +73,8 @@ class Study:
 
     @property
     def device(self) -> torch.device:
-        """Where the engine's outputs are born; what has no engine of its own, and the statistics, is computed there."""
-        return torch.device(self.backend.device)
+        """Where the engine's outputs are born; the model's other parts and the statistics are computed there, too."""
+        return own_device(self.backend.device)
 
     @property
     def items(self) -> int:
@@ -96,8 +97,12 @@ class Study:
         return self.spec.guidance if self.config.guidance is None else float(self.config.guidance)
 
     def opened(self) -> Engine:
-        """The engine of the network that paints, with every self-attention tapped: opened now, at every call."""
+        """The engine of the network that paints, with every self-attention tapped: opened now, at every call.
+
+        The model's other parts compute where it does from now on.
+        """
         engine = self.backend.open(self.components.unet, self.taps, default_cache(), self.threads)
+        self.components.send(self.device)
         return reserved(engine, self.config.batch)
 
     def given(self, items: Sequence[Item]) -> tuple[Given, Callable[[Tensor], Labels]]:

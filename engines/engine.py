@@ -73,7 +73,7 @@ class Backend:
     precision: str = "fp32"
     """What it computes in. Another precision is another backend, so that no table mixes two."""
     device: str = "cpu"
-    """Where its outputs are born, as torch names it."""
+    """Where its outputs are born, as torch names it; autoencoder, text encoders and statistics compute there, too."""
     keeps_weights: bool = False
     """Whether an opened engine has weights of its own and needs those of the UNet that it was made from no more."""
 

@@ -42,6 +42,8 @@ class CudaLane:
         self.handle = int(self.stream.cuda_stream)
 
     def free_bytes(self) -> int:
+        # What torch keeps for itself is free as well, once it is asked.
+        torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info()[0])
 
     def card(self) -> str:
@@ -63,6 +65,14 @@ class CudaLane:
         with torch.cuda.graph(graph, stream=self.stream):
             work()
         return lambda: graph.replay()
+
+
+def own_device(name: str) -> torch.device:
+    """What a name of torch's stands for in this process: of several cards the one that it was given.
+
+    Without its number a card would be another one in other threads.
+    """
+    return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def full_fp32() -> None:

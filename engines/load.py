@@ -98,7 +98,8 @@ class Components:
 
     def send(self, device: torch.device) -> None:
         """Compute on a device from now on: everything but the UNet, which engines execute."""
-        full_fp32()
+        if device.type == "cuda":
+            full_fp32()
         for name, part in self.networks.items():
             if name != "unet":
                 part.to(device)

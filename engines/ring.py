@@ -1,6 +1,6 @@
 """A ring of host buffers for copies from a device, so that a copy can run beside the next call of the engine.
 
-What an engine of a GPU predicts reaches the sampler and the probes, which compute on the CPU, through its card's ring.
+What an engine of a GPU predicts reaches sampler and reducers, which take it on the CPU, through its card's ring.
 Nothing is claimed about speed here; that is for ``python -m bench profile`` to measure on a card.
 """
 

@@ -233,7 +233,7 @@ class Gather:
             side = side_of(activations[0])
             shapes[place] = Shape(*activations[0].shape[1:])
             if of_pictures is not None:
-                means = torch.stack([activation.double().mean(1) for activation in activations])
+                means = torch.stack([activation.to(self.device).double().mean(1).cpu() for activation in activations])
                 rows = of_pictures.flatten(0, 1).expand(len(means), -1, -1)
                 pooled[place] = moments_of(torch.cat([means, rows], dim=-1))
             if maps:

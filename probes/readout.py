@@ -44,7 +44,7 @@ class Readout:
         self.tasks = tasks
         self.device = device
         self.cells = {name: bank.cells(name) for name in tasks}
-        self._readers = _group(bank, tasks, device)
+        self._readers = _group(bank, tasks)
         self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
         self._targets: dict[str, Tensor] = {}
         self.foreground = torch.empty(0, dtype=torch.float64)
@@ -52,11 +52,11 @@ class Readout:
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Predict from one activation."""
-        for readers in self._readers.get((network, layer, step), ()):
-            seen = activation.to(self.device).double()
-            if readers.pooled:
-                seen = seen.mean(1, keepdim=True)
-            values = (seen @ readers.weights + readers.offset).cpu()
+        here = self._readers.get((network, layer, step), ())
+        seen = activation.to(self.device).double() if here else activation
+        for readers in here:
+            read = seen.mean(1, keepdim=True) if readers.pooled else seen
+            values = (read @ readers.weights.to(self.device) + readers.offset.to(self.device)).cpu()
             for name, cell, part in readers.columns:
                 self.predictions[name, cell] = values[..., part]
 
@@ -137,7 +137,7 @@ def best_thresholds(bank: Bank, swept: Mapping[str, Float[Tensor, "cells candida
     }
 
 
-def _group(bank: Bank, tasks: Mapping[str, Task], device: torch.device) -> dict[tuple[str, str, int], list[_Readers]]:
+def _group(bank: Bank, tasks: Mapping[str, Task]) -> dict[tuple[str, str, int], list[_Readers]]:
     members: dict[tuple[str, str, int, bool], list[tuple[str, Cell]]] = {}
     for name, task in tasks.items():
         for cell in bank.probes[name]:
@@ -163,6 +163,5 @@ def _group(bank: Bank, tasks: Mapping[str, Task], device: torch.device) -> dict[
             columns.append((name, cell, slice(start, start + width)))
             start += width
         weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
-        there = _Readers(pooled, weights.to(device), offset.to(device), tuple(columns))
-        readers.setdefault((network, layer, step), []).append(there)
+        readers.setdefault((network, layer, step), []).append(_Readers(pooled, weights, offset, tuple(columns)))
     return readers

@@ -35,22 +35,14 @@ _Named = tuple[str, Cell, Solved]
 
 
 def solve_bank(
-    folds: Sequence[Sums],
-    tasks: Sequence[str],
-    steps: Sequence[int],
-    selective: Collection[str],
-    threads: int,
-    device: torch.device = CPU,
+    folds: Sequence[Sums], tasks: Sequence[str], steps: Sequence[int], selective: Collection[str], threads: int
 ) -> Bank:
     """Solve every probe of the named tasks (all or some of those that the sums hold).
 
     ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
     probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads.
     """
-    solved = [
-        solve_places(folds, tasks, steps, selective, threads, device=device),
-        solve_position(folds, tasks, selective, device),
-    ]
+    solved = [solve_places(folds, tasks, steps, selective, threads), solve_position(folds, tasks, selective)]
     return Bank(united(solved, tasks), mean_maps(folds, tasks))
 
 
@@ -63,12 +55,13 @@ def solve_places(
     only: Collection[tuple[Place, int]] | None = None,
     device: torch.device = CPU,
 ) -> Probes:
-    """The probes of all places whose moments the sums hold, solved on ``device`` and given on the CPU.
+    """The probes of all places whose moments the sums hold, fit on ``device`` and given on the CPU.
 
-    ``only`` names some of the places and indices of steps.
+    ``only`` names some of the places and indices of steps. Threads are for the CPU: a card does one thing after the
+    other, and torch opens its solvers there at their first use, which must not be in several threads at once.
     """
     solved: list[list[_Named]] = []
-    with ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+    with ThreadPoolExecutor(threads) if threads > 1 and device == CPU else nullcontext() as pool:
         for context in contexts(folds, tasks, device):
             widths = [
                 shape.channels for (network, _), shape in context.everything.shapes.items() if network in selective

@@ -82,7 +82,9 @@ def _is_cards(args: Any, kwargs: Any) -> bool:
 def _computed(operation: Any, args: Any, kwargs: Any) -> Any:
     devices, read = _leaves(args, kwargs, torch.device), _leaves(args, kwargs, OnCard)
     if read and not devices:
-        _refuse_mixed(operation, _leaves(args, kwargs, Tensor))
+        _refuse_mixed(operation, args, kwargs)
+    if "out" in kwargs:
+        raise NotImplementedError(f"{operation} writes to what it was given")
     inner_args, inner_kwargs = tree_map(_inner, (tuple(args), dict(kwargs)))
     # What is made in inference mode is no view of what was not, which torch would then refuse.
     with torch.inference_mode(False), torch.no_grad():
@@ -102,12 +104,15 @@ def _inner(value: Any) -> Any:
     return value.inner if isinstance(value, OnCard) else value
 
 
-_TAKE_BOTH = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index", "copy_")
-"""A card takes indices of the CPU's, and copies what it is told to copy."""
+_INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
 
 
-def _refuse_mixed(operation: Any, tensors: list[Tensor]) -> None:
-    # A single number of the CPU's may meet any device.
-    plain = [value for value in tensors if value.dim() and not isinstance(value, OnCard)]
-    if plain and operation.overloadpacket.__name__ not in _TAKE_BOTH:
+def _refuse_mixed(operation: Any, args: Any, kwargs: Any) -> None:
+    name = operation.overloadpacket.__name__
+    if name in _INDEXING:
+        # A card takes the CPU's indices, and copies them.
+        args = (args[0], *args[2:])
+    # A single number of the CPU's may meet any device, and copies are from one to another.
+    plain = [one for one in _leaves(args, kwargs, Tensor) if one.dim() and not isinstance(one, OnCard)]
+    if plain and name != "copy_":
         raise MixedDevicesError(f"{operation} meets tensors of the card and of the CPU")

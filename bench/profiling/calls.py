@@ -18,6 +18,7 @@ from bench.study import Study
 from datasets.splits import Block, draws_of
 from engines.cache import default_cache
 from engines.engine import Backend, Engine, reserved
+from engines.lane import own_device
 from engines.layer_times import Profiled
 from extract.stream import Reducer, stream
 from extract.trajectory import initial_noise
@@ -116,24 +117,29 @@ def untapped_error(contender: Contender, given: Inputs) -> float | None:
 
 def extractions(contender: Contender, study: Study, blocks: Sequence[Block], rows: int, number: int) -> list[Sample]:
     """The real extraction of the blocks, with and without the probes' statistics, engine calls of ``rows`` rows."""
-    images = sum(len(block.items) for block in blocks)
+    images, device = sum(len(block.items) for block in blocks), own_device(contender.device)
     samples = []
-    study.components.send(torch.device(contender.device))
-    for what, gathering in ((EXTRACTION, True), (PAINTING, False)):
-        _, seconds = timed(partial(extract, contender, study, blocks, rows, gathering))
-        samples.append(Sample(what, contender.name, rows, images, number, NO_STEP, seconds))
-    study.components.send(CPU)
+    study.components.send(device)
+    try:
+        if device != CPU:
+            # A card's libraries start at their first use.
+            extract(contender, study, blocks[:1], rows, True)
+        for what, gathering in ((EXTRACTION, True), (PAINTING, False)):
+            _, seconds = timed(partial(extract, contender, study, blocks, rows, gathering))
+            samples.append(Sample(what, contender.name, rows, images, number, NO_STEP, seconds))
+    finally:
+        # Other contenders share them.
+        study.components.send(CPU)
     return samples
 
 
 def extract(contender: Contender, study: Study, blocks: Sequence[Block], rows: int, gathering: bool) -> list[Sums]:
     """Paint the blocks; their sums if they were gathered."""
-    subject = alone(study, contender.engine, rows)
+    subject, device = alone(study, contender.engine, rows), own_device(contender.device)
     sums = []
     for block in blocks:
         given, read = study.given(block.items)
-        permutations = block.permutations(draws_of([block], study.draws))
-        gather = Gather(study.tasks, permutations, torch.device(contender.device))
+        gather = Gather(study.tasks, block.permutations(draws_of([block], study.draws)), device)
         reducers: list[Reducer] = [gather] if gathering else []
         stream(subject, given, reducers, range(subject.steps), read)
         if gathering:

@@ -213,6 +213,7 @@ class _Job:
     def solving(self, contender: Contender) -> Term:
         """Solving every probe of a run: sums have the same size whatever the items, so any block's will do."""
         sums = extract(contender, self.study, self.blocks[:1], self.rows, True)
-        steps, device = range(self.study.config.sampler_steps), torch.device(contender.device)
-        solve = partial(solve_bank, sums * FOLDS, list(self.study.tasks), steps, {TRAINED}, self.study.threads, device)
+        steps = range(self.study.config.sampler_steps)
+        # On the CPU, as one reading serves all engines.
+        solve = partial(solve_bank, sums * FOLDS, list(self.study.tasks), steps, {TRAINED}, self.study.threads)
         return Term("every probe solved, controls included", 1, "run", [timed(solve)[1]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import textwrap
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 
 
 class DptDepth:
-    """A DPT network in fp32, on a CUDA device where there is one (PyTorch's own choice of TF32 holds there)."""
+    """A DPT network in fp32, on a CUDA device where there is one, and without TF32 there."""
 
     def __init__(self, source: str, scale: DisparityScale | None) -> None:
         """Load a transformers folder or hub id, from safetensors alone.
@@ -51,7 +52,8 @@ class DptDepth:
         self.scale = scale or PAPER_SCALE
         self.side = int(config.image_size)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.fingerprint = f"dpt-{_hash(state)}-{self.side}-{self.device.type}"
+        where = "cpu" if self.device.type == "cpu" else f"{self.device.type}-fp32"
+        self.fingerprint = f"dpt-{_hash(state)}-{self.side}-{where}"
         self.net.to(self.device)
 
     @torch.inference_mode()
@@ -62,11 +64,19 @@ class DptDepth:
         """
         x = picture.to(self.device, torch.float32)
         x = functional.interpolate(x, (self.side, self.side), mode="bicubic", align_corners=False)
-        raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
+        with self._exact():
+            raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
         raw = functional.interpolate(raw, picture.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
         if not bool(torch.isfinite(raw).all()):
             raise DatasetError("the depth model gives NaN or infinity; check its weights")
         return raw.to(picture.device)
+
+    def _exact(self) -> AbstractContextManager[None]:
+        """Convolutions in fp32, whatever else this process chose."""
+        # Unless it is told, this very function turns cuDNN off.
+        return (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        )
 
 
 def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
