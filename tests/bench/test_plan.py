@@ -77,7 +77,7 @@ def test_networks_that_paint_count_every_step_up_to_the_last_probed_one(
 ) -> None:
     """The rows that engines are given are counted where they are given, and latents where they are decoded."""
     compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
-    sparse = {"engine": "torch_eager", "limit": 24, "sampler_steps": 4, "layers": ("mid",), "threads": 1}
+    sparse = {"engine": "torch_eager", "limit": 12, "sampler_steps": 4, "layers": ("mid",), "threads": 1}
     config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
     planned = plan_of(config, 2)
     rows: list[int] = []
