@@ -27,7 +27,13 @@ _DIFFUSERS = {
     "low_cpu_mem_usage": False,
     "output_loading_info": True,
 }
-_TRANSFORMERS = {"dtype": torch.float32, "use_safetensors": True, "output_loading_info": True}
+# Without ignore_mismatched_sizes transformers refuses by pointing to a report that is silenced here.
+_TRANSFORMERS = {
+    "dtype": torch.float32,
+    "use_safetensors": True,
+    "output_loading_info": True,
+    "ignore_mismatched_sizes": True,
+}
 _INDEX = "model_index.json"
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2")
@@ -258,6 +264,9 @@ def _whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"the weights of {type(module).__name__} lack {missing[0]}")
+    reshaped = sorted(str(name) for name, *_ in info.get("mismatched_keys", ()))
+    if reshaped:
+        raise ValueError(f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says")
     return module
 
 

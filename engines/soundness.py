@@ -79,7 +79,11 @@ def try_out(parts: Components) -> None:
         if not 2 < len(tokenizer) <= known:
             raise ValueError(f"its tokenizer knows {len(tokenizer)} words where its text encoder knows {known}")
         encoder(torch.zeros(1, 2, dtype=torch.long))
-    scheduler = parts.scheduler(2)
+    try:
+        scheduler = parts.scheduler(2)
+    except Exception as error:
+        # torch's own words would be of the numbers' types alone.
+        raise ValueError(f"its scheduler_config.json holds no noise schedule that can be used ({error})") from error
     latents = torch.zeros(1, parts.latent_shape[0], _SIDE, _SIDE)
     text = torch.zeros(1, 2 + further_rows(parts.unet.config), int(parts.unet.config.cross_attention_dim))
     noise = predict(parts.unet, scheduler.scale_model_input(latents, scheduler.timesteps[0]), torch.tensor(1.0), text)

@@ -130,6 +130,20 @@ def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_pa
     assert "shifts the latents" in refusal(shifted)
 
 
+def test_what_libraries_say_badly_is_said_well(small_models: dict[str, Path], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    reshaped = Path(shutil.copytree(small_models["sd2"], tmp_path / "reshaped"))
+    weights = reshaped / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if name.endswith("final_layer_norm.bias"))
+    save_file(tensors | {name: torch.zeros(3)}, weights, metadata={"format": "pt"})
+    assert "final_layer_norm.bias of CLIPTextModel has another shape" in refusal(reshaped)
+    timeless = Path(shutil.copytree(small_models["sd2"], tmp_path / "timeless"))
+    changed(timeless, "scheduler/scheduler_config.json", num_train_timesteps="many")
+    assert "its scheduler_config.json holds no noise schedule" in refusal(timeless)
+
+
 @pytest.mark.parametrize("method", ["embed", "decode", "encode"])
 def test_no_batch_size_changes_a_bit(components: Components, method: str) -> None:
     generator = torch.Generator().manual_seed(3)
