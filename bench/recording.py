@@ -22,6 +22,7 @@ from bench.integrity import SUMS, sums_of
 from bench.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
 from bench.sessions import Taken
 from bench.study import Study
+from extract.shards import as_new
 from extract.stream import Subject
 from probes.bank import ALWAYS, Bank
 from probes.bootstrap import intervals
@@ -55,6 +56,8 @@ def write_results(
         _write_cells(path / "cells.csv", study, bank, {name: value.numpy() for name, value in scores.items()})
         calls = torch.cat(list(costs))
         save_file({"calls": calls}, path / CALLS)
+        for file in path.glob("*.safetensors"):
+            as_new(file)
         _write_costs(path / "costs.csv", calls.numpy(), subject.timed)
         facts = {
             "schema": SCHEMA,

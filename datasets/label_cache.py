@@ -7,10 +7,9 @@ pixels). A file that does not match its checksum is made again. Delete the folde
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -112,13 +111,14 @@ def write_whole(file: Path, body: bytes) -> None:
     """Write a file so that it appears whole or not at all. Raises DatasetError when it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=file.parent, prefix=".partial")
+        # Not of tempfile's making: nobody else could read it.
+        partial = file.parent / f".partial{uuid4().hex}"
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with partial.open("xb") as stream:
                 stream.write(body)
-            Path(partial).replace(file)
+            partial.replace(file)
         finally:
-            Path(partial).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise DatasetError(
             f"cannot write {file} ({error.strerror}); free space or name another folder (--out, SCENEBENCH_CACHE)"

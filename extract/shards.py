@@ -51,6 +51,9 @@ class Shards:
     def remove(self) -> None:
         """Forget all shards: what was made of them is safe."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        # Unless it holds those of another configuration.
+        with suppress(OSError):
+            self.folder.parent.rmdir()
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -63,6 +66,7 @@ class Shards:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(dict(tensors), partial, metadata=facts)
+            as_new(partial)
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
             partial.replace(path)
@@ -92,6 +96,13 @@ class Shards:
             if digest != digests[key]:
                 raise ExtractError(f"the shard {path} is damaged (the checksum of {key} does not match); {_MEND}")
         return tensors
+
+
+def as_new(path: Path) -> None:
+    """Give a file the permissions of any new file of this user's: safetensors makes its own for nobody else to read."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 _MEND = "it alone is made again when its run is run again"

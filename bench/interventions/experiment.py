@@ -21,6 +21,7 @@ from bench.interventions.plan import Plan
 from bench.interventions.score import AREA_RATIO, DAMAGE, ORIGINAL
 from bench.interventions.shifts import moved
 from bench.interventions.trials import Trials
+from extract.shards import as_new
 
 SUMMARY, TRIALS, GRID = "summary.json", "trials.csv", "grid"
 
@@ -56,6 +57,7 @@ def _write(bench: Bench, outcome: Outcome) -> None:
         outcome.test.write_csv(folder / TRIALS)
         grid = _grid(bench, outcome)
         save_file(grid.tensors(), folder / f"{GRID}.safetensors")
+        as_new(folder / f"{GRID}.safetensors")
         write_grid(grid, folder / f"{GRID}.png")
         text = json.dumps(summary(outcome), indent=1)
         (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")

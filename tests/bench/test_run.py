@@ -57,6 +57,16 @@ def test_the_area_of_every_test_picture_s_object_lies_beside_the_scores(small_ru
     np.testing.assert_allclose(task.score(everything), 2 * area / (1 + area), rtol=1e-12)
 
 
+def test_every_file_of_a_run_may_be_read_like_any_new_file_and_no_folder_is_left(
+    small_run: Results, tmp_path: Path
+) -> None:
+    (tmp_path / "any").write_text("")
+    modes = {path.name: path.stat().st_mode for path in small_run.path.iterdir() if path.is_file()}
+    assert {"scores.safetensors", "run.json"} <= set(modes)
+    assert set(modes.values()) == {(tmp_path / "any").stat().st_mode}
+    assert not [path for path in small_run.path.iterdir() if path.is_dir()]
+
+
 def test_thresholds_exist_for_masks_only(small_run: Results) -> None:
     assert np.isfinite(small_run.tasks["saliency"].thresholds).all()
     assert np.isnan(small_run.tasks["depth"].thresholds).all()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Mapping
@@ -205,6 +206,20 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ExtractError, match="cannot write") as caught:
             Shards(folder, "f1").get("fold-0", tensors)
         assert str(folder) in str(caught.value)
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        shards = Shards(tmp_path, "mine")
+        shards.write("fold-0", tensors())
+        (tmp_path / "any").write_text("")
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    (path,) = shards.folder.iterdir()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_removing_forgets_these_shards_alone(tmp_path: Path) -> None:
