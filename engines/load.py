@@ -17,8 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
 from engines.lane import full_fp32
-from engines.prompt import SIZES, packed, pooled_width, takes_more
-from engines.soundness import read_configurations, read_object, silenced, try_out
+from engines.prompt import SIZES, packed
+from engines.soundness import read_configurations, read_object, silenced, try_out, unknown_kind, whole
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
 _DIFFUSERS = {
@@ -186,7 +186,7 @@ def load(source: str | Path) -> Components:
         broken = [key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise EngineError(f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again")
-    reason = _unknown_kind(components)
+    reason = unknown_kind(components)
     if reason:
         raise EngineError(
             f"the model in {folder} {reason}; give one that paints from text and noise alone: "
@@ -205,14 +205,14 @@ def _read(folder: Path, schedule: dict[str, Any]) -> Components:
     try:
         index = read_object(folder / _INDEX)
         parts = {
-            "unet": _whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
-            "vae": _whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": _whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
+            "unet": whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
+            "vae": whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
+            "text_encoder": whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         }
         if _is_double(index):
             second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", **_TRANSFORMERS)
-            parts["text_encoder_2"] = _whole(second)
+            parts["text_encoder_2"] = whole(second)
             parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
         silent_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
         return Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
@@ -221,24 +221,6 @@ def _read(folder: Path, schedule: dict[str, Any]) -> Components:
         raise EngineError(
             f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
         ) from error
-
-
-def _unknown_kind(parts: Components) -> str | None:
-    """What the model needs that is not done here, as the end of a sentence about it; None if nothing."""
-    unet, vae = parts.unet.config, parts.vae.config
-    if unet.in_channels != vae.latent_channels:
-        return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
-    if unet.class_embed_type is not None or unet.num_class_embeds is not None or unet.time_cond_proj_dim is not None:
-        return "takes a class or a strength of guidance as an input"
-    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (None, "text_time"):
-        return f"reads {unet.addition_embed_type or 'nothing'} besides the words, which its text encoders do not give"
-    if parts.text_encoder_2 is not None and pooled_width(unet) != int(parts.text_encoder_2.config.projection_dim):
-        return "takes other numbers of the picture than its sizes and its crop"
-    if getattr(vae, "latents_mean", None) is not None or getattr(vae, "shift_factor", None) is not None:
-        return "shifts the latents of its autoencoder"
-    if parts.schedule.get("rescale_betas_zero_snr"):
-        return "is trained to a signal-to-noise ratio of zero, which the sampler (LMS) cannot start from"
-    return None
 
 
 def _is_double(index: dict[str, Any]) -> bool:
@@ -256,18 +238,6 @@ def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
         return_tensors="pt",
     ).input_ids
     return tokens
-
-
-def _whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
-    """The module, unless weights are missing: the libraries would draw them at random and go on."""
-    module, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ValueError(f"the weights of {type(module).__name__} lack {missing[0]}")
-    reshaped = sorted(str(name) for name, *_ in info.get("mismatched_keys", ()))
-    if reshaped:
-        raise ValueError(f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says")
-    return module
 
 
 def _folder(source: str | Path) -> Path:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
-from engines.prompt import further_rows, predict
+from engines.prompt import further_rows, pooled_width, predict, takes_more
 
 if TYPE_CHECKING:
     from engines.load import Components
@@ -64,6 +65,36 @@ def read_configurations(folder: Path, double: bool) -> dict[str, Any]:
         ):
             raise EngineError(f"{words} holds no words: it has no tokenizer.json; fetch or export the model again")
     return read_object(folder / "scheduler" / "scheduler_config.json")
+
+
+def whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
+    """The module, unless weights are missing: the libraries would draw them at random and go on."""
+    module, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(f"the weights of {type(module).__name__} lack {missing[0]}")
+    reshaped = sorted(str(name) for name, *_ in info.get("mismatched_keys", ()))
+    if reshaped:
+        raise ValueError(f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says")
+    return module
+
+
+def unknown_kind(parts: Components) -> str | None:
+    """What the model needs that is not done here, as the end of a sentence about it; None if nothing."""
+    unet, vae = parts.unet.config, parts.vae.config
+    if unet.in_channels != vae.latent_channels:
+        return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
+    if unet.class_embed_type is not None or unet.num_class_embeds is not None or unet.time_cond_proj_dim is not None:
+        return "takes a class or a strength of guidance as an input"
+    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (None, "text_time"):
+        return f"reads {unet.addition_embed_type or 'nothing'} besides the words, which its text encoders do not give"
+    if parts.text_encoder_2 is not None and pooled_width(unet) != int(parts.text_encoder_2.config.projection_dim):
+        return "takes other numbers of the picture than its sizes and its crop"
+    if getattr(vae, "latents_mean", None) is not None or getattr(vae, "shift_factor", None) is not None:
+        return "shifts the latents of its autoencoder"
+    if parts.schedule.get("rescale_betas_zero_snr"):
+        return "is trained to a signal-to-noise ratio of zero, which the sampler (LMS) cannot start from"
+    return None
 
 
 @torch.inference_mode()
