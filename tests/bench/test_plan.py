@@ -35,6 +35,8 @@ OPTIONS = {"limit": 48, "sampler_steps": 3, "layers": ("mid", "up2.1", "up3.0"),
 class Both:
     plan: Plan
     results: Results
+    planned_seconds: float
+    """Mean of a plan before the run and one after it: what else the machine does slows calls of either."""
     cpu_seconds: float
     disk_bytes: int
     shards: list[Path]
@@ -57,12 +59,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
         started = time.process_time()
         results = read_results(run(config).path)
         taken = time.process_time() - started
-    return Both(plan, results, taken, sizes[0], sorted((out / "shards").rglob("fold-*.safetensors")))
+        after = plan_of(config)
+    assert plan.measured
+    assert after.measured
+    planned = (plan.measured.seconds + after.measured.seconds) / 2
+    return Both(plan, results, planned, taken, sizes[0], sorted((out / "shards").rglob("fold-*.safetensors")))
 
 
 def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
-    assert both.plan.measured
-    assert both.cpu_seconds / 1.5 <= both.plan.measured.seconds <= both.cpu_seconds * 1.5
+    assert both.cpu_seconds / 1.5 <= both.planned_seconds <= both.cpu_seconds * 1.5
 
 
 def test_rows_are_those_of_the_run(both: Both) -> None:
