@@ -43,7 +43,8 @@ class PlanLayer:
 class PlanRow:
     """A plan in numbers."""
 
-    library: str
+    planner: str
+    """Whose plan it is: ``tensorrt`` or ``onnxruntime``."""
     taps: str
     """One of ``PLACES``."""
     layers: int
@@ -137,7 +138,7 @@ def plan_rows_of(
                 rows.append(_tensorrt_row(file, place, sizes, capability))
             if "onnxruntime" in libraries:
                 rows.append(_onnxruntime_row(file, place))
-    return sorted(rows, key=lambda row: row.library, reverse=True)
+    return sorted(rows, key=lambda row: row.planner, reverse=True)
 
 
 def _tensorrt_row(model: Path, place: str, sizes: Mapping[str, tuple[int, ...]], capability: str | None) -> PlanRow:

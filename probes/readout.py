@@ -52,8 +52,10 @@ class Readout:
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Predict from one activation."""
-        here = self._readers.get((network, layer, step), ())
-        seen = activation.to(self.device).double() if here else activation
+        here = self._readers.get((network, layer, step))
+        if not here:
+            return
+        seen = activation.to(self.device).double()
         for readers in here:
             read = seen.mean(1, keepdim=True) if readers.pooled else seen
             values = (read @ readers.weights.to(self.device) + readers.offset.to(self.device)).cpu()

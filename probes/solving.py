@@ -57,8 +57,8 @@ def solve_places(
 ) -> Probes:
     """The probes of all places whose moments the sums hold, fit on ``device`` and given on the CPU.
 
-    ``only`` names some of the places and indices of steps. Threads are for the CPU: a card does one thing after the
-    other, and torch opens its solvers there at their first use, which must not be in several threads at once.
+    ``only`` names some of the places and indices of steps. Several threads are for the CPU: a card does one thing after
+    the other, and torch opens its solvers there at their first use, which must not be in several threads at once.
     """
     solved: list[list[_Named]] = []
     with ThreadPoolExecutor(threads) if threads > 1 and device == CPU else nullcontext() as pool:

@@ -54,7 +54,7 @@ def command(options: argparse.Namespace) -> int:
     rows = plan_rows_of(model, taps, sizes, capability=options.card, libraries=libraries)
     table = [
         [
-            row.library,
+            row.planner,
             row.taps,
             row.outputs,
             row.layers,
