@@ -44,7 +44,7 @@ class PlanRow:
     """A plan in numbers."""
 
     planner: str
-    """Whose plan it is: ``tensorrt`` or ``onnxruntime``."""
+    """Whose plan it is, as its module is called: ``tensorrt_rtx``, ``onnxruntime``."""
     taps: str
     """One of ``PLACES``."""
     layers: int
