@@ -6,7 +6,7 @@ import os
 import shutil
 
 from bench.environment import environment
-from bench.resolve import plugin, plugins
+from bench.registry import plugin, plugins
 
 
 def print_doctor() -> int:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.findings import Comparison, Score, against, curve, of_seeds, onset, onset_words, score_of
-from bench.results import Results, TaskResults
-from extract.names import CONVOLUTION, DECODED, DECODED_LAYERS, TRAINED
-from probes.bank import ACTIVATIONS, WITH_POSITION, Cell
+from bench.analysis.comparisons import Comparison, Score, against, curve, of_seeds, onset, onset_words, score_of
+from bench.runs.results import Results, TaskResults
+from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, TRAINED
 from probes.bootstrap import resampled_means, resampling_weights
-from probes.discovery import q_values
+from probes.multiple_testing import q_values
+from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell
 
 STEPS = (0, 2, 4)
 """Steps 1, 3 and 5, where the paper looks; the last step is always added."""

@@ -11,26 +11,26 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.comparisons import subject_of
 from bench.config import Config
-from bench.folder import RunFolder, default_out, open_folder
-from bench.learning import LEARNING, learning_rows, write_learning
-from bench.maker import COSTS, Maker, Work
 from bench.measure import give_back_memory
-from bench.ranks import Ranks, sharing_cores
-from bench.recording import write_results
-from bench.results import FOREGROUND_AREA
-from bench.strips import strip_steps, strip_tensors
+from bench.networks import subject_of
+from bench.runs.checkpoints import COSTS, Maker, Work
+from bench.runs.filmstrips import strip_steps, strip_tensors
+from bench.runs.folder import RunFolder, default_out, open_folder
+from bench.runs.learning_curves import LEARNING, learning_rows, write_learning
+from bench.runs.results import FOREGROUND_AREA
+from bench.runs.workers import Ranks, sharing_cores
+from bench.runs.write import write_results
 from bench.study import Study, open_study
 from datasets.labels import Labels
 from datasets.splits import Block
-from extract.names import DECODED, DECODED_LAYERS, TRAINED
+from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import Painted, Reducer, Subject, stream
-from probes.bank import Bank, probes_of, tensors_of, united, with_readings
-from probes.gather import Gather, Place, Sums, Total, in_places, sums_of_tensors
+from probes.accumulate import Gather, Place, Sums, Total, in_places, sums_of_tensors
+from probes.probe_set import Bank, probes_of, tensors_of, united, with_readings
 from probes.readout import Readout, best_thresholds
-from probes.solving import mean_maps, position_places, solve_places, solve_position
+from probes.solve import mean_maps, position_places, solve_places, solve_position
 
 ALONE = Ranks()
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from bench.config import Config, nearest
 from bench.environment import versions
 from bench.errors import MistakeError
-from bench.random_model import BRIGHTNESS, Brightness, random_components
-from bench.resolve import plugin, plugins, usable_engine
+from bench.registry import plugin, plugins, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale, Labels, exact_labels
@@ -22,13 +21,14 @@ from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
+from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
-from engines.lane import own_device
 from engines.load import Components, load
 from engines.models.tiny import MODEL as TINY
+from engines.random_weights import BRIGHTNESS, Brightness, random_components
 from extract.stream import Given
 from extract.taps import choose, convolution_taps, self_attention_taps
-from probes.gather import DRAWS
+from probes.accumulate import DRAWS
 from probes.task import Task
 
 SCHEMA = 4

@@ -1,7 +1,8 @@
 """What a scene is: one salient solid on a floor before a wall, drawn at random, with the words that describe it.
 
 Camera, wall and solid vary so widely that the position of a pixel explains less than half of the variance of
-inverse depth (``python -m datasets.audit`` prints the figure); otherwise a probe could read it off the pixel grid.
+inverse depth (``python -m datasets.position_share`` prints the figure); otherwise a probe could read it off the pixel
+grid.
 """
 
 from __future__ import annotations

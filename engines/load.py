@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from engines.cuda_stream import full_fp32
 from engines.errors import EngineError
-from engines.lane import full_fp32
 from engines.prompt import SIZES, packed
-from engines.soundness import read_configurations, read_object, silenced, try_out, unknown_kind, whole
+from engines.validate import read_configurations, read_object, silenced, try_out, unknown_kind, whole
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
 _DIFFUSERS = {

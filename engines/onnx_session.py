@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from engines.lane import Lane
+    from engines.cuda_stream import Lane
 
 OPSET = 20
 """At 23 attention is one node, whose CPU kernel is slower at full size (19 to 25 s a step against 11 to 14 s)."""
@@ -204,7 +204,7 @@ def gpu_missing(provider: str) -> str | None:
     """Why ONNX Runtime cannot use ``provider`` here, in a sentence; None if it can."""
     from importlib.util import find_spec
 
-    from engines.lane import cuda_missing
+    from engines.cuda_stream import cuda_missing
 
     if find_spec("onnxruntime") is None:
         return "ONNX Runtime is not installed; install the extra: pip install 'scenebench[gpu]'"

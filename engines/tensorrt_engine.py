@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from engines.cache import cached_folder, key_of
+from engines.cuda_stream import Lane
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import INPUTS, NOISE
-from engines.lane import Lane
 from engines.tensorrt_dialect import (
     Plan,
     Range,

@@ -19,7 +19,7 @@ def opened(
     """The engine; the caller's UNet stays where and what it is."""
     import torch
 
-    from engines.lane import full_fp32
+    from engines.cuda_stream import full_fp32
 
     torch.set_num_threads(threads)
     full_fp32()
@@ -29,6 +29,6 @@ def opened(
 
 def unavailable() -> str | None:
     """Why PyTorch cannot use a GPU here, in a sentence; None if it can."""
-    from engines.lane import cuda_missing
+    from engines.cuda_stream import cuda_missing
 
     return cuda_missing()

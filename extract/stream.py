@@ -18,9 +18,9 @@ from datasets.labels import Labels
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from engines.load import Components
-from extract.names import TRAINED
+from extract.networks import TRAINED
+from extract.sources import Start, Watch, Watcher
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
-from extract.watch import Start, Watch, Watcher
 
 _PROCESS = psutil.Process()
 

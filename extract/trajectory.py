@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engines.engine import Engine, Prediction
-from engines.ring import Copy, Ring, ring_of
+from engines.host_copy import Copy, Ring, ring_of
 
 _NOISE = "noise"
 

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.moments import Moments
 from probes.ridge import Fit
-from probes.sums import Moments
 
 
 @cache

@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.bank import WITH_POSITION, Cell
-from probes.gather import Sums
+from probes.accumulate import Sums
+from probes.moments import Moments, total
+from probes.probe_set import WITH_POSITION, Cell
 from probes.ridge import PENALTIES, absolute, loss, others, solve
-from probes.solving import contexts, position_scale, scaled
-from probes.sums import Moments, total
+from probes.solve import contexts, position_scale, scaled
 
 
 @dataclass(frozen=True, slots=True)

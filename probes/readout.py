@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.bank import CEILING, FOREGROUND, MEAN_MAP, POSITION, Bank, Cell, foreground_cell
 from probes.blocks import Blocks
+from probes.moments import CPU
 from probes.position import position_columns
+from probes.probe_set import CEILING, FOREGROUND, MEAN_MAP, POSITION, Bank, Cell, foreground_cell
 from probes.score import dice_foreground
-from probes.sums import CPU
 from probes.task import Task
 
 THRESHOLDS: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(1, 50))

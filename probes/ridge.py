@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.sums import Moments, total
+from probes.moments import Moments, total
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20))
 """Relative penalties, 1e-6 to 1e2: multiplied by the trace of X'X over its size they fit every layer's scale."""

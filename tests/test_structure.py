@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from bench.resolve import KINDS, plugins
+from bench.registry import KINDS, plugins
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("bench", "extract", "probes", "engines", "datasets")

@@ -37,11 +37,11 @@ def command(options: argparse.Namespace) -> int:
 
     from tabulate import tabulate
 
-    from bench.calibration import family_level, population, population_of_nulls, rates
-    from bench.nulls import null_scores, read_pool
-    from bench.results import read_results
+    from bench.calibration.null_data import null_scores, read_pool
+    from bench.calibration.rates import family_level, population, population_of_nulls, rates
+    from bench.runs.results import read_results
     from bench.study import open_study
-    from probes.gather import DRAWS
+    from probes.accumulate import DRAWS
 
     results = read_results(options.run) if options.run else None
     config = Config(

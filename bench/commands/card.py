@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Print the figures."""
-    from bench.card import print_card
+    from bench.curation.model_card import print_card
     from bench.errors import MistakeError
 
     if options.limit < 1:

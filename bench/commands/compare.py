@@ -29,8 +29,8 @@ def command(options: argparse.Namespace) -> int:
     """Print what moved; 1 if one of the named figures got worse."""
     from tabulate import tabulate
 
-    from bench.comparing.changes import largest, row
-    from bench.comparing.kinds import compared
+    from bench.regression.changes import largest, row
+    from bench.regression.compare import compared
 
     found = compared(options.base, options.new, options.fail_on)
     for family in found.families:

@@ -60,7 +60,7 @@ def _config(options: argparse.Namespace, *names_left_out: str) -> Config:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from bench.dataset_make import KEPT, make_dataset, print_made
+    from bench.curation.make import KEPT, make_dataset, print_made
 
     out = Path(options.out)
     before = (out / KEPT).exists()
@@ -70,13 +70,13 @@ def _make(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     """1 when a test item's prompt, or nearly, is also a training item's."""
-    from bench.dataset_audit import print_audit
+    from bench.curation.audit import print_audit
 
     return print_audit(_config(options, "threshold", "show"), options.threshold, options.show)
 
 
 def _agreement(options: argparse.Namespace) -> int:
-    from bench.agreement import print_agreement
+    from bench.curation.agreement import print_agreement
 
     config = _config(options, "labelers", "pictures", "limit")
     print_agreement(config, options.labelers, options.pictures, options.limit)

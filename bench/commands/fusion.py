@@ -25,9 +25,9 @@ def command(options: argparse.Namespace) -> int:
     from bench.study import model_spec
     from engines.cache import default_cache
     from engines.export import exported
+    from engines.fusion import OPSET, plan_rows_of
     from engines.load import load
     from engines.models.sd_v1 import WORDS, untrained
-    from engines.plan import OPSET, plan_rows_of
     from engines.prompt import further_rows
     from engines.tensorrt_dialect import library
     from extract.taps import self_attention_taps

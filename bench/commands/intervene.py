@@ -42,10 +42,10 @@ def goes_on(_: argparse.Namespace) -> bool:
 def command(options: argparse.Namespace) -> int:
     """Run the experiment, the sweep or the path, and print what it found."""
     from bench.errors import MistakeError
-    from bench.folder import RunFolder
-    from bench.interventions.edited import open_bench
-    from bench.interventions.plan import Plan, completed, refuse_run
-    from bench.results import read_results
+    from bench.interventions.config import Plan, completed, refuse_run
+    from bench.interventions.runner import open_bench
+    from bench.runs.folder import RunFolder
+    from bench.runs.results import read_results
 
     if options.gif and not options.path:
         raise MistakeError("--gif needs frames: give a path too, such as --path circle")

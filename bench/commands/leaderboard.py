@@ -16,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Print one run, or several beside one another."""
-    from bench.leaderboard import print_comparison, print_run
-    from bench.results import read_results
+    from bench.report.tables import print_comparison, print_run
+    from bench.runs.results import read_results
 
     runs = [read_results(path) for path in options.run]
     if len(runs) == 1:

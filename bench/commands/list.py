@@ -11,7 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(_: argparse.Namespace) -> int:
     """Print every plugin with its summary."""
-    from bench.resolve import KINDS, plugins
+    from bench.registry import KINDS, plugins
 
     for kind in KINDS:
         print(f"{kind}s")

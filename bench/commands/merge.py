@@ -14,12 +14,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Solve, score and write what the shards say, and print it; nothing is painted."""
     from bench.config import config_of
-    from bench.folder import stored_options
-    from bench.leaderboard import print_run
-    from bench.ranks import Merger
-    from bench.report import write_report
-    from bench.results import read_results
+    from bench.report.html import write_report
+    from bench.report.tables import print_run
     from bench.run import run
+    from bench.runs.folder import stored_options
+    from bench.runs.results import read_results
+    from bench.runs.workers import Merger
 
     folder = run(config_of(stored_options(options.run) | {"out": str(options.run)}), Merger())
     results = read_results(folder.path)

@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Print the errors; 1 if one is beyond the limit."""
     from bench.errors import MistakeError
-    from bench.parity import print_parity
+    from bench.profiling.parity import print_parity
 
     if options.items < 1:
         raise MistakeError(f"--items must be at least 1, not {options.items}")

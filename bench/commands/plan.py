@@ -23,8 +23,8 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import MistakeError
-    from bench.gpus import gpu_named, times_on
-    from bench.plan import plan_of
+    from bench.planning.estimate import plan_of
+    from bench.planning.gpus import gpu_named, times_on
 
     gpu = gpu_named(options.gpu) if options.gpu else None
     if options.part:

@@ -29,11 +29,11 @@ def command(options: argparse.Namespace) -> int:
     """Fit, score, store and print."""
     from tabulate import tabulate
 
-    from bench.folder import RunFolder
-    from bench.recipe import compare_recipes
-    from bench.recipe_cells import Choice
-    from bench.recipe_results import RECIPE, rows, write_recipe
-    from bench.results import read_results
+    from bench.adam_vs_ridge.cells import Choice
+    from bench.adam_vs_ridge.experiment import compare_recipes
+    from bench.adam_vs_ridge.results import RECIPE, rows, write_recipe
+    from bench.runs.folder import RunFolder
+    from bench.runs.results import read_results
 
     choice = Choice(options.cells, options.tasks, options.layers, options.steps, options.epochs)
     results = read_results(options.run)

@@ -1,4 +1,4 @@
-"""Write report.html of a run again, and findings.json, which says the same to a machine (see bench/found.py)."""
+"""Write report.html of a run again, and findings.json, which says the same to a machine (see analysis/findings.py)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Write the page, and the poster if it was asked for."""
-    from bench.report import write_report
-    from bench.results import read_results
+    from bench.report.html import write_report
+    from bench.runs.results import read_results
 
     results = read_results(options.run)
     print(write_report(results))
     if options.poster:
-        from bench.poster import write_poster
+        from bench.report.poster import write_poster
 
         print(write_poster(results, options.poster))
     return 0

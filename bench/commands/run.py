@@ -64,11 +64,11 @@ def goes_on(_: argparse.Namespace) -> bool:
 
 def command(options: argparse.Namespace) -> int:
     """Run the experiment and print what it found."""
-    from bench.leaderboard import print_run
-    from bench.ranks import IncompleteError, joined, part_of
-    from bench.report import write_report
-    from bench.results import read_results
+    from bench.report.html import write_report
+    from bench.report.tables import print_run
     from bench.run import run
+    from bench.runs.results import read_results
+    from bench.runs.workers import IncompleteError, joined, part_of
 
     config = config_from(options)
     if options.part:

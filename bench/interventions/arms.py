@@ -15,12 +15,12 @@ from torch import Tensor
 
 from bench.errors import MistakeError
 from bench.integrity import refuse_changed
-from bench.results import PROBES, Results, probe_name
+from bench.runs.results import PROBES, Results, probe_name
 from datasets.items import Item
 from engines.cache import key_of
-from extract.names import TRAINED
-from probes.bank import ACTIVATIONS, PERMUTED, Cell
+from extract.networks import TRAINED
 from probes.edit import METHODS, Probe, along, matched
+from probes.probe_set import ACTIVATIONS, PERMUTED, Cell
 
 EDIT, RANDOM, LATE, NULL = "edit", "random", "late", "null"
 CONTROLS = (RANDOM, PERMUTED, LATE)

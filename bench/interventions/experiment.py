@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tabulate import tabulate
 
+from bench.analysis.comparisons import Score
 from bench.errors import MistakeError
-from bench.findings import Score
 from bench.interventions.arms import CONTROLS, EDIT, NULL, Arm, StoredProbes
-from bench.interventions.edited import FOLDER, SCHEMA, Bench, edits, movable, run_arms, with_controls
+from bench.interventions.config import Plan
 from bench.interventions.grid import Grid, write_grid
-from bench.interventions.plan import Plan
+from bench.interventions.runner import FOLDER, SCHEMA, Bench, edits, movable, run_arms, with_controls
 from bench.interventions.score import AREA_RATIO, DAMAGE, ORIGINAL
 from bench.interventions.shifts import moved
 from bench.interventions.trials import Trials

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from bench.charts import shaded
+from bench.figures.charts import shaded
 
 COLUMNS = ("painted", "its label", "wanted label", "painted with edits", "its label")
 TILE, GAP, HEAD = 96, 4, 22

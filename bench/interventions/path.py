@@ -20,13 +20,13 @@ from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.analysis.comparisons import score_of
 from bench.errors import MistakeError
-from bench.findings import score_of
 from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
-from bench.interventions.edited import Bench, movable
+from bench.interventions.config import Plan
 from bench.interventions.experiment import read_summary
-from bench.interventions.paint import Originals
-from bench.interventions.plan import Plan
+from bench.interventions.painter import Originals
+from bench.interventions.runner import Bench, movable
 from bench.interventions.shifts import NEAREST, Offset, moved, take
 from engines.cache import key_of
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.findings import Score, score_of
+from bench.analysis.comparisons import Score, score_of
 from bench.interventions.arms import EDIT, NULL, Arm
 from bench.interventions.score import SECONDS, SHIFTED, Wanted, columns
 from bench.interventions.shifts import Offset

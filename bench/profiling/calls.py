@@ -10,20 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.comparisons import alone
 from bench.measure import timed
-from bench.profiling.results import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
-from bench.resolve import plugin
+from bench.networks import alone
+from bench.profiling.records import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
+from bench.registry import plugin
 from bench.study import Study
 from datasets.splits import Block, draws_of
 from engines.cache import default_cache
+from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, reserved
-from engines.lane import own_device
 from engines.layer_times import Profiled
 from extract.stream import Reducer, stream
 from extract.trajectory import initial_noise
-from probes.gather import Gather, Sums
-from probes.sums import CPU
+from probes.accumulate import Gather, Sums
+from probes.moments import CPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.config import MOST_STEPS, MOST_THREADS, WEIGHTS, nearest
 from bench.errors import MistakeError
-from bench.resolve import plugin, plugins, usable_engine
+from bench.registry import plugin, plugins, usable_engine
 
 REFERENCE = "torch_eager"
 PARTS = ("extraction", "untapped", "layers", "memory")

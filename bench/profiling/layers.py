@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from tabulate import tabulate
 
-from bench.flops import PARTS, place_of
-from bench.profiling.results import LayerSample, ModuleWork, Profile
+from bench.profiling.flops import PARTS, place_of
+from bench.profiling.records import LayerSample, ModuleWork, Profile
 
 Key = TypeVar("Key", bound=Hashable)
 REST = "rest"

@@ -14,13 +14,13 @@ import torch
 
 from bench.errors import MistakeError
 from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
-from bench.profiling.results import MemoryFacts
-from bench.random_model import random_unet
-from bench.resolve import plugin
+from bench.profiling.records import MemoryFacts
+from bench.registry import plugin
 from bench.study import model_spec
 from engines.cache import default_cache
 from engines.engine import Backend
 from engines.load import load
+from engines.random_weights import random_unet
 from extract.taps import self_attention_taps
 
 _CALLS = 3

@@ -14,10 +14,7 @@ from tqdm import tqdm
 
 from bench.environment import environment
 from bench.errors import MistakeError
-from bench.flops import work_of
 from bench.measure import matrix_rate, timed
-from bench.parity import parity_of
-from bench.profiling.authors import authors_terms
 from bench.profiling.calls import (
     Contender,
     contend,
@@ -30,10 +27,13 @@ from bench.profiling.calls import (
     untapped_error,
 )  # fmt: skip
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
+from bench.profiling.flops import work_of
 from bench.profiling.hooks import paint_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
-from bench.profiling.probe_change import changes, scores_with, stored_probes
-from bench.profiling.results import (
+from bench.profiling.parity import parity_of
+from bench.profiling.probe_parity import changes, scores_with, stored_probes
+from bench.profiling.published import authors_terms
+from bench.profiling.records import (
     FILES,
     HOOKS_BATCHED,
     HOOKS_ONE,
@@ -51,8 +51,8 @@ from bench.profiling.study import open_profile_study
 from bench.study import Study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
-from extract.names import TRAINED
-from probes.solving import solve_bank
+from extract.networks import TRAINED
+from probes.solve import solve_bank
 
 PARITY_ITEMS = 2
 LAYER_CALLS = 2

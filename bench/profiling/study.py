@@ -7,8 +7,8 @@ from typing import Any
 
 from bench.config import Config
 from bench.errors import MistakeError, mistakes
-from bench.folder import stored_options
 from bench.profiling.config import REFERENCE, ProfileConfig
+from bench.runs.folder import stored_options
 from bench.study import NETWORKS, Study, model_spec, open_study
 from engines.models.tiny import MODEL as TINY
 

@@ -6,10 +6,10 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.config import Config
-from bench.parity import NOISE
 from bench.profiling.config import REFERENCE
 from bench.profiling.layers import print_layers
-from bench.profiling.results import (
+from bench.profiling.parity import NOISE
+from bench.profiling.records import (
     EXTRACTION,
     FIRST,
     HOOKS_BATCHED,
@@ -21,7 +21,7 @@ from bench.profiling.results import (
     ParityFacts,
     Profile,
 )  # fmt: skip
-from bench.quantiles import LEVEL, PRECISION, Estimate, Readings, quantile, ratio, total
+from bench.profiling.timing_intervals import LEVEL, PRECISION, Estimate, Readings, quantile, ratio, total
 
 _MIB = 2**20
 UNKNOWN = "-"

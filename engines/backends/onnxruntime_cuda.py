@@ -16,8 +16,8 @@ PROVIDER = Provider("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+    from engines.cuda_stream import CudaLane
     from engines.export import exported
-    from engines.lane import CudaLane
 
     model = exported(unet, taps, OPSET, cache, fuse=True)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())

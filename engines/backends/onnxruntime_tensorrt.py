@@ -19,8 +19,8 @@ PROVIDER = Provider(
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+    from engines.cuda_stream import CudaLane
     from engines.export import exported_in_half
-    from engines.lane import CudaLane
 
     model = exported_in_half(unet, taps, OPSET, cache)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())

@@ -18,8 +18,8 @@ OPSET = 20
 
 
 def _unavailable() -> str | None:
+    from engines.cuda_stream import cuda_missing
     from engines.errors import EngineError
-    from engines.lane import cuda_missing
     from engines.tensorrt_dialect import library
 
     try:
@@ -31,8 +31,8 @@ def _unavailable() -> str | None:
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
+    from engines.cuda_stream import CudaLane
     from engines.export import exported_in_half
-    from engines.lane import CudaLane
     from engines.tensorrt_dialect import library
     from engines.tensorrt_engine import TensorRT
 

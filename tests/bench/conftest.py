@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.config import Config
-from bench.results import Results, read_results
 from bench.run import run
+from bench.runs.results import Results, read_results
 
 SMALL = {
     "limit": 50,

@@ -9,7 +9,7 @@ import pytest
 from bench.__main__ import main
 from bench.config import Config, config_of, quick, read_toml
 from bench.errors import MistakeError
-from bench.results import Results, read_results
+from bench.runs.results import Results, read_results
 
 
 @pytest.mark.parametrize(

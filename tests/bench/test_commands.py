@@ -16,8 +16,8 @@ from PIL import Image
 from bench.__main__ import main
 from bench.doctor import cards
 from bench.errors import MistakeError
-from bench.poster import GAP, HEAD, MARGIN, TILE, write_poster
-from bench.results import Results
+from bench.report.poster import GAP, HEAD, MARGIN, TILE, write_poster
+from bench.runs.results import Results
 from engines.load import load
 
 ROOT = Path(__file__).parents[2]
@@ -63,10 +63,10 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
 
 
 def test_a_sheet_that_cannot_be_written_is_refused() -> None:
-    from bench import card
+    from bench.curation import model_card
 
     with pytest.raises(MistakeError, match=r"cannot write /proc/sheet\.png"):
-        card._write_sheet(torch.zeros(card.COLUMNS * card.ROWS, 3, 4, 4), Path("/proc/sheet.png"))
+        model_card._write_sheet(torch.zeros(model_card.COLUMNS * model_card.ROWS, 3, 4, 4), Path("/proc/sheet.png"))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_sheet_that_cannot_be_written_is_refused() -> None:
         (["plan"], "bench.commands.run.config_from", False),
         (["dataset", "make", "--out", "x"], "bench.commands.dataset._config", True),
         (["dataset", "audit"], "bench.commands.dataset._config", False),
-        (["list"], "bench.resolve.plugins", False),
+        (["list"], "bench.registry.plugins", False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -119,7 +119,7 @@ def test_plans_are_made_for_the_text_that_the_model_is_given(
 ) -> None:
     asked: list[dict[str, tuple[int, ...]]] = []
     monkeypatch.setattr("engines.export.exported", lambda *_: None)
-    monkeypatch.setattr("engines.plan.plan_rows_of", lambda *given, **_: asked.append(given[2]) or [])
+    monkeypatch.setattr("engines.fusion.plan_rows_of", lambda *given, **_: asked.append(given[2]) or [])
     assert main(["fusion", "--model", str(small_models[kind]), "--rows", "1"]) == 0
     parts = load(small_models[kind])
     (sizes,) = asked

@@ -18,15 +18,15 @@ import torch
 from safetensors.numpy import load_file
 
 from bench.__main__ import main
+from bench.analysis.comparisons import Score
 from bench.config import COMPARISONS, Config
-from bench.findings import Score
 from bench.paper import Onset, catching_up, catching_up_line, curves, paper_rows
-from bench.results import Results, read_results
 from bench.run import run
+from bench.runs.results import Results, read_results
 from datasets.splits import FOLDS
-from extract.names import DECODED_LAYERS
+from extract.networks import DECODED_LAYERS
 from extract.shards import Shards
-from probes.bank import ACTIVATIONS, ALWAYS, PERMUTED, WITH_POSITION, Cell
+from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, WITH_POSITION, Cell
 
 ROOT = Path(__file__).parents[2]
 COMPARED = ("own", "reinitialised", "vae", "text", "unconditional", "decoded")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.config import Config
-from bench.results import Results, read_results
 from bench.run import run
+from bench.runs.results import Results, read_results
 from engines.cache import default_cache
 from engines.load import load
 from extract.taps import self_attention_taps
@@ -58,7 +58,7 @@ def test_onnxruntime_scores_as_pytorch_does(kind: str, small_models: dict[str, P
 def test_engines_predict_what_pytorch_does(engine: str, small_models: dict[str, Path]) -> None:
     import torch
 
-    from bench.resolve import plugin
+    from bench.registry import plugin
     from engines.backends.torch_eager import BACKEND
 
     parts = load(small_models["sdxl"])

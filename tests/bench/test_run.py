@@ -16,15 +16,15 @@ import torch
 from bench import study as study_module
 from bench.config import Config
 from bench.errors import MistakeError
-from bench.ranks import Merger, part_of
-from bench.results import Results, read_results
 from bench.run import grouped, run
+from bench.runs.results import Results, read_results
+from bench.runs.workers import Merger, part_of
 from datasets.items import Dataset
 from datasets.sets.scenes617 import DATASET
 from datasets.splits import blocks_of
 from extract.errors import ExtractError
 from extract.shards import Shards
-from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION
+from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,7 +210,7 @@ def test_rendered_pictures_and_a_third_task_run(small_config: dict[str, object],
 
 
 def test_two_runs_do_not_share_a_folder(small_config: dict[str, object], tmp_path: Path) -> None:
-    from bench.folder import open_folder
+    from bench.runs.folder import open_folder
     from bench.study import open_study
 
     config = Config(**small_config, out=str(tmp_path / "run"))

@@ -16,8 +16,8 @@ import torch
 
 from bench import run as run_module
 from bench.config import Config
-from bench.results import read_results
 from bench.run import run
+from bench.runs.results import read_results
 from bench.study import Study, open_study
 from engines.load import Components
 

@@ -10,7 +10,7 @@ import torch
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.folder import default_out
+from bench.runs.folder import default_out
 from bench.study import dataset_of, open_study, reader_of
 from datasets.items import Dataset, Item
 from datasets.labeler import Labeler, Sources

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.audit import share_explained
 from datasets.items import Item
+from datasets.position_share import share_explained
 from datasets.raycast import Rendered
 from datasets.render import SETS, scenes_of
 from datasets.scenes import COLORS, FLOORS, LIGHTS, SHAPES, WALLS, Attributes, Scene, draw_scene

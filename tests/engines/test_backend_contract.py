@@ -10,7 +10,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from bench.resolve import plugin, plugins
+from bench.registry import plugin, plugins
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.load import Components
 from extract.taps import convolution_taps, self_attention_taps

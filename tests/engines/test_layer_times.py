@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.resolve import plugin, plugins
+from bench.registry import plugin, plugins
 from engines.engine import Tap
 from engines.layer_times import FUSED, LayerTime, Profiled, merged, module_of
 from engines.load import Components

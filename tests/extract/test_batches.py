@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engines.engine import Prediction
 from engines.errors import EngineError
-from engines.ring import Ring
+from engines.host_copy import Ring
 from extract.trajectory import in_batches
 
 

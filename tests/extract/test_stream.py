@@ -17,9 +17,9 @@ from engines.errors import EngineError
 from engines.load import Components
 from engines.onnx_session import OnnxRuntime
 from engines.weights import permuted
+from extract.sources import Watcher, conditional, latent, matched, patches
 from extract.stream import Given, Painted, Subject, stream
 from extract.trajectory import denoise, initial_noise
-from extract.watch import Watcher, conditional, latent, matched, patches
 
 STEPS = 4
 GUIDANCE = 3.0

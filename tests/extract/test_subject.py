@@ -13,8 +13,8 @@ from datasets.labels import Labels
 from engines.backends.torch_eager import TorchEager
 from engines.engine import Prediction
 from engines.load import Components
+from extract.sources import Start, Watch, Watcher, own
 from extract.stream import Given, Painted, Subject, stream
-from extract.watch import Start, Watch, Watcher, own
 
 STEPS = 3
 PROMPTS = ["a red sphere", "a blue box", "a green cone"]

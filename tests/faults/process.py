@@ -113,12 +113,12 @@ def warm_up() -> None:
     import torch
     import transformers
 
-    import bench.comparing.kinds
     import bench.interventions.experiment
-    import bench.leaderboard
-    import bench.ranks
-    import bench.report
+    import bench.regression.compare
+    import bench.report.html
+    import bench.report.tables
     import bench.run
+    import bench.runs.workers
 
     _ = (diffusers.AutoencoderKL, diffusers.LMSDiscreteScheduler, diffusers.UNet2DConditionModel)
     _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.CLIPTextModelWithProjection)

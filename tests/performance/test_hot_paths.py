@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 import torch
 
-from bench.resolve import plugin, plugins
+from bench.registry import plugin, plugins
 from datasets.labels import Labels
 from engines.engine import Backend, Engine, Tap
 from engines.load import Components
-from extract.names import TRAINED
-from probes.bank import PERMUTED, Bank
+from extract.networks import TRAINED
+from probes.accumulate import DRAWS, Gather, Sums
 from probes.bootstrap import paired_difference
-from probes.gather import DRAWS, Gather, Sums
+from probes.probe_set import PERMUTED, Bank
 from probes.readout import Readout
-from probes.solving import solve_bank
+from probes.solve import solve_bank
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
 

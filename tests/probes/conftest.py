@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.bank import Bank, Cell
-from probes.gather import Gather, Sums, total_sums
-from probes.solving import solve_bank
+from probes.accumulate import Gather, Sums, total_sums
+from probes.probe_set import Bank, Cell
+from probes.solve import solve_bank
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.normals import TASK as NORMALS

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from probes.bank import ACTIVATIONS, PERMUTED, Cell
 from probes.edit import (
     ITERATIONS,
     LEARNING_RATE,
@@ -23,7 +22,8 @@ from probes.edit import (
     probe_loss,
     weights_change,
 )
-from probes.solving import solve_bank
+from probes.probe_set import ACTIVATIONS, PERMUTED, Cell
+from probes.solve import solve_bank
 
 N, T, C = 3, 4, 6
 

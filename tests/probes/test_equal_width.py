@@ -8,10 +8,10 @@ import torch
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge
 
-from probes.bank import EQUAL_WIDTH, Cell
 from probes.equal_width import projected, projection
-from probes.solving import solve_bank
-from probes.sums import moments_of
+from probes.moments import moments_of
+from probes.probe_set import EQUAL_WIDTH, Cell
+from probes.solve import solve_bank
 
 PLACE, SIDE = ("trained", "coarse"), 4
 

@@ -7,10 +7,10 @@ import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 
-from probes.bank import ACTIVATIONS, PERMUTED, WITH_POSITION, Bank, Cell
 from probes.learning import learning_curve
+from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION, Bank, Cell
 from probes.ridge import PENALTIES
-from probes.solving import solve_bank
+from probes.solve import solve_bank
 
 PLACE = ("trained", "fine")
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from probes.bank import Bank, united
-from probes.gather import Gather, Sums
+from probes.accumulate import Gather, Sums
+from probes.moments import CPU, moments_of
+from probes.probe_set import Bank, united
 from probes.readout import Readout
 from probes.ridge import fit
-from probes.solving import mean_maps, solve_places, solve_position
-from probes.sums import CPU, moments_of
+from probes.solve import mean_maps, solve_places, solve_position
 from probes.task import Task
 
 

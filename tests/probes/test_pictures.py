@@ -13,11 +13,11 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
 from datasets.scenes import LIGHTS, SHAPES
-from probes.bank import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Bank, Cell
-from probes.gather import Sums, sums_of_tensors
+from probes.accumulate import Sums, sums_of_tensors
+from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Bank, Cell
 from probes.readout import Readout
 from probes.ridge import PENALTIES
-from probes.solving import solve_bank
+from probes.solve import solve_bank
 from probes.task import Task
 from probes.tasks.light import TASK as LIGHT
 from probes.tasks.shape import TASK as SHAPE

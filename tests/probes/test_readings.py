@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.bank import ACTIVATIONS, Bank, Cell, with_readings
 from probes.blocks import Blocks
+from probes.probe_set import ACTIVATIONS, Bank, Cell, with_readings
 from probes.readout import Readout
 from probes.task import Task
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from datasets.labels import Labels
-from probes.bank import CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell
 from probes.position import position_columns
+from probes.probe_set import CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell
 from probes.readout import THRESHOLDS, Readout, best_thresholds
-from probes.solving import solve_bank
+from probes.solve import solve_bank
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from probes.blocks import block_means
+from probes.moments import moments_of, total
 from probes.ridge import PENALTIES, fit, loss, solve
-from probes.sums import moments_of, total
 
 CASES = {"tall": (600, 12), "wide": (90, 120), "narrow": (300, 1)}
 

@@ -13,9 +13,9 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from probes import score
 from probes.blocks import Blocks
+from probes.moments import moments_of
 from probes.ridge import PENALTIES, Fit, fit
 from probes.score import Metric
-from probes.sums import moments_of
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

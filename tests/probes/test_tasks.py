@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.resolve import plugin, plugins
+from bench.registry import plugin, plugins
 from datasets.errors import DatasetError
 from datasets.labels import DisparityScale, Labels, exact_labels
 from datasets.raycast import Rendered, render

@@ -1,0 +1,1 @@
+"""How often tests and intervals are wrong where nothing is to be found."""

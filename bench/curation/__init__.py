@@ -1,0 +1,1 @@
+"""Make and audit datasets, and hold labelers and models against exact labels."""

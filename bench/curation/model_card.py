@@ -1,0 +1,102 @@
+"""How good the shipped model and labeler are: the figures of their cards, measured on held-out scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tabulate import tabulate
+from torch import Tensor
+
+from bench.config import Config
+from bench.errors import MistakeError
+from bench.registry import plugin
+from bench.study import Study, open_study
+from datasets.items import Item
+from datasets.labelers.tiny.network import WORDS
+from datasets.labelers.tiny.read import BATCH, TinyLabeler
+from datasets.labels import concatenate, exact_labels
+from datasets.render import rendered, scenes_of
+from datasets.scenes import Attributes
+from datasets.splits import BLOCK
+from extract.stream import Subject, stream
+from probes.blocks import Blocks
+from probes.score import DICE, RMSE
+from probes.tasks.depth import TASK as DEPTH
+from probes.tasks.saliency import TASK as SALIENCY
+
+ATTRIBUTES = ("color", "shape", "light", "floor", "wall")
+COLUMNS, ROWS = 12, 6
+
+
+def print_card(limit: int, sheet: Path | None) -> None:
+    """Measure on ``limit`` held-out renders and ``limit`` test prompts, print, and write a sheet of samples."""
+    study = open_study(Config())
+    items = [item for block in study.test for item in block.items][:limit]
+    if sheet and len(items) < COLUMNS * ROWS:
+        raise MistakeError(f"a sheet shows {COLUMNS * ROWS} samples; give --limit at least that, or leave --sheet out")
+    parts, reader = study.components, plugin("labeler", "tiny").open()
+    torch.set_num_threads(study.threads)
+    scenes = scenes_of("held-out", limit)
+    renders = list(rendered(scenes))
+    real = torch.cat([chunk.rgb for chunk in renders])
+    exact = concatenate([exact_labels(chunk, reader.scale) for chunk in renders])
+    back = torch.cat([parts.decode(parts.encode(chunk)) for chunk in real.split(32)])
+    psnr = -10 * (real - back).square().mean((1, 2, 3)).log10()
+    print(
+        f"autoencoder on {len(real)} held-out renders: {psnr.mean():.2f} dB PSNR "
+        f"(5 % quantile {psnr.quantile(0.05):.2f})"
+    )
+    for name, pictures in (("renders", real), ("their reconstructions", back)):
+        seen = reader(pictures)
+        scores = []
+        for task, metric in ((SALIENCY, DICE), (DEPTH, RMSE)):
+            blocks = Blocks(task.target(exact).double(), pictures.shape[-1])
+            guess = task.target(seen).double().flatten(2)[None]
+            scores.append(float(metric.compute(guess, blocks, torch.tensor([0.5])).mean()))
+        print(f"labeler on {name}: Dice {scores[0]:.3f}, depth RMSE {scores[1]:.3f} std")
+    painted = _paint(study, items)
+    assert study.dataset.scene is not None
+    wanted = [study.dataset.scene(item).attributes for item in items]
+    rows = [
+        [
+            name,
+            _found(reader, painted, wanted, name),
+            _found(reader, real, [scene.attributes for scene in scenes], name),
+        ]
+        for name in ATTRIBUTES
+    ]
+    print(tabulate(rows, headers=["word", f"{len(items)} samples", "held-out renders"], tablefmt="simple"))
+    if sheet:
+        _write_sheet(painted, sheet)
+        print(f"samples: {sheet}")
+
+
+def _paint(study: Study, items: Sequence[Item]) -> Tensor:
+    subject = Subject(
+        study.components, study.opened(), {}, study.config.sampler_steps, study.guidance, study.config.batch
+    )
+    pictures = []
+    for start in range(0, len(items), BLOCK):
+        given, read = study.given(items[start : start + BLOCK])
+        pictures.append(stream(subject, given, [], (), read)[0].pictures)
+    return torch.cat(pictures)
+
+
+def _found(reader: TinyLabeler, pictures: Tensor, wanted: Sequence[Attributes], name: str) -> str:
+    """Share of pictures in which the labeler finds the wanted word."""
+    logits = torch.cat([reader.read(chunk).words[name] for chunk in pictures.split(BATCH)])
+    truth = torch.tensor([WORDS[name].index(getattr(attributes, name)) for attributes in wanted])
+    return f"{100 * float((logits.argmax(1) == truth).double().mean()):.1f} %"
+
+
+def _write_sheet(pictures: Tensor, path: Path) -> None:
+    rows = [torch.cat(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), dim=-1) for row in range(ROWS)]
+    sheet = (torch.cat(rows, dim=-2) * 255).round().byte().permute(1, 2, 0).numpy()
+    try:
+        Image.fromarray(np.ascontiguousarray(sheet)).save(path, optimize=True)
+    except (OSError, ValueError) as error:
+        raise MistakeError(f"cannot write {path} ({error}); name a PNG file in a folder that can be written") from error

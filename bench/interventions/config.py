@@ -1,0 +1,125 @@
+"""What an intervention experiment is asked to do: one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench.config import nearest
+from bench.errors import MistakeError
+from bench.registry import plugin, plugins
+
+if TYPE_CHECKING:
+    from bench.runs.results import Results
+
+STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
+LAST_STEP = {"depth": 3}
+"""The last edited step, counted from 1, of tasks for which the paper has another one than 5."""
+DECODER = ("up",)
+WHOLE_NETWORK = ("depth",)
+"""Tasks whose edits go into all layers, as in the paper; the others' go into those of the decoder."""
+LATE_FROM = 2 / 3
+"""The share of the sampler's steps after which the picture is laid out already: 10 of the paper's 15."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The options of ``python -m bench intervene``. Steps are counted from 1; empty tuples take the task's own."""
+
+    task: str = "saliency"
+    methods: tuple[str, ...] = ()
+    """Empty for all."""
+    strengths: tuple[float, ...] = ()
+    controls: tuple[str, ...] | None = None
+    """None for all. A random direction goes with every strength, the others with each method's chosen one."""
+    layers: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+    late_steps: tuple[int, ...] = ()
+    items: int = 100
+    """Test items."""
+    shifts: int = 5
+    """Per item."""
+    choose_items: int = 20
+    """Training items on which method and strength are chosen."""
+    batch: int = 30
+    """Trials painted together."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done, whatever the run."""
+        from bench.interventions.arms import CONTROLS
+        from probes.edit import METHODS
+
+        for name, least in {"items": 2, "shifts": 1, "choose_items": 0, "batch": 1}.items():
+            if getattr(self, name) < least:
+                raise MistakeError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.choose_items == 1:
+            raise MistakeError("choose_items must be at least 2, or 0 to choose on the test items themselves, not 1")
+        for kind, given, known in (
+            ("method", self.methods, tuple(METHODS)),
+            ("control", self.controls or (), CONTROLS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
+        if not all(0 < strength < float("inf") for strength in self.strengths):
+            raise MistakeError("strengths must be numbers above zero, such as 1,2,4")
+
+    @property
+    def items_per_batch(self) -> int:
+        """All trials of an item are painted together."""
+        return max(1, self.batch // self.shifts)
+
+
+def refuse_run(results: Results, task: str) -> None:
+    """Raise MistakeError for a run or a task that edits cannot move: nobody paints rendered pictures."""
+    if results.options["source"] == "rendered":
+        raise MistakeError(
+            f"{results.path} is of rendered pictures, which no edit can change; give a run with --source generated"
+        )
+    if plugin("task", task).per_picture:
+        maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_picture)
+        raise MistakeError(f"{task} is one label of a whole picture, which cannot be moved; give --task one of {maps}")
+
+
+def late_steps(sampler_steps: int) -> range:
+    """Steps, counted from 1, at which the picture is laid out already."""
+    return range(round(LATE_FROM * sampler_steps) + 1, sampler_steps + 1)
+
+
+def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_steps: int) -> Plan:
+    """The plan with every default filled in for a run's layers and steps (counted from 1) and its sampler's length.
+
+    Raises MistakeError for a layer or a step that the run has not probed.
+    """
+    from bench.interventions.arms import CONTROLS
+    from extract.taps import fits
+    from probes.edit import METHODS
+
+    named = plan.layers or (() if plan.task in WHOLE_NETWORK else DECODER)
+    chosen = tuple(layer for layer in layers if not named or any(fits(layer, name) for name in named))
+    for name in plan.layers:
+        if not any(fits(layer, name) for layer in layers):
+            raise MistakeError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
+    if not chosen:
+        raise MistakeError(
+            f"the run has no probes of the decoder, only of {', '.join(layers)}; name some with --layers"
+        )
+    wanted = plan.steps or tuple(range(1, LAST_STEP.get(plan.task, 5) + 1))
+    late = plan.late_steps or tuple(step for step in late_steps(sampler_steps) if step in steps and step not in wanted)
+    for step in (*wanted, *late):
+        if step not in steps:
+            numbers = ", ".join(str(known) for known in steps)
+            raise MistakeError(f"the run has no probes of step {step}; it has {numbers}: choose others with --steps")
+    controls = CONTROLS if plan.controls is None else plan.controls
+    return replace(
+        plan,
+        methods=plan.methods or tuple(METHODS),
+        strengths=plan.strengths or (WEAK_STRENGTHS if plan.task in WHOLE_NETWORK else STRENGTHS),
+        controls=tuple(name for name in controls if name != "late" or late),
+        layers=chosen,
+        steps=tuple(sorted(set(wanted))),
+        late_steps=tuple(sorted(set(late))),
+    )

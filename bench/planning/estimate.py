@@ -1,0 +1,273 @@
+"""What a run will take, before it runs: counted where it can be counted, else measured on a few blocks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.config import Config
+from bench.measure import peak_during, resident_bytes, timed
+from bench.networks import Networks, subject_of
+from bench.planning.solving import bytes_of, cut, sampled_bank
+from bench.profiling.flops import decoding_flops, work_of
+from bench.run import count_items, grouped
+from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
+from bench.runs.learning_curves import curves_of, learning_rows
+from bench.study import Study, open_study
+from datasets.splits import FOLDS, Block, draws_of
+from extract.networks import DECODED, DECODED_LAYERS
+from extract.shards import Shards
+from extract.stream import Reducer, Subject, stream
+from probes.accumulate import Gather, Sums, sums_of_tensors
+from probes.bootstrap import intervals
+from probes.probe_set import Bank, with_readings
+from probes.readout import Readout, best_thresholds
+
+_READS = 2
+"""Times that a run reads every shard of sums: for the draft or its thresholds, and for the probes."""
+_SUMS_HELD = FOLDS + 1
+"""Sums of a place in memory while its probes are solved: those of the folds, and their total."""
+_CELLS = 256
+"""Cells whose intervals are timed."""
+_NOT_UNET = ("vae", DECODED)
+_FLOAT64_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a run's time: so many times the seconds of one."""
+
+    what: str
+    count: float
+    unit: str
+    each_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return self.count * self.each_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a run will need of this machine."""
+
+    memory_bytes: int
+    """At the peak."""
+    disk_bytes: int
+    """Before the shards are deleted."""
+    terms: tuple[Term, ...]
+
+    @property
+    def seconds(self) -> float:
+        """From the command to the results, Python's own start left out."""
+        return sum(term.seconds for term in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will take."""
+
+    train_items: int
+    test_items: int
+    image_steps: int
+    engine_rows: int
+    """Rows that UNets compute, of the painting network and of those beside it."""
+    flops_per_row: int
+    decodings: int
+    """Latents that are decoded for labels and for comparisons: without the report's few, and without rendered pictures,
+    which are encoded."""
+    flops_per_decoding: int
+    measured: Measured | None
+    """What this machine needs for it, unless nothing was painted to find out."""
+
+    @property
+    def flops(self) -> int:
+        """Operations of all UNets."""
+        return self.engine_rows * self.flops_per_row
+
+    @property
+    def decoding_flops(self) -> int:
+        """Operations of the decoder."""
+        return self.decodings * self.flops_per_decoding
+
+
+def plan_of(config: Config, items: int | None = None) -> Plan:
+    """Count and measure; at most ``items`` items (at least 2) of a block are painted for each stage, or none at 0."""
+    study, loading = timed(lambda: open_study(config))
+    torch.set_num_threads(study.threads)
+    subject, networks = subject_of(study)
+    measured = None if items == 0 else _measured(_Sample(study, subject, networks, items), loading)
+    train, test = (count_items(blocks) for blocks in (study.train, study.test))
+    words = study.components.embed([""]).shape[1]
+    return Plan(
+        train_items=train,
+        test_items=test,
+        image_steps=(train + test) * config.sampler_steps,
+        engine_rows=_rows(study, subject.fitted, train) + _rows(study, subject, test),
+        flops_per_row=work_of(study.components.unet, study.taps, words)[0].flops_per_row,
+        decodings=_decodings(study, train, test),
+        flops_per_decoding=decoding_flops(study.components.vae, study.components.latent_shape),
+        measured=measured,
+    )
+
+
+def _measured(sample: _Sample, loading: float) -> Measured:
+    _, opening = timed(sample.networks.open)
+    sample.networks.let_weights_go()
+    terms = [Term("loading the model and opening engines", 1, "run", loading + opening), *sample.terms()]
+    return Measured(sample.memory, sample.disk, tuple(terms))
+
+
+def _rows(study: Study, subject: Subject, items: int) -> int:
+    painting = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
+    watched = (watcher for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
+    return items * (painting + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched))
+
+
+def _decodings(study: Study, train: int, test: int) -> int:
+    compared, steps = study.config.compare, len(study.config.probed_steps)
+    found = train + test if study.config.source == "generated" else 0
+    if "vae" in compared:
+        found += (train + test) * steps
+    return found + (2 * test * steps if DECODED in compared else 0)
+
+
+@dataclass
+class _Sample:
+    """A run in small: a block or two for every stage."""
+
+    study: Study
+    subject: Subject
+    networks: Networks
+    items: int | None
+    memory: int = 0
+    disk: int = 0
+    _peaks: list[int] = field(default_factory=list)
+
+    def terms(self) -> list[Term]:
+        """Measure every stage; ``memory`` and ``disk`` are known after it."""
+        study, config = self.study, self.study.config
+        steps = config.probed_steps
+        opened = resident_bytes()
+        folds = [block for block in study.train if block.fold < study.folds - 1]
+        last = [block for block in study.train if block.fold == study.folds - 1]
+        # The first block warms engines and allocators up.
+        first = self._gathered(folds[0])
+        second = self._gathered(folds[-1])
+        parts = [(first, second)[fold % 2][0] for fold in range(study.folds)]
+        thresholded = [name for name, task in study.tasks.items() if task.thresholded]
+        draft, drafting = sampled_bank(parts[:-1], thresholded, study)
+        swept, sweeping = self._calibrated(last[0], draft)
+        bank, solving = sampled_bank(parts, list(study.tasks), study)
+        bank = replace(bank, thresholds=best_thresholds(draft, swept))
+        curves = len(list(curves_of(study)))
+        _, learning = timed(
+            lambda: list(islice(learning_rows(study, bank, lambda place: cut(parts, {place})), study.folds - 1))
+        )
+        if DECODED in config.compare:
+            bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
+        scoring = self._scored(study.test[-1], bank)
+        shards = sum(
+            len(grouped([b for b in study.train if b.fold == fold], config.shard)) for fold in range(study.folds)
+        )
+        stored, size = _stored(second[0])
+        per_picture = sum(len(bank.cells(name)) * len(task.metrics) for name, task in study.tasks.items())
+        pictures = count_items(study.test)
+        # In shards, and again in the results.
+        twice = per_picture * pictures * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(bank)
+        self.disk = shards * size + _weight_bytes(draft) + 2 * twice
+        held = bytes_of(second[0])
+        at_a_place = max(bytes_of(second[0], place) for place in second[0].shapes)
+        self.memory = max(max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * at_a_place)
+        return [
+            Term("warming up", 1, "run", max(0.0, first[1] - second[1]) * len(self._cut(folds[0]).items)),
+            Term("painting and summing", count_items(folds), "training items", second[1]),
+            Term("painting, summing, thresholds", count_items(last), "training items", sweeping),
+            Term("painting and scoring", pictures, "test items", scoring),
+            Term("storing and adding sums", shards, "shards", stored),
+            Term("solving drafts, then all probes", 1, "run", drafting + solving),
+            Term("learning curves", curves, "curves", learning),
+            Term("intervals", per_picture, "cells and metrics", _interval_seconds(pictures)),
+        ]  # fmt: skip
+
+    def _gathered(self, block: Block) -> tuple[Sums, float]:
+        """The sums of a block, and its seconds per item."""
+        cut = self._cut(block)
+        gather = Gather(self.study.tasks, self._permutations(cut), self.study.device)
+        seconds = self._paint(cut, [gather], self.subject.fitted)
+        return gather.sums(), seconds
+
+    def _calibrated(self, block: Block, draft: Bank) -> tuple[dict[str, Tensor], float]:
+        cut = self._cut(block)
+        permutations = self._permutations(cut)
+        tasks = {name: self.study.tasks[name] for name in draft.probes}
+        gather = Gather(self.study.tasks, permutations, self.study.device)
+        readout = Readout(draft, tasks, self.study.device)
+        painting = self._paint(cut, [gather, readout], self.subject.fitted)
+        swept, sweeping = timed(lambda: readout.sweep(permutations))
+        return swept, painting + sweeping / len(cut.items)
+
+    def _scored(self, block: Block, bank: Bank) -> float:
+        cut = self._cut(block)
+        readout = Readout(bank, self.study.tasks, self.study.device)
+        painting = self._paint(cut, [readout], self.subject)
+        return painting + timed(readout.scores)[1] / len(cut.items)
+
+    def _paint(self, block: Block, reducers: Sequence[Reducer], subject: Subject) -> float:
+        """Paint a block; its seconds per item."""
+        given, read = self.study.given(block.items)
+        found: list[float] = []
+
+        def paint() -> None:
+            steps = self.study.config.probed_steps
+            found.append(timed(lambda: stream(subject, given, reducers, steps, read))[1])
+
+        peak = peak_during(paint)
+        if peak is not None:
+            self._peaks.append(peak)
+        return found[0] / len(block.items)
+
+    def _permutations(self, cut: Block) -> list[list[int]]:
+        """As many as the run will have; a sample of few items repeats its own, which costs the same."""
+        own = cut.permutations(draws_of([cut], self.study.draws))
+        return list(islice(cycle(own), self.study.draws))
+
+    def _cut(self, block: Block) -> Block:
+        return replace(block, items=block.items[: max(2, self.items)] if self.items else block.items)
+
+
+def _weight_bytes(bank: Bank) -> int:
+    probes = [probe for solved in bank.probes.values() for probe in solved.values()]
+    return sum(probe.weights.nbytes * (1 if probe.pattern is None else 2) for probe in probes)
+
+
+def _strip_bytes(study: Study) -> int:
+    """Of the report's strips: pictures in bytes, labels in fp32; the readings, of tokens, are small."""
+    pictures = 3 * (1 + len(strip_steps(study)))
+    labels = 4 * sum(not task.per_picture for task in study.tasks.values())
+    return STRIP_ITEMS * study.components.picture_side**2 * (pictures + labels)
+
+
+def _stored(sums: Sums) -> tuple[float, int]:
+    """Seconds to write a shard of sums and to read it as often as a run does, and its bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        shards = Shards(Path(folder), "plan")
+        _, writing = timed(lambda: shards.write("sums", sums.tensors()))
+        _, reading = timed(lambda: sums_of_tensors(shards.read("sums")))
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
+    return writing + _READS * reading, size
+
+
+def _interval_seconds(pictures: int) -> float:
+    """Seconds per cell and metric."""
+    scores = np.random.default_rng(0).random((_CELLS, pictures))
+    intervals(scores)
+    return timed(lambda: intervals(scores))[1] / _CELLS

@@ -1,0 +1,96 @@
+"""How much a UNet has to compute, attention included, per layer, and a decoder: counted without data, in no time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.profiling.records import ModuleWork, Work
+from engines.engine import Tap
+from engines.prompt import predict
+
+_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
+_PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
+_FP32_BYTES = 4
+PARTS = ("resnets", "attn1", "attn2", "ff", "attentions", "downsamplers", "upsamplers")
+"""The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2, ff: projections, norms."""
+
+
+def place_of(module: str) -> tuple[str, str]:
+    """(block, part) of a module path: ``("down0", "attn1")``; (name, "") for what lies outside the blocks."""
+    block = _BLOCK.match(module)
+    if not block:
+        return module.partition(".")[0], ""
+    side, number, middle = block.groups()
+    found = _PART.findall(module)
+    # The innermost name tells: attn1 lies in attentions.
+    return f"{side or middle}{number or ''}", found[-1] if found else ""
+
+
+def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tuple[Work, tuple[ModuleWork, ...]]:
+    """The UNet's work for one row with ``words`` rows of text: in all, and per module.
+
+    On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
+    """
+    config = unet.config
+    with torch.device("meta"):
+        shape = UNet2DConditionModel.from_config(config).eval()
+        row = torch.zeros(1, int(config.in_channels), int(config.sample_size), int(config.sample_size))
+        inputs = row, torch.zeros(()), torch.zeros(1, words, int(config.cross_attention_dim))
+    sizes: dict[str, int] = {}
+    handles = [module.register_forward_hook(_sizing(sizes, name)) for name, module in shape.named_modules() if name]
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        predict(shape, *inputs)
+    for handle in handles:
+        handle.remove()
+    counts = counter.get_flop_counts()
+    prefix = f"{type(shape).__name__}."
+    inclusive = {name.removeprefix(prefix): sum(by.values()) for name, by in counts.items() if name.startswith(prefix)}
+    work = Work(
+        parameters=sum(weight.numel() for weight in unet.parameters()),
+        flops_per_row=counter.get_total_flops(),
+        attention_flops_per_row=_attention(counts["Global"]),
+        taps={tap.layer: sizes[tap.path] for tap in taps},
+    )
+    own = _without_children({name: inclusive.get(name, 0) for name in sizes})
+    return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
+
+
+def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> int:
+    """Floating-point operations that turn one latent (channels, height, width) into a picture."""
+    with torch.device("meta"):
+        shape = AutoencoderKL.from_config(vae.config).eval()
+        latent = torch.zeros(1, *latent_shape)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        shape.decode(latent)
+    return int(counter.get_total_flops())
+
+
+def _attention(by_operation: Mapping[Any, int]) -> int:
+    return sum(count for name, count in by_operation.items() if "bmm" in str(name) or "scaled_dot" in str(name))
+
+
+def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:
+    own = dict(inclusive)
+    for name, flops in inclusive.items():
+        parent = name.rpartition(".")[0]
+        # Lists of modules are in a path, but are never called.
+        while parent and parent not in own:
+            parent = parent.rpartition(".")[0]
+        if parent:
+            own[parent] -= flops
+    return own
+
+
+def _sizing(sizes: dict[str, int], name: str) -> Any:
+    def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
+        first = output if isinstance(output, Tensor) else output[0]
+        sizes[name] = first.numel() * _FP32_BYTES if isinstance(first, Tensor) else 0
+
+    return hook

@@ -1,0 +1,88 @@
+"""What two folders hold decides what of them is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import MistakeError
+from bench.profiling.records import PROFILE, read_profile
+from bench.regression.changes import Change
+from bench.regression.scores import metric_names, quality_changes
+from bench.regression.speed import memory_unlike, profile_options, profile_speed, run_options, run_speed, unlike
+from bench.regression.tolerances import LATENCY, MEMORY, Tolerance, tolerances
+from bench.runs.folder import CONFIG, RUN
+from bench.runs.results import CALLS, read_results
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Changes that were tested together."""
+
+    what: str
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two folders, compared."""
+
+    families: list[Family]
+    tolerated: dict[str, Tolerance]
+    left_out: list[str]
+    """Sentences about what could not be compared and was not asked for."""
+
+    @property
+    def regressions(self) -> list[Change]:
+        """Changes for the worse beyond their tolerance."""
+        changes = [change for family in self.families for change in family.changes]
+        return [change for change in changes if change.is_regression(self.tolerated.get(change.name))]
+
+
+def compared(base: Path, new: Path, fail_on: str | None) -> Comparison:
+    """Compare two run folders or two profile folders. Raises MistakeError when they are neither, or not alike."""
+    kinds = [_kind(folder) for folder in (base, new)]
+    if kinds[0] != kinds[1]:
+        raise MistakeError(f"{base} is a {kinds[0]} and {new} is a {kinds[1]}; compare two of a kind")
+    return (_runs if kinds[0] == "run" else _profiles)(base, new, fail_on)
+
+
+def _kind(folder: Path) -> str:
+    if (folder / PROFILE).exists():
+        return "profile"
+    if (folder / RUN).exists() or (folder / CONFIG).exists():
+        return "run"
+    raise MistakeError(f"{folder} is neither a run folder nor a profile folder")
+
+
+def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
+    before, after = read_results(base), read_results(new)
+    metrics = metric_names(before, after)
+    tolerated = tolerances(fail_on, [*metrics, LATENCY, MEMORY]) if fail_on is not None else {}
+    wanted = [name for name in metrics if name in tolerated]
+    families = [Family("scores", quality_changes(before, after, wanted))]
+    reason = unlike(before.environment, after.environment, run_options(before, after))
+    missing = [str(folder) for folder in (base, new) if not (folder / CALLS).exists()]
+    if reason is None and missing:
+        reason = f"{' and '.join(missing)} have no {CALLS}; run again with this version"
+    if reason is not None:
+        if LATENCY in tolerated or MEMORY in tolerated:
+            raise MistakeError(f"times of unlike environments cannot be compared: {reason}")
+        return Comparison(families, tolerated, [f"speed is not compared: {reason}"])
+    partial = memory_unlike(before, after)
+    if partial is not None and MEMORY in tolerated:
+        raise MistakeError(f"memory cannot be compared: {partial}")
+    left_out = [] if partial is None else [f"memory is not compared: {partial}"]
+    return Comparison([*families, Family("speed and memory", run_speed(before, after))], tolerated, left_out)
+
+
+def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
+    before, after = read_profile(base), read_profile(new)
+    tolerated = tolerances(fail_on, [LATENCY, MEMORY]) if fail_on is not None else {}
+    reason = unlike(before.environment, after.environment, profile_options(before, after))
+    if reason is not None:
+        raise MistakeError(f"times of unlike profiles cannot be compared: {reason}")
+    changes = profile_speed(before, after)
+    if not changes:
+        raise MistakeError(f"{base} and {new} share no engine and batch size; profile both with the same ones")
+    return Comparison([Family("speed and memory", changes)], tolerated, [])

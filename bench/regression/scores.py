@@ -1,0 +1,99 @@
+"""Two runs of the same items, cell by cell: which scores of the trained network's probes moved?
+
+A cell's change is the mean over test pictures of its score's change, paired by picture. All changes are tested
+together; one is called at a false discovery rate of 5 %, and is a regression when it is called and the mean loss, in
+the direction of the metric, exceeds the tolerance. Baselines and controls are not judged: their change is no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+import numpy as np
+
+from bench.errors import MistakeError
+from bench.regression.changes import Change, tested_together
+from bench.runs.results import Results, TaskResults
+from extract.networks import TRAINED
+from probes.bootstrap import TEST_DRAWS, paired_difference
+from probes.multiple_testing import RATE
+from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell
+
+
+def metric_names(*runs: Results) -> list[str]:
+    """Every metric that all runs have."""
+    sets = [[metric for task in run.tasks.values() for metric in task.metrics] for run in runs]
+    return list(dict.fromkeys(name for name in sets[0] if all(name in others for others in sets)))
+
+
+def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list[Change]:
+    """Changes of the named metrics (none: of each task's headline) in every cell of the trained network's probes.
+
+    Raises MistakeError when the runs do not share their test items, tasks and cells.
+    """
+    _refuse_unlike(base, new)
+    wanted = [
+        (task, metric)
+        for task in base.tasks.values()
+        for metric in (metrics or task.metrics[:1])
+        if metric in task.metrics and metric in new.tasks[task.name].metrics
+    ]
+    cells = {task.name: _probed(task) for task, _ in wanted}
+    # So many that a cell which moved alone can be called: p is never below 1 / (draws + 1).
+    draws = max(TEST_DRAWS, ceil(sum(len(cells[task.name]) for task, _ in wanted) / RATE))
+    return tested_together(
+        change
+        for task, metric in wanted
+        for change in _changes(task, new.tasks[task.name], metric, cells[task.name], draws)
+    )
+
+
+def _changes(base: TaskResults, new: TaskResults, metric: str, cells: Sequence[Cell], draws: int) -> Iterator[Change]:
+    before, after = (_table(task, metric, cells) for task in (base, new))
+    sign = 1.0 if base.higher_is_better[base.metrics.index(metric)] else -1.0
+    found = paired_difference(after, before, draws)
+    for index, cell in enumerate(cells):
+        mean, low, high = found.mean[index], found.low[index], found.high[index]
+        yield Change(
+            metric,
+            f"{base.name} {cell.layer} step {cell.step + 1}{' with position' if cell.probe == WITH_POSITION else ''}",
+            float(np.nanmean(before[index])),
+            float(np.nanmean(after[index])),
+            float(-sign * mean),
+            f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]",
+            float(found.p[index]),
+        )
+
+
+def _probed(task: TaskResults) -> list[Cell]:
+    return [cell for cell in task.cells if cell.network == TRAINED and cell.probe in (ACTIVATIONS, WITH_POSITION)]
+
+
+def _table(task: TaskResults, metric: str, cells: Sequence[Cell]) -> np.ndarray:
+    row = {cell: index for index, cell in enumerate(task.cells)}
+    table: np.ndarray = task.scores[[row[cell] for cell in cells], task.metrics.index(metric)]
+    return table
+
+
+def _refuse_unlike(base: Results, new: Results) -> None:
+    items = base.facts["test_items"], new.facts["test_items"]
+    if items[0] != items[1]:
+        shared = len(set(items[0]) & set(items[1]))
+        raise MistakeError(
+            f"{base.path} and {new.path} share {shared} of {len(items[0])} and {len(items[1])} test items; "
+            "scores are compared picture by picture, so run both on the same items"
+        )
+    if set(base.tasks) != set(new.tasks):
+        raise MistakeError(
+            f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has {', '.join(new.tasks)}; "
+            "run both with the same --tasks"
+        )
+    for name, task in base.tasks.items():
+        differing = set(_probed(task)) ^ set(_probed(new.tasks[name]))
+        if differing:
+            cell = sorted(differing, key=str)[0]
+            raise MistakeError(
+                f"{base.path} and {new.path} probe different cells ({len(differing)} of {name}, such as {cell.layer} "
+                f"at step {cell.step + 1}); run both with the same --layers and --steps"
+            )

@@ -1,0 +1,1 @@
+"""What a person looks at, made of a run's folder alone."""

@@ -1,0 +1,78 @@
+"""Shards of a run: made by whose turn it is, kept, and read back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+from tqdm import tqdm
+
+from bench.runs.workers import Ranks
+from bench.sessions import MADE, Session, Taken
+from extract.shards import Shards
+
+COSTS = "costs"
+"""In a shard of painted pictures: its engine calls' clock readings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A shard, and how it is made."""
+
+    name: str
+    make: Callable[[], Mapping[str, Tensor]]
+    items: int = 0
+    """How many are painted for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes one run's shards, beside other ranks. They go to disk at once, so that memory does not grow with items."""
+
+    ranks: Ranks
+    shards: Shards
+    progress: tqdm[None]
+    session: Session = field(default_factory=Session)
+    names: list[str] = field(default_factory=list)
+    """Of all shards up to now, whoever made them, in the order of work."""
+
+    def make(self, stage: str, works: Sequence[Work]) -> None:
+        """Make this rank's shards of a stage, as far as they are not there whole, and see that all others are."""
+        for index, work in enumerate(works):
+            if self.ranks.mine(index) and not self.is_whole(work.name):
+                started = time.perf_counter()
+                tensors = dict(work.make())
+                self.shards.write(work.name, tensors | self.session.stamp(time.perf_counter() - started))
+                # Not beside what the next shard needs.
+                del tensors
+            else:
+                self.progress.update(work.items)
+        self.ranks.barrier()
+        missing = [work.name for work in works if not self.shards.done(work.name)]
+        if missing:
+            self.ranks.missing(stage, missing, len(works))
+        self.names.extend(work.name for work in works)
+
+    def shared(self, stage: str, works: Sequence[Work]) -> list[Mapping[str, Tensor]]:
+        """What is in all shards of a stage that needs no engine; who waits for nobody makes all, and stores none."""
+        if not self.ranks.waits:
+            return [work.make() for work in works]
+        self.make(stage, works)
+        return [self.shards.read(work.name) for work in works]
+
+    def is_whole(self, name: str) -> bool:
+        """Whether a shard is there and undamaged; the user hears of one that has to be made again."""
+        if not self.shards.done(name):
+            return False
+        damage = self.shards.damage(name)
+        if damage:
+            self.progress.write(f"bench: {damage}", file=sys.stderr)
+        return damage is None
+
+    def taken(self) -> tuple[list[Tensor], Taken]:
+        """What every shard's calls took, in the order of work, and what the run took in all."""
+        found = [self.shards.read(name, lambda key: key in (COSTS, MADE)) for name in self.names]
+        return [shard[COSTS] for shard in found if COSTS in shard], self.session.taken(found)

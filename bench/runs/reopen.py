@@ -1,0 +1,27 @@
+"""Open what a finished run was made with, to paint its pictures again."""
+
+from __future__ import annotations
+
+import torch
+
+from bench.config import config_of
+from bench.errors import MistakeError
+from bench.runs.results import Results
+from bench.study import Study, open_study
+from engines.engine import Engine
+
+
+def reopened(results: Results, threads: int | None) -> tuple[Study, Engine]:
+    """The study of a run and the engine that paints.
+
+    Raises MistakeError when this installation would not paint the run's pictures.
+    """
+    options = results.options | {"threads": threads, "out": None}
+    study = open_study(config_of(options))
+    if study.fingerprint != results.fingerprint:
+        raise MistakeError(
+            f"{results.path} was made with other weights, another labeler or other package versions than are here; "
+            "make the run again, then repeat this command"
+        )
+    torch.set_num_threads(study.threads)
+    return study, study.opened()

@@ -1,0 +1,191 @@
+"""Comparisons and emergence, on made-up scores whose answer is known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.analysis.comparisons import comparisons, emergence, family_curve, onset, onset_words, score_of
+from bench.report.tables import emergence_line
+from bench.runs.results import Results, TaskResults
+from probes.probe_set import ACTIVATIONS, ALWAYS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+
+STEPS = tuple(range(15))
+RNG = np.random.default_rng(0)
+PICTURES = 120
+
+
+def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05) -> Results:
+    """A run whose layer ``good`` has these mean scores, on pictures that differ much from each other."""
+    sign = 1.0 if higher_is_better else -1.0
+    picture = RNG.normal(0, 0.3, PICTURES)
+    cells, losses, means = [], [], []
+    for step in STEPS:
+        for layer, shift in (("bad", -0.3), ("good", 0.0)):
+            for probe in (ACTIVATIONS, WITH_POSITION):
+                cells.append(Cell("trained", layer, step, probe, 0, 4))
+                losses.append(-shift)
+                means.append(curve[step] + sign * shift)
+            for draw in range(1, 6):
+                cells.append(Cell("trained", layer, step, PERMUTED, draw, 4))
+                losses.append(1.0)
+                means.append(0.2)
+        for network in ("random-1", "input"):
+            cells.append(Cell(network, "latent", step, ACTIVATIONS, 0, 4))
+            losses.append(1.0)
+            means.append(0.3)
+    for network, loss in ((POSITION, 1.0), (CEILING, np.nan), (MEAN_MAP, np.nan)):
+        cells.append(Cell(network, "4x4", ALWAYS, network, 0, 4))
+        losses.append(loss)
+        means.append(0.2)
+    scores = np.array(means)[:, None] + picture + RNG.normal(0, noise, (len(cells), PICTURES))
+    task = TaskResults(
+        "t",
+        tuple(cells),
+        np.array(losses),
+        np.full(len(cells), np.nan),
+        ("m",),
+        (higher_is_better,),
+        "",
+        scores[:, None],
+    )
+    facts = {"steps": list(STEPS), "layers": ["bad", "good"], "networks": ["trained", "random-1"]}
+    return Results(Path(), {}, "", {}, facts, {"t": task}, [], {}, np.full(PICTURES, 0.1))
+
+
+def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:
+    for higher_is_better, level in ((True, 0.6), (False, 0.05)):
+        results = made_up(dict.fromkeys(STEPS, level), higher_is_better)
+        found = {(entry.step, entry.what): entry for entry in comparisons(results)}
+        assert {step for step, _ in found} == {4, 14}
+        for entry in found.values():
+            truth = abs(level - (0.3 if "latent" in entry.what else 0.2))
+            assert entry.ours == "good"
+            assert entry.gain.low <= truth + 0.02
+            assert entry.gain.high >= truth - 0.02
+            assert entry.gain.high - entry.gain.low < 0.05
+            assert entry.holds
+
+
+def test_no_gain_is_not_called_one() -> None:
+    results = made_up(dict.fromkeys(STEPS, 0.2), True)
+    wrong = [entry for entry in comparisons(results) if entry.what == "permuted labels" and entry.gain.low > 0.01]
+    assert not wrong
+
+
+@pytest.mark.parametrize("first", [1, 4, 9])
+def test_emergence_is_the_first_step_near_the_last(first: int) -> None:
+    curve = {step: 0.8 if step >= first else 0.3 for step in STEPS}
+    found = emergence(made_up(curve, True), made_up(curve, True).tasks["t"])
+    assert found.layer == "good"
+    assert found.emerged.mean == first + 1
+    assert found.emerged.low <= first + 1 <= found.emerged.high
+    assert found.share[0].mean == pytest.approx((0.3 - 0.2) / 0.6, abs=0.05)
+    assert found.share[-1].mean == 1.0
+
+
+@pytest.mark.parametrize("first", [0.0, -0.1])
+def test_without_a_final_gain_there_is_no_share_and_no_fault(first: float) -> None:
+    """Too few pictures make probes that say what the position says: the last step gains exactly nothing."""
+    results = made_up(dict.fromkeys(STEPS, 0.2), True)
+    task = results.tasks["t"]
+    task.scores[:] = 0.5
+    for cell in task.where(network="trained", step=0):
+        task.scores[task.cells.index(cell)] += first
+    found = emergence(results, task)
+    assert found.final.mean == 0
+    assert found.share == ()
+    assert found.emerged is None
+
+
+@pytest.mark.parametrize("level", [0.1, 0.2])
+def test_what_gains_nothing_at_the_last_step_does_not_emerge(level: float) -> None:
+    results = made_up(dict.fromkeys(STEPS, level), True)
+    # An early gain that is gone at the end is none either.
+    task = results.tasks["t"]
+    for cell in task.where(network="trained", step=3):
+        task.scores[task.cells.index(cell)] += 1
+    found = emergence(results, task)
+    assert found.final.low <= 0
+    assert found.emerged is None
+    assert emergence_line(found) == (
+        f"emergence: good with position has no gain over position at the last step: {found.final}"
+    )
+
+
+def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its gains are negative, so that every share of the last is whole: 136 % of nothing is no onset."""
+    results = made_up(dict.fromkeys(STEPS, 0.8), True)
+    drawn = np.ones((len(STEPS), 100))
+    drawn[:, :10] = -1.0
+    monkeypatch.setattr("bench.analysis.comparisons.resampled_means", lambda *_: drawn)
+    found = emergence(results, results.tasks["t"])
+    assert found.emerged is not None
+    assert (found.emerged.mean, found.emerged.low, found.emerged.high) == (1, 1, 16)
+
+
+@pytest.mark.parametrize(
+    ("first", "words"), [(0, "step 1 [1, 1]"), (1, "between step 1 and 3 [2, 3]"), (9, "between step 5 and 10 [6, 10]")]
+)
+def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> None:
+    results = made_up({step: 0.8 if step >= first else 0.3 for step in STEPS}, True)
+    sparse = replace(results, facts=results.facts | {"steps": [0, 2, 4, 9, 14]})
+    assert f"from {words} on" in emergence_line(emergence(sparse, sparse.tasks["t"]))
+
+
+@given(st.sets(st.integers(1, 20), min_size=1), st.integers(0, 2**32 - 1))
+def test_an_onset_and_its_interval_are_probed_steps_or_never(probed: set[int], seed: int) -> None:
+    numbers = sorted(probed)
+    drawn = np.random.default_rng(seed).random((len(numbers), 31)) < 0.7
+    found = onset(drawn[:, 0], drawn, numbers)
+    steps = [*numbers, numbers[-1] + 1]
+    assert {found.mean, found.low, found.high} <= set(steps)
+    for index, number in enumerate(numbers):
+        assert (found.mean <= number) == drawn[index:, 0].all()
+    words = onset_words(found, numbers)
+    assert ("never" in words.partition(" [")[0]) == (not drawn[-1, 0])
+    gap = re.match(r"between step (\d+) and (\d+) ", words)
+    if gap:
+        before, after = map(int, gap.groups())
+        assert after - before > 1
+        assert {before, after} <= probed
+        assert not {*range(before + 1, after)} & probed
+
+
+def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
+    results = made_up(dict.fromkeys(STEPS, 0.8), True)
+    one = next(entry for entry in comparisons(results) if entry.what.startswith("random"))
+    assert one.what == "random weights, same latents: this one network"
+    task = results.tasks["t"]
+    cells, scores = list(task.cells), list(task.scores)
+    for number, shift in ((2, 0.2), (3, -0.2)):
+        for cell in task.where(network="random-1"):
+            cells.append(replace(cell, network=f"random-{number}"))
+            scores.append(task.scores[task.cells.index(cell)] + shift)
+    columns = {name: np.append(getattr(task, name), [1.0] * (len(cells) - len(task.cells))) for name in ("cv_loss",)}
+    more = replace(task, cells=tuple(cells), scores=np.array(scores), **columns)
+    networks = [*results.facts["networks"], "random-2", "random-3"]
+    three = next(
+        entry
+        for entry in comparisons(replace(results, facts=results.facts | {"networks": networks}, tasks={"t": more}))
+        if entry.what.startswith("random")
+    )
+    assert three.what == "random weights, same latents"
+    assert three.gain.mean == pytest.approx(one.gain.mean)
+    # Student's t with two degrees of freedom at a spread of 0.2.
+    assert three.gain.mean - three.gain.low == pytest.approx(4.303 * 0.2 * np.sqrt(4 / 3), rel=1e-3)
+    curve = family_curve(replace(results, tasks={"t": more}), more, networks[1:])
+    alone = family_curve(results, task, ["random-1"])
+    assert [step for step, _ in curve] == list(STEPS)
+    assert [score.mean for _, score in curve] == pytest.approx([score.mean for _, score in alone])
+
+
+def test_undefined_scores_are_left_out() -> None:
+    values = np.array([0.5, np.nan, 0.7, 0.6])
+    assert score_of(values).mean == pytest.approx(0.6)

@@ -1,0 +1,293 @@
+"""Interventions on the small run: what they store, how they resume, what they refuse, and their pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.__main__ import main
+from bench.errors import MistakeError
+from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
+from bench.interventions.config import Plan
+from bench.interventions.experiment import claim, read_summary, rows
+from bench.interventions.runner import Bench, edits, movable, open_bench, run_arms
+from bench.interventions.trials import NO_EDIT
+from bench.networks import subject_of
+from bench.report.interventions import panel
+from bench.runs.results import Results, read_results
+from extract.stream import Given, stream
+from probes.probe_set import PERMUTED
+
+FEW = ["--items", "2", "--shifts", "2", "--choose-items", "2", "--steps", "1-2", "--late-steps", "4", "--threads", "1"]
+LAYERS = ("up2.1", "up3.0")
+
+
+@pytest.fixture(scope="module")
+def run_path(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the small run with an experiment in it."""
+    path = tmp_path_factory.mktemp("intervened") / "run"
+    shutil.copytree(small_run.path, path)
+    assert main(["intervene", str(path), *FEW, "--methods", "pattern", "--strengths", "2,8"]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(run_path: Path) -> Bench:
+    return open_bench(read_results(run_path), 1)
+
+
+@pytest.fixture(scope="module")
+def probes(bench: Bench) -> StoredProbes:
+    return StoredProbes(bench.results, "saliency")
+
+
+def pattern(strength: float, control: str = EDIT, steps: tuple[int, ...] = (0, 1)) -> Arm:
+    return Arm("pattern", control, strength, LAYERS, steps)
+
+
+def test_the_table_holds_every_trial_of_every_arm(run_path: Path) -> None:
+    with (run_path / "interventions" / "saliency" / "trials.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    arms = {(row["method"], row["control"], row["strength"]) for row in rows}
+    controls = (EDIT, RANDOM, PERMUTED, LATE)
+    found = read_summary(run_path, "saliency")
+    assert found is not None
+    chosen = f"{found['chosen']['strength']:g}"
+    assert arms == {("null", "null", "0")} | {
+        ("pattern", c, s) for c in controls for s in ("2", "8") if c in (EDIT, RANDOM) or s == chosen
+    }
+    assert len(rows) == len(arms) * 2 * 2
+    null = [row for row in rows if row["control"] == NULL]
+    assert all(float(row["dice_original"]) == 1 and float(row["damage"]) == 0 for row in null)
+    assert all(11 <= abs(int(row[axis])) <= 15 for row in rows for axis in ("down", "right"))
+    assert {row["steps"] for row in rows if row["control"] == LATE} == {"4"}
+
+
+def test_the_summary_averages_shifts_before_it_pairs_items(run_path: Path) -> None:
+    with (run_path / "interventions" / "saliency" / "trials.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+
+    def per_item(control: str, strength: str) -> np.ndarray:
+        mine = [row for row in rows if (row["control"], row["strength"]) == (control, strength)]
+        items = sorted({row["item"] for row in mine})
+        return np.array([np.mean([float(r["dice_shifted"]) for r in mine if r["item"] == item]) for item in items])
+
+    found = read_summary(run_path, "saliency")
+    assert found is not None
+    (arm,) = [arm for arm in found["arms"] if (arm["control"], arm["strength"]) == (EDIT, 8.0)]
+    difference = per_item(EDIT, "8") - per_item(RANDOM, "8")
+    assert arm["gains"][RANDOM][0] == pytest.approx(difference.mean(), abs=1e-5)
+    # With two items the interval's ends are the two items.
+    assert arm["gains"][RANDOM][1:] == pytest.approx(sorted(difference), abs=1e-5)
+    assert found["chosen"]["strength"] in (2.0, 8.0)
+    assert not set(found["choose_items"]) & set(found["test_items"])
+
+
+def test_a_second_call_paints_nothing_and_changes_nothing(run_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("painted again")
+
+    before = (run_path / "interventions" / "saliency" / "summary.json").read_bytes()
+    monkeypatch.setattr("bench.interventions.painter.Painter._paint", refuse)
+    assert main(["intervene", str(run_path), *FEW, "--methods", "pattern", "--strengths", "2,8"]) == 0
+    assert (run_path / "interventions" / "saliency" / "summary.json").read_bytes() == before
+
+
+def test_unedited_pictures_are_the_runs_own(bench: Bench) -> None:
+    items = bench.items("test")[:2]
+    (originals,) = bench.originals(items)
+    given = Given([item.prompt for item in items], [item.seed for item in items])
+    subject, networks = subject_of(bench.study)
+    networks.open()
+    painted, _ = stream(subject, given, [], (), bench.study.reader)
+    assert torch.allclose(originals.pictures, painted.pictures, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [(0, 1), (2,)])
+def test_an_edit_of_no_strength_gives_the_unedited_picture(
+    bench: Bench, probes: StoredProbes, steps: tuple[int, ...]
+) -> None:
+    originals, _ = movable(bench, "test", 2, 2)
+    target = bench.study.tasks["saliency"].target(bench.study.reader(originals.pictures)).double()
+    pictures = bench.painter.edited(pattern(0.0, steps=steps), probes, originals, target)
+    assert torch.allclose(pictures, originals.pictures, rtol=0, atol=1e-3)
+    changed = bench.painter.edited(pattern(8.0, steps=steps), probes, originals, target)
+    assert (changed - originals.pictures).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("control", [RANDOM, PERMUTED])
+@pytest.mark.parametrize("method", ["weights", "pattern", "adam"])
+def test_controls_have_the_norm_of_their_edit_at_every_token(
+    method: str, control: str, bench: Bench, probes: StoredProbes
+) -> None:
+    items, side = bench.items("test")[:2], probes.cell("up2.1", 1).side
+    channels = len(probes.get("up2.1", 1).weights)
+    x = torch.randn(2, side**2, channels, generator=torch.Generator().manual_seed(0))
+    targets = {side: torch.rand(2, side**2, 1, generator=torch.Generator().manual_seed(1))}
+    change, other = (
+        edit_at(Arm(method, kind, 3.0, ("up2.1",), (1,)), probes, 1, items, targets)("up2.1", x) - x
+        for kind in (EDIT, control)
+    )
+    assert torch.allclose(change.norm(dim=-1), other.norm(dim=-1), rtol=1e-3, atol=1e-5)
+    assert torch.cosine_similarity(change, other, dim=-1).abs().mean() < 0.9
+    if control == RANDOM:
+        # One direction per item.
+        assert torch.linalg.matrix_rank(other[0], rtol=1e-3) == 1
+        assert abs(float(torch.cosine_similarity(other[0, 0], other[1, 0], dim=0))) < 0.9
+
+
+def test_batches_change_no_score(bench: Bench, probes: StoredProbes) -> None:
+    plan = Plan(items=3, shifts=2, batch=2, methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=(1, 2))
+    small = run_arms(bench, probes, "test", 3, plan, edits(plan))
+    from dataclasses import replace
+
+    large = run_arms(bench, probes, "test", 3, replace(plan, batch=6), edits(plan))
+    (arm,) = edits(plan)
+    assert small.scores(arm).shape == (3, 2, len(small.columns))
+    assert np.allclose(small.scores(arm)[..., :-1], large.scores(arm)[..., :-1], rtol=0, atol=1e-2)
+    assert np.array_equal(small.scores(NO_EDIT), large.scores(NO_EDIT), equal_nan=True)
+
+
+def test_depth_is_scored_in_its_own_measures(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--task", "depth", "--methods", "weights", "--strengths", "1", "--controls", "random"]
+    assert main(["intervene", str(run_path), *FEW, *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "rmse shifted" in said
+    assert "spearman original" in said
+    found = read_summary(run_path, "depth")
+    assert found is not None
+    assert found["plan"]["layers"] == ["mid.0", "up2.1", "up3.0"]
+    null = found["arms"][0]["scores"]
+    assert null["rmse_original"][0] == pytest.approx(0, abs=1e-6)
+    assert null["rmse_shifted"][0] > 0.1
+
+
+def test_the_panel_is_whole_and_escaped(run_path: Path, tmp_path: Path) -> None:
+    page = panel(run_path)
+    assert page is not None
+    assert page.count('src="data:image/png;base64,') >= 2 * 5
+    assert "dice shifted" in page
+    assert re.search(r"95 % intervals, \d+ of them in the table: the claim is the chosen row(&#39;|')s", page)
+    copy = shutil.copytree(run_path, tmp_path / "run")
+    path = copy / "interventions" / "saliency" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"task": "<script>"}))
+    (copy / "interventions" / "saliency" / "grid.safetensors").unlink()
+    page = panel(copy)
+    assert page is not None
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_run_without_interventions_has_no_panel(small_run: Results) -> None:
+    assert panel(small_run.path) is None
+
+
+def test_a_sweep_compares_blocks_and_windows(
+    run_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--items", "2", "--shifts", "1", "--threads", "1", "--steps", "1-2"]
+    splits: list[str] = []
+    monkeypatch.setattr(
+        "bench.interventions.sweep.run_arms", lambda *given: splits.append(given[2]) or run_arms(*given)
+    )
+    assert main(["intervene", str(run_path), "--sweep", *few]) == 0
+    # What a sweep finds is confirmed on test items, which it must not have seen.
+    assert splits == ["train"]
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    places = len([line for line in lines if re.match(r"(mid|up\d|decoder) ", line)])
+    assert f"of {2 * places} gains hold at a false discovery rate of 5 %" in said
+    assert "q over no edit" in said
+    assert "2 training items" in said
+    for group in ("mid", "up2", "up3", "decoder"):
+        assert any(line.startswith(f"{group} ") for line in lines)
+    assert any("1, 2, 3, 4" in line for line in lines)
+
+
+def test_a_path_gives_a_gif_and_correlations(
+    run_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--items", "2", "--frames", "4", "--threads", "1", "--steps", "1-2"]
+    gif = tmp_path / "moving.gif"
+    assert main(["intervene", str(run_path), "--path", "circle", "--gif", str(gif), *few]) == 0
+    with Image.open(gif) as image:
+        assert image.n_frames == 4
+    said = capsys.readouterr().out
+    assert "x, random direction" in said
+    assert any(line.startswith("mean") and "[" in line for line in said.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--steps", "1-9"], "no probes of step 5"),
+        (["--layers", "down9", "--steps", "1"], "no probes of layer 'down9'"),
+        (["--methods", "patern", "--steps", "1"], "did you mean pattern"),
+        (["--controls", "nul", "--steps", "1"], "no control 'nul'"),
+        (["--strengths", "0", "--steps", "1"], "above zero"),
+        (["--task", "normals", "--steps", "1"], "no probes of 'normals'"),
+        (["--items", "1", "--steps", "1"], "items must be at least 2"),
+        (["--items", "0", "--steps", "1"], "items must be at least 2, not 0"),
+        (["--choose-items", "1", "--steps", "1"], "choose_items must be at least 2, or 0 to choose on the test items"),
+        (["--task", "colour", "--steps", "1"], "colour is one label of a whole picture, which cannot be moved"),
+        (["--sweep", "--controls", "late", "--steps", "1"], "--sweep does not use --controls; leave it out"),
+        (["--path", "line", "--choose-items", "2", "--steps", "1"], "--path does not use --choose-items"),
+        (["--path", "line", "--strengths", "1,2", "--steps", "1"], "--path takes one of --strengths, not 2"),
+        (["--sweep", "--methods", "adam,pattern", "--steps", "1"], "--sweep takes one of --methods, not 2"),
+        (["--steps", "1", "--gif", "x.gif"], "give a path too"),
+        (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_mistakes_are_refused_in_one_sentence(
+    arguments: list[str], sentence: str, run_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["intervene", str(run_path), "--threads", "1", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_gains_stand_where_there_is_a_control(run_path: Path) -> None:
+    found = read_summary(run_path, "saliency")
+    assert found is not None
+    table = {row["strength"]: row for row in rows(found) if row["method"] == "pattern"}
+    chosen = f"{found['chosen']['strength']:g}"
+    (other,) = set(table) - {chosen}
+    for control in (PERMUTED, LATE):
+        assert "[" in table[chosen][f"gain over {control}"]
+        assert table[other][f"gain over {control}"] == ""
+        assert f"over {control} " in claim(found)
+    assert all("[" in row["gain over random"] for row in table.values())
+
+
+def test_a_run_of_rendered_pictures_is_refused(copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = copied_run / "config.json"
+    stored = json.loads(path.read_text())
+    stored["options"]["source"] = "rendered"
+    path.write_text(json.dumps(stored))
+    assert main(["intervene", str(copied_run), "--steps", "1"]) == 2
+    assert "is of rendered pictures, which no edit can change" in capsys.readouterr().err
+
+
+def test_a_summary_that_is_no_record_is_refused(copied_run: Path) -> None:
+    folder = copied_run / "interventions" / "saliency"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text("[]")
+    with pytest.raises(MistakeError, match="is damaged"):
+        read_summary(copied_run, "saliency")
+
+
+def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
+    path = copied_run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
+    with pytest.raises(MistakeError, match="other weights, another labeler or other package versions"):
+        open_bench(read_results(copied_run), 1)

@@ -1,0 +1,290 @@
+"""Two runs or profiles held against each other: planted changes are found, reruns are not called."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bench.__main__ import main
+from bench.config import Config
+from bench.errors import MistakeError
+from bench.integrity import SUMS, sums_of
+from bench.profiling.records import STEP, EngineFacts, MemoryFacts, ParityFacts, Profile, Sample, Work, write_profile
+from bench.regression.scores import quality_changes
+from bench.run import run
+from bench.runs.results import CALLS, Results, read_calls, read_results
+
+RNG = np.random.default_rng(0)
+
+
+def unseal(folder: Path) -> None:
+    """Let changed files pass as a run's own."""
+    facts = json.loads((folder / "run.json").read_text())
+    facts[SUMS] = sums_of(folder, facts[SUMS])
+    (folder / "run.json").write_text(json.dumps(facts))
+
+
+def spoil(folder: Path, task: str, layer: str, change: float) -> None:
+    """Move the headline score of one layer's activations, by about so much in each picture."""
+    results = read_results(folder)
+    scores = load_file(folder / "scores.safetensors")
+    for row, cell in enumerate(results.tasks[task].cells):
+        if (cell.network, cell.layer, cell.probe) == ("trained", layer, "activations"):
+            scores[task][row, 0] += RNG.normal(change, abs(change) / 5, scores[task].shape[-1])
+    save_file(scores, folder / "scores.safetensors")
+    unseal(folder)
+
+
+def slow_down(folder: Path, factor: float) -> None:
+    calls = load_file(folder / CALLS)["calls"]
+    calls[:, 3] *= factor
+    save_file({"calls": calls}, folder / CALLS)
+    unseal(folder)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    code = main(["compare", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_a_run_and_its_copy_do_not_differ(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "dice:0,rmse:0,latency:0%,memory:0%")
+    cells = 2 * 2 * len(small_run.layers) * len(small_run.steps)
+    assert code == 0
+    assert f"scores: 0 of {cells} figures moved" in text
+    assert "speed and memory: 0 of" in text
+    assert "no regression" in text
+
+
+@pytest.mark.parametrize(("task", "metric", "change"), [("saliency", "dice", -0.05), ("depth", "rmse", 0.05)])
+def test_a_planted_regression_is_found_where_it_is(
+    task: str, metric: str, change: float, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(copied_run, task, "up2.1", change)
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.01")
+    assert code == 1
+    found = [line for line in text.splitlines() if line.endswith("regression")]
+    assert len(found) == len(small_run.steps)
+    assert all(f"{task} up2.1" in line for line in found)
+    assert said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.2")[0] == 0
+    assert said(capsys, small_run.path, copied_run)[0] == 0
+    # The other way round the same change is a gain.
+    assert said(capsys, copied_run, small_run.path, "--fail-on", f"{metric}:0.01")[0] == 0
+
+
+def test_a_planted_slowdown_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow_down(copied_run, 3.0)
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")
+    assert code == 1
+    assert "x 3.0" in text
+    assert said(capsys, copied_run, small_run.path, "--fail-on", "latency:5%")[0] == 0
+
+
+def test_more_memory_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts["peak_bytes"] = int(facts["peak_bytes"] * 1.2)
+    (copied_run / "run.json").write_text(json.dumps(facts))
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "memory:10%")[0] == 1
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "memory:30%")[0] == 0
+
+
+def test_the_memory_of_a_run_of_several_processes_is_not_compared(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    (copied_run / "run.json").write_text(json.dumps(facts | {"processes": 2}))
+    code, text = said(capsys, small_run.path, copied_run)
+    assert code == 0
+    assert f"memory is not compared: {copied_run} " in text
+    assert "peak of the process" not in text
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "memory:5%")
+    assert code == 2
+    assert "memory cannot be compared" in text
+
+
+@pytest.mark.parametrize(("fact", "value", "word"), [("threads", 3, "threads (1, 3)"), ("world", 2, "ranks (1, 2)")])
+def test_runs_of_other_threads_or_ranks_are_unlike(
+    fact: str, value: int, word: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    (copied_run / "run.json").write_text(json.dumps(facts | {fact: value}))
+    assert f"speed is not compared: {word}" in said(capsys, small_run.path, copied_run)[1]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "sentence"),
+    [
+        ("dise:0.01", "knows no 'dise'; did you mean dice?"),
+        ("latncy:5%", "did you mean latency?"),
+        ("dice", "needs a size after dice"),
+        ("dice:-1", "needs a size after dice"),
+        ("dice:nan", "needs a size after dice"),
+        ("latency:5", "such as latency:5%"),
+        ("dice:1,dice:2", "names dice twice"),
+        ("", "--fail-on is empty"),
+    ],
+)
+def test_a_bad_tolerance_is_one_sentence(
+    fail_on: str, sentence: str, small_run: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, small_run.path, "--fail-on", fail_on)
+    assert code == 2
+    assert sentence in text
+    assert len(text.splitlines()) == 1
+
+
+def test_unlike_machines_are_refused_when_speed_was_asked_for(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "environment.json").read_text())
+    facts["processor"], facts["versions"]["torch"] = "another one", "1.0"
+    (copied_run / "environment.json").write_text(json.dumps(facts))
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")
+    assert code == 2
+    assert "processor (" in text
+    assert "another one" in text
+    assert "torch (" in text
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "dice:0.01")
+    assert code == 0
+    assert "speed is not compared: processor (" in text
+
+
+def test_a_new_version_of_our_own_is_what_is_compared(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "environment.json").read_text())
+    facts["versions"]["scenebench"], facts["commit"] = "9.9", "abc"
+    (copied_run / "environment.json").write_text(json.dumps(facts))
+    assert said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "sentence"),
+    [("test_items", ["other"], "share 0 of"), ("tasks", None, "run both with the same --tasks")],
+)
+def test_runs_of_other_items_or_tasks_are_refused(
+    fact: str, value: object, sentence: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    facts[fact] = value or {"depth": facts["tasks"]["depth"]}
+    (copied_run / "run.json").write_text(json.dumps(facts))
+    code, text = said(capsys, small_run.path, copied_run)
+    assert code == 2
+    assert sentence in text
+
+
+def test_runs_of_other_layers_are_refused(small_run: Results) -> None:
+    task = small_run.tasks["depth"]
+    keep = [row for row, cell in enumerate(task.cells) if cell.layer != "up3.0"]
+    fewer = replace(task, cells=tuple(task.cells[row] for row in keep), scores=task.scores[keep])
+    new = replace(small_run, tasks={**small_run.tasks, "depth": fewer})
+    with pytest.raises(MistakeError, match=r"such as up3\.0 at step"):
+        quality_changes(small_run, new, [])
+
+
+def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
+    calls = read_calls(small_run.path)
+    for cost in small_run.costs:
+        mine = calls[(calls[:, 1] == (cost["network"] != "trained")) & (calls[:, 0] == int(cost["step"]) - 1)]
+        assert len(mine) == int(cost["calls"])
+        assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(float(cost["median_ms_per_row"]), abs=1e-4)
+
+
+def made_profile(
+    folder: Path, factor: float, peak: int = 100, seed: int = 0, rows: int = 2, precision: str = "fp32", **other: object
+) -> Path:
+    rng = np.random.default_rng(seed)
+    samples = tuple(
+        Sample(STEP, engine, 2, 0, number, step, scale * factor * rng.gamma(400, 1 / 400))
+        for engine, scale in (("torch_eager", 0.02), ("onnxruntime", 0.01))
+        for number in range(5)
+        for step in range(15)
+    )
+    engines = {
+        name: EngineFacts(precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20))
+        for name in ("torch_eager", "onnxruntime")
+    }
+    environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
+    options = {"threads": 1, "model": "tiny", "weights": "trained"} | other
+    profile = Profile(environment, options, Work(1, 1, 1, {}), {}, engines, samples)
+    return write_profile(folder, profile).parent
+
+
+def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, slower = made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.15, seed=1)
+    code, text = said(capsys, base, slower, "--fail-on", "latency:5%")
+    assert code == 1
+    assert "onnxruntime, 2 rows" in text
+    assert said(capsys, base, made_profile(tmp_path / "c", 1.0, seed=2), "--fail-on", "latency:5%,memory:1%")[0] == 0
+    assert said(capsys, base, made_profile(tmp_path / "d", 1.0, peak=150), "--fail-on", "memory:10%")[0] == 1
+    code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
+    assert code == 2
+    assert "there are: latency, memory" in text
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [
+        ({"model": "sd15"}, "model (tiny, sd15)"),
+        ({"weights": "random"}, "weights (trained, random)"),
+        ({"precision": "bf16"}, "torch_eager's precision (fp32, bf16)"),
+    ],
+)
+def test_profiles_of_other_models_weights_or_precisions_are_refused(
+    other: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other))
+    assert code == 2
+    assert word in text
+
+
+def test_memory_is_compared_at_equal_rows_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = made_profile(tmp_path / "a", 1.0)
+    assert "peak of calls of 2 rows" in said(capsys, base, made_profile(tmp_path / "b", 1.0))[1]
+    assert "peak of calls" not in said(capsys, base, made_profile(tmp_path / "c", 1.0, rows=8))[1]
+
+
+def test_a_run_is_not_compared_with_a_profile(
+    small_run: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text = said(capsys, small_run.path, made_profile(tmp_path / "a", 1.0))
+    assert code == 2
+    assert "compare two of a kind" in text
+    code, text = said(capsys, small_run.path, tmp_path / "nothing")
+    assert code == 2
+    assert "neither a run folder nor a profile folder" in text
+
+
+@pytest.mark.slow
+def test_a_layer_that_lost_most_of_its_values_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import load_file as load_tensors
+    from safetensors.torch import save_file as save_tensors
+
+    from engines.models.tiny import MODEL
+
+    folders = []
+    for name in ("whole", "harmed"):
+        model = Path(copytree(MODEL.source, tmp_path / name))
+        if name == "harmed":
+            file = model / "unet" / "diffusion_pytorch_model.safetensors"
+            weights = load_tensors(file)
+            value = weights["up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_v.weight"]
+            value[2:] = 0
+            save_tensors(weights, file, {"format": "pt"})
+        options = {"limit": 120, "sampler_steps": 4, "layers": ("up1.1", "up2.1"), "threads": 1, "source": "rendered"}
+        config = Config(**options, model=str(model), random_networks=0, out=str(tmp_path / f"run-{name}"))
+        folders.append(run(config).path)
+    code, text = said(capsys, *folders, "--fail-on", "dice:0.01,rmse:0.01")
+    assert code == 1
+    found = [line for line in text.splitlines() if line.endswith("regression")]
+    assert found
+    assert all(" up2.1 " in line for line in found)

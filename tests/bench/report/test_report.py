@@ -1,0 +1,188 @@
+"""The report is one file that needs nothing else and lets no prompt act."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.analysis.comparisons import Score, comparisons, emergence
+from bench.analysis.findings import FINDINGS, found_in
+from bench.analysis.significance import discoveries
+from bench.environment import run_command
+from bench.figures.charts import Line, heat, line_chart, shaded
+from bench.report.html import write_report
+from bench.report.tables import UNTRAINED, comparison_row, held_lines, print_run
+from bench.runs.results import Results, read_results
+
+
+class Page(HTMLParser):
+    """Collects tags, text and what is loaded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.loads: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def page(small_run: Results) -> Page:
+    return Page(write_report(small_run).read_text(encoding="utf-8"))
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page, small_run: Results) -> None:
+    assert page.loads
+    assert all(address.startswith("data:image/png;base64,") for address in page.loads)
+    text = (small_run.path / "report.html").read_text()
+    assert not re.search(r"@import|url\(", text)
+    assert len(text) < 10_000_000
+
+
+def test_every_layer_task_and_control_is_there(page: Page, small_run: Results) -> None:
+    text = " ".join(page.text)
+    for word in (
+        *small_run.layers,
+        *small_run.tasks,
+        "permuted",
+        "random",
+        "ceiling",
+        "position alone",
+        "denoising step",
+    ):
+        assert word in text
+    assert page.tags.count("svg") == len(small_run.tasks)
+
+
+def test_figures_are_those_of_the_run_folder(page: Page, small_run: Results) -> None:
+    task = small_run.tasks["depth"]
+    (cell,) = task.where(network="trained", layer="up3.0", step=3, probe="activations")
+    assert f"{np.nanmean(task.score(cell)):.3f}" in page.text
+
+
+def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run: Results) -> None:
+    text = " ".join(" ".join(page.text).split())
+    for line in held_lines(found_in(small_run)):
+        assert line in text
+    assert run_command(small_run.options) in text
+    assert "untrained" not in text
+    assert "foreseen" not in text
+
+
+def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
+    """The run under other options, and the words of its page."""
+    config = json.loads((folder / "config.json").read_text())
+    config["options"] |= options
+    (folder / "config.json").write_text(json.dumps(config))
+    results = read_results(folder)
+    return results, " ".join(" ".join(Page(write_report(results).read_text(encoding="utf-8")).text).split())
+
+
+def test_untrained_weights_are_said_at_the_top_of_page_and_terminal(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, text = rewritten(copied_run, weights="random")
+    assert text.index(UNTRAINED) < text.index("A scene comes out of noise")
+    print_run(results)
+    said = capsys.readouterr().out
+    assert said.count(UNTRAINED) == 1
+    assert said.index(UNTRAINED) < said.index("baselines:")
+    assert json.loads((copied_run / FINDINGS).read_text())["untrained"] is True
+
+
+def test_nothing_is_painted_in_a_rendered_run(copied_run: Path) -> None:
+    _, text = rewritten(copied_run, source="rendered")
+    body = text[text.index("What does") : text.index("How to get these figures again")]
+    assert not re.search(r"paint|finished", body)
+
+
+def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    found = json.loads((small_run.path / FINDINGS).read_text(), parse_constant=refuse)
+    table = [comparison_row(entry) for entry in comparisons(small_run)]
+    assert [(entry["task"], str(entry["step"]), f"{entry['q']:.4f}") for entry in found["comparisons"]] == [
+        (row["task"], row["step"], row["q"]) for row in table
+    ]
+    for name, task in small_run.tasks.items():
+        ours = emergence(small_run, task)
+        stored = found["emergence"][name]
+        assert stored["steps"] == [step + 1 for step in small_run.steps]
+        assert stored["final"]["mean"] == pytest.approx(ours.final.mean)
+        assert (stored["emerged"] is None) == (ours.emerged is None)
+        assert len(found["strata"][name]["sizes"]) == 3
+    for asked, stored in zip(discoveries(small_run), found["discoveries"], strict=True):
+        assert len(stored["held"]) == asked.held.sum()
+        assert stored["comparisons"] == asked.comparisons
+    assert page.text
+
+
+def test_comparisons_are_computed_once_for_page_file_and_terminal(
+    copied_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Results] = []
+    monkeypatch.setattr(
+        "bench.analysis.findings.comparisons", lambda results: asked.append(results) or comparisons(results)
+    )
+    results = read_results(copied_run)
+    write_report(results)
+    print_run(results)
+    assert "comparisons hold" in capsys.readouterr().out
+    assert asked == [results]
+
+
+def test_a_prompt_cannot_act(copied_run: Path) -> None:
+    facts = json.loads((copied_run / "run.json").read_text())
+    evil = "<script>alert('x')</script><img src=x onerror=alert(1)> \"a\" & 'b' 日本"
+    facts["strip_prompts"] = [evil] * len(facts["strip_prompts"])
+    (copied_run / "run.json").write_text(json.dumps(facts))
+    hostile = Page(write_report(read_results(copied_run)).read_text(encoding="utf-8"))
+    assert "script" not in hostile.tags
+    assert all(address.startswith("data:image/png;base64,") for address in hostile.loads)
+    assert evil in hostile.text
+
+
+def test_the_report_is_written_again_to_the_same_bytes(small_run: Results) -> None:
+    first = write_report(small_run).read_bytes()
+    assert write_report(small_run).read_bytes() == first
+
+
+def test_heat_rises_in_lightness() -> None:
+    def lightness(value: float) -> float:
+        red, green, blue = map(int, re.findall(r"\d+", heat(value, 0.0, 1.0)[0]))
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    levels = [lightness(at) for at in np.linspace(0, 1, 21)]
+    assert levels == sorted(levels)
+
+
+def test_a_line_without_a_finite_point_is_left_out() -> None:
+    nan = Score(float("nan"), float("nan"), float("nan"))
+    chart = line_chart([Line("a", "ours", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])], [1, 2], "t")
+    assert ">a<" in chart
+    assert ">b<" not in chart
+
+
+def test_names_in_a_chart_are_escaped() -> None:
+    chart = line_chart([Line("<b>", "ours", [(1, Score(0.5, 0.4, 0.6))])], [1, 2], '"><script>')
+    assert "<script>" not in chart
+    assert "<b>" not in chart
+
+
+def test_shading_spans_the_whole_range() -> None:
+    picture = shaded(np.array([[0.0, 1.0]]), 0.0, 1.0)
+    assert picture[:, 0, 0].tolist() == [0, 34, 78]
+    assert picture[:, 0, 1].tolist() == [254, 232, 56]

@@ -1,0 +1,271 @@
+"""What a run watches, by the names of its comparisons, and when the engines behind them are opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bench import config as config_module
+from bench.config import Config, config_of
+from bench.errors import MistakeError
+from bench.networks import COMPARISONS, Deferred, Networks, alone, subject_of
+from bench.study import Study, open_study
+from engines.cache import hash_of_weights
+from engines.engine import Backend, Engine, Prediction, Tap
+from engines.weights import permuted, reinitialised
+from extract.sources import Start
+from extract.trajectory import Step, denoise, initial_noise
+
+BASE = {"engine": "torch_eager", "limit": 24, "sampler_steps": 3, "layers": ("mid", "up3.0"), "threads": 1}
+
+
+class Openings:
+    """A backend that notes what is opened."""
+
+    def __init__(self, study: Study) -> None:
+        self.opened: list[tuple[str, tuple[str, ...]]] = []
+        backend = study.backend
+
+        def opening(unet: torch.nn.Module, taps: Sequence[Tap], cache: Path, threads: int) -> Engine:
+            self.opened.append((hash_of_weights(unet.state_dict()), tuple(tap.layer for tap in taps)))
+            return backend.open(unet, taps, cache, threads)
+
+        self.study = replace(study, backend=replace(backend, open=opening))
+
+
+@pytest.fixture(scope="module")
+def opened_study() -> Study:
+    return open_study(Config(**BASE))
+
+
+@pytest.fixture
+def study_of(opened_study: Study) -> object:
+    """The study under other options that change no component."""
+
+    def study(**changes: object) -> Study:
+        return replace(opened_study, config=replace(opened_study.config, **changes))
+
+    return study
+
+
+def test_names_on_the_command_line_are_those_that_can_be_watched_and_the_decoded_come_last() -> None:
+    assert tuple(COMPARISONS) == config_module.COMPARISONS
+    assert config_module.COMPARISONS[-1] == "decoded"
+
+
+def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_is_last(study_of: object) -> None:
+    subject, _ = subject_of(study_of(compare=config_module.COMPARISONS, random_networks=2))
+    assert list(subject.watchers) == [
+        *("input", "trained", "random-1", "random-2", "own-1", "own-2", "reinitialised-1", "reinitialised-2"),
+        *("own reinitialised-1", "own reinitialised-2", "vae", "convolution", "text", "unconditional", "decoded"),
+    ]
+    assert list(subject.fitted.watchers) == list(subject.watchers)[:-1]
+
+
+def test_the_order_in_which_comparisons_are_named_changes_nothing(study_of: object) -> None:
+    names = ("decoded", "text", "own")
+    first, second = (subject_of(study_of(compare=order))[0] for order in (names, names[::-1]))
+    assert list(first.watchers) == list(second.watchers)
+    assert list(first.watchers)[-1] == "decoded"
+
+
+def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(study_of: object) -> None:
+    assert list(subject_of(study_of())[0].watchers) == ["input", "trained", "random-1"]
+    assert list(subject_of(study_of(random_networks=0))[0].watchers) == ["input", "trained"]
+    # A comparison with a network that has learned nothing needs one, whether or not it is a control too.
+    bare = subject_of(study_of(random_networks=0, compare=("own", "reinitialised")))[0]
+    assert list(bare.watchers) == ["input", "trained", "own-1", "reinitialised-1"]
+
+
+def test_a_subject_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
+    study = study_of(guidance=2.5)
+    subject = alone(study, eager, 5)
+    assert list(subject.watchers) == ["input", "trained"]
+    assert subject.engine is eager
+    assert (subject.steps, subject.guidance, subject.batch) == (3, 2.5, 5)
+    assert subject.components is study.components
+
+
+def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_once(study_of: object) -> None:
+    openings = Openings(study_of(compare=("own", "reinitialised", "own-reinitialised"), random_networks=2))
+    _, networks = subject_of(openings.study)
+    assert openings.opened == []
+    networks.open()
+    networks.open()
+    unet = openings.study.components.unet
+    expected = [unet, *(make(unet, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
+    weights = [weights for weights, _ in openings.opened]
+    assert sorted(weights) == sorted(hash_of_weights(network.state_dict()) for network in expected)
+    networks.close()
+    networks.open()
+    assert [weights for weights, _ in openings.opened] == weights * 2
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch_eager"])
+def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None:
+    study = open_study(Config(**BASE | {"engine": engine}))
+    _, networks = subject_of(study)
+    latents, text = torch.randn(2, *study.components.latent_shape), study.components.embed(["a", "b"])
+    before = study.opened()(latents, 3.0, text)
+    networks.open()
+    assert not any(weight.is_meta for weight in study.components.unet.parameters())
+    networks.let_weights_go()
+    assert {weight.is_meta for weight in study.components.unet.parameters()} == {study.backend.keeps_weights}
+    after = networks.trained()(latents, 3.0, text)
+    assert torch.equal(after.noise, before.noise)
+    assert all(torch.equal(after.taps[layer], tap) for layer, tap in before.taps.items())
+
+
+def test_convolutions_are_tapped_in_the_trained_network_alone_and_only_where_they_are_compared(
+    study_of: object,
+) -> None:
+    for compare in ((), ("convolution",)):
+        openings = Openings(study_of(compare=compare))
+        subject_of(openings.study)[1].open()
+        (_, trained), (_, control) = openings.opened
+        assert any(layer.startswith("conv.") for layer in trained) is bool(compare)
+        assert not any(layer.startswith("conv.") for layer in control)
+        assert tuple(layer for layer in trained if not layer.startswith("conv.")) == control
+
+
+def test_a_deferred_engine_is_the_engine_it_stands_for(study_of: object, eager: Engine) -> None:
+    openings = Openings(study_of())
+    study = openings.study
+    deferred = Deferred(study, lambda: study.components.unet, study.taps)
+    latents = torch.randn(2, *study.components.latent_shape, generator=torch.Generator().manual_seed(0))
+    text = study.components.embed(["a red sphere", "a blue box"])
+    for _ in range(2):
+        found, expected = deferred(latents, 500.0, text), eager(latents, 500.0, text)
+        assert torch.equal(found.noise, expected.noise)
+        assert list(found.taps) == list(expected.taps)
+        assert all(torch.equal(found.taps[layer], seen) for layer, seen in expected.taps.items())
+    assert len(openings.opened) == 1
+    deferred.close()
+    assert deferred.open() is deferred.open()
+    assert len(openings.opened) == 2
+
+
+def test_networks_of_one_seed_are_one_network(study_of: object) -> None:
+    networks = Networks(study_of())
+    assert networks.permuted(0) is networks.permuted(0)
+    assert networks.trained() is networks.trained()
+    different = [networks.trained(), *(n(s) for n in (networks.permuted, networks.reinitialised) for s in (0, 1))]
+    assert len({id(network) for network in different}) == len(networks.known) == 5
+
+
+@pytest.fixture(scope="module")
+def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
+    parts = opened_study.components
+    start = Start(
+        initial_noise([1, 2], parts.latent_shape), parts.embed(["a red sphere", "a blue box"]), parts.embed([""])
+    )
+    networks = Networks(replace(opened_study, config=replace(opened_study.config, compare=("convolution",))))
+    return start, list(denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("layers", "found"),
+    [(("mid", "up3.0"), {"mid.0", "mid.1", "up3.0"}), (("up3",), {"up3.0", "up3.1", "up3.2"}), ((), None)],
+)
+def test_convolutions_are_those_of_the_chosen_layers(
+    study_of: object, trajectory: tuple[Start, list[Step]], layers: tuple[str, ...], found: set[str] | None
+) -> None:
+    start, steps = trajectory
+    study = study_of(compare=("convolution",), layers=layers)
+    watch = subject_of(study)[0].watchers["convolution"].begin(start)
+    every = {tap.layer.removeprefix("conv.") for tap in study.convolutions}
+    assert set(watch(steps[0])) == (every if found is None else found)
+
+
+def test_what_is_decoded_is_what_the_labeler_sees_in_the_picture(
+    study_of: object, trajectory: tuple[Start, list[Step]]
+) -> None:
+    start, steps = trajectory
+    study = study_of(compare=("decoded",))
+    watch = subject_of(study)[0].watchers["decoded"].begin(start)
+    for step in steps:
+        found = watch(step)
+        for layer, latents in (("latent", step.latents), ("foreseen", step.clean)):
+            labels = study.reader(study.components.decode(latents))
+            # Depth, then saliency, whatever the order of the tasks.
+            for column, values in enumerate((labels.disparity, labels.saliency)):
+                assert torch.equal(found[layer][..., column], values.double().flatten(1))
+        assert found["latent"].shape[-1] == 2
+
+
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        (("colour",), "comparison decoded reads maps and no task is of maps"),
+        (("depth", "shadow"), "the labeler, which knows nothing of shadow"),
+    ],
+)
+def test_what_no_labeler_sees_in_an_unfinished_picture_is_refused_before_anything_is_painted(
+    tasks: tuple[str, ...], sentence: str
+) -> None:
+    study = open_study(Config(**BASE | {"source": "rendered", "tasks": tasks, "compare": ("decoded",)}))
+    with pytest.raises(MistakeError, match=sentence):
+        subject_of(study)
+
+
+@pytest.mark.parametrize(
+    ("typed", "compare"),
+    [
+        (["all"], config_module.COMPARISONS),
+        (["vae", "all"], config_module.COMPARISONS),
+        (["text", "vae"], ("text", "vae")),
+        ([], ()),
+    ],
+)
+def test_all_stands_for_every_comparison(typed: list[str], compare: tuple[str, ...]) -> None:
+    assert config_of({"compare": typed}).compare == compare
+    assert config_of({"compare": tuple(typed)}).compare == compare
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        (["ows"], "there is no comparison 'ows'; did you mean own?"),
+        (["al"], "there is no comparison 'al'; did you mean all?"),
+        (["all", "vea"], "there is no comparison 'vea'; did you mean vae?"),
+        (["text", 3], "there is no comparison 3"),
+        ("all", "compare must be a list of names, not 'all'"),
+    ],
+)
+def test_an_unknown_comparison_is_refused_in_words(typed: object, sentence: str) -> None:
+    with pytest.raises(MistakeError) as caught:
+        config_of({"compare": typed})
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("name", config_module.COMPARISONS)
+def test_what_needs_painted_pictures_is_refused_with_rendered_ones(name: str) -> None:
+    options = {"compare": [name], "source": "rendered"}
+    if name in ("own", "own-reinitialised", "unconditional"):
+        with pytest.raises(MistakeError, match=rf"comparison {name} needs painted pictures; drop it or use --source"):
+            config_of(options)
+    else:
+        assert config_of(options).compare == (name,)
+
+
+def test_an_engine_that_is_built_for_rows_is_told_those_of_the_run() -> None:
+    class Built:
+        expected = 0
+
+        def reserve(self, rows: int) -> None:
+            self.expected = rows
+
+        def __call__(self, *_given: object) -> Prediction:
+            raise AssertionError
+
+    backend = Backend(unavailable=lambda: None, open=lambda *_given: Built())
+    study: Any = SimpleNamespace(backend=backend, threads=1, config=SimpleNamespace(batch=6))
+    engine = Deferred(study, lambda: None, ()).open()  # type: ignore[arg-type, return-value]
+    assert isinstance(engine, Built)
+    assert engine.expected == 6

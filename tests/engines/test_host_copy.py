@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from engines import host_copy as host_copy_module
+from engines.errors import EngineError
+from engines.host_copy import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier, ring_of
+
+
+class LateStream:
+    """A stream that does nothing until it is waited for, as the slowest device might."""
+
+    handle = 1234
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+        self.waits = 0
+
+    def wait_stream(self, _other: object) -> None:
+        self.waits += 1
+
+    def finish(self) -> None:
+        while self.work:
+            self.work.pop(0)()
+
+
+def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
+    """pycuda on the CPU: copies by address, and late."""
+    stream = LateStream()
+
+    class Event:
+        def record(self, on: LateStream) -> None:
+            assert on is stream
+
+        def synchronize(self) -> None:
+            stream.finish()
+
+    def late(target: Any, address: int, on: LateStream) -> None:
+        assert on is stream
+        assert stream.waits
+        stream.work.append(lambda: ctypes.memmove(target.ctypes.data, address, target.nbytes) and None)
+
+    contexts: list[object] = []
+
+    def inside(made: Callable[..., Any]) -> Callable[..., Any]:
+        """What pycuda refuses to make while no context of its own is current."""
+
+        def call(*given: Any) -> Any:
+            assert contexts == [context]
+            return made(*given)
+
+        return call
+
+    context = SimpleNamespace(push=lambda: contexts.append(context), pop=contexts.pop)
+
+    def device(number: int) -> SimpleNamespace:
+        assert number == 3
+        return SimpleNamespace(retain_primary_context=lambda: context)
+
+    driver = SimpleNamespace(
+        init=lambda: None,
+        Device=device,
+        Stream=inside(lambda: stream),
+        Event=inside(Event),
+        pagelocked_empty=inside(lambda size, kind: np.zeros(size, kind)),
+        memcpy_dtoh_async=inside(late),
+    )
+    package = ModuleType("pycuda")
+    package.driver = driver  # type: ignore[attr-defined]
+    for name, module in (("pycuda", package), ("pycuda.driver", driver)):
+        patch.setitem(sys.modules, name, module)
+    patch.setattr(torch.cuda, "current_stream", lambda device: device)
+
+    def adopted(handle: int, device: torch.device) -> LateStream:
+        assert (handle, device.index) == (LateStream.handle, 3)
+        return stream
+
+    patch.setattr(torch.cuda, "ExternalStream", adopted)
+    patch.setattr(Tensor, "record_stream", lambda self, _stream: stream.work.append(lambda: self.numel() and None))
+    return PycudaCopier(torch.device("cuda", 3))
+
+
+KINDS = [
+    "cpu",
+    "fake_pycuda",
+    pytest.param("torch", marks=pytest.mark.gpu),
+    pytest.param("pycuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.fixture(params=KINDS)
+def copier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Copier:
+    if request.param == "pycuda":
+        pytest.importorskip("pycuda.driver")
+    made: dict[str, Callable[[], Copier]] = {
+        "cpu": CpuCopier,
+        "fake_pycuda": lambda: fake_pycuda(monkeypatch),
+        "torch": lambda: TorchCopier(torch.device("cuda", torch.cuda.current_device())),
+        "pycuda": lambda: PycudaCopier(torch.device("cuda", torch.cuda.current_device())),
+    }
+    return made[request.param]()
+
+
+def drawn(copier: Copier, seed: int, rows: int = 3) -> dict[str, Tensor]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator().manual_seed(seed)
+    wide = torch.randn(rows, 7, 6, generator=generator)
+    return {
+        "down0.0": wide.to(device),
+        "half": wide.to(device, torch.bfloat16),
+        "strided": wide.to(device).transpose(1, 2),
+    }
+
+
+def assert_same(found: dict[str, Tensor], truth: dict[str, Tensor]) -> None:
+    assert found.keys() == truth.keys()
+    for name, value in truth.items():
+        assert found[name].device.type == "cpu"
+        assert found[name].dtype == value.dtype
+        assert torch.equal(found[name], value.cpu())
+
+
+def test_what_comes_out_is_what_went_in_turn_after_turn(copier: Copier) -> None:
+    ring = Ring(copier, 2)
+    waiting = []
+    for seed in range(6):
+        waiting.append((ring.put(drawn(copier, seed)), seed))
+        if len(waiting) == 2:
+            copy, which = waiting.pop(0)
+            assert_same(copy.tensors(), drawn(copier, which))
+            copy.release()
+
+
+def test_a_buffer_in_use_is_not_written(copier: Copier) -> None:
+    ring = Ring(copier, 2)
+    first, second = ring.put(drawn(copier, 0)), ring.put(drawn(copier, 1))
+    with pytest.raises(EngineError, match="release"):
+        ring.put(drawn(copier, 2))
+    assert_same(first.tensors(), drawn(copier, 0))
+    first.release()
+    third = ring.put(drawn(copier, 2))
+    assert_same(second.tensors(), drawn(copier, 1))
+    assert_same(third.tensors(), drawn(copier, 2))
+
+
+def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    places = []
+    for seed, rows in ((0, 3), (1, 3), (2, 5)):
+        truth = drawn(copier, seed, rows)
+        copy = ring.put(truth)
+        found = copy.tensors()
+        assert_same(found, truth)
+        places.append({name: value.data_ptr() for name, value in found.items()})
+        copy.release()
+    assert places[0] == places[1]
+    assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
+
+
+def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    places = []
+    for rows in (4, 2, 4):
+        copy = ring.put(drawn(copier, rows, rows))
+        found = copy.tensors()
+        assert_same(found, drawn(copier, rows, rows))
+        places.append({name: value.data_ptr() for name, value in found.items()})
+        copy.release()
+    assert places[0] == places[1] == places[2]
+
+
+def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_device: torch.device) -> Copier:
+        raise ImportError("libcuda.so.1: no such file")
+
+    monkeypatch.setattr(host_copy_module, "find_spec", lambda name: name)
+    monkeypatch.setattr(host_copy_module, "PycudaCopier", broken)
+    with pytest.raises(EngineError, match=r"pycuda cannot be loaded \(libcuda\.so\.1.*uninstall"):
+        ring_of(torch.device("cuda", 5))
+
+
+def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_copy_module, "find_spec", lambda _name: None)
+
+    class OnCard(CpuCopier):
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+    monkeypatch.setattr(host_copy_module, "TorchCopier", OnCard)
+    ring_of.cache_clear()
+    card = ring_of(torch.device("cuda", 1))
+    assert card is not None
+    assert card is ring_of(torch.device("cuda", 1))
+    assert card is not ring_of(torch.device("cuda", 0))
+    assert isinstance(card.copier, OnCard)
+    assert card.copier.device == torch.device("cuda", 1)
+    assert ring_of(torch.device("cpu")) is None
+    ring_of.cache_clear()
+
+
+def test_the_source_may_be_let_go_before_the_copy_is_over(copier: Copier) -> None:
+    ring = Ring(copier, 1)
+    copy = ring.put(drawn(copier, 4))
+    torch.full((4096,), 7.0)
+    assert_same(copy.tensors(), drawn(copier, 4))

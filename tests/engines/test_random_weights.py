@@ -1,0 +1,58 @@
+"""A run of an architecture without weights: nothing is read or fetched, and what it says is no finding."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.__main__ import main
+from bench.commands.run import caveats
+from bench.config import Config
+from bench.report.tables import UNTRAINED
+from bench.runs.results import read_results
+
+
+@pytest.mark.parametrize("kind", ["sd2", "sdxl"])
+def test_a_run_needs_no_weights_and_says_so(
+    kind: str, small_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = Path(shutil.copytree(small_models[kind], tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")))
+    command = ["run", "--model", str(bare), "--weights", "random", "--engine", "torch_eager", "--limit", "24"]
+    command += ["--sampler-steps", "2", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
+    found = []
+    for name in ("one", "two"):
+        assert main([*command, "--out", str(tmp_path / name)]) == 0
+        said = capsys.readouterr().out
+        assert UNTRAINED in said
+        assert "brightness stood in for labels" in said
+        found.append(read_results(tmp_path / name))
+    for name, task in found[0].tasks.items():
+        assert np.array_equal(task.scores, found[1].tasks[name].scores, equal_nan=True)
+
+
+def test_weights_are_trained_or_random(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--weights", "lost"]) == 2
+    assert "weights must be one of trained, random" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--depth-model", "--saliency-model"])
+def test_networks_that_nothing_would_ask_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--weights", "random", option, "x/y"]) == 2
+    assert f"brightness stands in for a labeler here; leave {option} out" in capsys.readouterr().err
+
+
+def test_brightness_is_named_where_it_stood_in() -> None:
+    random = Config(weights="random")
+    (line,) = caveats(random)
+    assert "brightness" in line
+    for config in (Config(), replace(random, source="rendered"), replace(random, labeler="tiny")):
+        assert caveats(config) == []
+
+
+def test_no_labeler_is_called_brightness(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--labeler", "brightness"]) == 2
+    assert "no labeler 'brightness'" in capsys.readouterr().err
