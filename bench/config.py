@@ -1,8 +1,13 @@
-"""What a run is asked to do: one frozen record, from the command line or a TOML file; reading it touches nothing."""
+"""What a run is asked to do: one frozen record, from the command line or a TOML file; reading it touches nothing.
+
+Below it stands how lists are typed on the command line, and the options that several commands share.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,8 +30,17 @@ MOST_STEPS = 1000
 """A model of this kind is trained on so many timesteps; a sampler cannot take more."""
 MOST_THREADS = 1024
 """More cores than a machine has; beyond 32 bits the libraries fail."""
+EARLY_STEP = 4
+"""Step 5, by which the paper finds that the scene is laid out."""
+
 QUICK_LIMIT = 96
 QUICK_STEPS = (1, 3, 5, 10, 15)
+
+
+FORMATS = ("simple", "github")
+"""Of tables: for a terminal, for a page in Markdown."""
+
+COMMAND = "python -m bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +197,72 @@ def nearest(name: str, known: Sequence[str]) -> str:
     """The end of a sentence about an unknown name: the nearest known one, or all of them."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def steps(text: str) -> tuple[int, ...]:
+    """Steps and ranges of steps, such as ``1,2,5`` or ``1-5``; counted from 1."""
+    found: list[int] = []
+    for part in names(text):
+        first, dash, last = part.partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+            # A range of billions would fill the memory; what lies beyond the most is refused by its first step.
+            some = range(low, min(high, max(low, MOST_STEPS + 1)) + 1)
+        except ValueError:
+            some = range(0)
+        if not some:
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not a step or a range of steps; steps are counted from 1, such as 1,2,5 or 1-5"
+            )
+        found.extend(some)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no step; name some, such as 1,2,5 or 1-5")
+    return tuple(found)
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Numbers between commas."""
+    try:
+        found = tuple(float(name) for name in names(text))
+    except ValueError:
+        found = ()
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
+    return found
+
+
+def dataset_files(parser: argparse.ArgumentParser) -> None:
+    """Declare where a dataset's files come from. No default: only what was typed is in the namespace's values."""
+    parser.add_argument("--prompts", help="folder of the dataset's files, where it is read from files")
+    parser.add_argument("--fetch", action="store_true", default=None, help="download the dataset's files, once")
+
+
+def labeler_sources(parser: argparse.ArgumentParser) -> None:
+    """Declare the networks of a labeler that leaves the choice."""
+    parser.add_argument("--depth-model", help="transformers folder or hub id (default: the labeler's)")
+    parser.add_argument("--depth-scale", type=numbers, metavar="MEAN,STD", help="of that model's inverse depth")
+    parser.add_argument("--saliency-model", help="ONNX file of a salient-object network")
+    parser.add_argument("--saliency-size", type=int, help="height and width that it is given (default 512)")
+
+
+def run_command(options: Mapping[str, Any]) -> str:
+    """The command that makes a run of these options again, whether they were typed, merged or read from a file."""
+    words = []
+    for option in fields(Config):
+        value = options.get(option.name, option.default)
+        value = tuple(value) if isinstance(value, list) else value
+        # Where it lay, the run is finished.
+        if value == option.default or option.name == "out":
+            continue
+        name, typed = (
+            f"--{option.name.replace('_', '-')}",
+            ",".join(map(str, value)) if isinstance(value, tuple) else value,
+        )
+        # A value with a dash in front would be taken for another option.
+        words += [name] if value is True else [f"{name}={typed}"] if str(typed).startswith("-") else [name, str(typed)]
+    return " ".join([COMMAND, "run", shlex.join(words)]).strip()

@@ -7,13 +7,10 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-from bench.config import Config
+from bench.config import COMMAND
 
 PACKAGES = (
     "scenebench",
@@ -29,8 +26,6 @@ PACKAGES = (
 )
 ENGINES = ("openvino", "tensorrt", "tensorrt-rtx")
 """Packages that move a figure only where their own engine computes it."""
-
-_COMMAND = "python -m bench"
 
 
 def versions(engine: str | None = None) -> dict[str, str]:
@@ -56,26 +51,8 @@ def environment() -> dict[str, object]:
         **_gpus(),
         "versions": versions(),
         "commit": _commit(),
-        "command": f"{_COMMAND} {shlex.join(sys.argv[1:])}",
+        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}",
     }
-
-
-def run_command(options: Mapping[str, Any]) -> str:
-    """The command that makes a run of these options again, whether they were typed, merged or read from a file."""
-    words = []
-    for option in fields(Config):
-        value = options.get(option.name, option.default)
-        value = tuple(value) if isinstance(value, list) else value
-        # Where it lay, the run is finished.
-        if value == option.default or option.name == "out":
-            continue
-        name, typed = (
-            f"--{option.name.replace('_', '-')}",
-            ",".join(map(str, value)) if isinstance(value, tuple) else value,
-        )
-        # A value with a dash in front would be taken for another option.
-        words += [name] if value is True else [f"{name}={typed}"] if str(typed).startswith("-") else [name, str(typed)]
-    return " ".join([_COMMAND, "run", shlex.join(words)]).strip()
 
 
 def _gpus() -> dict[str, object]:

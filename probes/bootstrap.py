@@ -133,3 +133,22 @@ def _standard_errors(centred: Array, count: NDArray[np.int_]) -> Array:
 def _parts(rows: int, draws: int) -> Iterator[slice]:
     at_once = max(1, _ENTRIES_AT_ONCE // draws)
     return (slice(start, start + at_once) for start in range(0, rows, at_once))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A mean over pictures with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As tables print it."""
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def score_of(per_picture: Array) -> Score:
+    """Mean and interval of per-picture scores; nan marks a picture for which the score is undefined."""
+    span = intervals(per_picture[None])
+    return Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))

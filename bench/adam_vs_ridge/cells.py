@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.analysis.comparisons import EARLY_STEP
+from bench.config import EARLY_STEP
 from bench.errors import MistakeError
 from bench.interventions.arms import StoredProbes
 from bench.runs.results import Results

@@ -1,44 +1,28 @@
-"""What a run found: the comparisons that a claim needs, each paired over pictures, and when the knowledge emerges.
+"""The comparisons that a claim needs, each paired over pictures: with the controls, and with what else was watched.
 
 Layers are chosen by cross-validated loss on training pictures; test pictures only score them. A difference is always
-written so that above zero means the first is better.
+written so that above zero means the first is better. Of networks that differ by their seed the mean counts, and their
+spread widens the interval. After the last step a painted picture is the very one that was labelled: there the labeler
+on the decoded picture says what it said, and is no rival.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.config import EARLY_STEP
 from bench.runs.results import Results, TaskResults
-from extract.networks import INPUT, TRAINED
-from probes.bootstrap import LEVEL, intervals, paired_difference, resampled_means, resampling_weights
+from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
+from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
-from probes.probe_set import ACTIVATIONS, ALWAYS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
-EARLY_STEP = 4
-"""Step 5, by which the paper finds that the scene is laid out."""
-EMERGED = 0.9
-"""Share of the final gain from which on a scene property counts as emerged."""
-TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A mean over pictures with its interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        """As tables print it."""
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+STEPS = (0, 2, 4)
+"""Steps 1, 3 and 5, where the paper looks; the last step is always added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +46,6 @@ class Comparison:
     def holds(self) -> bool:
         """Whether there is a gain at a false discovery rate of 5 %."""
         return self.gain.mean > 0 and self.q <= RATE
-
-
-@dataclass(frozen=True, slots=True)
-class Emergence:
-    """How much of the last step's gain over a baseline the best layer has at each step."""
-
-    task: str
-    layer: str
-    over: str
-    """The baseline: ``position``, or ``mean map`` where there is no position."""
-    steps: tuple[int, ...]
-    final: Score
-    """The gain at the last step."""
-    share: tuple[Score, ...]
-    """At every step; empty where the final gain's interval does not lie above zero: of nothing there is no share."""
-    emerged: Score | None
-    """The probed step (counted from 1) from which on the share stays at 90 % or more; None with no share."""
-
-
-def score_of(per_picture: Array) -> Score:
-    """Mean and interval of per-picture scores; nan marks a picture for which the score is undefined."""
-    span = intervals(per_picture[None])
-    return Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))
 
 
 def comparisons(results: Results) -> list[Comparison]:
@@ -139,95 +100,69 @@ def of_seeds(networks: int) -> str:
     return ": this one network" if networks == 1 else ""
 
 
-def emergence(results: Results, task: TaskResults) -> Emergence:
-    """Gain over position of activations with position, in the layer that is best at the last step.
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A reading to compare with."""
 
-    Whole pictures have no position: there it is the activations' gain over the mean training label.
-    """
-    last = results.steps[-1]
-    probe = WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
-    best = task.best(network=TRAINED, step=last, probe=probe)
-    floor = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
-    assert best is not None
-    sign = 1.0 if task.higher_is_better[0] else -1.0
-    curve = [
-        task.score(cell)
-        for step in results.steps
-        for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
+    network: str
+    """A network, or the stem of a family of them."""
+    what: str
+    probe: str = ACTIVATIONS
+    layer: str | None = None
+    """None takes the best one."""
+
+
+RIVALS = (
+    Rival("random", "shuffled weights, the trained network's latents"),
+    Rival("own", "shuffled weights, their own latents"),
+    Rival("reinitialised", "weights as before training, the trained network's latents"),
+    Rival("own reinitialised", "weights as before training, their own latents"),
+    Rival("vae", "the autoencoder's decoder"),
+    Rival(CONVOLUTION, "the residual blocks' convolutions"),
+    Rival(DECODED, "the labeler on the decoded picture", layer=DECODED_LAYERS[0]),
+    Rival(DECODED, "the labeler on the foreseen picture", layer=DECODED_LAYERS[1]),
+    # The prompt is the same at every token: without position it could say nothing of a map.
+    Rival("text", "the prompt alone, with position", probe=WITH_POSITION),
+    Rival("unconditional", "the branch without a prompt"),
+)
+
+
+def paper_rows(results: Results) -> list[Comparison]:
+    """Every comparison that the run watched, at steps 1, 3, 5 and the last; empty if it watched none."""
+    if not any(results.family(rival.network) for rival in RIVALS if rival.network != "random"):
+        return []
+    steps = [step for step in results.steps if step in STEPS or step == results.steps[-1]]
+    found = [
+        row
+        for task in results.tasks.values()
+        for rival in RIVALS
+        for step in steps
+        for row in _row(results, task, rival, step)
     ]
-    gains = sign * (np.array(curve) - task.score(floor))
-    final = score_of(gains[-1])
-    if not final.low > 0:
-        return Emergence(task.name, best.layer, floor.network, results.steps, final, (), None)
-    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    # Of a final gain of zero or below no share is known.
-    shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
-    share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
-    spans = np.nanquantile(shares, TAILS, axis=1).T
-    scores = tuple(Score(float(mean), float(low), float(high)) for mean, (low, high) in zip(share, spans, strict=True))
-    emerged = onset(share >= EMERGED, shares >= EMERGED, [step + 1 for step in results.steps])
-    return Emergence(task.name, best.layer, floor.network, results.steps, final, scores, emerged)
+    q = q_values(np.array([row.p for row in found]))
+    return [replace(row, q=float(value)) for row, value in zip(found, q, strict=True)]
 
 
-def onset(holds: NDArray[np.bool_], drawn: NDArray[np.bool_], numbers: Sequence[int]) -> Score:
-    """The first of the probed steps ``numbers`` from which on something holds, with its interval over draws.
-
-    ``holds`` has one value per step, ``drawn`` steps x draws. One more than the last step stands for never.
-    """
-    found = [_from_which_on(column, numbers) for column in drawn.T]
-    # Steps are counted: the ends of the interval are steps that were drawn.
-    low, high = np.quantile(found, TAILS, method="inverted_cdf")
-    return Score(float(_from_which_on(holds, numbers)), float(low), float(high))
-
-
-def _from_which_on(holds: Iterable[bool], numbers: Sequence[int]) -> int:
-    fails = [index for index, value in enumerate(holds) if not value]
-    return [*numbers, numbers[-1] + 1][fails[-1] + 1 if fails else 0]
+def _row(results: Results, task: TaskResults, rival: Rival, step: int) -> Iterator[Comparison]:
+    networks = results.family(rival.network)
+    ours = task.best(network=TRAINED, step=step, probe=rival.probe)
+    theirs = [cell for name in networks if (cell := cell_of(task, rival, name, step))]
+    if ours is None or not theirs or (rival.network == DECODED and is_labelled(results, step)):
+        return
+    layers = ", ".join(dict.fromkeys(cell.layer for cell in theirs))
+    seeds = "" if rival.network in networks else of_seeds(len(theirs))
+    yield against(task, step, f"{rival.what}{seeds}", ours, layers, np.array([task.score(cell) for cell in theirs]))
 
 
-def onset_words(found: Score, numbers: Sequence[int]) -> str:
-    """An onset as it is printed: between two probed steps where none in between was looked at."""
-
-    def earliest(number: float) -> int:
-        return max((probed for probed in numbers if probed < number), default=0) + 1
-
-    def shown(number: float) -> str:
-        return "never" if number > numbers[-1] else f"{number:.0f}"
-
-    first = earliest(found.mean)
-    if found.mean > numbers[-1]:
-        words = "never"
-    elif first == found.mean:
-        words = f"step {first}"
-    else:
-        words = f"between step {first - 1} and {found.mean:.0f}" if first > 1 else f"step {found.mean:.0f} or before"
-    low = found.low if found.low > numbers[-1] else earliest(found.low)
-    return f"{words} [{shown(low)}, {shown(found.high)}]"
+def is_labelled(results: Results, step: int) -> bool:
+    """Whether what the network has painted after a step is the picture that was labelled."""
+    options = results.options
+    return bool(options["source"] == "generated" and step + 1 == options["sampler_steps"])
 
 
-def curve(results: Results, task: TaskResults, network: str, probe: str) -> list[tuple[int, str, Score]]:
-    """(step, layer, score) of the layer that is best at each step, for one network and kind of probe."""
-    points = []
-    for step in results.steps:
-        cell = task.best(network=network, step=step, probe=probe)
-        if cell is not None:
-            points.append((step, cell.layer, score_of(task.score(cell))))
-    return points
-
-
-def family_curve(results: Results, task: TaskResults, networks: Sequence[str]) -> list[tuple[int, Score]]:
-    """(step, score) of networks that differ by their seed: each one's best layer, averaged per picture."""
-    points = []
-    for step in results.steps:
-        cells = [task.best(network=network, step=step, probe=ACTIVATIONS) for network in networks]
-        scores = [task.score(cell) for cell in cells if cell]
-        if scores:
-            points.append((step, score_of(np.mean(scores, axis=0))))
-    return points
-
-
-def constant(task: TaskResults, network: str) -> tuple[str, Score] | None:
-    """(layer, score) of a baseline that does not depend on the step."""
-    cells = task.where(network=network, step=ALWAYS)
-    cell = task.best(network=network) or (cells[-1] if cells else None)
-    return (cell.layer, score_of(task.score(cell))) if cell else None
+def cell_of(task: TaskResults, rival: Rival, network: str, step: int) -> Cell | None:
+    """The cell that a rival has in one of its networks at a step, if it was watched there."""
+    if rival.layer is None:
+        return task.best(network=network, step=step, probe=rival.probe)
+    found = task.where(network=network, step=step, layer=rival.layer)
+    return found[0] if found else None

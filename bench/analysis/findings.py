@@ -20,12 +20,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.comparisons import Comparison, Emergence, Score, comparisons, emergence
+from bench.analysis.comparisons import Comparison, comparisons, paper_rows
+from bench.analysis.emergence import Emergence, Onset, catching_up, emergence
 from bench.analysis.significance import Discoveries, discoveries
 from bench.errors import MistakeError
-from bench.paper import Onset, catching_up, paper_rows
 from bench.runs.results import Results, TaskResults
 from extract.networks import DECODED_LAYERS, TRAINED
+from probes.bootstrap import Score
 from probes.object_size import by_area
 from probes.probe_set import ACTIVATIONS
 

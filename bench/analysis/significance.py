@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analysis.comparisons import Array
 from bench.runs.results import Results, TaskResults
 from extract.networks import TRAINED
-from probes.bootstrap import Difference, paired_difference
+from probes.bootstrap import Array, Difference, paired_difference
 from probes.multiple_testing import RATE, over_all, over_permuted, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
@@ -94,3 +93,8 @@ def _signed(task: TaskResults) -> dict[Cell, Array]:
 
 def _trained(task: TaskResults, probe: str) -> list[Cell]:
     return [cell for cell in task.cells if (cell.network, cell.probe) == (TRAINED, probe)]
+
+
+def at_rate(comparisons: int) -> str:
+    """What was done about so many comparisons at once."""
+    return f"at a false discovery rate of {100 * RATE:.0f} % (Benjamini-Hochberg over {comparisons} comparisons)"

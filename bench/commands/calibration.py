@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import names, steps
-from bench.config import Config
+from bench.config import Config, names, steps
 from bench.errors import MistakeError
 
 LEAST_CELLS = 20

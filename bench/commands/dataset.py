@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import dataset_files, labeler_sources, names
-from bench.config import Config, config_of
+from bench.config import Config, config_of, dataset_files, labeler_sources, names
 
 _DEFAULT = Config()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import names, numbers, steps
+from bench.config import names, numbers, steps
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

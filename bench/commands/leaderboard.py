@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import FORMATS
+from bench.config import FORMATS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

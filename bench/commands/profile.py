@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.arguments import names
-from bench.config import WEIGHTS
+from bench.config import WEIGHTS, names
 from bench.profiling.config import BASELINES, PARTS, ProfileConfig
 
 _DEFAULT = ProfileConfig()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import names, steps
+from bench.config import names, steps
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

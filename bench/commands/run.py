@@ -5,8 +5,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.arguments import dataset_files, labeler_sources, names, steps
-from bench.config import ALL, COMPARISONS, SOURCES, WEIGHTS, Config, config_of, quick, read_toml
+from bench.config import (
+    ALL,
+    COMPARISONS,
+    SOURCES,
+    WEIGHTS,
+    Config,
+    config_of,
+    dataset_files,
+    labeler_sources,
+    names,
+    quick,
+    read_toml,
+    steps,
+)
 from bench.errors import MistakeError
 
 _DEFAULT = Config()

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bench.errors import MistakeError
-from bench.integrity import refuse_changed
+from bench.runs.folder import refuse_changed
 from bench.runs.results import PROBES, Results, probe_name
 from datasets.items import Item
 from engines.cache import key_of

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from tabulate import tabulate
 
-from bench.analysis.comparisons import Score
 from bench.errors import MistakeError
 from bench.interventions.arms import CONTROLS, EDIT, NULL, Arm, StoredProbes
 from bench.interventions.config import Plan
@@ -22,6 +21,7 @@ from bench.interventions.score import AREA_RATIO, DAMAGE, ORIGINAL
 from bench.interventions.shifts import moved
 from bench.interventions.trials import Trials
 from extract.shards import as_new
+from probes.bootstrap import Score
 
 SUMMARY, TRIALS, GRID = "summary.json", "trials.csv", "grid"
 

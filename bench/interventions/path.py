@@ -20,7 +20,6 @@ from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.analysis.comparisons import score_of
 from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
 from bench.interventions.config import Plan
@@ -29,6 +28,7 @@ from bench.interventions.painter import Originals
 from bench.interventions.runner import Bench, movable
 from bench.interventions.shifts import NEAREST, Offset, moved, take
 from engines.cache import key_of
+from probes.bootstrap import score_of
 
 METHOD, STRENGTH = "pattern", 8.0
 """Of a run for which nothing has been chosen yet."""

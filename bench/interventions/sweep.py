@@ -12,7 +12,7 @@ from itertools import chain
 import numpy as np
 from tabulate import tabulate
 
-from bench.analysis.comparisons import Score
+from bench.analysis.significance import at_rate
 from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
 from bench.interventions.config import Plan
@@ -20,8 +20,7 @@ from bench.interventions.path import chosen_arm
 from bench.interventions.runner import Bench, run_arms
 from bench.interventions.score import DAMAGE
 from bench.interventions.trials import NO_EDIT, Trials
-from bench.report.tables import at_rate
-from probes.bootstrap import Difference, paired_difference
+from probes.bootstrap import Difference, Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 
 WINDOWS = (range(1, 4), range(1, 6), range(6, 11), range(11, 16))

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.analysis.comparisons import Score, score_of
 from bench.interventions.arms import EDIT, NULL, Arm
 from bench.interventions.score import SECONDS, SHIFTED, Wanted, columns
 from bench.interventions.shifts import Offset
 from datasets.items import Item, Split
+from probes.bootstrap import Score, score_of
 from probes.task import Task
 
 Array = NDArray[np.float64]

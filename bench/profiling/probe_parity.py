@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import MistakeError
-from bench.integrity import refuse_changed
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
+from bench.runs.folder import refuse_changed
 from bench.runs.results import PROBES, Results, read_results
 from bench.study import Study
 from datasets.splits import Block

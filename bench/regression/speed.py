@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.integrity import refuse_changed
 from bench.profiling.records import STEP, Profile
 from bench.regression.changes import Change, tested_together
 from bench.regression.tolerances import LATENCY, MEMORY
+from bench.runs.folder import refuse_changed
 from bench.runs.results import CALLS, Results, read_calls
 from extract.networks import TRAINED
 from probes.bootstrap import LEVEL, TEST_DRAWS

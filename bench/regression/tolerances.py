@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from bench.arguments import names
-from bench.config import nearest
+from bench.config import names, nearest
 from bench.errors import MistakeError
 
 LATENCY, MEMORY = "latency", "memory"

@@ -12,12 +12,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.adam_vs_ridge.results import read_recipe, recipe_rows
-from bench.analysis.comparisons import Score, constant, curve, family_curve, score_of
+from bench.analysis.curves import constant, curve, curves, family_curve
+from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Found, found_in, write_found
-from bench.environment import run_command
+from bench.config import run_command
 from bench.errors import MistakeError
 from bench.figures.charts import Line, heat, line_chart, png
-from bench.paper import catching_up_line, curves
 from bench.registry import plugins
 from bench.report.interventions import panel
 from bench.report.poster import strip_rows
@@ -38,6 +38,7 @@ from bench.runs.filmstrips import STRIP_STEPS
 from bench.runs.learning_curves import LEARNING
 from bench.runs.results import Results, TaskResults
 from extract.networks import INPUT, TRAINED
+from probes.bootstrap import Score, score_of
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 
 _STYLES = {

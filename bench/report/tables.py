@@ -7,15 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 from tabulate import tabulate
 
-from bench.analysis.comparisons import EARLY_STEP, Comparison, Emergence, Score, constant, curve, onset_words, score_of
+from bench.analysis.comparisons import Comparison
+from bench.analysis.curves import constant, curve
+from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Found, found_in
-from bench.analysis.significance import Discoveries
-from bench.arguments import FORMATS
-from bench.paper import catching_up_line
+from bench.analysis.significance import Discoveries, at_rate
+from bench.config import EARLY_STEP, FORMATS
 from bench.runs.results import Results, TaskResults
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
-from probes.multiple_testing import RATE
+from probes.bootstrap import Score, score_of
 from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 
 UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
@@ -200,11 +201,6 @@ def held_line(entries: Sequence[Comparison]) -> str:
 def discovery_line(asked: Discoveries) -> str:
     """In how many cells the answer is yes."""
     return f"{asked.held.sum()} of {len(asked.cells)} cells are {asked.question} {at_rate(asked.comparisons)}"
-
-
-def at_rate(comparisons: int) -> str:
-    """What was done about so many comparisons at once."""
-    return f"at a false discovery rate of {100 * RATE:.0f} % (Benjamini-Hochberg over {comparisons} comparisons)"
 
 
 def cost_line(results: Results) -> str:

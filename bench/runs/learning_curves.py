@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.analysis.comparisons import EARLY_STEP
+from bench.config import EARLY_STEP
 from bench.errors import MistakeError
 from bench.study import Study
 from extract.networks import TRAINED

@@ -33,8 +33,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bench.errors import MistakeError
-from bench.integrity import refuse_changed, refuse_malformed
-from bench.runs.folder import CONFIG, RUN
+from bench.runs.folder import CONFIG, RUN, refuse_changed, refuse_malformed
 from probes.probe_set import ALWAYS, Cell
 
 SCHEMA = 3

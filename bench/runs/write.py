@@ -17,10 +17,9 @@ from torch import Tensor
 
 from bench.environment import environment
 from bench.errors import MistakeError
-from bench.integrity import SUMS, sums_of
-from bench.runs.folder import RUN, RunFolder
+from bench.runs.checkpoints import Taken
+from bench.runs.folder import RUN, SUMS, RunFolder, sums_of
 from bench.runs.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
-from bench.sessions import Taken
 from bench.study import Study
 from extract.shards import as_new
 from extract.stream import Subject

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.doctor import cards
+from bench.commands.doctor import cards
 from bench.errors import MistakeError
 from bench.report.poster import GAP, HEAD, MARGIN, TILE, write_poster
 from bench.runs.results import Results

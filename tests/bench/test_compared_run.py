@@ -18,14 +18,16 @@ import torch
 from safetensors.numpy import load_file
 
 from bench.__main__ import main
-from bench.analysis.comparisons import Score
+from bench.analysis.comparisons import paper_rows
+from bench.analysis.curves import curves
+from bench.analysis.emergence import Onset, catching_up, catching_up_line
 from bench.config import COMPARISONS, Config
-from bench.paper import Onset, catching_up, catching_up_line, curves, paper_rows
 from bench.run import run
 from bench.runs.results import Results, read_results
 from datasets.splits import FOLDS
 from extract.networks import DECODED_LAYERS
 from extract.shards import Shards
+from probes.bootstrap import Score
 from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, WITH_POSITION, Cell
 
 ROOT = Path(__file__).parents[2]

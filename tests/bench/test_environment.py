@@ -12,8 +12,8 @@ import pytest
 
 from bench import environment as environment_module
 from bench.commands import run as run_command_file
-from bench.config import Config
-from bench.environment import environment, run_command, versions
+from bench.config import Config, run_command
+from bench.environment import environment, versions
 
 
 def parsed(command: str) -> Config:

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.comparisons import comparisons, emergence, family_curve, onset, onset_words, score_of
+from bench.analysis.comparisons import comparisons
+from bench.analysis.curves import family_curve
+from bench.analysis.emergence import emergence, onset, onset_words
 from bench.report.tables import emergence_line
 from bench.runs.results import Results, TaskResults
+from probes.bootstrap import score_of
 from probes.probe_set import ACTIVATIONS, ALWAYS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
 STEPS = tuple(range(15))

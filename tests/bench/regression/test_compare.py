@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 from bench.__main__ import main
 from bench.config import Config
 from bench.errors import MistakeError
-from bench.integrity import SUMS, sums_of
 from bench.profiling.records import STEP, EngineFacts, MemoryFacts, ParityFacts, Profile, Sample, Work, write_profile
 from bench.regression.scores import quality_changes
 from bench.run import run
+from bench.runs.folder import SUMS, sums_of
 from bench.runs.results import CALLS, Results, read_calls, read_results
 
 RNG = np.random.default_rng(0)

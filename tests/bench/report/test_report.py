@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.analysis.comparisons import Score, comparisons, emergence
+from bench.analysis.comparisons import comparisons
+from bench.analysis.emergence import emergence
 from bench.analysis.findings import FINDINGS, found_in
 from bench.analysis.significance import discoveries
-from bench.environment import run_command
+from bench.config import run_command
 from bench.figures.charts import Line, heat, line_chart, shaded
 from bench.report.html import write_report
 from bench.report.tables import UNTRAINED, comparison_row, held_lines, print_run
 from bench.runs.results import Results, read_results
+from probes.bootstrap import Score
 
 
 class Page(HTMLParser):

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.runs.checkpoints import COSTS, Maker, Work
+from bench.runs.checkpoints import COSTS, MADE, Maker, Work
 from bench.runs.workers import IncompleteError, Merger, Part, Ranks
-from bench.sessions import MADE
 from extract.shards import Shards
 
 COUNT = 5

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from bench.report.tables import cost_line
+from bench.runs.checkpoints import MADE, Session
 from bench.runs.results import Results
-from bench.sessions import MADE, Session
 
 
 def test_the_work_of_other_processes_is_added_once() -> None:
