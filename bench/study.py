@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,19 +13,21 @@ from torch import Tensor
 from bench.config import Config, nearest
 from bench.environment import versions
 from bench.errors import MistakeError
+from bench.labeling import labeler_of, reader_of
 from bench.registry import plugin, plugins, usable_engine
 from datasets.items import Dataset, Item
-from datasets.labeler import Labeler, Reader, Sources
-from datasets.labels import DisparityScale, Labels, exact_labels
+from datasets.labeler import Reader
+from datasets.labels import Labels, exact_labels
 from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
+from engines.components import Components
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
-from engines.load import Components, load
+from engines.load import load
 from engines.models.tiny import MODEL as TINY
-from engines.random_weights import BRIGHTNESS, Brightness, random_components
+from engines.random_weights import random_components
 from extract.stream import Given
 from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.accumulate import DRAWS
@@ -128,18 +130,6 @@ def model_spec(name: str) -> ModelSpec:
     raise MistakeError(f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)")
 
 
-def labeler_of(config: Config, spec: ModelSpec) -> str:
-    """The name of what labels the pictures. Raises MistakeError where neither the options nor the model says."""
-    known = config.labeler or spec.labeler
-    if known:
-        return known
-    if config.source == "rendered":
-        # Labels of rendered scenes are exact; what reads such scenes says in which units.
-        return str(TINY.labeler)
-    there = "; ".join(f"{name}: {summary.rstrip('.')}" for name, summary in plugins("labeler").items())
-    raise MistakeError(f"say with --labeler what reads the pictures of {config.model}: it names none itself ({there})")
-
-
 def threads_of(config: Config) -> int:
     """CPU threads: as many as were asked for, else all that this process may use."""
     return config.threads or len(os.sched_getaffinity(0))
@@ -162,52 +152,6 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
     return dataset, limited(dataset.items(folder), config.limit)
 
 
-def reader_of(config: Config, name: str) -> Reader:
-    """Open the labeler ``name`` with the networks that ``config`` names."""
-    labeler: Labeler = plugin("labeler", name)
-    if not labeler.takes_networks:
-        refuse_networks(config, name)
-    sources = Sources(
-        depth_model=config.depth_model,
-        depth_scale=DisparityScale(*map(float, config.depth_scale)) if config.depth_scale else None,
-        saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
-        saliency_size=config.saliency_size,
-        cache=default_cache(),
-    )
-    before = torch.get_num_threads()
-    # What a labeler opens beside torch takes as many threads as torch.
-    torch.set_num_threads(config.threads or before)
-    try:
-        return labeler.open(sources)
-    finally:
-        torch.set_num_threads(before)
-
-
-NETWORKS = ("depth_model", "depth_scale", "saliency_model")
-
-
-def takes_networks(name: str) -> bool:
-    """Whether options may name the networks of a labeler."""
-    labeler: Labeler = plugin("labeler", name)
-    return labeler.takes_networks
-
-
-def without_networks(config: Config) -> Config:
-    """The configuration for a labeler whose networks are its own."""
-    return replace(config, **{name: getattr(Config(), name) for name in NETWORKS})
-
-
-def refuse_networks(config: Config, labeler: str) -> None:
-    """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
-    named = _networks_in(config)
-    if named:
-        raise MistakeError(f"the labeler {labeler} has networks of its own; leave {named} out")
-
-
-def _networks_in(config: Config) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name))
-
-
 def open_study(config: Config, labels: bool = True) -> Study:
     """Resolve every name of ``config``. Raises MistakeError, EngineError or DatasetError with a sentence each.
 
@@ -218,14 +162,8 @@ def open_study(config: Config, labels: bool = True) -> Study:
     backend = usable_engine(config.engine)
     dataset, items = dataset_of(config)
     is_random = config.weights == "random"
-    # What random weights paint shows nothing; a labeler with weights of its own would be fetched for nothing.
-    has_none = not config.labeler and (is_random or (not labels and not spec.labeler))
-    if has_none and _networks_in(config):
-        raise MistakeError(
-            f"brightness stands in for a labeler here; leave {_networks_in(config)} out, or add --labeler"
-        )
-    labeler = BRIGHTNESS if has_none else labeler_of(config, spec)
-    reader = Brightness() if has_none else reader_of(config, labeler)
+    labeler = labeler_of(config, spec, labels)
+    reader = reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
         raise MistakeError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")

@@ -102,3 +102,18 @@ def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
         Block(k, split, k % FOLDS if split == "train" else 0, tuple(chosen[edges[k] : edges[k + 1]]))
         for k in range(count)
     )
+
+
+def count_items(blocks: Sequence[Block]) -> int:
+    """Items of all blocks together."""
+    return sum(len(block.items) for block in blocks)
+
+
+def grouped(blocks: Sequence[Block], items: int) -> list[list[Block]]:
+    """Consecutive blocks, so many together that a group has at least ``items`` items or none are left."""
+    groups: list[list[Block]] = [[]]
+    for block in blocks:
+        if count_items(groups[-1]) >= items:
+            groups.append([])
+        groups[-1].append(block)
+    return groups

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engines.load import Components
+from engines.components import Components
 
 LARGEST_SIDE = 64
 """Tokens along one side of a decoder activation; larger ones are averaged to this, the largest grid of the UNet's."""

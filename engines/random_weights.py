@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from jaxtyping import Float
-from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from bench.errors import MistakeError
-from datasets.labels import DisparityScale, Labels
-from engines.load import Components
+from engines.components import Components
+from engines.errors import EngineError
 from engines.models.sd_v1 import MODEL as SD_V1
 from engines.models.sd_v1 import WORDS, untrained
 from engines.models.tiny.architecture import SCHEDULE
 from engines.models.tiny.words import load_tokenizer
 
 SEED = 0
-BRIGHTNESS = "brightness"
-"""The name of what stands in for a labeler."""
-
-
-@dataclass(frozen=True, slots=True)
-class Brightness:
-    """Stands in for a labeler where pictures show nothing: near is what is bright, and no network is needed."""
-
-    scale: DisparityScale = field(default_factory=lambda: DisparityScale(0.0, 1.0))
-    fingerprint: str = BRIGHTNESS
-
-    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Maps of the pictures' size; every picture's own are standardised, and what is one deviation up is salient."""
-        grey = pictures.mean(1)
-        centred = grey - grey.mean((-1, -2), keepdim=True)
-        maps = centred / centred.square().mean((-1, -2), keepdim=True).sqrt().clamp(min=1e-6)
-        return Labels(disparity=maps, saliency=maps > 1)
 
 
 def random_unet(source: str | Path) -> UNet2DConditionModel:
-    """The UNet alone. Raises MistakeError for a hub id whose architecture is not known here."""
+    """The UNet alone. Raises EngineError for a hub id whose architecture is not known here."""
     torch.manual_seed(SEED)
     if Path(source).is_dir():
         return _still(UNet2DConditionModel.from_config(_json(Path(source) / "unet")))
@@ -81,7 +60,7 @@ def random_components(source: str | Path, words: Path) -> Components:
 
 def _refuse_unknown(source: str | Path) -> None:
     if source != SD_V1.source:
-        raise MistakeError(
+        raise EngineError(
             f"the architecture of {source} is not known without its files; give its local folder with --model, "
             "or one of the models tiny and sd_v1"
         )
@@ -92,7 +71,7 @@ def _json(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
     except (OSError, ValueError, IndexError) as error:
-        raise MistakeError(f"{folder} holds no readable config.json; give a diffusers folder with --model") from error
+        raise EngineError(f"{folder} holds no readable config.json; give a diffusers folder with --model") from error
     return facts
 
 

@@ -17,7 +17,7 @@ from engines.errors import EngineError
 from engines.prompt import further_rows, pooled_width, predict, takes_more
 
 if TYPE_CHECKING:
-    from engines.load import Components
+    from engines.components import Components
 
 _SIDE = 8
 """Of the latents of a trial: the smallest that a UNet of four levels takes."""

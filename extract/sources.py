@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from engines.components import Components
 from engines.decoder import decoder_activations
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
-from engines.load import Components
 from extract.networks import DECODED_LAYERS
 from extract.taps import tap_of_convolution
 from extract.trajectory import Step, denoise, in_batches

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datasets.labels import Labels
+from engines.components import Components
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
-from engines.load import Components
 from extract.networks import TRAINED
 from extract.sources import Start, Watch, Watcher
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise

@@ -21,8 +21,8 @@ from jaxtyping import Float, install_import_hook, jaxtyped
 
 if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
+    from engines.components import Components
     from engines.engine import Tap
-    from engines.load import Components
     from engines.onnx_session import OnnxRuntime
 
 # What our modules import must be loaded before the hook: inside it, Python compiles it anew in every run.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.config import EARLY_STEP
 from bench.errors import MistakeError
-from bench.interventions.arms import StoredProbes
+from bench.runs.probes import StoredProbes
 from bench.runs.results import Results
 from extract.networks import TRAINED
 from extract.taps import fits

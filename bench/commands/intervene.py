@@ -70,7 +70,8 @@ def command(options: argparse.Namespace) -> int:
 
             print_path(bench, plan, options)
         else:
-            from bench.interventions.experiment import experiment, print_outcome, summary, task_folder
+            from bench.interventions.experiment import experiment
+            from bench.interventions.summary import print_outcome, summary, task_folder
 
             outcome = experiment(bench, plan)
             print_outcome(summary(outcome), task_folder(results.path, plan.task))

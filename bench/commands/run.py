@@ -104,8 +104,9 @@ def command(options: argparse.Namespace) -> int:
 
 def caveats(config: Config) -> list[str]:
     """What must be said beside the scores."""
-    if config.weights != "random":
-        return []
-    if config.labeler or config.source == "rendered":
+    from bench.labeling import STAND_IN
+
+    stands_in = config.labeler == STAND_IN or (config.weights == "random" and not config.labeler)
+    if not stands_in or config.source == "rendered":
         return []
     return ["the pictures' brightness stood in for labels of depth and saliency"]

@@ -19,8 +19,8 @@ from torch import Tensor
 from bench.config import Config
 from bench.curation.make import pictures_in
 from bench.errors import MistakeError
+from bench.labeling import reader_of, refuse_networks, takes_networks, without_networks
 from bench.registry import plugin
-from bench.study import reader_of, refuse_networks, takes_networks, without_networks
 from datasets.labeler import Reader
 from datasets.labels import Labels
 from probes.blocks import Blocks

@@ -9,12 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.errors import MistakeError
-from bench.figures.charts import shaded
+from bench.figures.images import INK, PAPER, image_grid, image_of, shaded
 from datasets.labels import Labels
 
 TILE, GAP, TEXT = 128, 6, 16
 COLUMNS, ROWS = 6, 8
-_INK, _PAPER = (40, 40, 46), (255, 255, 255)
 
 
 def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]) -> list[Path]:
@@ -25,16 +24,11 @@ def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], L
     sheets = []
     for number, start in enumerate(range(0, len(entries), COLUMNS * ROWS), start=1):
         page = entries[start : start + COLUMNS * ROWS]
-        rows = -(-len(page) // COLUMNS)
-        width, height = 2 * TILE + GAP, TILE + TEXT + GAP
-        sheet = Image.new("RGB", (COLUMNS * width + GAP, rows * height + GAP), _PAPER)
-        draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-        for place, (name, picture, labels) in enumerate(page):
-            left, top = GAP + place % COLUMNS * width, GAP + place // COLUMNS * height
-            with Image.open(picture) as image:
-                sheet.paste(image.convert("RGB").resize((TILE, TILE)), (left, top))
-            sheet.paste(_depth(labels()).resize((TILE, TILE)), (left + TILE, top))
-            draw.text((left + 2, top + TILE + TEXT / 2), name[:40], _INK, font, anchor="lm")
+        cells = [_cell(name, picture, labels()) for name, picture, labels in page]
+        rows = [cells[row : row + COLUMNS] for row in range(0, len(cells), COLUMNS)]
+        # A page is as wide however few stand on it.
+        rows[0] += [Image.new("RGB", cells[0].size, PAPER)] * (COLUMNS - len(rows[0]))
+        sheet = image_grid(rows, GAP, (GAP, GAP, GAP, GAP))
         path = folder / f"contact-{number:03d}.png"
         try:
             sheet.save(path, optimize=True)
@@ -44,8 +38,18 @@ def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], L
     return sheets
 
 
+def _cell(name: str, picture: Path, labels: Labels) -> Image.Image:
+    """A picture, its depth right of it and its name below."""
+    cell = Image.new("RGB", (2 * TILE, TILE + TEXT), PAPER)
+    with Image.open(picture) as image:
+        cell.paste(image.convert("RGB").resize((TILE, TILE)), (0, 0))
+    cell.paste(_depth(labels).resize((TILE, TILE)), (TILE, 0))
+    ImageDraw.Draw(cell).text((2, TILE + TEXT / 2), name[:40], INK, ImageFont.load_default(11), anchor="lm")
+    return cell
+
+
 def _depth(labels: Labels) -> Image.Image:
     disparity, mask = labels.disparity[0].numpy(), labels.saliency[0].numpy()
     colours = shaded(disparity, float(disparity.min()), float(disparity.max())).astype(np.float64)
     colours[:, ~mask] *= 0.6
-    return Image.fromarray(np.ascontiguousarray(np.moveaxis(colours.astype(np.uint8), 0, -1)))
+    return image_of(colours.astype(np.uint8))

@@ -25,8 +25,9 @@ from bench.config import Config
 from bench.curation.contact_sheets import write_sheets
 from bench.environment import versions
 from bench.errors import MistakeError
+from bench.labeling import labeler_of, reader_of
 from bench.registry import usable_engine
-from bench.study import dataset_of, labeler_of, model_spec, reader_of, threads_of
+from bench.study import dataset_of, model_spec, threads_of
 from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.label_cache import as_bytes, bytes_of, labels_of, write_whole

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
 from bench.errors import MistakeError
+from bench.figures.images import image_grid, image_of, save_image
 from bench.registry import plugin
 from bench.study import Study, open_study
 from datasets.items import Item
@@ -94,9 +93,5 @@ def _found(reader: TinyLabeler, pictures: Tensor, wanted: Sequence[Attributes], 
 
 
 def _write_sheet(pictures: Tensor, path: Path) -> None:
-    rows = [torch.cat(list(pictures[row * COLUMNS : (row + 1) * COLUMNS]), dim=-1) for row in range(ROWS)]
-    sheet = (torch.cat(rows, dim=-2) * 255).round().byte().permute(1, 2, 0).numpy()
-    try:
-        Image.fromarray(np.ascontiguousarray(sheet)).save(path, optimize=True)
-    except (OSError, ValueError) as error:
-        raise MistakeError(f"cannot write {path} ({error}); name a PNG file in a folder that can be written") from error
+    images = [image_of(picture) for picture in (pictures * 255).round().byte().numpy()]
+    save_image(image_grid([images[row * COLUMNS : (row + 1) * COLUMNS] for row in range(ROWS)]), path)

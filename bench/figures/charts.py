@@ -1,23 +1,15 @@
-"""Pictures for the report: heat-map colours, a line chart as inline SVG, PNG images as data addresses."""
+"""Charts for the report: heat-map colours and a line chart as inline SVG."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
-from PIL import Image
 
+from bench.figures.images import CIVIDIS
 from probes.bootstrap import Score
-
-_CIVIDIS = np.array(
-    [(0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56)], dtype=np.float64
-)
-"""Six stops of cividis (Nuñez, Anderton, Renslow 2018): lightness rises evenly, with or without colour vision."""
 
 WIDTH, HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 168, 14, 34
@@ -38,9 +30,9 @@ def heat(value: float, low: float, high: float) -> tuple[str, str]:
     if not np.isfinite(value):
         return "transparent", "inherit"
     at = 0.0 if high == low else float(np.clip((value - low) / (high - low), 0, 1))
-    place = at * (len(_CIVIDIS) - 1)
-    below = min(int(place), len(_CIVIDIS) - 2)
-    mixed = _CIVIDIS[below] + (_CIVIDIS[below + 1] - _CIVIDIS[below]) * (place - below)
+    place = at * (len(CIVIDIS) - 1)
+    below = min(int(place), len(CIVIDIS) - 2)
+    mixed = CIVIDIS[below] + (CIVIDIS[below + 1] - CIVIDIS[below]) * (place - below)
     red, green, blue = (round(float(channel)) for channel in mixed)
     return f"rgb({red} {green} {blue})", "#111" if at > 0.55 else "#fff"
 
@@ -117,18 +109,3 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _escaped(text: str) -> str:
     return str(Markup.escape(text))
-
-
-def png(picture: NDArray[np.uint8]) -> str:
-    """A picture (3 x h x w, or h x w in grey) as a data address."""
-    array = np.ascontiguousarray(np.moveaxis(picture, 0, -1) if picture.ndim == 3 else picture)
-    stream = io.BytesIO()
-    Image.fromarray(array).save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def shaded(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    """A map of values as a cividis picture, 3 x h x w."""
-    at = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(_CIVIDIS) - 1)
-    channels = [np.interp(at, np.arange(len(_CIVIDIS)), _CIVIDIS[:, channel]) for channel in range(3)]
-    return np.stack(channels).round().astype(np.uint8)

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.interventions.arms import Arm, StoredProbes, edit_at
+from bench.interventions.arms import Arm, edit_at
+from bench.runs.probes import StoredProbes
 from bench.study import Study
 from datasets.items import Item
 from engines.editing import editing

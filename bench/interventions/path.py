@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import cos, pi, sin
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,18 +20,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
+from bench.figures.images import image_grid, image_of, write_gif
+from bench.interventions.arms import EDIT, RANDOM, Arm
 from bench.interventions.config import Plan
-from bench.interventions.experiment import read_summary
 from bench.interventions.painter import Originals
 from bench.interventions.runner import Bench, movable
 from bench.interventions.shifts import NEAREST, Offset, moved, take
+from bench.interventions.summary import read_summary
+from bench.runs.probes import StoredProbes
 from engines.cache import key_of
 from probes.bootstrap import score_of
 
 METHOD, STRENGTH = "pattern", 8.0
 """Of a run for which nothing has been chosen yet."""
-_GIF_ITEMS, _TILE, _GAP, _FRAME_MS = 4, 192, 6, 110
+_GIF_ITEMS, _TILE, _GAP = 4, 192, 6
 
 Array = NDArray[np.float64]
 
@@ -129,22 +130,12 @@ def print_path(bench: Bench, plan: Plan, options: argparse.Namespace) -> None:
     print(f"{arm.method} at strength {arm.strength:g}: correlation of wanted and measured centre over frames")
     print(tabulate(table, headers=["item", "prompt", *found], disable_numparse=True))
     if options.gif:
-        print(f"frames: {write_gif([w.pictures for w in walks[EDIT][:_GIF_ITEMS]], options.gif)}")
+        print(f"frames: {write_gif(frames_of([w.pictures for w in walks[EDIT][:_GIF_ITEMS]]), options.gif)}")
 
 
-def write_gif(items: Sequence[Float[Tensor, "frames 3 h w"]], path: Path) -> Path:
-    """Write the frames of some items, side by side, as an endless GIF."""
+def frames_of(items: Sequence[Float[Tensor, "frames 3 h w"]]) -> list[Image.Image]:
+    """The frames of some items, side by side."""
     frames = []
-    for number in range(len(items[0])):
-        sheet = Image.new("RGB", (len(items) * (_TILE + _GAP) - _GAP, _TILE), (255, 255, 255))
-        for column, pictures in enumerate(items):
-            tile = (pictures[number] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
-            sheet.paste(
-                Image.fromarray(tile).resize((_TILE, _TILE), Image.Resampling.LANCZOS), (column * (_TILE + _GAP), 0)
-            )
-        frames.append(sheet)
-    try:
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=_FRAME_MS, loop=0, optimize=True)
-    except (OSError, ValueError) as error:
-        raise MistakeError(f"cannot write {path} ({error}); name a GIF file in a folder that can be written") from error
-    return path
+    for pictures in zip(*((item * 255).round().to(torch.uint8).numpy() for item in items), strict=True):
+        frames.append(image_grid([[image_of(picture, _TILE, Image.Resampling.LANCZOS) for picture in pictures]], _GAP))
+    return frames

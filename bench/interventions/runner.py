@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, LATE, RANDOM, Arm, StoredProbes
+from bench.interventions.arms import EDIT, LATE, RANDOM, Arm
 from bench.interventions.config import Plan
 from bench.interventions.painter import Originals, Painter
-from bench.interventions.score import Wanted
 from bench.interventions.shifts import Offset, draw_offsets, moved, take
-from bench.interventions.trials import Trials
+from bench.interventions.trials import Trials, Wanted
+from bench.runs.probes import StoredProbes
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
 from bench.study import Study

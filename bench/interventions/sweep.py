@@ -14,12 +14,12 @@ from tabulate import tabulate
 
 from bench.analysis.significance import at_rate
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, RANDOM, Arm, StoredProbes
+from bench.interventions.arms import EDIT, RANDOM, Arm
 from bench.interventions.config import Plan
 from bench.interventions.path import chosen_arm
 from bench.interventions.runner import Bench, run_arms
-from bench.interventions.score import DAMAGE
-from bench.interventions.trials import NO_EDIT, Trials
+from bench.interventions.trials import DAMAGE, NO_EDIT, Trials
+from bench.runs.probes import StoredProbes
 from probes.bootstrap import Difference, Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 

@@ -17,11 +17,10 @@ from bench.measure import peak_during, resident_bytes, timed
 from bench.networks import Networks, subject_of
 from bench.planning.solving import bytes_of, cut, sampled_bank
 from bench.profiling.flops import decoding_flops, work_of
-from bench.run import count_items, grouped
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
 from bench.study import Study, open_study
-from datasets.splits import FOLDS, Block, draws_of
+from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS
 from extract.shards import Shards
 from extract.stream import Reducer, Subject, stream

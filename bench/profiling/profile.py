@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from bench.config import Config
 from bench.environment import environment
-from bench.errors import MistakeError
+from bench.errors import MistakeError, mistakes
+from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
 from bench.profiling.calls import (
     Contender,
@@ -47,10 +50,11 @@ from bench.profiling.records import (
     Term,
     write_profile,
 )  # fmt: skip
-from bench.profiling.study import open_profile_study
-from bench.study import Study
+from bench.runs.folder import stored_options
+from bench.study import Study, model_spec, open_study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
+from engines.models.tiny import MODEL as TINY
 from extract.networks import TRAINED
 from probes.solve import solve_bank
 
@@ -217,3 +221,33 @@ class _Job:
         # On the CPU, as one reading serves all engines.
         solve = partial(solve_bank, sums * FOLDS, list(self.study.tasks), steps, {TRAINED}, self.study.threads)
         return Term("every probe solved, controls included", 1, "run", [timed(solve)[1]])
+
+
+def open_profile_study(config: ProfileConfig) -> Study:
+    """Resolve the model. Raises MistakeError, with the way out, when the trained model cannot be had."""
+    labeled = _labels_of(config.run)
+    asked = Config(
+        **labeled,
+        model=config.model,
+        weights=config.weights,
+        engine=REFERENCE,
+        sampler_steps=config.sampler_steps,
+        threads=config.threads,
+    )
+    try:
+        return open_study(asked, labels=bool(labeled))
+    except mistakes() as error:
+        if config.weights == "random" or model_spec(config.model).source == TINY.source:
+            raise
+        raise MistakeError(f"{error} (without weights, profile the architecture: --weights random)") from error
+
+
+def _labels_of(run: str | None) -> dict[str, Any]:
+    """What labels the pictures of a run whose probes are applied; without one no label is scored."""
+    if run is None:
+        return {}
+    stored = stored_options(Path(run))
+    names = ("labeler", "saliency_size", *NETWORKS)
+    return {
+        name: tuple(value) if isinstance(value := stored[name], list) else value for name in names if name in stored
+    }

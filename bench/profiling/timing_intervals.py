@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from probes.bootstrap import TEST_DRAWS
+
 LEVEL = 0.95
 DRAWS = 2000
 LEAST = 5
@@ -75,3 +77,27 @@ def total(counts: Sequence[float], samples: Sequence[Readings], seed: int = 0) -
         sums += count * readings[rng.integers(len(readings), size=(DRAWS, len(readings)))].mean(1)
     low, high = np.quantile(sums, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(float(value), float(low), float(high))
+
+
+def ratio_of_groups(
+    new: Sequence[Readings], base: Sequence[Readings], seed: int = 0, draws: int = TEST_DRAWS
+) -> tuple[float, float, float, float]:
+    """(ratio of medians, low, high, p), from groups of readings; nan ends and p where a side has a single reading."""
+    value = float(np.median(np.concatenate(new)) / np.median(np.concatenate(base)))
+    if min(sum(map(len, new)), sum(map(len, base))) < 2:
+        return value, np.nan, np.nan, np.nan
+    rng = np.random.default_rng(seed)
+    ratios = _drawn_medians(new, rng, draws) / _drawn_medians(base, rng, draws)
+    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    beyond = min(int((ratios <= 1).sum()), int((ratios >= 1).sum()))
+    return value, float(low), float(high), min(1.0, 2 * (1 + beyond) / (draws + 1))
+
+
+def _drawn_medians(groups: Sequence[Readings], rng: np.random.Generator, draws: int) -> Readings:
+    lengths = np.array([len(group) for group in groups])
+    table = np.array([np.resize(group, lengths.max()) for group in groups])
+    # As many readings from every drawn group, so that all draws are one array.
+    row = rng.integers(len(groups), size=(draws, len(groups), 1))
+    column = rng.integers(lengths[row], size=(draws, len(groups), lengths.max()))
+    medians: Readings = np.median(table[row, column], axis=(1, 2))
+    return medians

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from bench.errors import MistakeError
 from bench.profiling.records import PROFILE, read_profile
-from bench.regression.changes import Change
+from bench.regression.changes import LATENCY, MEMORY, Change, Tolerance, tolerances
 from bench.regression.scores import metric_names, quality_changes
 from bench.regression.speed import memory_unlike, profile_options, profile_speed, run_options, run_speed, unlike
-from bench.regression.tolerances import LATENCY, MEMORY, Tolerance, tolerances
 from bench.runs.folder import CONFIG, RUN
 from bench.runs.results import CALLS, read_results
 

@@ -13,17 +13,14 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.profiling.records import STEP, Profile
-from bench.regression.changes import Change, tested_together
-from bench.regression.tolerances import LATENCY, MEMORY
+from bench.profiling.timing_intervals import Readings, ratio_of_groups
+from bench.regression.changes import LATENCY, MEMORY, Change, tested_together
 from bench.runs.folder import refuse_changed
 from bench.runs.results import CALLS, Results, read_calls
 from extract.networks import TRAINED
-from probes.bootstrap import LEVEL, TEST_DRAWS
 
-Readings = NDArray[np.float64]
 _ALIKE = ("processor", "gpus", "driver", "cuda", "python")
 _OWN = "scenebench"
 """The package whose versions are compared; all others must be the same."""
@@ -37,30 +34,6 @@ def unlike(base: dict[str, Any], new: dict[str, Any], options: Sequence[tuple[st
     pairs += [(name, *(found.get(name, "none") for found in versions)) for name in names]
     differing = [f"{name} ({a}, {b})" for name, a, b in (*pairs, *options) if a != b]
     return ", ".join(differing) or None
-
-
-def ratio(
-    new: Sequence[Readings], base: Sequence[Readings], seed: int = 0, draws: int = TEST_DRAWS
-) -> tuple[float, float, float, float]:
-    """(ratio of medians, low, high, p), from groups of readings; nan ends and p where a side has a single reading."""
-    value = float(np.median(np.concatenate(new)) / np.median(np.concatenate(base)))
-    if min(sum(map(len, new)), sum(map(len, base))) < 2:
-        return value, np.nan, np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    ratios = _drawn_medians(new, rng, draws) / _drawn_medians(base, rng, draws)
-    low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    beyond = min(int((ratios <= 1).sum()), int((ratios >= 1).sum()))
-    return value, float(low), float(high), min(1.0, 2 * (1 + beyond) / (draws + 1))
-
-
-def _drawn_medians(groups: Sequence[Readings], rng: np.random.Generator, draws: int) -> Readings:
-    lengths = np.array([len(group) for group in groups])
-    table = np.array([np.resize(group, lengths.max()) for group in groups])
-    # As many readings from every drawn group, so that all draws are one array.
-    row = rng.integers(len(groups), size=(draws, len(groups), 1))
-    column = rng.integers(lengths[row], size=(draws, len(groups), lengths.max()))
-    medians: Readings = np.median(table[row, column], axis=(1, 2))
-    return medians
 
 
 def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]:
@@ -139,7 +112,7 @@ def _groups(calls: Readings, steps: Readings) -> list[Readings]:
 
 
 def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> Change:
-    value, low, high, p = ratio(new, base)
+    value, low, high, p = ratio_of_groups(new, base)
     before, after = (1e3 * float(np.median(np.concatenate(groups))) for groups in (base, new))
     span = f"x {value:.3f} [{low:.3f}, {high:.3f}]"
     sure = (low - 1) * before

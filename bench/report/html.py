@@ -17,7 +17,8 @@ from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Found, found_in, write_found
 from bench.config import run_command
 from bench.errors import MistakeError
-from bench.figures.charts import Line, heat, line_chart, png
+from bench.figures.charts import Line, heat, line_chart
+from bench.figures.images import png
 from bench.registry import plugins
 from bench.report.interventions import panel
 from bench.report.poster import strip_rows

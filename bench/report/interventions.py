@@ -9,10 +9,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bench.figures.charts import png
-from bench.interventions.experiment import GRID, claim, intervals_line, read_summary, rows, task_folder
+from bench.figures.images import png
 from bench.interventions.grid import COLUMNS, Grid
 from bench.interventions.runner import FOLDER
+from bench.interventions.summary import GRID, claim, intervals_line, read_summary, rows, task_folder
 
 _SHOWN = 12
 """Rows of the grid in the report; all of them are in grid.png."""

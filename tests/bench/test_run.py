@@ -16,12 +16,12 @@ import torch
 from bench import study as study_module
 from bench.config import Config
 from bench.errors import MistakeError
-from bench.run import grouped, run
+from bench.run import run
 from bench.runs.results import Results, read_results
 from bench.runs.workers import Merger, part_of
 from datasets.items import Dataset
 from datasets.sets.scenes617 import DATASET
-from datasets.splits import blocks_of
+from datasets.splits import blocks_of, grouped
 from extract.errors import ExtractError
 from extract.shards import Shards
 from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION

@@ -19,7 +19,7 @@ from bench.config import Config
 from bench.run import run
 from bench.runs.results import read_results
 from bench.study import Study, open_study
-from engines.load import Components
+from engines.components import Components
 
 COMPUTING = ("Gather", "Readout", "solve_places", "solve_position")
 

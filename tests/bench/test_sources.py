@@ -10,8 +10,9 @@ import torch
 
 from bench.__main__ import main
 from bench.config import Config
+from bench.labeling import reader_of
 from bench.runs.folder import default_out
-from bench.study import dataset_of, open_study, reader_of
+from bench.study import dataset_of, open_study
 from datasets.items import Dataset, Item
 from datasets.labeler import Labeler, Sources
 from datasets.prompts import read_prompts
@@ -82,7 +83,7 @@ def test_options_name_the_networks_of_a_labeler(cache: Path, tmp_path: Path, mon
         (["--dataset", "paper617", "--prompts", "/nowhere"], "cannot read /nowhere/train_split_prompts_seeds.csv"),
         (["--prompts", "/nowhere"], "the dataset scenes617 is drawn, not read from /nowhere"),
         (["--fetch"], "dataset scenes617 has nothing to download"),
-        (["--saliency-model", "mask.onnx"], "the labeler tiny has networks of its own; leave --saliency-model out"),
+        (["--saliency-model", "mask.onnx"], "the labeler tiny takes no other networks; leave --saliency-model out"),
         (["--labeler", "midas"], "needs a salient-object network"),
         (["--depth-scale", "1,2,3"], "depth_scale must be a mean and a standard deviation"),
     ],

@@ -11,8 +11,8 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.registry import plugin, plugins
+from engines.components import Components
 from engines.engine import Backend, Engine, Prediction, Tap
-from engines.load import Components
 from extract.taps import convolution_taps, self_attention_taps
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}

@@ -10,8 +10,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from engines.components import DECODE_BATCH, Components
 from engines.decoder import LARGEST_SIDE, decoder_activations
-from engines.load import DECODE_BATCH, Components
 
 LAYERS = {"mid": "mid_block.attentions.0", "up0": "up_blocks.0", "up1": "up_blocks.1", "up2": "up_blocks.2"}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from engines.backends.torch_eager import TorchEager, listening
+from engines.components import Components
 from engines.editing import editing
 from engines.engine import Tap
-from engines.load import Components
 
 
 @pytest.fixture

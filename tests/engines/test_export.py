@@ -14,10 +14,10 @@ from torch import Tensor
 
 from engines import export
 from engines.backends.onnxruntime import OPSET
+from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import check_outputs, exported
-from engines.load import Components
 from engines.weights import permuted
 from extract.taps import self_attention_taps
 

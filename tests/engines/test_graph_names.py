@@ -5,10 +5,10 @@ from pathlib import Path
 import onnx
 import pytest
 
+from engines.components import Components
 from engines.engine import Tap
 from engines.export import exported
 from engines.layer_times import module_of
-from engines.load import Components
 from engines.onnx_session import OPSET
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bench.registry import plugin, plugins
+from engines.components import Components
 from engines.engine import Tap
 from engines.layer_times import FUSED, LayerTime, Profiled, merged, module_of
-from engines.load import Components
 
 SLOW = {"torch_compile"}
 

@@ -12,8 +12,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from engines.components import Components
 from engines.errors import EngineError
-from engines.load import Components, load
+from engines.load import load
 from engines.models.tiny import MODEL
 
 WEIGHTS = {

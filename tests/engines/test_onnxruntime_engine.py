@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from engines.backends.onnxruntime import BACKEND, OPSET
+from engines.components import Components
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import exported
-from engines.load import Components
 from engines.onnx_session import OnnxRuntime
 
 

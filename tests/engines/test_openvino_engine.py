@@ -7,10 +7,10 @@ import torch
 
 from engines import openvino_model
 from engines.backends.openvino import BACKEND
+from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import exported
-from engines.load import Components
 from engines.openvino_model import OPSET, OpenVino
 
 pytest.importorskip("openvino")

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from engines.components import Components
 from engines.decoder import decoder_activations
-from engines.load import Components, load
+from engines.load import load
 
 PROMPTS = ["a red sphere on a sand floor", "", "an orange cone", "two", "more than are embedded at once"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import onnx
 import pytest
 
+from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import exported, exported_in_half
 from engines.fusion import OPSET, PlanRow, layers_of, plan_rows_of, with_taps
-from engines.load import Components
 from engines.tensorrt_dialect import Range, build_plan, parsed
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX builds plans without a card")

@@ -9,8 +9,8 @@ import torch
 
 from engines.backends import torch_cuda, torch_cuda_fp16
 from engines.backends.torch_eager import TorchEager, clock_of
+from engines.components import Components
 from engines.engine import Tap
-from engines.load import Components
 from engines.torch_cuda import opened
 
 

@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from engines.cache import hash_of_weights
-from engines.load import Components
+from engines.components import Components
 from engines.weights import permuted, reinitialised
 
 

@@ -10,7 +10,8 @@ from diffusers import LMSDiscreteScheduler, StableDiffusionPipeline, StableDiffu
 from torch import Tensor
 
 from engines.backends.torch_eager import BACKEND
-from engines.load import Components, load
+from engines.components import Components
+from engines.load import load
 from extract.taps import self_attention_taps
 from extract.trajectory import Step, denoise, initial_noise
 

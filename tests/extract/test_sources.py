@@ -11,10 +11,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engines.backends.torch_eager import BACKEND, TorchEager
+from engines.components import Components
 from engines.decoder import decoder_activations
 from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
-from engines.load import Components
 from engines.weights import permuted
 from extract.sources import (
     Start,

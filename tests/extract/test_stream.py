@@ -12,9 +12,9 @@ from datasets.labels import Labels
 from datasets.raycast import render
 from datasets.scenes import draw_scene
 from engines.backends.onnxruntime import BACKEND
+from engines.components import Components
 from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
-from engines.load import Components
 from engines.onnx_session import OnnxRuntime
 from engines.weights import permuted
 from extract.sources import Watcher, conditional, latent, matched, patches

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from engines.backends.torch_eager import TorchEager
+from engines.components import Components
 from engines.engine import Prediction
-from engines.load import Components
 from extract.sources import Start, Watch, Watcher, own
 from extract.stream import Given, Painted, Subject, stream
 

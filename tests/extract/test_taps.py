@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
-from engines.load import Components
 from extract.taps import (
     choose,
     convolution_taps,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engines.backends.torch_eager import TorchEager
+from engines.components import Components
 from engines.engine import Prediction
-from engines.load import Components
 from engines.onnx_session import OnnxRuntime
 from extract.trajectory import Step, denoise, initial_noise, renoise
 

@@ -19,8 +19,8 @@ import torch
 
 from bench.registry import plugin, plugins
 from datasets.labels import Labels
+from engines.components import Components
 from engines.engine import Backend, Engine, Tap
-from engines.load import Components
 from extract.networks import TRAINED
 from probes.accumulate import DRAWS, Gather, Sums
 from probes.bootstrap import paired_difference

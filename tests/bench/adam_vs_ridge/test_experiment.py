@@ -131,7 +131,7 @@ def test_what_the_run_has_not_is_refused(small_run: Results, choice: Choice, mes
 
 
 def test_maps_of_several_channels_are_refused(small_run: Results, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.interventions.arms import StoredProbes
+    from bench.runs.probes import StoredProbes
 
     own = StoredProbes._get
 

@@ -126,7 +126,7 @@ def test_the_printed_scale_is_that_of_the_training_pictures(
     ("arguments", "sentence"),
     [
         (["--sampler-steps", "3"], "it differs in: sampler_steps"),
-        (["--depth-model", "x/y"], "the labeler tiny has networks of its own; leave --depth-model out"),
+        (["--depth-model", "x/y"], "the labeler tiny takes no other networks; leave --depth-model out"),
         (["--fetch"], "leave --prompts and --fetch out"),
         (["--limit", "0"], "limit must be a whole number of at least 2"),
         (["--dataset", "scenes617"], "is drawn, not read from"),

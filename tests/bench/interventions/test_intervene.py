@@ -15,13 +15,14 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.errors import MistakeError
-from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, StoredProbes, edit_at
+from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, edit_at
 from bench.interventions.config import Plan
-from bench.interventions.experiment import claim, read_summary, rows
 from bench.interventions.runner import Bench, edits, movable, open_bench, run_arms
+from bench.interventions.summary import claim, read_summary, rows
 from bench.interventions.trials import NO_EDIT
 from bench.networks import subject_of
 from bench.report.interventions import panel
+from bench.runs.probes import StoredProbes
 from bench.runs.results import Results, read_results
 from extract.stream import Given, stream
 from probes.probe_set import PERMUTED

@@ -21,8 +21,8 @@ from bench.run import run
 from bench.runs.filmstrips import STRIP_ITEMS
 from bench.runs.results import Results, read_results
 from bench.study import open_study
+from engines.components import Components
 from engines.engine import Prediction
-from engines.load import Components
 from extract.networks import TRAINED
 from extract.shards import Shards
 from probes.accumulate import sums_of_tensors

@@ -19,8 +19,8 @@ from extract.taps import self_attention_taps
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engines.components import Components
     from engines.engine import Tap
-    from engines.load import Components
 
 WORDS = 24
 

@@ -21,7 +21,7 @@ from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
 from bench.profiling.hooks import paint_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
 from bench.profiling.probe_parity import stored_probes
-from bench.profiling.profile import profile
+from bench.profiling.profile import open_profile_study, profile
 from bench.profiling.published import authors_terms
 from bench.profiling.records import (
     EXTRACTION,
@@ -32,7 +32,6 @@ from bench.profiling.records import (
     STEP,
     read_profile,
 )
-from bench.profiling.study import open_profile_study
 from bench.profiling.tables import print_profile
 from bench.runs.results import Results
 from bench.study import Study

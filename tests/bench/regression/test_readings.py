@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.regression.changes import Change
+from bench.profiling.timing_intervals import ratio_of_groups
+from bench.regression.changes import Change, Tolerance, tolerances
 from bench.regression.scores import quality_changes
-from bench.regression.speed import _latency, call_groups, ratio
-from bench.regression.tolerances import Tolerance, tolerances
+from bench.regression.speed import _latency, call_groups
 from bench.runs.results import Results
 
 
@@ -36,10 +36,10 @@ def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run:
 def test_twenty_reruns_are_not_called_slower() -> None:
     rng = np.random.default_rng(2)
     sessions = [[rng.gamma(50, 0.02, 9) for _ in range(9)] for _ in range(21)]
-    wrong = sum(ratio(new, base)[3] <= 0.05 for base, new in pairwise(sessions))
+    wrong = sum(ratio_of_groups(new, base)[3] <= 0.05 for base, new in pairwise(sessions))
     assert wrong <= 3
     slower = [group * 1.2 for group in sessions[0]]
-    value, low, high, p = ratio(slower, sessions[1])
+    value, low, high, p = ratio_of_groups(slower, sessions[1])
     assert low <= value <= high
     assert low <= 1.2 <= high
     assert p <= 0.001
@@ -49,8 +49,8 @@ def test_neighbours_that_were_disturbed_together_widen_the_interval() -> None:
     rng = np.random.default_rng(3)
     alone = [rng.normal(1, 0.1, 40) for _ in range(10)]
     together = [np.full(40, rng.normal(1, 0.1)) for _ in range(10)]
-    _, low, high, _ = ratio(alone, alone)
-    _, wide_low, wide_high, _ = ratio(together, together)
+    _, low, high, _ = ratio_of_groups(alone, alone)
+    _, wide_low, wide_high, _ = ratio_of_groups(together, together)
     assert wide_high - wide_low > 1.5 * (high - low)
 
 
@@ -67,7 +67,7 @@ def test_blocks_that_were_disturbed_as_a_whole_are_no_change() -> None:
     for _ in range(trials):
         where, before, after = call_groups(calls_of(rng, 12, 6, 0.05), calls_of(rng, 12, 6, 0.05))[0]
         assert where == "trained"
-        wrong += ratio(after, before, draws=199)[3] <= 0.05
+        wrong += ratio_of_groups(after, before, draws=199)[3] <= 0.05
     # At a true rate of 5 %, more than 12 of 100 would come by chance once in 700 times.
     assert wrong <= 12
 

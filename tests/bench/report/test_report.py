@@ -15,7 +15,8 @@ from bench.analysis.emergence import emergence
 from bench.analysis.findings import FINDINGS, found_in
 from bench.analysis.significance import discoveries
 from bench.config import run_command
-from bench.figures.charts import Line, heat, line_chart, shaded
+from bench.figures.charts import Line, heat, line_chart
+from bench.figures.images import shaded
 from bench.report.html import write_report
 from bench.report.tables import UNTRAINED, comparison_row, held_lines, print_run
 from bench.runs.results import Results, read_results

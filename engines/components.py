@@ -1,0 +1,159 @@
+"""The parts of a latent diffusion model: what they compute, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from engines.cuda_stream import full_fp32
+from engines.prompt import SIZES, packed
+
+DECODE_BATCH = 4
+"""Small pictures decoded, and prompts embedded, at once: padded to this number, no caller's batch changes a bit."""
+
+_SMALL_PIXELS = 1 << 14
+"""Of a picture; a larger one keeps all cores busy by itself, and four of 512 x 512 take gigabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of a latent diffusion model.
+
+    They are on the CPU until they are sent elsewhere; what goes into their methods and comes out of them always is.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    schedule: dict[str, Any]
+    """Configuration of the noise schedule, as diffusers schedulers take it."""
+    text_encoder_2: CLIPTextModelWithProjection | None = None
+    """SDXL's, beside the first."""
+    tokenizer_2: CLIPTokenizer | None = None
+    silent_if_empty: bool = False
+    """Whether the model was trained to take zeros, not the embeddings of an empty text, for no prompt."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The components that have weights, by their folders' names."""
+        first = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
+        return first if self.text_encoder_2 is None else first | {"text_encoder_2": self.text_encoder_2}
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of a latent."""
+        side = int(self.unet.config.sample_size)
+        return int(self.unet.config.in_channels), side, side
+
+    @property
+    def picture_side(self) -> int:
+        """Pixels along one side of a picture: every block of the autoencoder but the last halves it."""
+        return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def pictures_at_once(self) -> int:
+        """How many are decoded or encoded together."""
+        return DECODE_BATCH if self.picture_side**2 <= _SMALL_PIXELS else 1
+
+    def scheduler(self, steps: int) -> LMSDiscreteScheduler:
+        """The paper's sampler, set to ``steps`` steps."""
+        known = (
+            "beta_start",
+            "beta_end",
+            "beta_schedule",
+            "trained_betas",
+            "num_train_timesteps",
+            "prediction_type",
+            "steps_offset",
+        )
+        scheduler = LMSDiscreteScheduler(
+            **{key: self.schedule[key] for key in known if key in self.schedule}, timestep_spacing="linspace"
+        )
+        scheduler.set_timesteps(steps)
+        return scheduler
+
+    def send(self, device: torch.device) -> None:
+        """Compute on a device from now on: everything but the UNet, which engines execute."""
+        if device.type == "cuda":
+            full_fp32()
+        for name, part in self.networks.items():
+            if name != "unet":
+                part.to(device)
+
+    @torch.inference_mode()
+    def embed(self, prompts: Sequence[str]) -> Float[Tensor, "n words width"]:
+        """Text embeddings; longer prompts are cut at the tokenizer's length, as diffusers cuts them.
+
+        For SDXL, further rows hold what else its UNet reads; see engines/prompt.py.
+        """
+        tokens = _tokens(self.tokenizer, prompts)
+        if self.text_encoder_2 is None:
+            return self.padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
+        text = self.padded(self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1))
+        if self.silent_if_empty:
+            silent = torch.tensor([not prompt for prompt in prompts])
+            words = text[:, : tokens.shape[1]]
+            none = torch.zeros(len(text), int(self.text_encoder_2.config.projection_dim))
+            text[silent] = packed(torch.zeros_like(words), none, self._sizes(len(text)))[silent]
+        return text
+
+    def _embed_twice(self, tokens: Tensor) -> Tensor:
+        """SDXL's text tensor: the penultimate states of both encoders, the second one's projection, and the sizes."""
+        assert self.text_encoder_2 is not None
+        first = self.text_encoder(tokens[:, 0], output_hidden_states=True)
+        second = self.text_encoder_2(tokens[:, 1], output_hidden_states=True)
+        words = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
+        return packed(words, second.text_embeds, self._sizes(len(tokens)))
+
+    def _sizes(self, n: int) -> Tensor:
+        """Of uncropped pictures."""
+        side = float(self.picture_side)
+        return torch.tensor([side, side, 0.0, 0.0, side, side]).expand(n, SIZES)
+
+    @torch.inference_mode()
+    def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
+        """Pictures in 0..1 of scaled latents."""
+        scale = float(self.vae.config.scaling_factor)
+        return self.padded(
+            lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents, self.pictures_at_once
+        )
+
+    @torch.inference_mode()
+    def encode(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
+        """Scaled mean latents of pictures in 0..1."""
+        scale = float(self.vae.config.scaling_factor)
+        return self.padded(
+            lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures, self.pictures_at_once
+        )
+
+    def padded(self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH) -> Tensor:
+        """Apply ``call``, where the components are, to chunks of exactly ``at_once`` rows.
+
+        The last one is padded with copies of its last row.
+        """
+        parts = []
+        for start in range(0, len(rows), at_once):
+            chunk = rows[start : start + at_once]
+            short = at_once - len(chunk)
+            full = torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
+            parts.append(call(full.to(self.vae.device))[: len(chunk)].cpu())
+        return torch.cat(parts)
+
+
+def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
+    tokens: Tensor = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    return tokens
