@@ -8,15 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 from bench.registry import KINDS, plugins
 
@@ -29,6 +26,36 @@ ARROW = {
     "engines": {"engines"},
     "datasets": {"datasets"},
 }
+ROOMS = {
+    "errors": set(),
+    "measure": set(),
+    "config": {"errors"},
+    "figures": {"errors"},
+    "environment": {"config"},
+    "registry": {"config", "errors"},
+    "labeling": {"config", "errors", "registry"},
+    "study": {"config", "environment", "errors", "labeling", "registry"},
+    "networks": {"errors", "study"},
+    "runs": {"config", "environment", "errors", "measure", "study"},
+    "stages": {"measure", "networks", "runs", "study"},
+    "run": {"config", "measure", "runs", "stages", "study"},
+    "analysis": {"config", "errors", "runs"},
+    "calibration": {"errors", "networks", "runs", "study"},
+    "curation": {"config", "environment", "errors", "figures", "labeling", "registry", "study"},
+    "profiling": {"config", "environment", "errors", "labeling", "measure", "networks", "registry", "runs", "study"},
+    "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
+    "regression": {"config", "errors", "profiling", "runs"},
+    "adam_vs_ridge": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
+    "interventions": {"analysis", "config", "errors", "figures", "registry", "runs", "study"},
+    "report": {"adam_vs_ridge", "analysis", "config", "errors", "figures", "interventions", "registry", "runs"},
+    "commands": {
+        *("adam_vs_ridge", "calibration", "config", "curation", "environment", "errors", "interventions", "labeling"),
+        *("planning", "profiling", "registry", "regression", "report", "run", "runs", "study"),
+    },
+    "__main__": {"commands", "environment", "errors"},
+}
+"""The rooms of ``bench``, a module or a folder each, from the ground up: which others each one imports."""
+MOST_AT_THE_TOP = 16
 HEAVY = {"torch", "diffusers", "transformers", "onnxruntime", "onnx", "sklearn", "scipy", "openvino", "tensorrt"}
 LONGEST = 300
 
@@ -45,6 +72,8 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
             yield node.module or ""
+            # What is taken from a package may be a module.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def imported_on_import(node: ast.AST) -> Iterator[str]:
@@ -87,6 +116,54 @@ def test_imports_follow_the_arrow(package: str) -> None:
         if path.relative_to(ROOT).parts[0] == package:
             ours = {name.partition(".")[0] for name in imported(parsed(path))} & set(PACKAGES)
             assert ours <= ARROW[package], f"{path.relative_to(ROOT)} imports {sorted(ours - ARROW[package])}"
+
+
+def rooms_in(folder: Path) -> dict[str, set[str]]:
+    """Room -> the other rooms that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((folder / "bench").rglob("*.py")):
+        room = path.relative_to(folder / "bench").parts[0].removesuffix(".py")
+        names = {name.split(".")[1] for name in imported(parsed(path)) if name.startswith("bench.")}
+        found[room] = found.get(room, set()) | (names - {room})
+    return {room: others for room, others in found.items() if room != "__init__"}
+
+
+def test_every_room_imports_what_the_table_says() -> None:
+    assert rooms_in(ROOT) == ROOMS
+
+
+def test_no_room_imports_one_above_it() -> None:
+    floors = list(ROOMS)
+    for floor, room in enumerate(floors):
+        assert ROOMS[room] <= set(floors[:floor]), f"{room} imports {sorted(ROOMS[room] - set(floors[:floor]))}"
+
+
+def test_an_import_of_a_room_above_is_noticed(tree: Path) -> None:
+    assert rooms_in(tree) == ROOMS
+    with (tree / "bench" / "runs" / "folder.py").open("a", encoding="utf-8") as file:
+        file.write("\n\ndef late() -> None:\n    import bench.report.html\n")
+    assert rooms_in(tree)["runs"] - ROOMS["runs"] == {"report"}
+
+
+def circle_in(folder: Path) -> list[str]:
+    """Modules that can be had only after each other; none where there is an order."""
+    paths = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in sources(folder)}
+    needs = {name: set(imported(parsed(path))) & paths.keys() for name, path in paths.items()}
+    while free := [name for name, others in needs.items() if not others & needs.keys()]:
+        for name in free:
+            del needs[name]
+    return sorted(needs)
+
+
+def test_modules_are_in_no_circle(tree: Path) -> None:
+    assert circle_in(ROOT) == []
+    with (tree / "engines" / "errors.py").open("a", encoding="utf-8") as file:
+        file.write("\n\ndef late() -> None:\n    from engines.load import load\n")
+    assert {"engines.errors", "engines.load"} <= set(circle_in(tree))
+
+
+def test_the_top_of_bench_is_read_at_a_glance() -> None:
+    assert len(list((ROOT / "bench").glob("*.py"))) <= MOST_AT_THE_TOP
 
 
 def test_every_package_is_seen() -> None:
@@ -196,56 +273,3 @@ def test_the_list_names_every_plugin_with_its_summary() -> None:
     for plugin in PLUGINS:
         summary = re.escape(ast.get_docstring(parsed(plugin.path)) or "")
         assert re.search(rf"^ *{plugin.name} +{summary}$", listing, re.MULTILINE)
-
-
-def test_datasets_is_ours_beside_the_hugging_face_classes_in_use() -> None:
-    used = {
-        (node.module, alias.name)
-        for path in sources()
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("diffusers", "transformers")
-        for alias in node.names
-    }
-    assert len(used) >= 5
-    for module, name in used:
-        assert getattr(import_module(str(module)), name)
-    assert Path(str(import_module("datasets").__file__)) == ROOT / "datasets" / "__init__.py"
-
-
-def test_hugging_faces_datasets_is_no_dependency_direct_or_through_another() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    waiting = [Requirement(line) for lines in lists for line in lines]
-    seen: set[str] = set()
-    while waiting:
-        needed = waiting.pop()
-        name = needed.name.lower()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            lines = requires(name) or []
-        except PackageNotFoundError:
-            continue
-        below = [Requirement(line) for line in lines]
-        extras = needed.extras or {""}
-        waiting += [r for r in below if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
-    assert "tokenizers" in seen
-    assert "datasets" not in seen
-
-
-def test_a_foreign_datasets_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    fake = tmp_path / "fake" / "datasets"
-    fake.mkdir(parents=True)
-    (fake / "__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    path = f"{fake.parent}{os.pathsep}{ROOT}"
-    refused = python(elsewhere, "-m", "bench", "list", path=path)
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    (line,) = refused.stderr.splitlines()
-    assert str(fake) in line
-    assert "HuggingFace" in line
-    assert ". " not in line
-    assert python(elsewhere, "-m", "bench", "list").returncode == 0

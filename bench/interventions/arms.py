@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.runs.probes import _DRAW, StoredProbes
+from bench.runs.probes import StoredProbes
 from datasets.items import Item
 from engines.cache import key_of
 from probes.edit import METHODS, along, matched
@@ -21,6 +21,9 @@ from probes.probe_set import PERMUTED
 EDIT, RANDOM, LATE, NULL = "edit", "random", "late", "null"
 CONTROLS = (RANDOM, PERMUTED, LATE)
 """A random direction and a probe of permuted labels, both of the edit's norm at every token; the edit, but late."""
+
+_DRAW = 1
+"""The permutation whose probe is the control."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import MistakeError
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
-from bench.runs.folder import refuse_changed
-from bench.runs.results import PROBES, Results, read_results
+from bench.runs.probes import stored_bank
+from bench.runs.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
-from extract.networks import TRAINED
 from extract.stream import stream
-from probes.probe_set import ALWAYS, Bank, Cell, Solved
+from probes.probe_set import Bank
 from probes.readout import Readout
 
 ROWS = 16
@@ -29,14 +26,14 @@ ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class StoredProbes:
+class AppliedProbes:
     """The probes of a run that read the trained network's activations, unpermuted."""
 
     bank: Bank
     probed_steps: tuple[int, ...]
 
 
-def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
+def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
     """Read them. Raises MistakeError when the run is of another model or sampler than the study."""
     results = read_results(folder)
     for name, ours in (("model", model), ("sampler_steps", study.config.sampler_steps)):
@@ -45,26 +42,9 @@ def stored_probes(folder: Path, study: Study, model: str) -> StoredProbes:
             raise MistakeError(
                 f"{folder} has {option} {results.options[name]}, not {ours}; give {option} the run's own"
             )
-    probes: dict[str, dict[Cell, Solved]] = {}
-    thresholds: dict[str, dict[Cell, float]] = {}
-    mean_map: dict[str, Tensor] = {}
-    size = study.components.picture_side
-    try:
-        refuse_changed(folder, results.facts, (PROBES,))
-        tensors = load_file(folder / PROBES)
-    except (OSError, SafetensorError) as error:
-        raise MistakeError(f"cannot read the probes of {folder} ({error}); run it again") from error
-    for name, task in results.tasks.items():
-        probes[name], thresholds[name] = {}, {}
-        for index, cell in enumerate(task.cells):
-            if cell.network == TRAINED and cell.draw == 0 and cell.step != ALWAYS:
-                probes[name][cell] = _solved(tensors, name, cell)
-                thresholds[name][cell] = float(task.thresholds[index])
-        outputs = len(next(iter(probes[name].values())).intercept)
-        # Of the baselines that a bank also scores; they read no engine, and are left out below.
-        mean_map[name] = torch.zeros(outputs, size, size, dtype=torch.float64)
+    bank = stored_bank(results, study.components.picture_side)
     _check(results, study, folder)
-    return StoredProbes(Bank(probes, mean_map, thresholds), results.steps)
+    return AppliedProbes(bank, results.steps)
 
 
 def _check(results: Results, study: Study, folder: Path) -> None:
@@ -73,16 +53,7 @@ def _check(results: Results, study: Study, folder: Path) -> None:
         raise MistakeError(f"{folder} holds layers or tasks that this model's profile does not know; make a run anew")
 
 
-def _solved(tensors: dict[str, Tensor], task: str, cell: Cell) -> Solved:
-    stem = f"{task}/{cell.network}/{cell.layer}/{cell.step + 1}/{cell.probe}/{cell.draw}"
-    try:
-        weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
-    except KeyError as error:
-        raise MistakeError(f"the run's probes lack {error}; make the run again") from error
-    return Solved(weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan"))
-
-
-def scores_with(engine: Engine, probes: StoredProbes, study: Study, blocks: Sequence[Block]) -> dict[str, Tensor]:
+def scores_with(engine: Engine, probes: AppliedProbes, study: Study, blocks: Sequence[Block]) -> dict[str, Tensor]:
     """Per task, the headline score of every stored probe, cells x pictures, on the engine's own trajectory."""
     subject = alone(study, engine, ROWS)
     tasks = {name: study.tasks[name] for name in probes.bank.probes}

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from bench.errors import MistakeError
 from bench.runs.folder import refuse_changed
 from bench.runs.results import PROBES, Results, probe_name
 from extract.networks import TRAINED
 from probes.edit import Probe
-from probes.probe_set import ACTIVATIONS, PERMUTED, Cell
+from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, Bank, Cell, Solved
 
-_DRAW = 1
-"""The permutation whose probe is the control."""
+
+def read_probes(results: Results, begin: str = "") -> dict[str, Tensor]:
+    """The stored tensors whose name begins so. Raises MistakeError when they are not those that the run wrote."""
+    try:
+        refuse_changed(results.path, results.facts, (PROBES,))
+        with safe_open(results.path / PROBES, framework="pt") as stored:
+            wanted = [name for name in stored.keys() if name.startswith(begin)]  # noqa: SIM118
+            return {name: stored.get_tensor(name) for name in wanted}
+    except (OSError, SafetensorError) as error:
+        raise MistakeError(f"cannot read the probes of {results.path} ({error}); run it again") from error
+
+
+def stored_bank(results: Results, side: int) -> Bank:
+    """All probes that read the trained network's activations, unpermuted, for pictures of so many pixels a side."""
+    tensors = read_probes(results)
+    probes: dict[str, dict[Cell, Solved]] = {}
+    thresholds: dict[str, dict[Cell, float]] = {}
+    mean_map: dict[str, Tensor] = {}
+    for name, task in results.tasks.items():
+        probes[name], thresholds[name] = {}, {}
+        for index, cell in enumerate(task.cells):
+            if cell.network == TRAINED and cell.draw == 0 and cell.step != ALWAYS:
+                probes[name][cell] = _solved(tensors, name, cell)
+                thresholds[name][cell] = float(task.thresholds[index])
+        outputs = len(next(iter(probes[name].values())).intercept)
+        # Of the baselines that a bank also scores; they read no engine, and nobody asks for them.
+        mean_map[name] = torch.zeros(outputs, side, side, dtype=torch.float64)
+    return Bank(probes, mean_map, thresholds)
+
+
+def _solved(tensors: Mapping[str, Tensor], task: str, cell: Cell) -> Solved:
+    stem = probe_name(task, cell)
+    try:
+        weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
+    except KeyError as error:
+        raise MistakeError(f"the run's probes lack {error}; make the run again") from error
+    return Solved(weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan"))
 
 
 class StoredProbes:
@@ -25,13 +63,8 @@ class StoredProbes:
         if task not in results.tasks:
             raise MistakeError(f"{results.path} has no probes of {task!r}; it has {', '.join(results.tasks)}")
         self.task = results.tasks[task]
-        try:
-            refuse_changed(results.path, results.facts, (PROBES,))
-            with safe_open(results.path / PROBES, framework="pt") as stored:
-                wanted = [name for name in stored.keys() if name.startswith(f"{task}/{TRAINED}/")]  # noqa: SIM118
-                self._tensors = {name: stored.get_tensor(name).float() for name in wanted}
-        except (OSError, SafetensorError) as error:
-            raise MistakeError(f"cannot read the probes of {results.path} ({error}); run it again") from error
+        tensors = read_probes(results, f"{task}/{TRAINED}/")
+        self._tensors = {name: tensor.float() for name, tensor in tensors.items()}
         self.get = cache(self._get)
 
     def cell(self, layer: str, step: int, draw: int = 0) -> Cell:
