@@ -18,7 +18,7 @@ from bench.study import Study
 from datasets.labels import Labels
 from datasets.splits import Block, count_items, grouped
 from extract.networks import TRAINED
-from extract.stream import Painted, Reducer, Subject, stream
+from extract.stream import Painted, Reducer, Subject
 from probes.accumulate import Gather, Place, Sums, Total, in_places, sums_of_tensors
 from probes.probe_set import Bank, probes_of, tensors_of, united
 from probes.readout import Readout
@@ -178,9 +178,8 @@ class Job:
         self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False
     ) -> tuple[Painted, Labels]:
         """Stream one block through the reducers; ``fitted`` leaves out what no probe is fit to."""
-        given, read = self.study.given(block.items)
         subject = self.subject.fitted if fitted else self.subject
-        painted, labels = stream(subject, given, reducers, self.study.config.probed_steps, read, noisy)
+        painted, labels = self.study.stream(subject, block.items, reducers, self.study.config.probed_steps, noisy)
         self.maker.progress.update(len(block.items))
         return painted, labels
 

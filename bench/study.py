@@ -28,7 +28,7 @@ from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
 from engines.load import load
 from engines.models.tiny import MODEL as TINY
 from engines.random_weights import random_components
-from extract.stream import Given
+from extract.stream import Given, Painted, Reducer, Subject, stream
 from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.accumulate import DRAWS
 from probes.task import Task
@@ -116,6 +116,18 @@ class Study:
         rendered = render([self.dataset.scene(item) for item in items], self.components.picture_side)
         labels = exact_labels(rendered, self.reader.scale)
         return Given(prompts, seeds, rendered.rgb), lambda _: labels
+
+    def stream(
+        self,
+        subject: Subject,
+        items: Sequence[Item],
+        reducers: Sequence[Reducer] = (),
+        steps: Sequence[int] = (),
+        noisy: Sequence[int] = (),
+    ) -> tuple[Painted, Labels]:
+        """Paint a block of items once, and hand what is watched at ``steps`` to the reducers."""
+        given, read = self.given(items)
+        return stream(subject, given, reducers, steps, read, noisy)
 
 
 def model_spec(name: str) -> ModelSpec:

@@ -43,6 +43,11 @@ class Labels:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
+    def take(self, rows: Sequence[int] | Tensor) -> Labels:
+        """The labels of the pictures ``rows``, all that is known of them."""
+        at = torch.as_tensor(rows, dtype=torch.long)
+        return Labels(**{name: value[at] for name, value in self.tensors().items()})
+
     def to(self, device: torch.device) -> Labels:
         """The same labels on another device."""
         return Labels(**{name: value.to(device) for name, value in self.tensors().items()})

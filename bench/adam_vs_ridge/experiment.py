@@ -29,7 +29,7 @@ from datasets.labels import Labels
 from datasets.splits import Block
 from engines.engine import Engine
 from extract.networks import TRAINED
-from extract.stream import Reducer, stream
+from extract.stream import Reducer
 from probes.accumulate import side_of
 from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, seen_in_blocks, train
 from probes.blocks import Blocks, block_means
@@ -187,8 +187,7 @@ def _paint(
 ) -> None:
     subject = alone(study, engine, study.config.batch)
     for block in blocks:
-        given, read = study.given(block.items)
-        stream(subject, given, [reducer], steps, read)
+        study.stream(subject, block.items, [reducer], steps)
         bar.update(len(block.items))
 
 

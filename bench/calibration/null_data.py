@@ -22,7 +22,6 @@ from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import Block, draws_of, fold_count
 from extract.networks import TRAINED
-from extract.stream import stream
 from probes.accumulate import DRAWS, Gather, side_of
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank
 from probes.readout import Readout, best_thresholds
@@ -78,8 +77,7 @@ def read_pool(study: Study) -> Pool:
     subject, networks = subject_of(study)
     networks.open()
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
-        given, read = study.given(block.items)
-        stream(subject, given, [keep], study.config.probed_steps, read)
+        study.stream(subject, block.items, [keep], study.config.probed_steps)
     activations = {place: torch.cat(parts) for place, parts in keep.activations.items()}
     return Pool(
         activations, _thinned(concatenate(keep.labels), max(side_of(values) for values in activations.values()))
@@ -96,7 +94,7 @@ def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
         task = replace(study.tasks[name], metrics=study.tasks[name].metrics[:1])
         pictures, labels = (torch.from_numpy(rng.permutation(pool.pictures)) for _ in range(2))
         place = places[number % len(places)]
-        deal = _Deal(pool.activations[place][pictures], _taken(pool.labels, labels), place[0], {name: task})
+        deal = _Deal(pool.activations[place][pictures], pool.labels.take(labels), place[0], {name: task})
         found.append(deal.scores(study.train, study.test))
     return Scores(*(np.stack([getattr(entry, part) for entry in found]) for part in Scores.__slots__))
 
@@ -137,7 +135,7 @@ class _Deal:
     def _show(self, reducer: Gather | Readout, chosen: NDArray[np.int_]) -> None:
         index = torch.from_numpy(chosen)
         reducer.see(0, TRAINED, self.layer, self.activations[index])
-        reducer.finish(_taken(self.labels, index))
+        reducer.finish(self.labels.take(index))
 
 
 def _orders(blocks: Sequence[tuple[int, Block]], draws: int) -> list[list[int]]:
@@ -161,11 +159,8 @@ def _parted(bank: Bank, name: str, scores: NDArray[np.float64]) -> Scores:
 def _thinned(labels: Labels, side: int) -> Labels:
     """One pixel for each token of the finest layer: a null's labels need no finer grain, and fits take a tenth."""
     every = max(1, labels.disparity.shape[-1] // side)
-    normals = None if labels.normals is None else labels.normals[..., ::every, ::every].contiguous()
-    disparity, saliency = (values[..., ::every, ::every].contiguous() for values in (labels.disparity, labels.saliency))
-    return Labels(disparity, saliency, normals)
-
-
-def _taken(labels: Labels, chosen: Tensor) -> Labels:
-    normals = None if labels.normals is None else labels.normals[chosen]
-    return Labels(labels.disparity[chosen], labels.saliency[chosen], normals)
+    kept = {
+        name: value[..., ::every, ::every].contiguous() if value.dim() > 1 else value
+        for name, value in labels.tensors().items()
+    }
+    return Labels(**kept)

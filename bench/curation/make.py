@@ -139,9 +139,7 @@ def _paint(subject: Subject, block: Sequence[Item], missing: Sequence[Item], rea
     painted, labels = stream(subject, given, [], (), reader)
     for item in missing:
         place = block.index(item)
-        normals = None if labels.normals is None else labels.normals[place : place + 1]
-        own = Labels(labels.disparity[place : place + 1], labels.saliency[place : place + 1], normals)
-        made.keep(item, painted.pictures[place], own)
+        made.keep(item, painted.pictures[place], labels.take([place]))
 
 
 def _claim(out: Path, facts: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ from datasets.labels import concatenate, exact_labels
 from datasets.render import rendered, scenes_of
 from datasets.scenes import Attributes
 from datasets.splits import BLOCK
-from extract.stream import Subject, stream
+from extract.stream import Subject
 from probes.blocks import Blocks
 from probes.score import DICE, RMSE
 from probes.tasks.depth import TASK as DEPTH
@@ -80,8 +80,7 @@ def _paint(study: Study, items: Sequence[Item]) -> Tensor:
     )
     pictures = []
     for start in range(0, len(items), BLOCK):
-        given, read = study.given(items[start : start + BLOCK])
-        pictures.append(stream(subject, given, [], (), read)[0].pictures)
+        pictures.append(study.stream(subject, items[start : start + BLOCK])[0].pictures)
     return torch.cat(pictures)
 
 

@@ -25,7 +25,7 @@ from bench.interventions.arms import EDIT, RANDOM, Arm
 from bench.interventions.config import Plan
 from bench.interventions.painter import Originals
 from bench.interventions.runner import Bench, movable
-from bench.interventions.shifts import NEAREST, Offset, moved, take
+from bench.interventions.shifts import NEAREST, Offset, moved
 from bench.interventions.summary import read_summary
 from bench.runs.probes import StoredProbes
 from engines.cache import key_of
@@ -86,7 +86,7 @@ def chosen_arm(bench: Bench, plan: Plan, method: str | None, strength: float | N
 def walk(bench: Bench, probes: StoredProbes, arm: Arm, item: Originals, offsets: Sequence[Offset], batch: int) -> Walk:
     """Paint one item's frames, from disk or now."""
     labels = bench.study.reader(item.pictures)
-    wanted = moved(take(labels, [0] * len(offsets)), offsets)
+    wanted = moved(labels.take([0] * len(offsets)), offsets)
     target = bench.study.tasks[probes.task.name].target(wanted).double()
 
     def paint() -> dict[str, Tensor]:

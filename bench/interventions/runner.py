@@ -16,7 +16,7 @@ from bench.errors import MistakeError
 from bench.interventions.arms import EDIT, LATE, RANDOM, Arm
 from bench.interventions.config import Plan
 from bench.interventions.painter import Originals, Painter
-from bench.interventions.shifts import Offset, draw_offsets, moved, take
+from bench.interventions.shifts import Offset, draw_offsets, moved
 from bench.interventions.trials import Trials, Wanted
 from bench.runs.probes import StoredProbes
 from bench.runs.reopen import reopened
@@ -120,7 +120,7 @@ def batches(
         labels = bench.study.reader(part.pictures)
         rows = [row - start for row in chosen for _ in offsets[row]]
         moves = tuple(offset for row in chosen for offset in offsets[row])
-        original = take(labels, rows)
+        original = labels.take(rows)
         repeated = part.take(rows)
         yield Batch(repeated, moves, Wanted(task, repeated.pictures, original, moved(original, moves)))
 

@@ -57,10 +57,3 @@ def moved(labels: Labels, offsets: Sequence[Offset]) -> Labels:
     )
     normals = None if labels.normals is None else labels.normals.movedim(1, -1)[at].movedim(-1, 1)
     return Labels(labels.disparity[at], labels.saliency[at] & inside, normals)
-
-
-def take(labels: Labels, rows: Sequence[int]) -> Labels:
-    """The labels of the pictures ``rows``."""
-    at = torch.tensor(rows, dtype=torch.long)
-    normals = None if labels.normals is None else labels.normals[at]
-    return Labels(labels.disparity[at], labels.saliency[at], normals)

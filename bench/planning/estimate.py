@@ -23,7 +23,7 @@ from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS
 from extract.shards import Shards
-from extract.stream import Reducer, Subject, stream
+from extract.stream import Reducer, Subject
 from probes.accumulate import Gather, Sums, sums_of_tensors
 from probes.bootstrap import intervals
 from probes.probe_set import Bank, with_readings
@@ -222,12 +222,11 @@ class _Sample:
 
     def _paint(self, block: Block, reducers: Sequence[Reducer], subject: Subject) -> float:
         """Paint a block; its seconds per item."""
-        given, read = self.study.given(block.items)
         found: list[float] = []
 
         def paint() -> None:
             steps = self.study.config.probed_steps
-            found.append(timed(lambda: stream(subject, given, reducers, steps, read))[1])
+            found.append(timed(lambda: self.study.stream(subject, block.items, reducers, steps))[1])
 
         peak = peak_during(paint)
         if peak is not None:

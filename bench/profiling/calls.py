@@ -20,7 +20,7 @@ from engines.cache import default_cache
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
-from extract.stream import Reducer, stream
+from extract.stream import Reducer
 from extract.trajectory import initial_noise
 from probes.accumulate import Gather, Sums
 from probes.moments import CPU
@@ -138,10 +138,9 @@ def extract(contender: Contender, study: Study, blocks: Sequence[Block], rows: i
     subject, device = alone(study, contender.engine, rows), own_device(contender.device)
     sums = []
     for block in blocks:
-        given, read = study.given(block.items)
         gather = Gather(study.tasks, block.permutations(draws_of([block], study.draws)), device)
         reducers: list[Reducer] = [gather] if gathering else []
-        stream(subject, given, reducers, range(subject.steps), read)
+        study.stream(subject, block.items, reducers, range(subject.steps))
         if gathering:
             sums.append(gather.sums())
     return sums

@@ -17,7 +17,6 @@ from bench.runs.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
-from extract.stream import stream
 from probes.probe_set import Bank
 from probes.readout import Readout
 
@@ -60,8 +59,7 @@ def scores_with(engine: Engine, probes: AppliedProbes, study: Study, blocks: Seq
     tables: dict[str, list[Tensor]] = {name: [] for name in tasks}
     for block in blocks:
         readout = Readout(probes.bank, tasks)
-        given, read = study.given(block.items)
-        stream(subject, given, [readout], probes.probed_steps, read)
+        study.stream(subject, block.items, [readout], probes.probed_steps)
         for name, table in readout.scores().items():
             tables[name].append(table[: len(probes.bank.probes[name]), 0])
     return {name: torch.cat(parts, dim=-1) for name, parts in tables.items()}
