@@ -15,16 +15,47 @@ from bench.runs.checkpoints import COSTS, Maker, Work
 from bench.runs.filmstrips import strip_steps, strip_tensors
 from bench.runs.results import FOREGROUND_AREA
 from bench.study import Study
-from datasets.labels import Labels
 from datasets.splits import Block, count_items, grouped
 from extract.networks import TRAINED
-from extract.stream import Painted, Reducer, Subject
+from extract.stream import Painted, Subject
 from probes.accumulate import Gather, Place, Sums, Total, in_places, sums_of_tensors
 from probes.probe_set import Bank, probes_of, tensors_of, united
 from probes.readout import Readout
 from probes.solve import mean_maps, position_places, solve_places, solve_position
 
 _SWEEP = "sweep/"
+
+
+Permutations = Sequence[Sequence[int]]
+
+
+def sum_block(study: Study, subject: Subject, block: Block, permutations: Permutations) -> tuple[Sums, Painted]:
+    """Paint a training block; the sums that probes are solved from."""
+    gather = Gather(study.tasks, permutations, study.device)
+    painted, _ = study.stream(subject.fitted, block.items, [gather], study.config.probed_steps)
+    return gather.sums(), painted
+
+
+def sweep_block(
+    study: Study, subject: Subject, block: Block, permutations: Permutations, draft: Bank
+) -> tuple[Sums, dict[str, Tensor], Painted]:
+    """Paint a block of the last fold; its sums, and the draft probes' Dice on it at every candidate threshold."""
+    gather = Gather(study.tasks, permutations, study.device)
+    readout = Readout(draft, {name: study.tasks[name] for name in draft.probes}, study.device)
+    painted, _ = study.stream(subject.fitted, block.items, [gather, readout], study.config.probed_steps)
+    return gather.sums(), readout.sweep(permutations), painted
+
+
+def score_block(
+    study: Study, subject: Subject, block: Block, bank: Bank, strips: bool = False
+) -> tuple[dict[str, Tensor], Painted]:
+    """Paint a test block; every metric of every cell and the salient share of each picture, and the report's strips."""
+    readout = Readout(bank, study.tasks, study.device)
+    noisy = strip_steps(study) if strips else ()
+    painted, labels = study.stream(subject, block.items, [readout], study.config.probed_steps, noisy)
+    tensors = {f"scores/{name}": table for name, table in readout.scores().items()}
+    tensors[FOREGROUND_AREA] = readout.foreground
+    return tensors | (strip_tensors(study, bank, readout, painted, labels) if strips else {}), painted
 
 
 @dataclass
@@ -51,27 +82,25 @@ class Job:
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs = Total(), []
             for block in blocks:
-                gather = Gather(self.study.tasks, block.permutations(self.study.draws), self.study.device)
-                costs.append(self.paint(block, [gather], fitted=True)[0].cost_table())
-                total.add(gather.sums())
+                sums, painted = sum_block(self.study, self.subject, block, block.permutations(self.study.draws))
+                total.add(sums)
+                costs.append(self.noted(block, painted))
             return total.sums.tensors() | {COSTS: torch.cat(costs)}
 
         self.make("the training pictures", [self.fold(fold) for fold in range(self.study.folds - 1)], make)
 
     def calibrate(self, draft: Bank) -> None:
         """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
-        tasks = {name: self.study.tasks[name] for name in draft.probes}
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
             total, costs, sweeps = Total(), [], []
             for block in blocks:
                 permutations = block.permutations(self.study.draws)
-                gather = Gather(self.study.tasks, permutations, self.study.device)
-                readout = Readout(draft, tasks, self.study.device)
-                costs.append(self.paint(block, [gather, readout], fitted=True)[0].cost_table())
-                sweeps.append(readout.sweep(permutations))
-                total.add(gather.sums())
-            tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in tasks}
+                sums, swept, painted = sweep_block(self.study, self.subject, block, permutations, draft)
+                total.add(sums)
+                sweeps.append(swept)
+                costs.append(self.noted(block, painted))
+            tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in draft.probes}
             return total.sums.tensors() | tables | {COSTS: torch.cat(costs)}
 
         self.make("the last fold", [self.fold(self.study.folds - 1)], make)
@@ -84,17 +113,15 @@ class Job:
         study = self.study
 
         def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs, tables, areas, strips = [], [], [], {}
+            costs, parts = [], []
             for block in blocks:
-                readout = Readout(bank, study.tasks, study.device)
-                painted, labels = self.paint(block, [readout], strip_steps(study) if block.index == 0 else ())
-                costs.append(painted.cost_table())
-                tables.append(readout.scores())
-                areas.append(readout.foreground)
-                if block.index == 0:
-                    strips = strip_tensors(study, bank, readout, painted, labels)
-            scores = {f"scores/{name}": torch.cat([table[name] for table in tables], dim=-1) for name in study.tasks}
-            return scores | strips | {FOREGROUND_AREA: torch.cat(areas), COSTS: torch.cat(costs)}
+                tensors, painted = score_block(study, self.subject, block, bank, strips=block.index == 0)
+                parts.append(tensors)
+                costs.append(self.noted(block, painted))
+            # Strips are of the first block alone.
+            names = [*(f"scores/{name}" for name in study.tasks), FOREGROUND_AREA]
+            joined = {name: torch.cat([part[name] for part in parts], dim=-1) for name in names}
+            return parts[0] | joined | {COSTS: torch.cat(costs)}
 
         self.make("the test pictures", [study.test], make)
 
@@ -174,14 +201,10 @@ class Job:
         groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
         self.maker.make(stage, [Work(_name(group), partial(make, group), count_items(group)) for group in groups])
 
-    def paint(
-        self, block: Block, reducers: Sequence[Reducer], noisy: Sequence[int] = (), fitted: bool = False
-    ) -> tuple[Painted, Labels]:
-        """Stream one block through the reducers; ``fitted`` leaves out what no probe is fit to."""
-        subject = self.subject.fitted if fitted else self.subject
-        painted, labels = self.study.stream(subject, block.items, reducers, self.study.config.probed_steps, noisy)
+    def noted(self, block: Block, painted: Painted) -> Tensor:
+        """Count a block's items as painted; the clock readings of its calls."""
         self.maker.progress.update(len(block.items))
-        return painted, labels
+        return painted.cost_table()
 
 
 def _name(group: Sequence[Block]) -> str:

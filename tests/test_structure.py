@@ -43,7 +43,7 @@ ROOMS = {
     "calibration": {"errors", "networks", "runs", "study"},
     "curation": {"config", "environment", "errors", "figures", "labeling", "registry", "study"},
     "profiling": {"config", "environment", "errors", "labeling", "measure", "networks", "registry", "runs", "study"},
-    "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
+    "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "stages", "study"},
     "regression": {"config", "errors", "profiling", "runs"},
     "adam_vs_ridge": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
     "interventions": {"analysis", "config", "errors", "figures", "registry", "runs", "study"},

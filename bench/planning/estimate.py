@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,15 +20,18 @@ from bench.planning.solving import bytes_of, cut, sampled_bank
 from bench.profiling.flops import decoding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
+from bench.stages import score_block, sum_block, sweep_block
 from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS
 from extract.shards import Shards
-from extract.stream import Reducer, Subject
-from probes.accumulate import Gather, Sums, sums_of_tensors
+from extract.stream import Subject
+from probes.accumulate import Sums, sums_of_tensors
 from probes.bootstrap import intervals
 from probes.probe_set import Bank, with_readings
-from probes.readout import Readout, best_thresholds
+from probes.readout import best_thresholds
+
+T = TypeVar("T")
 
 _READS = 2
 """Times that a run reads every shard of sums: for the draft or its thresholds, and for the probes."""
@@ -200,38 +204,28 @@ class _Sample:
     def _gathered(self, block: Block) -> tuple[Sums, float]:
         """The sums of a block, and its seconds per item."""
         cut = self._cut(block)
-        gather = Gather(self.study.tasks, self._permutations(cut), self.study.device)
-        seconds = self._paint(cut, [gather], self.subject.fitted)
-        return gather.sums(), seconds
+        (sums, _), seconds = self._timed(lambda: sum_block(self.study, self.subject, cut, self._permutations(cut)))
+        return sums, seconds / len(cut.items)
 
     def _calibrated(self, block: Block, draft: Bank) -> tuple[dict[str, Tensor], float]:
         cut = self._cut(block)
-        permutations = self._permutations(cut)
-        tasks = {name: self.study.tasks[name] for name in draft.probes}
-        gather = Gather(self.study.tasks, permutations, self.study.device)
-        readout = Readout(draft, tasks, self.study.device)
-        painting = self._paint(cut, [gather, readout], self.subject.fitted)
-        swept, sweeping = timed(lambda: readout.sweep(permutations))
-        return swept, painting + sweeping / len(cut.items)
+        (_, swept, _), seconds = self._timed(
+            lambda: sweep_block(self.study, self.subject, cut, self._permutations(cut), draft)
+        )
+        return swept, seconds / len(cut.items)
 
     def _scored(self, block: Block, bank: Bank) -> float:
         cut = self._cut(block)
-        readout = Readout(bank, self.study.tasks, self.study.device)
-        painting = self._paint(cut, [readout], self.subject)
-        return painting + timed(readout.scores)[1] / len(cut.items)
+        _, seconds = self._timed(lambda: score_block(self.study, self.subject, cut, bank))
+        return seconds / len(cut.items)
 
-    def _paint(self, block: Block, reducers: Sequence[Reducer], subject: Subject) -> float:
-        """Paint a block; its seconds per item."""
-        found: list[float] = []
-
-        def paint() -> None:
-            steps = self.study.config.probed_steps
-            found.append(timed(lambda: self.study.stream(subject, block.items, reducers, steps))[1])
-
-        peak = peak_during(paint)
+    def _timed(self, stage: Callable[[], T]) -> tuple[T, float]:
+        """What a stage gives, and its seconds; its peak of memory is kept."""
+        found: list[tuple[T, float]] = []
+        peak = peak_during(lambda: found.append(timed(stage)))
         if peak is not None:
             self._peaks.append(peak)
-        return found[0] / len(block.items)
+        return found[0]
 
     def _permutations(self, cut: Block) -> list[list[int]]:
         """As many as the run will have; a sample of few items repeats its own, which costs the same."""
