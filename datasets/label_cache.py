@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import load, save
 from torch import Tensor
 
+from datasets.atomic_write import atomic_write
 from datasets.errors import DatasetError
 from datasets.labeler import Reader
 from datasets.labels import DisparityScale, Labels, concatenate
@@ -111,14 +111,8 @@ def write_whole(file: Path, body: bytes) -> None:
     """Write a file so that it appears whole or not at all. Raises DatasetError when it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Not of tempfile's making: nobody else could read it.
-        partial = file.parent / f".partial{uuid4().hex}"
-        try:
-            with partial.open("xb") as stream:
-                stream.write(body)
-            partial.replace(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        with atomic_write(file) as partial:
+            partial.write_bytes(body)
     except OSError as error:
         raise DatasetError(
             f"cannot write {file} ({error.strerror}); free space or name another folder (--out, SCENEBENCH_CACHE)"

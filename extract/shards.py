@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
+from datasets.atomic_write import atomic_write
 from extract.errors import ExtractError
 
 
@@ -61,18 +62,15 @@ class Shards:
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Store a shard, whole or not at all. Raises ExtractError when it cannot be written."""
         path = self._path(name)
-        partial = path.with_suffix(".partial")
         facts = {"fingerprint": self.fingerprint, "name": name, "sha256": json.dumps(_digests(tensors))}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(dict(tensors), partial, metadata=facts)
-            as_new(partial)
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-            partial.replace(path)
+            with atomic_write(path) as partial:
+                save_file(dict(tensors), partial, metadata=facts)
+                as_new(partial)
+                with partial.open("rb") as stream:
+                    os.fsync(stream.fileno())
         except (OSError, SafetensorError) as error:
-            with suppress(OSError):
-                partial.unlink()
             raise ExtractError(
                 f"cannot write {path} ({error}); free or name another folder with --out and run again"
             ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import MistakeError
+from datasets.atomic_write import atomic_write
 from probes.score import AVERAGE_PRECISION
 
 RECIPE = "recipe.json"
@@ -124,9 +125,8 @@ def write_recipe(run: Path, comparison: Comparison) -> None:
     """Write ``recipe.json``, whole or not at all."""
     path = run / RECIPE
     try:
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps({"schema": SCHEMA, **asdict(comparison)}, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_text(json.dumps({"schema": SCHEMA, **asdict(comparison)}, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise MistakeError(f"cannot write {path} ({error.strerror}); mend it and repeat the command") from error
 

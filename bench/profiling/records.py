@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import MistakeError
+from datasets.atomic_write import atomic_write
 
 SCHEMA = 1
 PROFILE, SAMPLES, LAYERS, MODULES = "profile.json", "samples.csv", "layers.csv", "modules.csv"
@@ -203,9 +204,8 @@ def write_profile(folder: Path, profile: Profile) -> Path:
         _write_rows(folder / SAMPLES, Sample, profile.samples)
         _write_rows(folder / LAYERS, LayerSample, profile.layers)
         _write_rows(folder / MODULES, ModuleWork, profile.modules)
-        partial = folder / f"{PROFILE}.partial"
-        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        partial.replace(folder / PROFILE)
+        with atomic_write(folder / PROFILE) as partial:
+            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise MistakeError(f"cannot write the profile to {folder} ({error.strerror}); choose another --out") from error
     return folder / PROFILE

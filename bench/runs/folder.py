@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import MistakeError
+from datasets.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from bench.study import Study
@@ -112,10 +112,9 @@ def open_folder(path: Path, study: Study) -> RunFolder:
 
 def _describe(stored: Path, study: Study) -> None:
     """Write whose folder it is, whole or not at all."""
-    partial = stored.with_name(f"{CONFIG}.{os.getpid()}")
     described = {"fingerprint": study.fingerprint, "options": asdict(study.config), "facts": study.brief_facts}
-    partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    partial.replace(stored)
+    with atomic_write(stored) as partial:
+        partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def _recognise(folder: RunFolder, found: dict[str, Any], study: Study) -> None:

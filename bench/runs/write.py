@@ -21,6 +21,7 @@ from bench.runs.checkpoints import Taken
 from bench.runs.folder import RUN, SUMS, RunFolder, sums_of
 from bench.runs.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
 from bench.study import Study
+from datasets.atomic_write import atomic_write
 from extract.shards import as_new
 from extract.stream import Subject
 from probes.bootstrap import intervals
@@ -82,9 +83,8 @@ def write_results(
             "world": world,
             SUMS: sums_of(path, (*TABLES, CALLS, PROBES)),
         }
-        partial = path / f"{RUN}.partial"
-        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path / RUN)
+        with atomic_write(path / RUN) as partial:
+            partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise MistakeError(
             f"cannot write the results to {path} ({error}); mend it and run again: nothing is lost"

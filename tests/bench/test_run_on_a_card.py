@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import run as run_module
+from bench import stages
 from bench.config import Config
 from bench.run import run
 from bench.runs.results import read_results
@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_cpu(tmp_path: Path, card: SimpleNamespace, monk
         return call
 
     for name in COMPUTING:
-        monkeypatch.setattr(run_module, name, noting(name, getattr(run_module, name)))
+        monkeypatch.setattr(stages, name, noting(name, getattr(stages, name)))
     monkeypatch.setattr(Study, "device", property(lambda _: card.device))
     there = read_results(run(replace(config, out=str(tmp_path / "card"))).path)
     assert given == {name: {card.device} for name in COMPUTING}

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
+from datasets.atomic_write import atomic_write
 from datasets.labelers.tiny.network import WORDS, Reading, SceneNet
 from datasets.render import rendered, scenes_of
 from datasets.scenes import Scene
@@ -150,17 +151,16 @@ def fit(net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Pat
             pace = (time.monotonic() - started) / (done - first)
             print(f"step {done}/{steps} loss {loss.item():.4f} {pace:.2f} s/step", flush=True)
         if done % 200 == 0 or done == steps:
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {
-                    "net": net.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "step": done,
-                },
-                partial,
-            )
-            partial.replace(checkpoint)
+            with atomic_write(checkpoint) as partial:
+                torch.save(
+                    {
+                        "net": net.state_dict(),
+                        "optimiser": optimiser.state_dict(),
+                        "schedule": schedule.state_dict(),
+                        "step": done,
+                    },
+                    partial,
+                )
 
 
 def main() -> None:
