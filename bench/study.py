@@ -96,7 +96,7 @@ class Study:
     @property
     def guidance(self) -> float:
         """Strength of classifier-free guidance."""
-        return self.spec.guidance if self.config.guidance is None else float(self.config.guidance)
+        return guidance_of(self.config, self.spec)
 
     def opened(self) -> Engine:
         """The engine of the network that paints, with every self-attention tapped: opened now, at every call.
@@ -140,6 +140,11 @@ def model_spec(name: str) -> ModelSpec:
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=7.5, labeler=None)
     raise MistakeError(f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)")
+
+
+def guidance_of(config: Config, spec: ModelSpec) -> float:
+    """Strength of classifier-free guidance: as asked for, else the model's own."""
+    return float(spec.guidance if config.guidance is None else config.guidance)
 
 
 def threads_of(config: Config) -> int:
@@ -193,7 +198,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
         "tasks": sorted(set(config.tasks)),
         "compare": sorted(set(config.compare)),
         "steps": config.probed_steps,
-        "guidance": float(spec.guidance if config.guidance is None else config.guidance),
+        "guidance": guidance_of(config, spec),
         "layers": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,

@@ -27,6 +27,16 @@ class Metric:
     """(prediction p n k t, blocks, threshold p) -> p n."""
     higher_is_better: bool
 
+    @property
+    def sign(self) -> float:
+        """What scores are multiplied by so that higher is better."""
+        return sign_of(self.higher_is_better)
+
+
+def sign_of(higher_is_better: bool) -> float:
+    """1 or -1: what scores of such a metric are multiplied by so that higher is better."""
+    return 1.0 if higher_is_better else -1.0
+
 
 def dice_foreground(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     """Dice of prediction > threshold with the mask; 1 where both are empty."""

@@ -36,6 +36,7 @@ from probes.blocks import Blocks, block_means
 from probes.bootstrap import Array, paired_difference
 from probes.moments import moments_of, total
 from probes.ridge import Fit, fit
+from probes.score import sign_of
 from probes.task import Task
 
 _RIDGES, _UPDATES = 3, 30
@@ -224,7 +225,7 @@ def _outcome(results: Results, study: Study, contestant: Contestant, fitted: _Fi
 
 def rivals(metric: str, higher_is_better: bool, ridge: Array, adam: Array) -> Rivals:
     """Both probes' scores of every test picture, held against each other."""
-    sign = 1.0 if higher_is_better else -1.0
+    sign = sign_of(higher_is_better)
     gap = paired_difference(sign * ridge, sign * adam)
     return Rivals(
         metric=metric,

@@ -61,7 +61,7 @@ def against(task: TaskResults, step: int, what: str, ours: Cell, theirs: str, ri
 
     Draws are permutations of the labels or seeds of a network: the cell must stand out among them too.
     """
-    sign = 1.0 if task.higher_is_better[0] else -1.0
+    sign = task.sign()
     mine = task.score(ours)
     if len(np.atleast_2d(rival)) > 1:
         gain = over_permuted(sign * mine[None], sign * rival[None])

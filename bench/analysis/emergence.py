@@ -57,7 +57,7 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
     best = task.best(network=TRAINED, step=last, probe=probe)
     floor = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
     assert best is not None
-    sign = 1.0 if task.higher_is_better[0] else -1.0
+    sign = task.sign()
     curve = [
         task.score(cell)
         for step in results.steps
@@ -118,7 +118,7 @@ def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None
 
     Never, where it does so at none of the steps whose picture is not the labelled one.
     """
-    sign = 1.0 if task.higher_is_better[0] else -1.0
+    sign = task.sign()
     steps = [step for step in results.steps if not is_labelled(results, step)]
     lead = []
     for step in steps:

@@ -87,7 +87,7 @@ def _over_places(task: TaskResults) -> _Gains:
 
 def _signed(task: TaskResults) -> dict[Cell, Array]:
     """Headline scores per cell, turned so that higher is better."""
-    sign = 1.0 if task.higher_is_better[0] else -1.0
+    sign = task.sign()
     return dict(zip(task.cells, sign * task.scores[:, 0], strict=True))
 
 

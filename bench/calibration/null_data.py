@@ -129,7 +129,7 @@ class _Deal:
             bank = replace(bank, thresholds=best_thresholds(draft, readout.sweep(folds[-1][1])))
         readout = Readout(bank, self.tasks)
         self._show(readout, int(starts[-1]) + np.arange(sum(len(block.items) for block in test)))
-        sign = 1.0 if self.tasks[name].metrics[0].higher_is_better else -1.0
+        sign = self.tasks[name].metrics[0].sign
         return _parted(bank, name, sign * readout.scores()[name][:, 0].numpy())
 
     def _show(self, reducer: Gather | Readout, chosen: NDArray[np.int_]) -> None:

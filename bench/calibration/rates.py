@@ -80,7 +80,7 @@ def population(results: Results) -> Population:
     """Headline scores of the trained network's cells, of tasks of maps. Raises MistakeError when there are none."""
     parts: list[list[Array]] = [[], [], [], []]
     for task in results.tasks.values():
-        sign = 1.0 if task.higher_is_better[0] else -1.0
+        sign = task.sign()
         rows = dict(zip(task.cells, sign * task.scores[:, 0], strict=True))
         position = task.best(network=POSITION)
         if position is None:

@@ -27,7 +27,7 @@ from bench.environment import versions
 from bench.errors import MistakeError
 from bench.labeling import labeler_of, reader_of
 from bench.registry import usable_engine
-from bench.study import dataset_of, model_spec, threads_of
+from bench.study import dataset_of, guidance_of, model_spec, threads_of
 from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.label_cache import as_bytes, bytes_of, labels_of, write_whole
@@ -97,7 +97,7 @@ def make_dataset(config: Config, out: Path) -> Made:
     backend = usable_engine(config.engine)
     reader = reader_of(config, labeler_of(config, spec))
     components = load(spec.source)
-    guidance = spec.guidance if config.guidance is None else float(config.guidance)
+    guidance = guidance_of(config, spec)
     facts = {
         "model": config.model,
         "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],

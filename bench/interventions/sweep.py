@@ -88,6 +88,6 @@ def print_sweep(bench: Bench, plan: Plan, methods: Sequence[str] | None, strengt
 
 def _gain(trials: Trials, arm: Arm, rival: Arm) -> Difference:
     """Paired over items; above zero the first arm is better."""
-    sign = 1.0 if trials.task.metrics[0].higher_is_better else -1.0
+    sign = trials.task.metrics[0].sign
     ours, theirs = (sign * trials.per_item(one, trials.headline) for one in (arm, rival))
     return paired_difference(ours, theirs)

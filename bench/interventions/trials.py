@@ -139,12 +139,12 @@ class Trials:
 
     def gain(self, arm: Arm, rival: Arm) -> Score:
         """Paired difference of the headline score over items; above zero the first arm is better."""
-        sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
+        sign = self.task.metrics[0].sign
         return score_of(sign * (self.per_item(arm, self.headline) - self.per_item(rival, self.headline)))
 
     def best(self, method: str | None = None) -> Arm:
         """The edit with the best mean headline score, of a method or of all."""
-        sign = 1.0 if self.task.metrics[0].higher_is_better else -1.0
+        sign = self.task.metrics[0].sign
         return max(
             (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method)),
             key=lambda arm: sign * float(np.nanmean(self.per_item(arm, self.headline))),

@@ -51,7 +51,7 @@ def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list
 
 def _changes(base: TaskResults, new: TaskResults, metric: str, cells: Sequence[Cell], draws: int) -> Iterator[Change]:
     before, after = (_table(task, metric, cells) for task in (base, new))
-    sign = 1.0 if base.higher_is_better[base.metrics.index(metric)] else -1.0
+    sign = base.sign(metric)
     found = paired_difference(after, before, draws)
     for index, cell in enumerate(cells):
         mean, low, high = found.mean[index], found.low[index], found.high[index]

@@ -35,6 +35,7 @@ from safetensors.numpy import load_file
 from bench.errors import MistakeError
 from bench.runs.folder import CONFIG, RUN, refuse_changed, refuse_malformed
 from probes.probe_set import ALWAYS, Cell
+from probes.score import sign_of
 
 SCHEMA = 3
 CALLS, PROBES = "calls.safetensors", "probes.safetensors"
@@ -67,6 +68,10 @@ class TaskResults:
         """Per-picture scores of a cell, by default of the headline metric."""
         row: NDArray[np.float64] = self.scores[self.cells.index(cell), self.metrics.index(metric or self.headline)]
         return row
+
+    def sign(self, metric: str | None = None) -> float:
+        """What scores are multiplied by so that higher is better, by default those of the headline metric."""
+        return sign_of(self.higher_is_better[self.metrics.index(metric or self.headline)])
 
     def where(self, **wanted: object) -> list[Cell]:
         """The cells with these attributes, such as ``network="trained", step=4``."""
