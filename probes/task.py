@@ -29,6 +29,10 @@ class Task:
     """Whether the probe reads the mean over a picture's tokens and predicts one vector for the whole picture."""
     classes: tuple[str, ...] = ()
     """Names of the target's channels where they are the indicators of classes."""
+    last_edited_step: int = 5
+    """Counted from 1: the last step that edits of the paper change."""
+    edits_all_layers: bool = False
+    """Whether edits go into all layers, as the paper's do for depth; the others' go into those of the decoder."""
 
 
 def indicators(classes: Int[Tensor, " n"], count: int) -> Float[Tensor, "n {count} 1 1"]:

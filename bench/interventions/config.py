@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
-LAST_STEP = {"depth": 3}
-"""The last edited step, counted from 1, of tasks for which the paper has another one than 5."""
 DECODER = ("up",)
-WHOLE_NETWORK = ("depth",)
-"""Tasks whose edits go into all layers, as in the paper; the others' go into those of the decoder."""
 LATE_FROM = 2 / 3
 """The share of the sampler's steps after which the picture is laid out already: 10 of the paper's 15."""
 
@@ -98,7 +94,8 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_s
     from extract.taps import fits
     from probes.edit import METHODS
 
-    named = plan.layers or (() if plan.task in WHOLE_NETWORK else DECODER)
+    task = plugin("task", plan.task)
+    named = plan.layers or (() if task.edits_all_layers else DECODER)
     chosen = tuple(layer for layer in layers if not named or any(fits(layer, name) for name in named))
     for name in plan.layers:
         if not any(fits(layer, name) for layer in layers):
@@ -107,7 +104,7 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_s
         raise MistakeError(
             f"the run has no probes of the decoder, only of {', '.join(layers)}; name some with --layers"
         )
-    wanted = plan.steps or tuple(range(1, LAST_STEP.get(plan.task, 5) + 1))
+    wanted = plan.steps or tuple(range(1, task.last_edited_step + 1))
     late = plan.late_steps or tuple(step for step in late_steps(sampler_steps) if step in steps and step not in wanted)
     for step in (*wanted, *late):
         if step not in steps:
@@ -117,7 +114,7 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_s
     return replace(
         plan,
         methods=plan.methods or tuple(METHODS),
-        strengths=plan.strengths or (WEAK_STRENGTHS if plan.task in WHOLE_NETWORK else STRENGTHS),
+        strengths=plan.strengths or (WEAK_STRENGTHS if task.edits_all_layers else STRENGTHS),
         controls=tuple(name for name in controls if name != "late" or late),
         layers=chosen,
         steps=tuple(sorted(set(wanted))),

@@ -7,4 +7,6 @@ TASK = Task(
     target=lambda labels: labels.disparity[:, None],
     metrics=(RMSE, RMSE_ALIGNED, SPEARMAN, PEARSON),
     unit="std",
+    last_edited_step=3,
+    edits_all_layers=True,
 )
