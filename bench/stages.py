@@ -1,16 +1,17 @@
-"""The stages of a run: sum over training pictures, solve, choose thresholds, score test pictures."""
+"""The stages of a run: sum over training pictures, solve, sweep thresholds, score test pictures.
+
+A stage makes the shards that are not there yet, and the next ones read them from disk.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from bench.measure import give_back_memory
-from bench.networks import subject_of
 from bench.runs.checkpoints import COSTS, Maker, Work
 from bench.runs.filmstrips import strip_steps, strip_tensors
 from bench.runs.results import FOREGROUND_AREA
@@ -27,6 +28,8 @@ _SWEEP = "sweep/"
 
 
 Permutations = Sequence[Sequence[int]]
+Opened = Callable[[], Subject]
+"""What is watched, its engines opened when the first block has to be painted, and no sooner."""
 
 
 def sum_block(study: Study, subject: Subject, block: Block, permutations: Permutations) -> tuple[Sums, Painted]:
@@ -58,153 +61,142 @@ def score_block(
     return tensors | (strip_tensors(study, bank, readout, painted, labels) if strips else {}), painted
 
 
-@dataclass
-class Job:
-    """One run in progress."""
+def accumulate(study: Study, opened: Opened, maker: Maker) -> None:
+    """Paint the training pictures of all folds but the last and store their sums."""
 
-    study: Study
-    maker: Maker
+    def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
+        total, costs = Total(), []
+        for block in blocks:
+            sums, painted = sum_block(study, opened(), block, block.permutations(study.draws))
+            total.add(sums)
+            costs.append(_noted(maker, block, painted))
+        return total.sums.tensors() | {COSTS: torch.cat(costs)}
 
-    def __post_init__(self) -> None:
-        self.watched, self.networks = subject_of(self.study)
+    _make(study, maker, "the training pictures", [_fold(study, fold) for fold in range(study.folds - 1)], make)
 
-    @cached_property
-    def subject(self) -> Subject:
-        """What is watched, the engines opened: when the first block has to be painted, and no sooner."""
-        torch.set_num_threads(self.study.threads)
-        self.networks.open()
-        self.networks.let_weights_go()
-        return self.watched
 
-    def gather(self) -> None:
-        """Paint the training pictures of all folds but the last and store their sums."""
+def sweep_thresholds(study: Study, opened: Opened, maker: Maker, draft: Bank) -> None:
+    """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
 
-        def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            total, costs = Total(), []
-            for block in blocks:
-                sums, painted = sum_block(self.study, self.subject, block, block.permutations(self.study.draws))
-                total.add(sums)
-                costs.append(self.noted(block, painted))
-            return total.sums.tensors() | {COSTS: torch.cat(costs)}
+    def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
+        total, costs, sweeps = Total(), [], []
+        for block in blocks:
+            sums, swept, painted = sweep_block(study, opened(), block, block.permutations(study.draws), draft)
+            total.add(sums)
+            sweeps.append(swept)
+            costs.append(_noted(maker, block, painted))
+        tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in draft.probes}
+        return total.sums.tensors() | tables | {COSTS: torch.cat(costs)}
 
-        self.make("the training pictures", [self.fold(fold) for fold in range(self.study.folds - 1)], make)
+    _make(study, maker, "the last fold", [_fold(study, study.folds - 1)], make)
 
-    def calibrate(self, draft: Bank) -> None:
-        """Paint the last fold; store its sums, and the draft probes' Dice on it at every candidate threshold."""
 
-        def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            total, costs, sweeps = Total(), [], []
-            for block in blocks:
-                permutations = block.permutations(self.study.draws)
-                sums, swept, painted = sweep_block(self.study, self.subject, block, permutations, draft)
-                total.add(sums)
-                sweeps.append(swept)
-                costs.append(self.noted(block, painted))
-            tables = {f"{_SWEEP}{name}": torch.stack([sweep[name] for sweep in sweeps]).sum(0) for name in draft.probes}
-            return total.sums.tensors() | tables | {COSTS: torch.cat(costs)}
+def score(study: Study, opened: Opened, maker: Maker, bank: Bank) -> None:
+    """Paint the test pictures; store every metric of every cell for each, and the report's strips.
 
-        self.make("the last fold", [self.fold(self.study.folds - 1)], make)
+    Among the scores lies the share of every test picture that the salient object covers.
+    """
 
-    def score(self, bank: Bank) -> None:
-        """Paint the test pictures; store every metric of every cell for each, and the report's strips.
+    def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
+        costs, parts = [], []
+        for block in blocks:
+            tensors, painted = score_block(study, opened(), block, bank, strips=block.index == 0)
+            parts.append(tensors)
+            costs.append(_noted(maker, block, painted))
+        # Strips are of the first block alone.
+        names = [*(f"scores/{name}" for name in study.tasks), FOREGROUND_AREA]
+        joined = {name: torch.cat([part[name] for part in parts], dim=-1) for name in names}
+        return parts[0] | joined | {COSTS: torch.cat(costs)}
 
-        Among the scores lies the share of every test picture that the salient object covers.
-        """
-        study = self.study
+    _make(study, maker, "the test pictures", [study.test], make)
 
-        def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
-            costs, parts = [], []
-            for block in blocks:
-                tensors, painted = score_block(study, self.subject, block, bank, strips=block.index == 0)
-                parts.append(tensors)
-                costs.append(self.noted(block, painted))
-            # Strips are of the first block alone.
-            names = [*(f"scores/{name}" for name in study.tasks), FOREGROUND_AREA]
-            joined = {name: torch.cat([part[name] for part in parts], dim=-1) for name in names}
-            return parts[0] | joined | {COSTS: torch.cat(costs)}
 
-        self.make("the test pictures", [study.test], make)
+def solve(study: Study, maker: Maker, stage: str, folds: int, tasks: Sequence[str]) -> Bank:
+    """All probes of the tasks from the first folds; the trained network also gets those of permuted labels.
 
-    def solve(self, stage: str, folds: int, tasks: Sequence[str]) -> Bank:
-        """All probes of the tasks from the first folds; the trained network also gets those of permuted labels.
+    They are solved place by place: while they are, the sums of one place are in memory, however many there are.
+    """
+    if not tasks:
+        return Bank({}, {})
+    bare = stored_sums(study, maker, folds, ())
 
-        They are solved place by place: while they are, the sums of one place are in memory, however many there are.
-        """
-        if not tasks:
-            return Bank({}, {})
-        study = self.study
-        bare = self.sums(folds, ())
+    def at(place: Place) -> dict[str, Tensor]:
+        steps, sums = study.config.probed_steps, stored_sums(study, maker, folds, [place])
+        return tensors_of(solve_places(sums, tasks, steps, {TRAINED}, study.threads, device=study.device))
 
-        def at(place: Place) -> dict[str, Tensor]:
-            steps, sums = study.config.probed_steps, self.sums(folds, [place])
-            return tensors_of(solve_places(sums, tasks, steps, {TRAINED}, study.threads, device=study.device))
+    def of_position(place: Place) -> dict[str, Tensor]:
+        return tensors_of(solve_position(stored_sums(study, maker, folds, [place]), tasks, {TRAINED}, study.device))
 
-        def of_position(place: Place) -> dict[str, Tensor]:
-            return tensors_of(solve_position(self.sums(folds, [place]), tasks, {TRAINED}, study.device))
+    give_back_memory()
+    makes = [partial(at, place) for place in bare[0].shapes]
+    if not all(bare[0].is_of_pictures(name) for name in tasks):
+        makes += [partial(of_position, place) for place in position_places(bare[0], {TRAINED})]
+    works = [Work(f"{stage}-{number:04d}", make) for number, make in enumerate(makes)]
+    solved = maker.shared(f"the {stage} probes", works)
+    return Bank(united((probes_of(part, tasks) for part in solved), tasks), mean_maps(bare, tasks))
 
-        give_back_memory()
-        makes = [partial(at, place) for place in bare[0].shapes]
-        if not all(bare[0].is_of_pictures(name) for name in tasks):
-            makes += [partial(of_position, place) for place in position_places(bare[0], {TRAINED})]
-        works = [Work(f"{stage}-{number:04d}", make) for number, make in enumerate(makes)]
-        solved = self.maker.shared(f"the {stage} probes", works)
-        return Bank(united((probes_of(part, tasks) for part in solved), tasks), mean_maps(bare, tasks))
 
-    def sums(self, folds: int, places: Sequence[Place]) -> list[Sums]:
-        """The sums of the first folds, from disk; their moments only at some places."""
-        totals = []
-        for fold in range(folds):
-            total = Total()
-            for name in self.names(self.fold(fold)):
-                total.add(sums_of_tensors(self.maker.shards.read(name, in_places(places))))
-            totals.append(total.sums)
-        return totals
+def stored_sums(study: Study, maker: Maker, folds: int, places: Sequence[Place]) -> list[Sums]:
+    """The sums of the first folds, from disk; their moments only at some places."""
+    totals = []
+    for fold in range(folds):
+        total = Total()
+        for name in _names(study, _fold(study, fold)):
+            total.add(sums_of_tensors(maker.shards.read(name, in_places(places))))
+        totals.append(total.sums)
+    return totals
 
-    def swept(self, draft: Bank) -> dict[str, Tensor]:
-        """The draft probes' Dice at every candidate threshold, added up over the last fold."""
-        names = self.names(self.fold(self.study.folds - 1))
-        pieces = [self.maker.shards.read(name, lambda key: key.startswith(_SWEEP)) for name in names]
-        return {name: torch.stack([piece[f"{_SWEEP}{name}"] for piece in pieces]).sum(0) for name in draft.probes}
 
-    def scores(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Per task, every metric of every cell for every test picture (cells x metrics x pictures), and the strips."""
-        scores: dict[str, Tensor] = {}
-        strips: dict[str, Tensor] = {}
-        areas: list[Tensor] = []
-        done, pictures = 0, count_items(self.study.test)
-        for name in self.names(self.study.test):
-            piece = self.maker.shards.read(name)
-            areas.append(piece[FOREGROUND_AREA])
-            strips |= {key: value for key, value in piece.items() if key.startswith("strip/")}
-            for task in self.study.tasks:
-                part = piece[f"scores/{task}"]
-                table = scores.setdefault(task, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
-                table[..., done : done + part.shape[-1]] = part
-            done += part.shape[-1]
-        return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
+def stored_sweep(study: Study, maker: Maker, draft: Bank) -> dict[str, Tensor]:
+    """The draft probes' Dice at every candidate threshold, added up over the last fold, from disk."""
+    names = _names(study, _fold(study, study.folds - 1))
+    pieces = [maker.shards.read(name, lambda key: key.startswith(_SWEEP)) for name in names]
+    return {name: torch.stack([piece[f"{_SWEEP}{name}"] for piece in pieces]).sum(0) for name in draft.probes}
 
-    def fold(self, fold: int) -> list[Block]:
-        """The training blocks of a fold."""
-        return [block for block in self.study.train if block.fold == fold]
 
-    def names(self, blocks: Sequence[Block]) -> list[str]:
-        """The shards that blocks of one stage are stored in."""
-        return [_name(group) for group in grouped(blocks, self.study.config.shard)]
+def stored_scores(study: Study, maker: Maker) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Per task, every metric of every cell for every test picture (cells x metrics x pictures), and the strips."""
+    scores: dict[str, Tensor] = {}
+    strips: dict[str, Tensor] = {}
+    areas: list[Tensor] = []
+    done, pictures = 0, count_items(study.test)
+    for name in _names(study, study.test):
+        piece = maker.shards.read(name)
+        areas.append(piece[FOREGROUND_AREA])
+        strips |= {key: value for key, value in piece.items() if key.startswith("strip/")}
+        for task in study.tasks:
+            part = piece[f"scores/{task}"]
+            table = scores.setdefault(task, torch.empty(*part.shape[:2], pictures, dtype=part.dtype))
+            table[..., done : done + part.shape[-1]] = part
+        done += part.shape[-1]
+    return scores | {FOREGROUND_AREA: torch.cat(areas)}, strips
 
-    def make(
-        self,
-        stage: str,
-        stretches: Sequence[Sequence[Block]],
-        make: Callable[[Sequence[Block]], dict[str, Tensor]],
-    ) -> None:
-        """Make the shards of a stage: every stretch of blocks is cut into groups, and each is a shard."""
-        groups = [group for blocks in stretches for group in grouped(blocks, self.study.config.shard)]
-        self.maker.make(stage, [Work(_name(group), partial(make, group), count_items(group)) for group in groups])
 
-    def noted(self, block: Block, painted: Painted) -> Tensor:
-        """Count a block's items as painted; the clock readings of its calls."""
-        self.maker.progress.update(len(block.items))
-        return painted.cost_table()
+def _fold(study: Study, fold: int) -> list[Block]:
+    return [block for block in study.train if block.fold == fold]
+
+
+def _names(study: Study, blocks: Sequence[Block]) -> list[str]:
+    """The shards that blocks of one stage are stored in."""
+    return [_name(group) for group in grouped(blocks, study.config.shard)]
+
+
+def _make(
+    study: Study,
+    maker: Maker,
+    stage: str,
+    stretches: Sequence[Sequence[Block]],
+    make: Callable[[Sequence[Block]], dict[str, Tensor]],
+) -> None:
+    """Make the shards of a stage: every stretch of blocks is cut into groups, and each is a shard."""
+    groups = [group for blocks in stretches for group in grouped(blocks, study.config.shard)]
+    maker.make(stage, [Work(_name(group), partial(make, group), count_items(group)) for group in groups])
+
+
+def _noted(maker: Maker, block: Block, painted: Painted) -> Tensor:
+    """Count a block's items as painted; the clock readings of its calls."""
+    maker.progress.update(len(block.items))
+    return painted.cost_table()
 
 
 def _name(group: Sequence[Block]) -> str:
