@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import quantile_test
 
 from probes.bootstrap import TEST_DRAWS
 
@@ -41,11 +41,8 @@ def quantile(readings: Readings, q: float) -> Estimate:
     The number of readings below the true quantile is binomial (n, q); the interval takes the ranks between its tails.
     """
     ordered = np.sort(readings, axis=None)
-    n = len(ordered)
-    lowest, highest = int(binom.ppf((1 - LEVEL) / 2, n, q)), int(binom.ppf((1 + LEVEL) / 2, n, q)) + 1
-    low = ordered[lowest - 1] if lowest >= 1 else np.nan
-    high = ordered[highest - 1] if highest <= n else np.nan
-    return Estimate(float(np.quantile(ordered, q)), float(low), float(high))
+    span = quantile_test(ordered, p=q).confidence_interval(LEVEL)
+    return Estimate(float(np.quantile(ordered, q)), float(span.low), float(span.high))
 
 
 def ratio(above: Readings, below: Readings, seed: int = 0) -> Estimate:
