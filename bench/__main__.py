@@ -12,7 +12,7 @@ from pkgutil import iter_modules
 from typing import NoReturn
 
 import bench.commands
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,9 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _refuse_a_foreign_datasets()
         return int(options.command(options))
     except KeyboardInterrupt:
-        print("\nstopped" + ("; the same command goes on from here" if _goes_on(options) else ""), file=sys.stderr)
+        print(
+            "\nstopped" + ("; the same command goes on from here" if _goes_on(options) else ""),
+            file=sys.stderr,
+        )
         return 130
-    except MistakeError as error:
+    except UserError as error:
         return _say(error)
     except Exception as error:
         from bench.errors import mistakes
@@ -61,7 +64,7 @@ def _refuse_a_foreign_datasets() -> None:
     spec = find_spec("datasets")
     ours = Path(__file__).parent.parent / "datasets"
     if spec is None or spec.origin is None or Path(spec.origin).parent.resolve() != ours.resolve():
-        raise MistakeError(
+        raise UserError(
             f"'import datasets' finds {spec.origin if spec else 'nothing'}, not scenebench's own package in {ours}; "
             "use an environment of its own, without HuggingFace's datasets"
         )
@@ -77,18 +80,25 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m bench",
-        description="What does a diffusion model know about the scene it is painting, where, and from when on?",
+        description="What does a diffusion model know about the scene it is generating, where, and from when on?",
     )
     # Suppressed: every command would find a version among its options.
     quiet = argparse.SUPPRESS
     parser.add_argument(
-        "--version", action=_Version, nargs=0, dest=quiet, default=quiet, help="print the version and end"
+        "--version",
+        action=_Version,
+        nargs=0,
+        dest=quiet,
+        default=quiet,
+        help="print the version and end",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for found in iter_modules(bench.commands.__path__):
         module = import_module(f"bench.commands.{found.name}")
         summary = str(module.__doc__).partition("\n")[0].rstrip(".")
-        command = commands.add_parser(found.name, help=summary[0].lower() + summary[1:], description=module.__doc__)
+        command = commands.add_parser(
+            found.name, help=summary[0].lower() + summary[1:], description=module.__doc__
+        )
         module.arguments(command)
         command.set_defaults(command=module.command)
     return parser

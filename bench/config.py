@@ -15,14 +15,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 Source = Literal["generated", "rendered"]
 SOURCES: tuple[Source, ...] = ("generated", "rendered")
 
 WEIGHTS = ("trained", "random")
 
-COMPARISONS = ("own", "reinitialised", "own-reinitialised", "vae", "convolution", "text", "unconditional", "decoded")
+COMPARISONS = (
+    "own",
+    "reinitialised",
+    "own-reinitialised",
+    "vae",
+    "convolution",
+    "text",
+    "unconditional",
+    "decoded",
+)
 """What can be watched beside the trained network and its controls; ``all`` stands for all of them."""
 ALL = "all"
 
@@ -71,7 +80,7 @@ class Config:
     layers: tuple[str, ...] = ()
     """Layers or blocks to probe; empty for all."""
     steps: tuple[int, ...] = ()
-    """Steps to probe; empty for all. Pictures are always painted to the end."""
+    """Steps to probe; empty for all. Images are always generated to the end."""
     sampler_steps: int = 15
     guidance: float | None = None
     """None takes the model's own."""
@@ -108,47 +117,65 @@ class Config:
                 continue
             if type(value) is not int or value < least or (most is not None and value > most):
                 bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-                raise MistakeError(f"{name} must be a whole number {bounds}, not {value!r}")
+                raise UserError(f"{name} must be a whole number {bounds}, not {value!r}")
         for name in ("tasks", "layers"):
             value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(entry, str) and entry for entry in value):
-                raise MistakeError(f"{name} must be a list of names, not {value!r}")
+            if not isinstance(value, tuple) or not all(
+                isinstance(entry, str) and entry for entry in value
+            ):
+                raise UserError(f"{name} must be a list of names, not {value!r}")
         for name in ("model", "engine", "dataset"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise MistakeError(f"{name} must be a name, not {getattr(self, name)!r}")
+                raise UserError(f"{name} must be a name, not {getattr(self, name)!r}")
         for name in ("labeler", "prompts", "depth_model", "saliency_model", "out"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
-                raise MistakeError(f"{name} must be a name or a path, not {value!r}")
+                raise UserError(f"{name} must be a name or a path, not {value!r}")
         if not isinstance(self.fetch, bool):
-            raise MistakeError(f"fetch must be true or false, not {self.fetch!r}")
+            raise UserError(f"fetch must be true or false, not {self.fetch!r}")
         if not self.tasks:
-            raise MistakeError("tasks is empty; name at least one, such as depth")
+            raise UserError("tasks is empty; name at least one, such as depth")
         if not isinstance(self.compare, tuple):
-            raise MistakeError(f"compare must be a list of names, not {self.compare!r}")
+            raise UserError(f"compare must be a list of names, not {self.compare!r}")
         for name in self.compare:
             if name not in COMPARISONS:
-                raise MistakeError(f"there is no comparison {name!r}{nearest(str(name), (*COMPARISONS, ALL))}")
+                raise UserError(
+                    f"there is no comparison {name!r}{nearest(str(name), (*COMPARISONS, ALL))}"
+                )
         if self.source == "rendered":
-            painted = [name for name in ("own", "own-reinitialised", "unconditional") if name in self.compare]
-            if painted:
-                raise MistakeError(f"comparison {painted[0]} needs painted pictures; drop it or use --source generated")
+            generated = [
+                name
+                for name in ("own", "own-reinitialised", "unconditional")
+                if name in self.compare
+            ]
+            if generated:
+                raise UserError(
+                    f"comparison {generated[0]} needs generated images; drop it or use --source generated"
+                )
         if self.weights not in WEIGHTS:
-            raise MistakeError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
+            raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
         if self.source not in SOURCES:
-            raise MistakeError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
+            raise UserError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
         if self.guidance is not None and not _is_number(self.guidance):
-            raise MistakeError(f"guidance must be a number, not {self.guidance!r}")
+            raise UserError(f"guidance must be a number, not {self.guidance!r}")
         scale = self.depth_scale
         if not isinstance(scale, tuple) or not all(_is_number(value) for value in scale):
-            raise MistakeError(f"depth_scale must be two numbers, not {scale!r}")
+            raise UserError(f"depth_scale must be two numbers, not {scale!r}")
         if scale and (len(scale) != 2 or not scale[1] > 0):
-            raise MistakeError(f"depth_scale must be a mean and a standard deviation above 0, not {scale!r}")
+            raise UserError(
+                f"depth_scale must be a mean and a standard deviation above 0, not {scale!r}"
+            )
         if not isinstance(self.steps, tuple):
-            raise MistakeError(f"steps must be a list of steps, not {self.steps!r}")
-        wrong = [step for step in self.steps if type(step) is not int or not 1 <= step <= self.sampler_steps]
+            raise UserError(f"steps must be a list of steps, not {self.steps!r}")
+        wrong = [
+            step
+            for step in self.steps
+            if type(step) is not int or not 1 <= step <= self.sampler_steps
+        ]
         if wrong:
-            raise MistakeError(f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}")
+            raise UserError(
+                f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}"
+            )
 
     @property
     def probed_steps(self) -> tuple[int, ...]:
@@ -167,18 +194,20 @@ def quick(config: Config) -> Config:
 
 
 def config_of(options: Mapping[str, Any]) -> Config:
-    """A configuration from named options; lists become tuples. Raises MistakeError for a name that is none."""
+    """A configuration from named options; lists become tuples. Raises UserError for a name that is none."""
     known = [entry.name for entry in fields(Config)]
     for name in options:
         if name not in known:
-            raise MistakeError(f"there is no option {name!r}{nearest(name, known)}")
+            raise UserError(f"there is no option {name!r}{nearest(name, known)}")
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
     chosen = values.get("compare")
     if isinstance(chosen, tuple) and ALL in chosen:
         # Beside it other names say nothing, but a misspelt one is still refused.
-        values["compare"] = COMPARISONS + tuple(name for name in chosen if name not in (ALL, *COMPARISONS))
+        values["compare"] = COMPARISONS + tuple(
+            name for name in chosen if name not in (ALL, *COMPARISONS)
+        )
     return Config(**values)
 
 
@@ -187,10 +216,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MistakeError(f"cannot read the configuration {path}: {error.strerror}") from error
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
     # A plain ValueError is a number of too many digits, a RecursionError a list nested too deeply.
     except (ValueError, RecursionError) as error:
-        raise MistakeError(f"{path} is not a TOML file: {error}") from error
+        raise UserError(f"{path} is not a TOML file: {error}") from error
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -238,16 +267,26 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def dataset_files(parser: argparse.ArgumentParser) -> None:
     """Declare where a dataset's files come from. No default: only what was typed is in the namespace's values."""
-    parser.add_argument("--prompts", help="folder of the dataset's files, where it is read from files")
-    parser.add_argument("--fetch", action="store_true", default=None, help="download the dataset's files, once")
+    parser.add_argument(
+        "--prompts", help="folder of the dataset's files, where it is read from files"
+    )
+    parser.add_argument(
+        "--fetch", action="store_true", default=None, help="download the dataset's files, once"
+    )
 
 
 def labeler_sources(parser: argparse.ArgumentParser) -> None:
     """Declare the networks of a labeler that leaves the choice."""
-    parser.add_argument("--depth-model", help="transformers folder or hub id (default: the labeler's)")
-    parser.add_argument("--depth-scale", type=numbers, metavar="MEAN,STD", help="of that model's inverse depth")
+    parser.add_argument(
+        "--depth-model", help="transformers folder or hub id (default: the labeler's)"
+    )
+    parser.add_argument(
+        "--depth-scale", type=numbers, metavar="MEAN,STD", help="of that model's inverse depth"
+    )
     parser.add_argument("--saliency-model", help="ONNX file of a salient-object network")
-    parser.add_argument("--saliency-size", type=int, help="height and width that it is given (default 512)")
+    parser.add_argument(
+        "--saliency-size", type=int, help="height and width that it is given (default 512)"
+    )
 
 
 def run_command(options: Mapping[str, Any]) -> str:
@@ -264,5 +303,11 @@ def run_command(options: Mapping[str, Any]) -> str:
             ",".join(map(str, value)) if isinstance(value, tuple) else value,
         )
         # A value with a dash in front would be taken for another option.
-        words += [name] if value is True else [f"{name}={typed}"] if str(typed).startswith("-") else [name, str(typed)]
+        words += (
+            [name]
+            if value is True
+            else [f"{name}={typed}"]
+            if str(typed).startswith("-")
+            else [name, str(typed)]
+        )
     return " ".join([COMMAND, "run", shlex.join(words)]).strip()

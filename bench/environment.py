@@ -32,7 +32,10 @@ def versions(engine: str | None = None) -> dict[str, str]:
     """Installed versions of the packages that can move a figure of ``engine``, by default of any."""
     found = {}
     # By any part of its name: ONNX Runtime has engines that hand the work to these.
-    for name in (*PACKAGES, *(name for name in ENGINES if engine is None or name.partition("-")[0] in engine)):
+    for name in (
+        *PACKAGES,
+        *(name for name in ENGINES if engine is None or name.partition("-")[0] in engine),
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -59,7 +62,11 @@ def _gpus() -> dict[str, object]:
     """Names of the NVIDIA GPUs, their driver and the CUDA version of PyTorch; empty where there is none."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        lines = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+        lines = (
+            subprocess.run(query, capture_output=True, text=True, check=True)
+            .stdout.strip()
+            .splitlines()
+        )
     except (OSError, subprocess.CalledProcessError):
         return {}
     if not lines:
@@ -85,8 +92,12 @@ def _commit() -> str | None:
     root = Path(__file__).parent.parent
     git = ["git", "-C", str(root)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty.strip() else "")

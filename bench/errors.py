@@ -1,6 +1,6 @@
 """What ends a command with one sentence and exit code 2.
 
-    MistakeError            of the command line, a configuration file or a run folder (this package)
+    UserError            of the command line, a configuration file or a run folder (this package)
     ├── engines.errors.EngineError      of a model, an export or an engine
     ├── datasets.errors.DatasetError    of a dataset, a split or a labeler
     └── extract.errors.ExtractError     of stored work
@@ -11,7 +11,7 @@ The last three belong to their packages, which do not know this one; :func:`mist
 from __future__ import annotations
 
 
-class MistakeError(Exception):
+class UserError(Exception):
     """The user asked for something that cannot be; the message says what, where and what to do."""
 
 
@@ -21,4 +21,4 @@ def mistakes() -> tuple[type[Exception], ...]:
     from engines.errors import EngineError
     from extract.errors import ExtractError
 
-    return MistakeError, EngineError, DatasetError, ExtractError
+    return UserError, EngineError, DatasetError, ExtractError

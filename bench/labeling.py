@@ -1,4 +1,4 @@
-"""What labels the pictures of a run: the labeler by name, and the networks that the user gives it."""
+"""What labels the images of a run: the labeler by name, and the networks that the user gives it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from bench.config import Config
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.registry import plugin, plugins
 from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale
@@ -23,13 +23,13 @@ STAND_IN = "brightness"
 
 
 def labeler_of(config: Config, spec: ModelSpec, labels: bool = True) -> str:
-    """The name of what labels the pictures. Raises MistakeError where neither the options nor the model says.
+    """The name of what labels the images. Raises UserError where neither the options nor the model says.
 
     Without ``labels``, brightness stands in there.
     """
     if config.labeler:
         return config.labeler
-    # What random weights paint shows nothing; a labeler with weights of its own would be fetched for nothing.
+    # What random weights generate shows nothing; a labeler with weights of its own would be fetched for nothing.
     if config.weights == "random" or not (labels or spec.labeler):
         return STAND_IN
     if spec.labeler:
@@ -37,8 +37,12 @@ def labeler_of(config: Config, spec: ModelSpec, labels: bool = True) -> str:
     if config.source == "rendered":
         # Labels of rendered scenes are exact; what reads such scenes says in which units.
         return str(TINY.labeler)
-    there = "; ".join(f"{name}: {summary.rstrip('.')}" for name, summary in plugins("labeler").items())
-    raise MistakeError(f"say with --labeler what reads the pictures of {config.model}: it names none itself ({there})")
+    there = "; ".join(
+        f"{name}: {summary.rstrip('.')}" for name, summary in plugins("labeler").items()
+    )
+    raise UserError(
+        f"say with --labeler what reads the images of {config.model}: it names none itself ({there})"
+    )
 
 
 def reader_of(config: Config, name: str) -> Reader:
@@ -74,10 +78,10 @@ def without_networks(config: Config) -> Config:
 
 
 def refuse_networks(config: Config, labeler: str) -> None:
-    """Raise MistakeError when ``config`` names a network that the labeler would ignore."""
+    """Raise UserError when ``config`` names a network that the labeler would ignore."""
     named = _networks_in(config)
     if named:
-        raise MistakeError(f"the labeler {labeler} takes no other networks; leave {named} out")
+        raise UserError(f"the labeler {labeler} takes no other networks; leave {named} out")
 
 
 def _networks_in(config: Config) -> str:

@@ -96,7 +96,7 @@ def give_back_memory() -> None:
     """Hand freed memory back to the system, where the C library (glibc) or torch, on a card, keeps it for itself.
 
     What a stage has freed lies in pieces between what is still in use; without this the next stage's large tables come
-    on top of them, and the peak depends on how many items were painted before.
+    on top of them, and the peak depends on how many items were generated before.
     """
     gc.collect()
     if torch.cuda.is_initialized():

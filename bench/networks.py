@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.study import Study
 from datasets.errors import DatasetError
 from engines.cache import default_cache
@@ -18,15 +18,17 @@ from engines.prompt import further_rows
 from engines.weights import permuted, reinitialised
 from extract import sources
 from extract.networks import CONVOLUTION, DECODED, INPUT, TRAINED
-from extract.sources import Watcher
-from extract.stream import Subject
+from extract.sources import ActivationSource
+from extract.stream import RecordedModel
 from extract.taps import fits, layer_of_convolution
 
 
 class Deferred:
     """An engine that is opened when it is first needed: what a run watches is known before anything is exported."""
 
-    def __init__(self, study: Study, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]) -> None:
+    def __init__(
+        self, study: Study, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
+    ) -> None:
         self._study, self._unet, self._taps = study, unet, taps
         self._engine: Engine | None = None
 
@@ -55,18 +57,24 @@ class Networks:
         self.known: dict[str, Deferred] = {}
 
     def trained(self) -> Deferred:
-        """The network that paints. Its convolutions are tapped only where they are compared."""
+        """The network that generates. Its convolutions are tapped only where they are compared."""
         convolution = self.study.convolutions if CONVOLUTION in self.study.config.compare else ()
-        return self._kept(TRAINED, lambda: self.study.components.unet, (*self.study.taps, *convolution))
+        return self._kept(
+            TRAINED, lambda: self.study.components.unet, (*self.study.taps, *convolution)
+        )
 
     def permuted(self, seed: int) -> Deferred:
         """Shuffled weights."""
-        return self._kept(f"permuted-{seed}", lambda: permuted(self.study.components.unet, seed), self.study.taps)
+        return self._kept(
+            f"permuted-{seed}", lambda: permuted(self.study.components.unet, seed), self.study.taps
+        )
 
     def reinitialised(self, seed: int) -> Deferred:
         """Weights as before training."""
         unet = self.study.components.unet
-        return self._kept(f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps)
+        return self._kept(
+            f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps
+        )
 
     def open(self) -> None:
         """Open all that were asked for. The model's other parts compute where they do from now on."""
@@ -84,84 +92,105 @@ class Networks:
         for engine in self.known.values():
             engine.close()
 
-    def _kept(self, name: str, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]) -> Deferred:
+    def _kept(
+        self, name: str, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
+    ) -> Deferred:
         return self.known.setdefault(name, Deferred(self.study, unet, taps))
 
 
-def alone(study: Study, engine: Engine, rows: int) -> Subject:
+def alone(study: Study, engine: Engine, rows: int) -> RecordedModel:
     """The trained network and what it is given, with no other network beside it."""
     watchers = {INPUT: sources.latent(), TRAINED: sources.conditional(study.layers)}
-    return Subject(study.components, engine, watchers, study.config.sampler_steps, study.guidance, rows)
+    return RecordedModel(
+        study.components, engine, watchers, study.config.sampler_steps, study.guidance, rows
+    )
 
 
-def subject_of(study: Study) -> tuple[Subject, Networks]:
+def subject_of(study: Study) -> tuple[RecordedModel, Networks]:
     """What a run watches: the trained network, its controls and the chosen comparisons. Nothing is opened yet."""
     config, networks = study.config, Networks(study)
-    subject = alone(study, networks.trained(), config.batch)
-    found = dict(subject.watchers)
+    recorded = alone(study, networks.trained(), config.batch)
+    found = dict(recorded.watchers)
     for seed in range(config.random_networks):
-        found[f"random-{seed + 1}"] = sources.matched(networks.permuted(seed), study.layers, config.batch)
-    # In their own order, which puts what is watched on test pictures alone last.
+        found[f"random-{seed + 1}"] = sources.matched(
+            networks.permuted(seed), study.layers, config.batch
+        )
+    # In their own order, which puts what is watched on test images alone last.
     for name, opened in COMPARISONS.items():
         if name in config.compare:
             found |= opened(study, networks)
-    return replace(subject, watchers=found), networks
+    return replace(recorded, watchers=found), networks
 
 
-def _own(study: Study, networks: Networks) -> Mapping[str, Watcher]:
+def _own(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
     return {f"own-{seed + 1}": _along(study, networks.permuted(seed)) for seed in _seeds(study)}
 
 
-def _reinitialised(study: Study, networks: Networks) -> Mapping[str, Watcher]:
+def _reinitialised(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
     found = {}
     for seed in _seeds(study):
         engine = networks.reinitialised(seed)
-        found[f"reinitialised-{seed + 1}"] = sources.matched(engine, study.layers, study.config.batch)
+        found[f"reinitialised-{seed + 1}"] = sources.matched(
+            engine, study.layers, study.config.batch
+        )
     return found
 
 
-def _own_reinitialised(study: Study, networks: Networks) -> Mapping[str, Watcher]:
-    return {f"own reinitialised-{seed + 1}": _along(study, networks.reinitialised(seed)) for seed in _seeds(study)}
+def _own_reinitialised(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
+    return {
+        f"own reinitialised-{seed + 1}": _along(study, networks.reinitialised(seed))
+        for seed in _seeds(study)
+    }
 
 
-def _along(study: Study, engine: Engine) -> Watcher:
+def _along(study: Study, engine: Engine) -> ActivationSource:
     config = study.config
-    return sources.own(engine, study.layers, config.batch, study.components, config.sampler_steps, study.guidance)
+    return sources.own(
+        engine, study.layers, config.batch, study.components, config.sampler_steps, study.guidance
+    )
 
 
 def _seeds(study: Study) -> range:
     return range(max(1, study.config.random_networks))
 
 
-def _convolution(study: Study, _: Networks) -> Mapping[str, Watcher]:
+def _convolution(study: Study, _: Networks) -> Mapping[str, ActivationSource]:
     chosen = study.config.layers
     layers = [layer_of_convolution(tap) for tap in study.convolutions]
-    return {CONVOLUTION: sources.convolution([x for x in layers if not chosen or any(fits(x, y) for y in chosen)])}
+    return {
+        CONVOLUTION: sources.convolution(
+            [x for x in layers if not chosen or any(fits(x, y) for y in chosen)]
+        )
+    }
 
 
-def _decoded(study: Study, _: Networks) -> Mapping[str, Watcher]:
-    maps = {name: task for name, task in sorted(study.tasks.items()) if not task.per_picture}
+def _decoded(study: Study, _: Networks) -> Mapping[str, ActivationSource]:
+    maps = {name: task for name, task in sorted(study.tasks.items()) if not task.per_image}
     if not maps:
-        raise MistakeError(f"comparison {DECODED} reads maps and no task is of maps; drop it or add a task like depth")
-    # What the labeler cannot see should end the run before anything is painted.
+        raise UserError(
+            f"comparison {DECODED} reads maps and no task is of maps; drop it or add a task like depth"
+        )
+    # What the labeler cannot see should end the run before anything is generated.
     blank = study.reader(torch.zeros(1, 3, *[int(study.components.vae.config.sample_size)] * 2))
     for name, task in maps.items():
         try:
             task.target(blank)
         except DatasetError as error:
-            raise MistakeError(
-                f"comparison {DECODED} shows unfinished pictures to the labeler, which knows nothing of {name}; "
+            raise UserError(
+                f"comparison {DECODED} shows unfinished images to the labeler, which knows nothing of {name}; "
                 "drop the comparison or the task"
             ) from error
 
-    def read(pictures: Tensor) -> Tensor:
-        labels = study.reader(pictures)
-        return torch.cat([task.target(labels).double() for task in maps.values()], dim=1).flatten(2).mT
+    def read(images: Tensor) -> Tensor:
+        labels = study.reader(images)
+        return (
+            torch.cat([task.target(labels).double() for task in maps.values()], dim=1).flatten(2).mT
+        )
 
     return {DECODED: sources.decoded(study.components, read)}
 
 
-COMPARISONS: dict[str, Callable[[Study, Networks], Mapping[str, Watcher]]] = {
+COMPARISONS: dict[str, Callable[[Study, Networks], Mapping[str, ActivationSource]]] = {
     "own": _own,
     "reinitialised": _reinitialised,
     "own-reinitialised": _own_reinitialised,

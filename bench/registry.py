@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.config import nearest
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 if TYPE_CHECKING:
     from engines.engine import Backend
@@ -40,18 +40,18 @@ def _summary(path: Path) -> str:
 
 
 def plugin(kind: str, name: str) -> Any:
-    """The plugin of that name. Raises MistakeError, with the nearest known name, if there is none."""
+    """The plugin of that name. Raises UserError, with the nearest known name, if there is none."""
     known = list(plugins(kind))
     if name not in known:
-        raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
+        raise UserError(f"there is no {kind} {name!r}{nearest(name, known)}")
     package, attribute = KINDS[kind]
     return getattr(import_module(f"{package}.{name}"), attribute)
 
 
 def usable_engine(name: str) -> Backend:
-    """The engine of that name. Raises MistakeError when there is none, or when it cannot be used here."""
+    """The engine of that name. Raises UserError when there is none, or when it cannot be used here."""
     backend: Backend = plugin("engine", name)
     reason = backend.unavailable()
     if reason:
-        raise MistakeError(f"engine {name} cannot be used here: {reason}")
+        raise UserError(f"engine {name} cannot be used here: {reason}")
     return backend

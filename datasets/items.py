@@ -15,12 +15,12 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture to be painted."""
+    """One image to be generated."""
 
     id: str
     prompt: str
     seed: int
-    """Seeds the initial latent; nothing else is random while a picture is painted."""
+    """Seeds the initial latent; nothing else is random while an image is generated."""
     split: Split
 
 

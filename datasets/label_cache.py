@@ -1,6 +1,6 @@
-"""Keep what a slow labeler says of a picture, by the picture's bytes, so that no picture is read twice.
+"""Keep what a slow labeler says of an image, by the image's bytes, so that no image is read twice.
 
-One file per picture below ``<cache>/labels/<labeler>``: a checksum, then safetensors (about 1.1 MB for 512 x 512
+One file per image below ``<cache>/labels/<labeler>``: a checksum, then safetensors (about 1.1 MB for 512 x 512
 pixels). A file that does not match its checksum is made again. Delete the folder to free the space.
 """
 
@@ -26,14 +26,14 @@ _FORMAT = 2
 """Raised when files are written in another way, so that older ones are made again."""
 
 
-def as_bytes(pictures: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
-    """Pictures in 0..1 as an 8-bit file would hold them."""
-    return (pictures * 255).round().clamp(0, 255).to(torch.uint8)
+def as_bytes(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Images in 0..1 as an 8-bit file would hold them."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedReader:
-    """A labeler with a memory. It is shown pictures of 8 bits, so that equal keys are equal pictures."""
+    """A labeler with a memory. It is shown images of 8 bits, so that equal keys are equal images."""
 
     reader: Reader
     cache: Path
@@ -51,18 +51,22 @@ class CachedReader:
     @property
     def folder(self) -> Path:
         """Where this labeler's labels lie."""
-        return self.cache / "labels" / hashlib.sha256(f"{_FORMAT} {self.fingerprint}".encode()).hexdigest()[:20]
+        return (
+            self.cache
+            / "labels"
+            / hashlib.sha256(f"{_FORMAT} {self.fingerprint}".encode()).hexdigest()[:20]
+        )
 
-    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of pictures in 0..1, from the cache where they lie there."""
-        return concatenate([self._one(picture) for picture in as_bytes(pictures).cpu()]).to(pictures.device)
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of images in 0..1, from the cache where they lie there."""
+        return concatenate([self._one(image) for image in as_bytes(images).cpu()]).to(images.device)
 
-    def _one(self, picture: UInt8[Tensor, "3 h w"]) -> Labels:
-        key = hashlib.sha256(f"{tuple(picture.shape)}".encode() + picture.numpy().tobytes()).hexdigest()
+    def _one(self, image: UInt8[Tensor, "3 h w"]) -> Labels:
+        key = hashlib.sha256(f"{tuple(image.shape)}".encode() + image.numpy().tobytes()).hexdigest()
         file = self.folder / key[:2] / f"{key}.labels"
         known = _read(file)
         if known is None:
-            known = self.reader(picture[None].float() / 255)
+            known = self.reader(image[None].float() / 255)
             _write(file, known)
         return known
 
@@ -90,7 +94,10 @@ def bytes_of(labels: Labels) -> bytes:
         value = value.cpu().contiguous()
         if value.dtype == torch.bool:
             # Their names say how to unpack them: the last byte of a row may be half empty.
-            name, value = f"{name}:{value.shape[-1]}", torch.from_numpy(np.packbits(value.numpy(), axis=-1))
+            name, value = (
+                f"{name}:{value.shape[-1]}",
+                torch.from_numpy(np.packbits(value.numpy(), axis=-1)),
+            )
         tensors[name] = value
     body: bytes = save(tensors)
     return body
@@ -102,7 +109,9 @@ def labels_of(body: bytes) -> Labels:
     for key, value in load(body).items():
         name, _, width = key.partition(":")
         if width:
-            value = torch.from_numpy(np.unpackbits(value.numpy(), axis=-1, count=int(width)).astype(bool))
+            value = torch.from_numpy(
+                np.unpackbits(value.numpy(), axis=-1, count=int(width)).astype(bool)
+            )
         tensors[name] = value
     return Labels(**tensors)
 

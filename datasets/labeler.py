@@ -1,4 +1,4 @@
-"""What a labeler is: it reads pictures and says what is in them, and how raw inverse depth is standardised."""
+"""What a labeler is: it reads images and says what is in them, and how raw inverse depth is standardised."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Reader(Protocol):
         """Names what determines its answers, weights included."""
         ...
 
-    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of pictures in 0..1, at the pictures' resolution."""
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of images in 0..1, at the images' resolution."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What is known of the scenes in n pictures, exactly (rendered) or as a labeler sees them."""
+"""What is known of the scenes in n images, exactly (rendered) or as a labeler sees them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels of n pictures, maps at the pictures' own resolution. None is what the source does not know."""
+    """Labels of n images, maps at the images' own resolution. None is what the source does not know."""
 
     disparity: Float[Tensor, "n h w"]
-    """Relative inverse depth, standardised: mean 0 and standard deviation 1 over the labeler's training pictures."""
+    """Relative inverse depth, standardised: mean 0 and standard deviation 1 over the labeler's training images."""
     saliency: Bool[Tensor, "n h w"]
     """True on the salient object."""
     normals: Float[Tensor, "n 3 h w"] | None = None
@@ -32,7 +32,7 @@ class Labels:
     shadow: Bool[Tensor, "n h w"] | None = None
     """True where no direct light falls."""
     color: Int[Tensor, " n"] | None = None
-    """Of the salient object, an index into ``COLORS``; what the picture shows, never what its prompt asked for."""
+    """Of the salient object, an index into ``COLORS``; what the image shows, never what its prompt asked for."""
     shape: Int[Tensor, " n"] | None = None
     """Of the salient object, an index into ``SHAPES``."""
     light: Int[Tensor, " n"] | None = None
@@ -44,7 +44,7 @@ class Labels:
         return {name: value for name, value in values.items() if value is not None}
 
     def take(self, rows: Sequence[int] | Tensor) -> Labels:
-        """The labels of the pictures ``rows``, all that is known of them."""
+        """The labels of the images ``rows``, all that is known of them."""
         at = torch.as_tensor(rows, dtype=torch.long)
         return Labels(**{name: value[at] for name, value in self.tensors().items()})
 
@@ -64,7 +64,7 @@ class DisparityScale:
 def known(label: T | None, what: str) -> T:
     """The label, which a task cannot do without. Raises DatasetError where the source does not know it."""
     if label is None:
-        raise DatasetError(f"the labeler of these pictures gives no {what}; use --source rendered")
+        raise DatasetError(f"the labeler of these images gives no {what}; use --source rendered")
     return label
 
 
@@ -88,7 +88,7 @@ def _indices(words: Sequence[str], chosen: Sequence[str]) -> Int[Tensor, " n"]:
 
 
 def concatenate(parts: list[Labels]) -> Labels:
-    """Join the labels of several batches of pictures, in order; what one of them lacks, all of them lack."""
+    """Join the labels of several batches of images, in order; what one of them lacks, all of them lack."""
 
     def joined(name: str) -> Tensor | None:
         values = [value for part in parts if (value := getattr(part, name)) is not None]

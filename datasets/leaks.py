@@ -35,7 +35,13 @@ class Leaks:
     @property
     def crossing(self) -> int:
         """Test items whose prompt, or nearly, is also a training item's: those that could be scored from memory."""
-        found = {item.id for group in self.prompts if crosses(group) for item in group if item.split == "test"}
+        found = {
+            item.id
+            for group in self.prompts
+            if crosses(group)
+            for item in group
+            if item.split == "test"
+        }
         return len(found | {pair.test.id for pair in self.near})
 
 
@@ -49,7 +55,7 @@ def leaks_of(items: Sequence[Item], threshold: float = THRESHOLD) -> Leaks:
 
 
 def plain(prompt: str) -> str:
-    """A prompt without what hardly changes a picture: case and spacing."""
+    """A prompt without what hardly changes an image: case and spacing."""
     return " ".join(prompt.casefold().split())
 
 

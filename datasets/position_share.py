@@ -17,7 +17,10 @@ from datasets.render import SETS, rendered, scenes_of
 def share_explained(maps: Float[Tensor, "n h w"]) -> float:
     """1 - (squared error of the mean map of one half on the other) / variance, both halves in turn."""
     half = len(maps) // 2
-    error = sum(float((ours - theirs.mean(0)).square().sum()) for ours, theirs in _both(maps[:half], maps[half:]))
+    error = sum(
+        float((ours - theirs.mean(0)).square().sum())
+        for ours, theirs in _both(maps[:half], maps[half:])
+    )
     spread = float((maps - maps.mean()).square().sum())
     return 1 - error / spread
 
@@ -39,12 +42,14 @@ def main() -> None:
         "inverse depth": torch.cat([chunk.disparity for chunk in chunks]),
         "saliency": mask,
     }
-    print(f"share of variance that position explains, {len(mask)} scenes of the set {arguments.set}:")
+    print(
+        f"share of variance that position explains, {len(mask)} scenes of the set {arguments.set}:"
+    )
     for name, value in maps.items():
         print(f"  {name:<16} {share_explained(value):.3f}")
     log = maps["depth in metres"].double().log()
     print(f"ln(depth / m): mean {float(log.mean()):.3f}, standard deviation {float(log.std()):.3f}")
-    print(f"the salient solid covers {float(mask.mean()):.3f} of the picture")
+    print(f"the salient solid covers {float(mask.mean()):.3f} of the image")
 
 
 if __name__ == "__main__":

@@ -71,25 +71,27 @@ def read_lines(path: Path) -> list[Line]:
     records = _records(path, _text(path))
     number, header = next(records, (1, []))
     names = [name.strip().casefold() for name in header]
-    places: dict[str, int] = {}
+    sites: dict[str, int] = {}
     for column, known in COLUMNS.items():
-        found = [place for place, name in enumerate(names) if name in known]
+        found = [site for site, name in enumerate(names) if name in known]
         if len(found) > 1:
-            raise DatasetError(f"{path}, line {number}: two columns give the {column}; keep one of them")
+            raise DatasetError(
+                f"{path}, line {number}: two columns give the {column}; keep one of them"
+            )
         if found:
-            places[column] = found[0]
-    if "prompt" not in places:
+            sites[column] = found[0]
+    if "prompt" not in sites:
         raise DatasetError(
             f"{path}, line {number}: there is no column 'prompt', only {_shown(', '.join(names))}; "
             "the first line names the columns"
         )
-    lines = [_line(path, number, record, len(names), places) for number, record in records]
+    lines = [_line(path, number, record, len(names), sites) for number, record in records]
     if not lines:
         raise DatasetError(f"{path} holds no prompt below its first line; add some")
     return lines
 
 
-def _line(path: Path, number: int, record: list[str], width: int, places: dict[str, int]) -> Line:
+def _line(path: Path, number: int, record: list[str], width: int, sites: dict[str, int]) -> Line:
     where = f"{path}, line {number}"
     if len(record) != width:
         raise DatasetError(
@@ -97,9 +99,9 @@ def _line(path: Path, number: int, record: list[str], width: int, places: dict[s
         )
 
     def value(column: str) -> str | None:
-        return record[places[column]].strip() if column in places else None
+        return record[sites[column]].strip() if column in sites else None
 
-    prompt, seed, split = record[places["prompt"]], value("seed"), value("split")
+    prompt, seed, split = record[sites["prompt"]], value("seed"), value("split")
     if not prompt.strip():
         raise DatasetError(f"{where}: the prompt is empty; write one or delete the line")
     if seed is not None and not (re.fullmatch(r"[0-9]{1,19}", seed) and int(seed) <= LARGEST_SEED):
@@ -128,10 +130,14 @@ def _text(path: Path) -> str:
         text = stored.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = stored.count(b"\n", 0, error.start) + 1
-        raise DatasetError(f"{path}, line {line}: this is not UTF-8; save the file as CSV in UTF-8") from error
+        raise DatasetError(
+            f"{path}, line {line}: this is not UTF-8; save the file as CSV in UTF-8"
+        ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise DatasetError(f"{path}, line {line}: there is a NUL byte; save the file as CSV in UTF-8")
+        raise DatasetError(
+            f"{path}, line {line}: there is a NUL byte; save the file as CSV in UTF-8"
+        )
     return text
 
 
@@ -145,7 +151,9 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise DatasetError(f"{path}, line {start}: {error}; check its quotes and commas") from error
+            raise DatasetError(
+                f"{path}, line {start}: {error}; check its quotes and commas"
+            ) from error
         if any(value.strip() for value in record):
             yield start, record
 
@@ -156,11 +164,15 @@ def _shown(text: str) -> str:
 
 def drawn_split(prompt: str) -> Split:
     """The side of the split that a prompt is on when its file does not say."""
-    return "train" if _draw("split", " ".join(prompt.casefold().split())) < TRAIN_SHARE * 2**64 else "test"
+    return (
+        "train"
+        if _draw("split", " ".join(prompt.casefold().split())) < TRAIN_SHARE * 2**64
+        else "test"
+    )
 
 
 def drawn_seed(prompt: str) -> int:
-    """The seed, below 2^31, that a prompt is painted from when its file does not say."""
+    """The seed, below 2^31, that a prompt is generated from when its file does not say."""
     return _draw("seed", prompt) % 2**31
 
 
@@ -178,5 +190,7 @@ def drawn_id(prompt: str, seed: int, taken: Container[str]) -> str:
 def _draw(purpose: str, text: str) -> int:
     """64 bits that only ``text`` and the purpose decide."""
     # Text from a TOML file or the command line may hold what UTF-8 has no bytes for.
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose.encode())
+    digest = hashlib.blake2b(
+        text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose.encode()
+    )
     return int.from_bytes(digest.digest(), "big")

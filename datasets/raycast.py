@@ -1,7 +1,7 @@
-"""Render scenes: a batched ray caster whose pictures come with exact depth, masks, normals and shadows.
+"""Render scenes: a batched ray caster whose images come with exact depth, masks, normals and shadows.
 
 Coordinates are metres: x to the right, y up (the floor is y = 0), z away from the camera. Solids of one shape are
-intersected together, whichever scene they belong to. The picture averages 2 x 2 rays per pixel; the labels are
+intersected together, whichever scene they belong to. The image averages 2 x 2 rays per pixel; the labels are
 those of the ray through the pixel's centre.
 """
 
@@ -24,7 +24,7 @@ _FAR = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Pictures and exact labels of n scenes."""
+    """Images and exact labels of n scenes."""
 
     rgb: Float[Tensor, "n 3 h w"]
     """In 0..1."""
@@ -49,14 +49,19 @@ def render(scenes: Sequence[Scene], size: int = 64) -> Rendered:
     """Render ``scenes`` at ``size`` x ``size`` pixels."""
     batch = _Batch(scenes)
     fine = _shade(batch, _rays(batch, 2 * size))
-    rgb = torch.nn.functional.avg_pool2d(fine.color.unflatten(1, (2 * size, 2 * size)).permute(0, 3, 1, 2), 2)
+    rgb = torch.nn.functional.avg_pool2d(
+        fine.color.unflatten(1, (2 * size, 2 * size)).permute(0, 3, 1, 2), 2
+    )
     centre = _shade(batch, _rays(batch, size))
     square = (size, size)
     return Rendered(
         rgb=rgb.contiguous(),
         depth_m=centre.depth.unflatten(1, square),
         mask=(centre.solid == 0).unflatten(1, square),
-        normals=batch.to_camera(centre.normal).unflatten(1, square).permute(0, 3, 1, 2).contiguous(),
+        normals=batch.to_camera(centre.normal)
+        .unflatten(1, square)
+        .permute(0, 3, 1, 2)
+        .contiguous(),
         shadow=centre.shadow.unflatten(1, square),
         attributes=tuple(scene.attributes for scene in scenes),
     )
@@ -88,7 +93,10 @@ class _Batch:
                 self.solid_color[n, k] = torch.tensor(solid.color)
         for shape in SHAPES:
             members = [
-                (n, k, s) for n, scene in enumerate(scenes) for k, s in enumerate(scene.solids) if s.shape == shape
+                (n, k, s)
+                for n, scene in enumerate(scenes)
+                for k, s in enumerate(scene.solids)
+                if s.shape == shape
             ]
             if members:
                 self.groups.append(
@@ -96,7 +104,9 @@ class _Batch:
                         shape=shape,
                         scene=torch.tensor([n for n, _, _ in members]),
                         solid=torch.tensor([k for _, k, _ in members]),
-                        place=column([v for _, _, s in members for v in (s.x_m, 0.0, s.z_m)]).view(-1, 1, 3),
+                        site=column([v for _, _, s in members for v in (s.x_m, 0.0, s.z_m)]).view(
+                            -1, 1, 3
+                        ),
                         angle=column([s.rotation_rad for _, _, s in members]).view(-1, 1),
                         radius=column([s.radius_m for _, _, s in members]).view(-1, 1),
                         height=column([s.height_m for _, _, s in members]).view(-1, 1),
@@ -118,7 +128,7 @@ class _Group:
     shape: str
     scene: Int[Tensor, " m"]
     solid: Int[Tensor, " m"]
-    place: Float[Tensor, "m 1 3"]
+    site: Float[Tensor, "m 1 3"]
     angle: Float[Tensor, "m 1"]
     radius: Float[Tensor, "m 1"]
     height: Float[Tensor, "m 1"]
@@ -126,17 +136,22 @@ class _Group:
     def turn(self, v: Float[Tensor, "m p 3"], sign: float) -> Float[Tensor, "m p 3"]:
         """Rotate about the vertical: ``sign`` +1 into the solid's frame, -1 back."""
         cos, sin = self.angle.cos(), sign * self.angle.sin()
-        return torch.stack([v[..., 0] * cos - v[..., 2] * sin, v[..., 1], v[..., 0] * sin + v[..., 2] * cos], dim=-1)
+        return torch.stack(
+            [v[..., 0] * cos - v[..., 2] * sin, v[..., 1], v[..., 0] * sin + v[..., 2] * cos],
+            dim=-1,
+        )
 
-    def hit(self, origin: Float[Tensor, "n p 3"], ray: Float[Tensor, "n p 3"]) -> Float[Tensor, "m p"]:
+    def hit(
+        self, origin: Float[Tensor, "n p 3"], ray: Float[Tensor, "n p 3"]
+    ) -> Float[Tensor, "m p"]:
         """Distance along each ray (in units of its length) to each solid; infinite where it misses."""
-        o = self.turn(origin[self.scene] - self.place, 1.0)
+        o = self.turn(origin[self.scene] - self.site, 1.0)
         d = self.turn(ray[self.scene], 1.0)
         return HIT[self.shape](o, d, self.radius, self.height)
 
     def normal(self, point: Float[Tensor, "m p 3"]) -> Float[Tensor, "m p 3"]:
         """Outward unit normal at points on the surfaces, in world axes."""
-        local = self.turn(point - self.place, 1.0)
+        local = self.turn(point - self.site, 1.0)
         return self.turn(NORMAL[self.shape](local, self.radius, self.height), -1.0)
 
 
@@ -165,7 +180,9 @@ def _shade(batch: _Batch, ray: Float[Tensor, "n p 3"]) -> _Shaded:
     eye[:, 0, 1] = batch.height
     origin = eye.expand_as(ray)
     to_wall = batch.wall[:, None] / ray[..., 2]
-    to_floor = torch.where(ray[..., 1] < 0, -batch.height[:, None] / ray[..., 1].clamp(max=-1e-9), _FAR)
+    to_floor = torch.where(
+        ray[..., 1] < 0, -batch.height[:, None] / ray[..., 1].clamp(max=-1e-9), _FAR
+    )
     on_floor = to_floor < to_wall
     depth = torch.minimum(to_floor, to_wall)
     solid = torch.full_like(depth, -1, dtype=torch.long)
@@ -177,13 +194,18 @@ def _shade(batch: _Batch, ray: Float[Tensor, "n p 3"]) -> _Shaded:
             depth[n] = torch.where(nearer, distance[m], depth[n])
             solid[n] = torch.where(nearer, group.solid[m], solid[n])
     point = origin + depth[..., None] * ray
-    normal = torch.where(on_floor[..., None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, -1.0]))
+    normal = torch.where(
+        on_floor[..., None], torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.0, 0.0, -1.0])
+    )
     for group in batch.groups:
         outward = group.normal(point[group.scene])
         for m in range(len(group.scene)):
             n = int(group.scene[m])
             normal[n] = torch.where((solid[n] == group.solid[m])[:, None], outward[m], normal[n])
-    check = ((point[..., 0] / batch.check[:, None]).floor() + (point[..., 2] / batch.check[:, None]).floor()) % 2
+    check = (
+        (point[..., 0] / batch.check[:, None]).floor()
+        + (point[..., 2] / batch.check[:, None]).floor()
+    ) % 2
     floor = batch.floor_color[:, None] * (0.93 + 0.07 * check[..., None])
     base = torch.where(on_floor[..., None], floor, batch.wall_color[:, None])
     seen = batch.solid_color.gather(1, solid.clamp(min=0)[..., None].expand(-1, -1, 3))

@@ -1,6 +1,6 @@
 """Render a set of scenes to a folder, for training: ``python -m datasets.render --set train --out FOLDER``.
 
-The folder holds ``rgb.npy`` (uint8, n x 3 x 64 x 64) and ``prompts.txt`` (one line per picture).
+The folder holds ``rgb.npy`` (uint8, n x 3 x 64 x 64) and ``prompts.txt`` (one line per image).
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ SETS: dict[str, tuple[int, int]] = {"train": (1, 20480), "held-out": (2, 1024)}
 def scenes_of(name: str, limit: int | None = None) -> list[Scene]:
     """The scenes of the set ``name``, or its first ``limit``."""
     seed, count = SETS[name]
-    return [draw_scene(seed, index) for index in range(count if limit is None else min(limit, count))]
+    return [
+        draw_scene(seed, index) for index in range(count if limit is None else min(limit, count))
+    ]
 
 
 def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Rendered]:
@@ -42,13 +44,17 @@ def write_set(name: str, folder: Path, limit: int | None = None) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     scenes = scenes_of(name, limit)
-    rgb = np.lib.format.open_memmap(folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE))
+    rgb = np.lib.format.open_memmap(
+        folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE)
+    )
     done = 0
     for chunk in rendered(scenes):
         rgb[done : done + len(chunk.rgb)] = as_bytes(chunk.rgb).numpy()
         done += len(chunk.rgb)
     rgb.flush()
-    (folder / "prompts.txt").write_text("".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8")
+    (folder / "prompts.txt").write_text(
+        "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
+    )
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ WALLS: dict[str, Rgb] = {
 LIGHTS = ("left", "right")
 
 HALF_FOV_RAD = math.radians(30.0)
-"""Half the field of view, horizontal and vertical: pictures are square."""
+"""Half the field of view, horizontal and vertical: images are square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,9 @@ def draw_attributes(rng: np.random.Generator) -> Attributes:
     def pick(words: Sequence[str]) -> str:
         return words[int(rng.integers(len(words)))]
 
-    return Attributes(pick(tuple(COLORS)), pick(SHAPES), pick(tuple(FLOORS)), pick(tuple(WALLS)), pick(LIGHTS))
+    return Attributes(
+        pick(tuple(COLORS)), pick(SHAPES), pick(tuple(FLOORS)), pick(tuple(WALLS)), pick(LIGHTS)
+    )
 
 
 def draw_scene(seed: int, index: int) -> Scene:
@@ -112,7 +114,11 @@ def draw_scene(seed: int, index: int) -> Scene:
         pitch = rng.uniform(-0.12, 0.5)
         wall = rng.uniform(5.5, 14.0)
         salient = _draw_solid(
-            rng, attributes.shape, attributes.color, radius=rng.uniform(0.4, 1.3), z=rng.uniform(2.0, 5.0)
+            rng,
+            attributes.shape,
+            attributes.color,
+            radius=rng.uniform(0.4, 1.3),
+            z=rng.uniform(2.0, 5.0),
         )
         if _well_placed(salient, camera_height, pitch):
             break
@@ -160,7 +166,7 @@ def _draw_solid(rng: np.random.Generator, shape: str, color: str, radius: float,
 
 
 def _well_placed(solid: Solid, camera_height_m: float, pitch_rad: float) -> bool:
-    """Whether the solid's middle lies well inside the picture, the camera outside it, and it is large enough."""
+    """Whether the solid's middle lies well inside the image, the camera outside it, and it is large enough."""
     up = solid.height_m / 2 - camera_height_m
     forward = solid.z_m * math.cos(pitch_rad) - up * math.sin(pitch_rad)
     upward = solid.z_m * math.sin(pitch_rad) + up * math.cos(pitch_rad)

@@ -114,7 +114,12 @@ def _normal_cone(p: Tensor, r: Tensor, h: Tensor) -> Tensor:
 
 _Hit = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 _Normal = Callable[[Tensor, Tensor, Tensor], Tensor]
-HIT: dict[str, _Hit] = {"sphere": _hit_sphere, "box": _hit_box, "cylinder": _hit_cylinder, "cone": _hit_cone}
+HIT: dict[str, _Hit] = {
+    "sphere": _hit_sphere,
+    "box": _hit_box,
+    "cylinder": _hit_cylinder,
+    "cone": _hit_cone,
+}
 NORMAL: dict[str, _Normal] = {
     "sphere": _normal_sphere,
     "box": _normal_box,

@@ -1,6 +1,6 @@
 """Cut a dataset into blocks: the unit of work, of folds, and of the permutation controls.
 
-A block is a few items that are painted together. Blocks, not batches, decide which fold an item is in and whose labels
+A block is a few items that are generated together. Blocks, not batches, decide which fold an item is in and whose labels
 its controls borrow, so that batch size, shard size and order of work change no score.
 """
 
@@ -39,12 +39,14 @@ class Block:
         Raises ValueError when there are not so many: see ``draws_of``.
         """
         if draws > draws_of([self], draws):
-            raise ValueError(f"{len(self.items)} items have no {draws} different orders in which none keeps its place")
+            raise ValueError(
+                f"{len(self.items)} items have no {draws} different orders in which none keeps its place"
+            )
         rng = np.random.default_rng([self.index, len(self.items)])
         orders: list[list[int]] = []
         while len(orders) < draws:
             order = rng.permutation(len(self.items)).tolist()
-            if order not in orders and all(place != item for place, item in enumerate(order)):
+            if order not in orders and all(site != item for site, item in enumerate(order)):
                 orders.append(order)
         return orders
 
@@ -95,11 +97,15 @@ def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
             "raise --limit"
         )
     if not chosen:
-        raise DatasetError("there is no test item; raise --limit or give a dataset with a test split")
+        raise DatasetError(
+            "there is no test item; raise --limit or give a dataset with a test split"
+        )
     count = max(min(FOLDS, len(chosen)) if split == "train" else 1, round(len(chosen) / BLOCK))
     edges = [round(k * len(chosen) / count) for k in range(count + 1)]
     return tuple(
-        Block(k, split, k % FOLDS if split == "train" else 0, tuple(chosen[edges[k] : edges[k + 1]]))
+        Block(
+            k, split, k % FOLDS if split == "train" else 0, tuple(chosen[edges[k] : edges[k + 1]])
+        )
         for k in range(count)
     )
 

@@ -73,7 +73,11 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             shutil.rmtree(building, ignore_errors=True)
     try:
         sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
-        damaged = [name for name, value in sums.items() if _sha256(folder / name) != value] if sums else [_SUMS]
+        damaged = (
+            [name for name, value in sums.items() if _sha256(folder / name) != value]
+            if sums
+            else [_SUMS]
+        )
     except (OSError, ValueError, AttributeError):
         damaged = [_SUMS]
     if damaged:

@@ -16,10 +16,10 @@ from engines.cuda_stream import full_fp32
 from engines.prompt import SIZES, packed
 
 DECODE_BATCH = 4
-"""Small pictures decoded, and prompts embedded, at once: padded to this number, no caller's batch changes a bit."""
+"""Small images decoded, and prompts embedded, at once: padded to this number, no caller's batch changes a bit."""
 
 _SMALL_PIXELS = 1 << 14
-"""Of a picture; a larger one keeps all cores busy by itself, and four of 512 x 512 take gigabytes."""
+"""Of an image; a larger one keeps all cores busy by itself, and four of 512 x 512 take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,11 @@ class Components:
     def networks(self) -> dict[str, nn.Module]:
         """The components that have weights, by their folders' names."""
         first = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
-        return first if self.text_encoder_2 is None else first | {"text_encoder_2": self.text_encoder_2}
+        return (
+            first
+            if self.text_encoder_2 is None
+            else first | {"text_encoder_2": self.text_encoder_2}
+        )
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -54,14 +58,14 @@ class Components:
         return int(self.unet.config.in_channels), side, side
 
     @property
-    def picture_side(self) -> int:
-        """Pixels along one side of a picture: every block of the autoencoder but the last halves it."""
+    def image_side(self) -> int:
+        """Pixels along one side of an image: every block of the autoencoder but the last halves it."""
         return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
 
     @property
-    def pictures_at_once(self) -> int:
+    def images_at_once(self) -> int:
         """How many are decoded or encoded together."""
-        return DECODE_BATCH if self.picture_side**2 <= _SMALL_PIXELS else 1
+        return DECODE_BATCH if self.image_side**2 <= _SMALL_PIXELS else 1
 
     def scheduler(self, steps: int) -> LMSDiscreteScheduler:
         """The paper's sampler, set to ``steps`` steps."""
@@ -75,7 +79,8 @@ class Components:
             "steps_offset",
         )
         scheduler = LMSDiscreteScheduler(
-            **{key: self.schedule[key] for key in known if key in self.schedule}, timestep_spacing="linspace"
+            **{key: self.schedule[key] for key in known if key in self.schedule},
+            timestep_spacing="linspace",
         )
         scheduler.set_timesteps(steps)
         return scheduler
@@ -97,7 +102,9 @@ class Components:
         tokens = _tokens(self.tokenizer, prompts)
         if self.text_encoder_2 is None:
             return self.padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
-        text = self.padded(self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1))
+        text = self.padded(
+            self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1)
+        )
         if self.silent_if_empty:
             silent = torch.tensor([not prompt for prompt in prompts])
             words = text[:, : tokens.shape[1]]
@@ -114,27 +121,33 @@ class Components:
         return packed(words, second.text_embeds, self._sizes(len(tokens)))
 
     def _sizes(self, n: int) -> Tensor:
-        """Of uncropped pictures."""
-        side = float(self.picture_side)
+        """Of uncropped images."""
+        side = float(self.image_side)
         return torch.tensor([side, side, 0.0, 0.0, side, side]).expand(n, SIZES)
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
-        """Pictures in 0..1 of scaled latents."""
+        """Images in 0..1 of scaled latents."""
         scale = float(self.vae.config.scaling_factor)
         return self.padded(
-            lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1), latents, self.pictures_at_once
+            lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1),
+            latents,
+            self.images_at_once,
         )
 
     @torch.inference_mode()
-    def encode(self, pictures: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
-        """Scaled mean latents of pictures in 0..1."""
+    def encode(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
+        """Scaled mean latents of images in 0..1."""
         scale = float(self.vae.config.scaling_factor)
         return self.padded(
-            lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale, pictures, self.pictures_at_once
+            lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale,
+            images,
+            self.images_at_once,
         )
 
-    def padded(self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH) -> Tensor:
+    def padded(
+        self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH
+    ) -> Tensor:
         """Apply ``call``, where the components are, to chunks of exactly ``at_once`` rows.
 
         The last one is padded with copies of its last row.
@@ -143,7 +156,9 @@ class Components:
         for start in range(0, len(rows), at_once):
             chunk = rows[start : start + at_once]
             short = at_once - len(chunk)
-            full = torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
+            full = (
+                torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
+            )
             parts.append(call(full.to(self.vae.device))[: len(chunk)].cpu())
         return torch.cat(parts)
 

@@ -1,4 +1,4 @@
-"""What the autoencoder's decoder computes on its way from a latent to a picture."""
+"""What the autoencoder's decoder computes on its way from a latent to an image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def decoder_activations(
     scale = float(parts.vae.config.scaling_factor)
     heard: dict[str, list[Tensor]] = {}
     with _listening(parts, heard):
-        parts.padded(lambda z: parts.vae.decode(z / scale).sample, latents, parts.pictures_at_once)
+        parts.padded(lambda z: parts.vae.decode(z / scale).sample, latents, parts.images_at_once)
     # The last chunk is padded; its surplus rows are at the end.
     return {layer: torch.cat(chunks)[: len(latents)] for layer, chunks in heard.items()}
 

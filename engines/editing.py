@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def editing(unet: UNet2DConditionModel, taps: Sequence[Tap], edit: Callable[[str, Tensor], Tensor]) -> Iterator[None]:
+def editing(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], edit: Callable[[str, Tensor], Tensor]
+) -> Iterator[None]:
     """Replace the output of every tap by ``edit(layer, output)`` while the block is open, whatever ends it.
 
     Gradients flow through the edits unless the caller turns them off.
@@ -25,5 +27,7 @@ def editing(unet: UNet2DConditionModel, taps: Sequence[Tap], edit: Callable[[str
 
     with ExitStack() as stack:
         for tap in taps:
-            stack.callback(unet.get_submodule(tap.path).register_forward_hook(replaced(tap.layer)).remove)
+            stack.callback(
+                unet.get_submodule(tap.path).register_forward_hook(replaced(tap.layer)).remove
+            )
         yield

@@ -87,4 +87,4 @@ class ModelSpec:
     guidance: float
     """Default strength of classifier-free guidance."""
     labeler: str | None
-    """The labeler whose reading of this model's pictures is worth probing for; None where nobody has said."""
+    """The labeler whose reading of this model's images is worth probing for; None where nobody has said."""

@@ -54,7 +54,9 @@ class Tapped(nn.Module):
         return noise, *(heard[tap.layer] for tap in self.taps)
 
 
-def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False) -> Path:
+def exported(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False
+) -> Path:
     """The ONNX file of ``unet`` with its weights, from the cache or made now; fused ones are ONNX Runtime's alone.
 
     Raises EngineError when an output did not survive the export.
@@ -73,16 +75,24 @@ def exported(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache:
     return cached_folder(cache / "models" / name, make) / "model.onnx"
 
 
-def exported_in_half(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
+def exported_in_half(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path
+) -> Path:
     """The same of a copy of ``unet`` in fp16: where the precision is the graph's, not the engine's."""
     return exported(copy.deepcopy(unet).half(), taps, opset, cache)
 
 
-def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False) -> Path:
+def graph_of(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False
+) -> Path:
     """The ONNX file of the graph without weights: shipped, kept in the folder ``graphs``, or traced now."""
 
     def make(folder: Path) -> None:
-        model = fused(onnx.load(graph_of(unet, taps, opset, graphs))) if fuse else trace(unet, taps, opset)
+        model = (
+            fused(onnx.load(graph_of(unet, taps, opset, graphs)))
+            if fuse
+            else trace(unet, taps, opset)
+        )
         check_outputs(model, taps)
         onnx.save(model, folder / "graph.onnx")
 
@@ -93,12 +103,17 @@ def graph_of(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs
 
 def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, fuse: bool) -> str:
     facts = {
-        "config": {key: str(value) for key, value in unet.config.items() if not key.startswith("_")},
+        "config": {
+            key: str(value) for key, value in unet.config.items() if not key.startswith("_")
+        },
         "taps": [[tap.layer, tap.path] for tap in taps],
         "opset": opset,
         "precision": str(unet.dtype),
         "format": _FORMAT,
-        "versions": {name: version(name).partition("+")[0] for name in ("torch", "diffusers", "onnx", "onnxscript")},
+        "versions": {
+            name: version(name).partition("+")[0]
+            for name in ("torch", "diffusers", "onnx", "onnxscript")
+        },
     }
     return key_of(facts) + ("-fused" if fuse else "")
 
@@ -146,7 +161,9 @@ def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
     wanted = [NOISE, *(tap.layer for tap in taps)]
     if found != wanted:
         lost = [name for name in wanted if name not in found]
-        raise EngineError(f"the exported graph has outputs {found}, not {wanted} (lost: {lost or 'none'})")
+        raise EngineError(
+            f"the exported graph has outputs {found}, not {wanted} (lost: {lost or 'none'})"
+        )
 
 
 def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
@@ -167,11 +184,14 @@ def bind_beside(graph: onnx.ModelProto, state: dict[str, Tensor], file: Path) ->
             initializer.data_location = onnx.TensorProto.EXTERNAL
             facts = {"location": file.name, "offset": start, "length": len(weight)}
             initializer.external_data.extend(
-                onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in facts.items()
+                onnx.StringStringEntryProto(key=key, value=str(value))
+                for key, value in facts.items()
             )
 
 
-def _weights(graph: onnx.ModelProto, state: dict[str, Tensor]) -> Iterator[tuple[onnx.TensorProto, Tensor]]:
+def _weights(
+    graph: onnx.ModelProto, state: dict[str, Tensor]
+) -> Iterator[tuple[onnx.TensorProto, Tensor]]:
     """Every initializer that is a weight, and its bytes."""
     for initializer in graph.graph.initializer:
         name = initializer.name.removeprefix(WEIGHT)
@@ -189,7 +209,9 @@ def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
         # From the outermost module to the operation itself.
-        modules = [scope for scope in ast.literal_eval(scopes)[:-1] if (scope + ".").startswith(WEIGHT)]
+        modules = [
+            scope for scope in ast.literal_eval(scopes)[:-1] if (scope + ".").startswith(WEIGHT)
+        ]
         for value in node.output:
             yield value, modules[-1] if modules else WEIGHT[:-1]
 
@@ -205,7 +227,9 @@ def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
             initializer.ClearField("external_data")
             initializer.ClearField("data_location")
     if bound != names:
-        raise EngineError(f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(WEIGHT)}")
+        raise EngineError(
+            f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(WEIGHT)}"
+        )
     del model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

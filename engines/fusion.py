@@ -22,7 +22,9 @@ PLACES = ("none", "to_out.0", "attention", "softmax")
 """Where a tap can sit in an attention module: nowhere, on the projection (as ours do), before it, on the weights."""
 OPSET = 20
 _MEMORY = re.compile(r"Total Activation Memory: (\d+) bytes")
-_LAYER = re.compile(r"^Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+).*?(?:TacticName: (?P<tactic>[^,]*),.*)?$")
+_LAYER = re.compile(
+    r"^Name: (?P<name>[^,]+), LayerType: (?P<kind>\w+).*?(?:TacticName: (?P<tactic>[^,]*),.*)?$"
+)
 _ORIGIN = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 _FUSED = {"Attention", "MultiHeadAttention", "PackedMultiHeadAttention", "GroupQueryAttention"}
 
@@ -57,9 +59,13 @@ class PlanRow:
 
 def layers_of(log: Iterable[str]) -> tuple[PlanLayer, ...]:
     """The kernels that a TensorRT builder lists at the end of its VERBOSE log; synchronisation is left out."""
-    listing = next((message for message in reversed(list(log)) if message.startswith("VERBOSE Layers:")), None)
+    listing = next(
+        (message for message in reversed(list(log)) if message.startswith("VERBOSE Layers:")), None
+    )
     if listing is None:
-        raise EngineError("TensorRT's builder has listed no layers; this version logs its plan in another way")
+        raise EngineError(
+            "TensorRT's builder has listed no layers; this version logs its plan in another way"
+        )
     layers = []
     for line in listing.splitlines()[1:]:
         found = _LAYER.match(line)
@@ -75,11 +81,13 @@ def scratch_of(log: Iterable[str]) -> int:
     """Bytes of activations that a TensorRT builder announces."""
     found = [int(match[1]) for message in log if (match := _MEMORY.search(message))]
     if not found:
-        raise EngineError("TensorRT's builder has announced no activation memory; this version logs it in another way")
+        raise EngineError(
+            "TensorRT's builder has announced no activation memory; this version logs it in another way"
+        )
     return found[-1]
 
 
-def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.ModelProto:
+def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], site: str) -> onnx.ModelProto:
     """The exported graph with its taps moved to ``place``, as a new graph.
 
     ``attention`` is the product of the attention weights and the values; ``softmax`` the weights themselves.
@@ -89,21 +97,30 @@ def with_taps(model: onnx.ModelProto, taps: Sequence[Tap], place: str) -> onnx.M
 
     moved = onnx.ModelProto()
     moved.CopyFrom(model)
-    if place == "to_out.0":
+    if site == "to_out.0":
         return moved
     noise = moved.graph.output[0]
     kept = onnx.ValueInfoProto()
     kept.CopyFrom(noise)
     del moved.graph.output[:]
     moved.graph.output.append(kept)
-    for tap in taps if place != "none" else ():
+    for tap in taps if site != "none" else ():
         module = tap.path.removesuffix(".to_out.0")
         nodes = [node for node in model.graph.node if module_of(node.name) == module]
         weights = next((node.output[0] for node in nodes if node.op_type == "Softmax"), None)
-        value = next((node.output[0] for node in nodes if node.op_type == "MatMul" and weights in node.input), None)
-        found = {"softmax": weights, "attention": value}[place]
+        value = next(
+            (
+                node.output[0]
+                for node in nodes
+                if node.op_type == "MatMul" and weights in node.input
+            ),
+            None,
+        )
+        found = {"softmax": weights, "attention": value}[site]
         if found is None:
-            raise EngineError(f"the graph of {module} has no {place} to tap; export it at opset {OPSET}")
+            raise EngineError(
+                f"the graph of {module} has no {site} to tap; export it at opset {OPSET}"
+            )
         moved.graph.output.append(
             onnx.helper.make_tensor_value_info(found, noise.type.tensor_type.elem_type, None),
         )
@@ -114,7 +131,7 @@ def plan_rows_of(
     model: Path,
     taps: Sequence[Tap],
     sizes: Mapping[str, tuple[int, ...]],
-    places: Sequence[str] = PLACES,
+    sites: Sequence[str] = PLACES,
     capability: str | None = "SM89",
     libraries: Sequence[str] = ("tensorrt", "onnxruntime"),
 ) -> list[PlanRow]:
@@ -127,21 +144,23 @@ def plan_rows_of(
 
     graph = onnx.load(model, load_external_data=False)
     rows = []
-    for place in places:
+    for site in sites:
         # Beside the model's folder, so that its large weights can be linked and need no second place on the disk.
         with tempfile.TemporaryDirectory(dir=model.parent.parent) as folder:
             file = Path(folder, "model.onnx")
-            onnx.save(with_taps(graph, taps, place), file)
+            onnx.save(with_taps(graph, taps, site), file)
             for weights in model.parent.glob("weights.bin"):
                 os.link(weights, file.with_name(weights.name))
             if "tensorrt" in libraries:
-                rows.append(_tensorrt_row(file, place, sizes, capability))
+                rows.append(_tensorrt_row(file, site, sizes, capability))
             if "onnxruntime" in libraries:
-                rows.append(_onnxruntime_row(file, place))
+                rows.append(_onnxruntime_row(file, site))
     return sorted(rows, key=lambda row: row.planner, reverse=True)
 
 
-def _tensorrt_row(model: Path, place: str, sizes: Mapping[str, tuple[int, ...]], capability: str | None) -> PlanRow:
+def _tensorrt_row(
+    model: Path, site: str, sizes: Mapping[str, tuple[int, ...]], capability: str | None
+) -> PlanRow:
     from engines.tensorrt_dialect import Range, build_plan, library
 
     trt: Any = library()
@@ -149,10 +168,10 @@ def _tensorrt_row(model: Path, place: str, sizes: Mapping[str, tuple[int, ...]],
     plan = build_plan(model, profile, capability, trt=trt)
     layers = layers_of(plan.log)
     fused = sum(layer.is_fused_attention for layer in layers)
-    return PlanRow(trt.__name__, place, len(layers), fused, scratch_of(plan.log), len(plan.outputs))
+    return PlanRow(trt.__name__, site, len(layers), fused, scratch_of(plan.log), len(plan.outputs))
 
 
-def _onnxruntime_row(model: Path, place: str) -> PlanRow:
+def _onnxruntime_row(model: Path, site: str) -> PlanRow:
     import onnx
     import onnxruntime
 
@@ -163,9 +182,11 @@ def _onnxruntime_row(model: Path, place: str) -> PlanRow:
     options.log_severity_level = 3
     options.optimized_model_filepath = str(model.with_name("optimized.onnx"))
     # Weights stay outside, or a large model would exceed what one file may hold.
-    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimized.bin")
+    options.add_session_config_entry(
+        "session.optimized_model_external_initializers_file_name", "optimized.bin"
+    )
     onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     graph = onnx.load(options.optimized_model_filepath, load_external_data=False).graph
     kinds = Counter(node.op_type for node in graph.node)
     attentions = sum(kinds[kind] for kind in _FUSED)
-    return PlanRow("onnxruntime", place, len(graph.node), attentions, None, len(graph.output))
+    return PlanRow("onnxruntime", site, len(graph.node), attentions, None, len(graph.output))

@@ -114,7 +114,9 @@ class PycudaCopier:
         packed = source.contiguous()
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with self._current():
-            self.driver.memcpy_dtoh_async(target.view(-1).view(torch.uint8).numpy(), packed.data_ptr(), self.own)
+            self.driver.memcpy_dtoh_async(
+                target.view(-1).view(torch.uint8).numpy(), packed.data_ptr(), self.own
+            )
         packed.record_stream(self.stream)
 
     def mark(self) -> Callable[[], None]:
@@ -169,7 +171,9 @@ class Ring:
         """Start to copy ``tensors``. Raises EngineError when the slot whose turn it is has not been released."""
         slot = self.slots[self.next]
         if not slot.is_free:
-            raise EngineError(f"all {len(self.slots)} buffers of the ring are in use; release one before the next copy")
+            raise EngineError(
+                f"all {len(self.slots)} buffers of the ring are in use; release one before the next copy"
+            )
         self.next = (self.next + 1) % len(self.slots)
         targets = {name: self._target(slot, name, value) for name, value in tensors.items()}
         for name, value in tensors.items():
@@ -180,7 +184,12 @@ class Ring:
     def _target(self, slot: _Slot, name: str, value: Tensor) -> Tensor:
         """A place for ``value``; a buffer is kept for as many rows as it was made for, or fewer."""
         kept = slot.buffers.get(name)
-        if kept is None or kept.dtype != value.dtype or kept.shape[1:] != value.shape[1:] or len(kept) < len(value):
+        if (
+            kept is None
+            or kept.dtype != value.dtype
+            or kept.shape[1:] != value.shape[1:]
+            or len(kept) < len(value)
+        ):
             kept = slot.buffers[name] = self.copier.host(value)
         return kept[: len(value)]
 
@@ -196,5 +205,7 @@ def ring_of(device: torch.device) -> Ring | None:
     try:
         copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
     except ImportError as error:
-        raise EngineError(f"pycuda cannot be loaded ({error}); uninstall it, and torch copies in its place") from error
+        raise EngineError(
+            f"pycuda cannot be loaded ({error}); uninstall it, and torch copies in its place"
+        ) from error
     return Ring(copier, SLOTS)

@@ -76,4 +76,8 @@ def merged(entries: Iterable[LayerTime], calls: int) -> tuple[LayerTime, ...]:
     for entry in entries:
         key = (entry.module, entry.kind)
         sums[key] = sums.get(key, 0.0) + entry.seconds
-    return tuple(LayerTime(module, kind, seconds / calls) for (module, kind), seconds in sums.items() if seconds)
+    return tuple(
+        LayerTime(module, kind, seconds / calls)
+        for (module, kind), seconds in sums.items()
+        if seconds
+    )

@@ -13,7 +13,14 @@ from transformers.utils import logging as transformers_logging
 
 from engines.components import Components
 from engines.errors import EngineError
-from engines.validate import read_configurations, read_object, silenced, try_out, unknown_kind, whole
+from engines.validate import (
+    read_configurations,
+    read_object,
+    silenced,
+    try_out,
+    unknown_kind,
+    whole,
+)
 
 # Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
 _DIFFUSERS = {
@@ -48,13 +55,17 @@ def load(source: str | Path) -> Components:
         components = _read(folder, schedule)
     for name, part in components.networks.items():
         part.requires_grad_(False).eval()
-        broken = [key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())]
+        broken = [
+            key for key, value in part.state_dict().items() if not bool(torch.isfinite(value).all())
+        ]
         if broken:
-            raise EngineError(f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again")
+            raise EngineError(
+                f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again"
+            )
     reason = unknown_kind(components)
     if reason:
         raise EngineError(
-            f"the model in {folder} {reason}; give one that paints from text and noise alone: "
+            f"the model in {folder} {reason}; give one that generates from text and noise alone: "
             "Stable Diffusion 1 or 2, or SDXL's base"
         )
     try:
@@ -72,14 +83,20 @@ def _read(folder: Path, schedule: dict[str, Any]) -> Components:
         parts = {
             "unet": whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
             "vae": whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": whole(CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)),
+            "text_encoder": whole(
+                CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)
+            ),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         }
         if _is_double(index):
-            second = CLIPTextModelWithProjection.from_pretrained(folder / "text_encoder_2", **_TRANSFORMERS)
+            second = CLIPTextModelWithProjection.from_pretrained(
+                folder / "text_encoder_2", **_TRANSFORMERS
+            )
             parts["text_encoder_2"] = whole(second)
             parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        silent_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
+        silent_if_empty = _is_double(index) and bool(
+            index.get("force_zeros_for_empty_prompt", True)
+        )
         return Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
     except Exception as error:
         # The libraries raise anything from OSError to KeyError for a damaged folder; all of it is the folder's fault.
@@ -99,24 +116,39 @@ def _folder(source: str | Path) -> Path:
     if folder.is_dir():
         index = folder / _INDEX
         if not index.is_file():
-            raise EngineError(f"{folder} is not a diffusers model folder: it has no model_index.json")
+            raise EngineError(
+                f"{folder} is not a diffusers model folder: it has no model_index.json"
+            )
         wanted = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
         missing = [part for part in wanted if not (folder / part).is_dir()]
         if missing:
             raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
-    if isinstance(source, Path) or folder.exists() or str(source).startswith((".", "/")) or str(source).count("/") != 1:
-        raise EngineError(f"{source} is neither a diffusers model folder nor a hub id of the form owner/name")
+    if (
+        isinstance(source, Path)
+        or folder.exists()
+        or str(source).startswith((".", "/"))
+        or str(source).count("/") != 1
+    ):
+        raise EngineError(
+            f"{source} is neither a diffusers model folder nor a hub id of the form owner/name"
+        )
     from huggingface_hub import snapshot_download
 
     patterns = [
         _INDEX,
-        *(f"{part}/*.{kind}" for part in (*_PARTS, *_SECOND) for kind in ("json", "txt", "safetensors")),
+        *(
+            f"{part}/*.{kind}"
+            for part in (*_PARTS, *_SECOND)
+            for kind in ("json", "txt", "safetensors")
+        ),
     ]
     try:
         # Variants hold the same weights again, in another precision.
         return Path(
-            snapshot_download(str(source), allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*.non_ema.*"])
+            snapshot_download(
+                str(source), allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*.non_ema.*"]
+            )
         )
     except Exception as error:
         raise EngineError(

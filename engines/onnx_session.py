@@ -45,7 +45,12 @@ class OnnxRuntime:
     """An engine; outputs are written straight into new tensors on the provider's device."""
 
     def __init__(
-        self, model: Path, taps: Sequence[Tap], threads: int, provider: Provider = CPU, lane: Lane | None = None
+        self,
+        model: Path,
+        taps: Sequence[Tap],
+        threads: int,
+        provider: Provider = CPU,
+        lane: Lane | None = None,
     ) -> None:
         from engines.export import NOISE
 
@@ -89,7 +94,9 @@ class OnnxRuntime:
         except Exception as error:
             line = str(error).splitlines()[0]
             if self.lane:
-                raise EngineError(f"ONNX Runtime cannot run {self.model} by {self.provider.name}: {line}") from error
+                raise EngineError(
+                    f"ONNX Runtime cannot run {self.model} by {self.provider.name}: {line}"
+                ) from error
             raise EngineError(
                 f"ONNX Runtime cannot open {self.model}: {line}; delete {self.model.parent} and run again"
             ) from error
@@ -114,7 +121,10 @@ class OnnxRuntime:
     def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         import torch
 
-        types = {value.name: _torch_type(value.type) for value in (*session.get_inputs(), *session.get_outputs())}
+        types = {
+            value.name: _torch_type(value.type)
+            for value in (*session.get_inputs(), *session.get_outputs())
+        }
         device = self.lane.device if self.lane else torch.device("cpu")
         given = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
         inputs = {name: value.to(device, types[name]).contiguous() for name, value in given.items()}
@@ -152,11 +162,16 @@ class TimedOnnxRuntime(OnnxRuntime):
                 self._run(session, latents, timestep, text)
             total = (time.perf_counter_ns() - warm) / 1e9
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        kernels = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+        kernels = [
+            event
+            for event in events
+            if event["cat"] == "Node" and event["name"].endswith("_kernel_time")
+        ]
         # Every call runs the same nodes in the same order; the first call is not counted.
         counted = kernels[len(kernels) // (calls + 1) :]
         entries = (
-            LayerTime(self._module(event["name"]), event["args"]["op_name"], event["dur"] / 1e6) for event in counted
+            LayerTime(self._module(event["name"]), event["args"]["op_name"], event["dur"] / 1e6)
+            for event in counted
         )
         return LayerTimes(merged(entries, calls), total / calls)
 
@@ -166,8 +181,12 @@ class TimedOnnxRuntime(OnnxRuntime):
 
         if self.origins is None:
             nodes = onnx.load(self.model, load_external_data=False).graph.node
-            self.origins = {output: module_of(node.name) for node in nodes for output in node.output}
-        return self.origins.get(event.removesuffix("_kernel_time").removesuffix("_nchwc"), module_of(event))
+            self.origins = {
+                output: module_of(node.name) for node in nodes for output in node.output
+            }
+        return self.origins.get(
+            event.removesuffix("_kernel_time").removesuffix("_nchwc"), module_of(event)
+        )
 
 
 def heavy_on_cpu(session: Any) -> list[str]:

@@ -23,7 +23,9 @@ OPSET = 20
 class OpenVino:
     """One compiled model per number of rows and words: static shapes are 10 to 25 % faster than a dynamic batch."""
 
-    def __init__(self, model: Path, taps: Sequence[Tap], cache: Path, threads: int, precision: str) -> None:
+    def __init__(
+        self, model: Path, taps: Sequence[Tap], cache: Path, threads: int, precision: str
+    ) -> None:
         import openvino
 
         from engines.export import NOISE
@@ -33,11 +35,15 @@ class OpenVino:
             self.model = self.core.read_model(model)
         except Exception as error:
             line = str(error).strip().splitlines()[-1]
-            raise EngineError(f"OpenVINO cannot open {model}: {line}; delete {model.parent} and run again") from error
+            raise EngineError(
+                f"OpenVINO cannot open {model}: {line}; delete {model.parent} and run again"
+            ) from error
         self.names = [NOISE, *(tap.layer for tap in taps)]
         # A tensor keeps every name that it had before nodes were merged: ours must be one of them.
         found = [output.get_names() for output in self.model.outputs]
-        if len(found) != len(self.names) or not all(n in names for n, names in zip(self.names, found, strict=True)):
+        if len(found) != len(self.names) or not all(
+            n in names for n, names in zip(self.names, found, strict=True)
+        ):
             shown = [sorted(names) for names in found]
             raise EngineError(
                 f"{model} has outputs {shown}, expected {self.names}; delete {model.parent} and run again"
@@ -53,7 +59,9 @@ class OpenVino:
         """Run the UNet once; the outputs are written straight into new tensors."""
         key = (len(latents), text.shape[1])
         if key not in self.requests:
-            self.requests[key] = self._compiled(latents, text, profiled=False).create_infer_request()
+            self.requests[key] = self._compiled(
+                latents, text, profiled=False
+            ).create_infer_request()
         return self._run(self.requests[key], latents, timestep, text)
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
@@ -67,7 +75,9 @@ class OpenVino:
         request = compiled.create_infer_request()
         self._run(request, latents, timestep, text)
         # OpenVINO gives means over all calls so far; the first one, which is not counted, is taken out again.
-        first = {info.node_name: info.real_time.total_seconds() for info in request.get_profiling_info()}
+        first = {
+            info.node_name: info.real_time.total_seconds() for info in request.get_profiling_info()
+        }
         start = time.perf_counter()
         for _ in range(calls):
             self._run(request, latents, timestep, text)
@@ -94,8 +104,8 @@ class OpenVino:
         for name, value in inputs.items():
             request.set_tensor(name, openvino.Tensor(value.numpy(), shared_memory=True))
         outputs = [torch.empty(list(port.shape)) for port in request.model_outputs]
-        for place, value in enumerate(outputs):
-            request.set_output_tensor(place, openvino.Tensor(value.numpy(), shared_memory=True))
+        for site, value in enumerate(outputs):
+            request.set_output_tensor(site, openvino.Tensor(value.numpy(), shared_memory=True))
         request.infer()
         return Prediction(outputs[0], dict(zip(self.names[1:], outputs[1:], strict=True)))
 
@@ -151,13 +161,13 @@ def unavailable(precision: str) -> str | None:
         import openvino
 
         if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return (
-                "this processor does not compute in bf16; there is nothing to install: use the engine openvino (fp32)"
-            )
+            return "this processor does not compute in bf16; there is nothing to install: use the engine openvino (fp32)"
     return None
 
 
-def opened(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int, precision: str) -> OpenVino:
+def opened(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int, precision: str
+) -> OpenVino:
     """The engine of ``unet``, reading the ONNX file that all engines share."""
     from engines.export import exported
 

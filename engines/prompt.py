@@ -1,6 +1,6 @@
 """What a prompt tells a UNet, as one tensor: the embeddings of its words and, for SDXL, what else that UNet reads.
 
-SDXL's UNet also takes one vector for the whole prompt and six numbers, the picture's sizes and crop. They travel as the
+SDXL's UNet also takes one vector for the whole prompt and six numbers, the image's sizes and crop. They travel as the
 last rows of the text tensor, filled with zeros to its width, so that batches, both halves of guidance and the inputs of
 every engine carry them along.
 """
@@ -20,7 +20,11 @@ SIZES = 6
 
 def further_rows(config: Any) -> int:
     """Rows of the text tensor that hold no word, by the UNet's configuration; 0 but for SDXL."""
-    return -(-(pooled_width(config) + SIZES) // int(config.cross_attention_dim)) if takes_more(config) else 0
+    return (
+        -(-(pooled_width(config) + SIZES) // int(config.cross_attention_dim))
+        if takes_more(config)
+        else 0
+    )
 
 
 def takes_more(config: Any) -> bool:
@@ -29,7 +33,9 @@ def takes_more(config: Any) -> bool:
 
 
 def packed(
-    words: Float[Tensor, "n words width"], pooled: Float[Tensor, "n pooled"], sizes: Float[Tensor, "n 6"]
+    words: Float[Tensor, "n words width"],
+    pooled: Float[Tensor, "n pooled"],
+    sizes: Float[Tensor, "n 6"],
 ) -> Float[Tensor, "n rows width"]:
     """One text tensor of an SDXL prompt's parts."""
     rest = torch.cat([pooled, sizes.to(pooled)], dim=1)
@@ -52,4 +58,6 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text:
 
 def pooled_width(config: Any) -> int:
     """Width of the vector for the whole prompt, by the configuration of SDXL's UNet."""
-    return int(config.projection_class_embeddings_input_dim) - SIZES * int(config.addition_time_embed_dim)
+    return int(config.projection_class_embeddings_input_dim) - SIZES * int(
+        config.addition_time_embed_dim
+    )

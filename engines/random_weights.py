@@ -39,11 +39,16 @@ def random_components(source: str | Path, words: Path) -> Components:
         folder = Path(source)
         vae = AutoencoderKL.from_config(_json(folder / "vae"))
         text = CLIPTextModel(CLIPTextConfig(**_json(folder / "text_encoder")))
-        tokenizer, schedule = CLIPTokenizer.from_pretrained(folder / "tokenizer"), _json(folder / "scheduler")
+        tokenizer, schedule = (
+            CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+            _json(folder / "scheduler"),
+        )
         if (folder / "text_encoder_2").is_dir():
             second = CLIPTextModelWithProjection(CLIPTextConfig(**_json(folder / "text_encoder_2")))
             also = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-            return Components(unet, _still(vae), _still(text), tokenizer, schedule, _still(second), also, True)
+            return Components(
+                unet, _still(vae), _still(text), tokenizer, schedule, _still(second), also, True
+            )
     else:
         # vae/config.json and text_encoder/config.json of the same model; CLIP's ViT-L/14 text tower.
         vae = AutoencoderKL(
@@ -51,7 +56,12 @@ def random_components(source: str | Path, words: Path) -> Components:
             block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=512,
         )  # fmt: skip
         text = CLIPTextModel(
-            CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+            CLIPTextConfig(
+                hidden_size=768,
+                intermediate_size=3072,
+                num_hidden_layers=12,
+                num_attention_heads=12,
+            )
         )
         tokenizer, schedule = load_tokenizer(words), SCHEDULE
         tokenizer.model_max_length = WORDS
@@ -71,7 +81,9 @@ def _json(folder: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(files[0].read_text(encoding="utf-8"))
     except (OSError, ValueError, IndexError) as error:
-        raise EngineError(f"{folder} holds no readable config.json; give a diffusers folder with --model") from error
+        raise EngineError(
+            f"{folder} holds no readable config.json; give a diffusers folder with --model"
+        ) from error
     return facts
 
 

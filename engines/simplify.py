@@ -71,7 +71,8 @@ def _with_weights_as_inputs(
     del bare.graph.initializer[:]
     bare.graph.initializer.extend(constants)
     bare.graph.input.extend(
-        onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims)) for weight in weights
+        onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
+        for weight in weights
     )
     better = rewrite(bare)
     given = [value for value in better.graph.input if not value.name.startswith(WEIGHT)]

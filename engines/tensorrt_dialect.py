@@ -52,7 +52,9 @@ def library() -> Any | None:
                 return import_module(name)
             except (ImportError, OSError) as error:
                 line = (str(error).splitlines() or [type(error).__name__])[0]
-                reasons.append(f"{name} cannot be loaded ({line}); install the version for this driver and its CUDA")
+                reasons.append(
+                    f"{name} cannot be loaded ({line}); install the version for this driver and its CUDA"
+                )
     if reasons:
         raise EngineError(reasons[0])
     return None
@@ -77,7 +79,11 @@ def listener(trt: Any) -> Any:
 def network_flags(trt: Any) -> int:
     """Strong typing: precision is the graph's. Only TensorRT 10 knows weak typing, and explicit batches by a flag."""
     flags = trt.NetworkDefinitionCreationFlag
-    wanted = [getattr(flags, name) for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH") if hasattr(flags, name)]
+    wanted = [
+        getattr(flags, name)
+        for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH")
+        if hasattr(flags, name)
+    ]
     return sum(1 << int(flag) for flag in wanted)
 
 
@@ -112,10 +118,13 @@ def build_plan(
     """
     trt = trt or library()
     if trt is None:
-        raise EngineError("TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'")
+        raise EngineError(
+            "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+        )
     builder, network, _parser = parsed(trt, model)
     outputs = tuple(
-        (tensor.name, tuple(tensor.shape)) for tensor in map(network.get_output, range(network.num_outputs))
+        (tensor.name, tuple(tensor.shape))
+        for tensor in map(network.get_output, range(network.num_outputs))
     )
     found = [name for name, _ in outputs]
     if names is not None and found != list(names):
@@ -152,7 +161,9 @@ def _aim_at(trt: Any, config: Any, capability: str) -> None:
         )
     if not hasattr(trt.ComputeCapability, capability):
         known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
-        raise EngineError(f"{trt.__name__} {trt.__version__} does not build for {capability}; it knows {known}")
+        raise EngineError(
+            f"{trt.__name__} {trt.__version__} does not build for {capability}; it knows {known}"
+        )
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0):
         raise EngineError(f"{trt.__name__} {trt.__version__} refuses to build for {capability}")
@@ -162,7 +173,13 @@ def torch_type(trt: Any, dtype: Any) -> Any:
     """The torch type of a TensorRT type: ``trt.nptype`` raises for bfloat16, which numpy lacks."""
     import torch
 
-    names = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16", "INT32": "int32", "INT64": "int64"}
+    names = {
+        "FLOAT": "float32",
+        "HALF": "float16",
+        "BF16": "bfloat16",
+        "INT32": "int32",
+        "INT64": "int64",
+    }
     for ours, theirs in names.items():
         if hasattr(trt.DataType, ours) and dtype == getattr(trt.DataType, ours):
             return getattr(torch, theirs)
@@ -184,12 +201,18 @@ def context_of(trt: Any, engine: Any) -> Any | None:
 
 def is_capturable(context: Any, stream: int) -> bool:
     """Whether a CUDA graph can be captured of what a context runs; only TensorRT for RTX has plans that say no."""
-    return not hasattr(context, "is_stream_capturable") or bool(context.is_stream_capturable(stream))
+    return not hasattr(context, "is_stream_capturable") or bool(
+        context.is_stream_capturable(stream)
+    )
 
 
 def scratch_bytes(engine: Any) -> int:
     """Device memory that one execution context of an engine needs for activations."""
-    return int(engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size)
+    return int(
+        engine.device_memory_size_v2
+        if hasattr(engine, "device_memory_size_v2")
+        else engine.device_memory_size
+    )
 
 
 def gibibytes(size: int) -> str:

@@ -43,7 +43,13 @@ class _Slot:
 
 
 def plan_folder(
-    trt: Any, model: Path, names: Sequence[str], sizes: dict[str, Range], precision: str, card: str, cache: Path
+    trt: Any,
+    model: Path,
+    names: Sequence[str],
+    sizes: dict[str, Range],
+    precision: str,
+    card: str,
+    cache: Path,
 ) -> Path:
     """The folder with ``model.plan``, built now or earlier for exactly this model, library, version and card."""
     made_for = {"library": trt.__name__, "version": str(trt.__version__), "card": card}
@@ -58,13 +64,20 @@ def plan_folder(
     if not folder.is_dir():
         for other in sorted(folder.parent.glob(f"{stem}-*/made_for.json")):
             theirs = json.loads(other.read_text(encoding="utf-8"))
-            differing = [f"{name} {theirs.get(name)}" for name, value in made_for.items() if theirs.get(name) != value]
-            _SAYS.warning("the kept TensorRT plan is for %s: building one for this machine", ", ".join(differing))
+            differing = [
+                f"{name} {theirs.get(name)}"
+                for name, value in made_for.items()
+                if theirs.get(name) != value
+            ]
+            _SAYS.warning(
+                "the kept TensorRT plan is for %s: building one for this machine",
+                ", ".join(differing),
+            )
 
-    def make(place: Path) -> None:
+    def make(site: Path) -> None:
         plan: Plan = build_plan(model, sizes, trt=trt, names=names)
-        (place / "model.plan").write_bytes(plan.data)
-        (place / "made_for.json").write_text(json.dumps(made_for), encoding="utf-8")
+        (site / "model.plan").write_bytes(plan.data)
+        (site / "made_for.json").write_text(json.dumps(made_for), encoding="utf-8")
 
     return cached_folder(folder, make)
 
@@ -75,7 +88,9 @@ class TensorRT:
     So those who will ask for more later say so first: see ``reserve``.
     """
 
-    def __init__(self, trt: Any, model: Path, taps: Sequence[Tap], precision: str, lane: Lane, cache: Path) -> None:
+    def __init__(
+        self, trt: Any, model: Path, taps: Sequence[Tap], precision: str, lane: Lane, cache: Path
+    ) -> None:
         self.trt = trt
         self.model = model
         self.names = [NOISE, *(tap.layer for tap in taps)]
@@ -114,18 +129,24 @@ class TensorRT:
         }
         self.slots.clear()
         self.engine = None
-        folder = plan_folder(self.trt, self.model, self.names, sizes, self.precision, self.lane.card(), self.cache)
+        folder = plan_folder(
+            self.trt, self.model, self.names, sizes, self.precision, self.lane.card(), self.cache
+        )
         data = (folder / "model.plan").read_bytes()
         self._need(len(data), "the weights")
         self.engine = self.trt.Runtime(listener(self.trt)).deserialize_cuda_engine(data)
         if self.engine is None:
             said = [line for line in listener(self.trt).lines if "ERROR" in line.partition(" ")[0]]
             reason = said[-1].splitlines()[0] if said else "it gave no reason"
-            raise EngineError(f"{self.trt.__name__} cannot load {folder} ({reason}); delete it and run again")
-        found = {self.engine.get_tensor_name(place) for place in range(self.engine.num_io_tensors)}
+            raise EngineError(
+                f"{self.trt.__name__} cannot load {folder} ({reason}); delete it and run again"
+            )
+        found = {self.engine.get_tensor_name(site) for site in range(self.engine.num_io_tensors)}
         if found != {*INPUTS, *self.names}:
             lost = sorted({*INPUTS, *self.names} - found) or sorted(found)
-            raise EngineError(f"the plan in {folder} has other inputs or outputs ({lost[0]}); delete it and run again")
+            raise EngineError(
+                f"the plan in {folder} has other inputs or outputs ({lost[0]}); delete it and run again"
+            )
         size = scratch_bytes(self.engine)
         self._need(size, f"one call with {rows} rows")
         self.scratch = torch.empty(max(size, 1), dtype=torch.uint8, device=self.lane.device)
@@ -144,7 +165,9 @@ class TensorRT:
         # Scratch memory of ours is counted by torch's allocator, and one piece serves all shapes.
         context = context_of(self.trt, self.engine)
         if context is None:
-            raise EngineError(f"{self.trt.__name__} has no memory left for {len(latents)} rows; use a smaller batch")
+            raise EngineError(
+                f"{self.trt.__name__} has no memory left for {len(latents)} rows; use a smaller batch"
+            )
         context.set_device_memory(self.scratch.data_ptr(), self.scratch.numel())
         shapes = {"latents": tuple(latents.shape), "timestep": (), "text": tuple(text.shape)}
         for name, shape in shapes.items():
@@ -163,7 +186,9 @@ class TensorRT:
         def execute() -> None:
             if not context.execute_async_v3(self.lane.handle):
                 lines = listener(self.trt).lines
-                raise EngineError(f"TensorRT could not run the UNet: {lines[-1] if lines else 'it gave no reason'}")
+                raise EngineError(
+                    f"TensorRT could not run the UNet: {lines[-1] if lines else 'it gave no reason'}"
+                )
 
         run = self.lane.captured(execute) if is_capturable(context, self.lane.handle) else execute
         return _Slot(tensors, run, context)

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def opened(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], threads: int, in_half: bool = False, device: str = "cuda"
+    unet: UNet2DConditionModel,
+    taps: Sequence[Tap],
+    threads: int,
+    in_half: bool = False,
+    device: str = "cuda",
 ) -> TorchEager:
     """The engine; the caller's UNet stays where and what it is."""
     import torch

@@ -44,7 +44,9 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise EngineError(f"cannot read {path} ({error}); fetch or export the model again") from error
+        raise EngineError(
+            f"cannot read {path} ({error}); fetch or export the model again"
+        ) from error
     if not isinstance(found, dict):
         raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
     return found
@@ -61,9 +63,12 @@ def read_configurations(folder: Path, double: bool) -> dict[str, Any]:
     for part in (name.replace("text_encoder", "tokenizer") for name in encoders):
         words = folder / part
         if not (
-            (words / "tokenizer.json").is_file() or all((words / n).is_file() for n in ("vocab.json", "merges.txt"))
+            (words / "tokenizer.json").is_file()
+            or all((words / n).is_file() for n in ("vocab.json", "merges.txt"))
         ):
-            raise EngineError(f"{words} holds no words: it has no tokenizer.json; fetch or export the model again")
+            raise EngineError(
+                f"{words} holds no words: it has no tokenizer.json; fetch or export the model again"
+            )
     return read_object(folder / "scheduler" / "scheduler_config.json")
 
 
@@ -75,7 +80,9 @@ def whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
         raise ValueError(f"the weights of {type(module).__name__} lack {missing[0]}")
     reshaped = sorted(str(name) for name, *_ in info.get("mismatched_keys", ()))
     if reshaped:
-        raise ValueError(f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says")
+        raise ValueError(
+            f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says"
+        )
     return module
 
 
@@ -84,13 +91,25 @@ def unknown_kind(parts: Components) -> str | None:
     unet, vae = parts.unet.config, parts.vae.config
     if unet.in_channels != vae.latent_channels:
         return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
-    if unet.class_embed_type is not None or unet.num_class_embeds is not None or unet.time_cond_proj_dim is not None:
+    if (
+        unet.class_embed_type is not None
+        or unet.num_class_embeds is not None
+        or unet.time_cond_proj_dim is not None
+    ):
         return "takes a class or a strength of guidance as an input"
-    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (None, "text_time"):
+    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (
+        None,
+        "text_time",
+    ):
         return f"reads {unet.addition_embed_type or 'nothing'} besides the words, which its text encoders do not give"
-    if parts.text_encoder_2 is not None and pooled_width(unet) != int(parts.text_encoder_2.config.projection_dim):
-        return "takes other numbers of the picture than its sizes and its crop"
-    if getattr(vae, "latents_mean", None) is not None or getattr(vae, "shift_factor", None) is not None:
+    if parts.text_encoder_2 is not None and pooled_width(unet) != int(
+        parts.text_encoder_2.config.projection_dim
+    ):
+        return "takes other numbers of the image than its sizes and its crop"
+    if (
+        getattr(vae, "latents_mean", None) is not None
+        or getattr(vae, "shift_factor", None) is not None
+    ):
         return "shifts the latents of its autoencoder"
     if parts.schedule.get("rescale_betas_zero_snr"):
         return "is trained to a signal-to-noise ratio of zero, which the sampler (LMS) cannot start from"
@@ -106,17 +125,30 @@ def try_out(parts: Components) -> None:
             continue
         words, known = encoder.config.max_position_embeddings, encoder.config.vocab_size
         if not 2 < tokenizer.model_max_length <= words:
-            raise ValueError(f"its tokenizer gives {tokenizer.model_max_length} words where {words} are read")
+            raise ValueError(
+                f"its tokenizer gives {tokenizer.model_max_length} words where {words} are read"
+            )
         if not 2 < len(tokenizer) <= known:
-            raise ValueError(f"its tokenizer knows {len(tokenizer)} words where its text encoder knows {known}")
+            raise ValueError(
+                f"its tokenizer knows {len(tokenizer)} words where its text encoder knows {known}"
+            )
         encoder(torch.zeros(1, 2, dtype=torch.long))
     try:
         scheduler = parts.scheduler(2)
     except Exception as error:
         # torch's own words would be of the numbers' types alone.
-        raise ValueError(f"its scheduler_config.json holds no noise schedule that can be used ({error})") from error
+        raise ValueError(
+            f"its scheduler_config.json holds no noise schedule that can be used ({error})"
+        ) from error
     latents = torch.zeros(1, parts.latent_shape[0], _SIDE, _SIDE)
-    text = torch.zeros(1, 2 + further_rows(parts.unet.config), int(parts.unet.config.cross_attention_dim))
-    noise = predict(parts.unet, scheduler.scale_model_input(latents, scheduler.timesteps[0]), torch.tensor(1.0), text)
+    text = torch.zeros(
+        1, 2 + further_rows(parts.unet.config), int(parts.unet.config.cross_attention_dim)
+    )
+    noise = predict(
+        parts.unet,
+        scheduler.scale_model_input(latents, scheduler.timesteps[0]),
+        torch.tensor(1.0),
+        text,
+    )
     latents = scheduler.step(noise, scheduler.timesteps[0], latents).prev_sample
     parts.vae.decode(latents / float(parts.vae.config.scaling_factor))

@@ -1,4 +1,4 @@
-"""Networks that have learned nothing: the same architecture with its weights shuffled."""
+"""Networks that have learned nothing: the same architecture with its weights permuted."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from diffusers import UNet2DConditionModel
 
 
 def permuted(unet: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:
-    """A copy in which the entries of every weight tensor are shuffled; biases stay (Chen et al. 2023)."""
-    shuffled = copy.deepcopy(unet)
+    """A copy in which the entries of every weight tensor are permuted; biases stay (Chen et al. 2023)."""
+    permuted = copy.deepcopy(unet)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, weight in shuffled.named_parameters():
+        for name, weight in permuted.named_parameters():
             if not name.endswith("bias"):
                 order = torch.randperm(weight.numel(), generator=generator)
                 weight.copy_(weight.flatten()[order].view_as(weight))
-    return shuffled
+    return permuted
 
 
 def reinitialised(unet: UNet2DConditionModel, seed: int) -> UNet2DConditionModel:

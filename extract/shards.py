@@ -62,7 +62,11 @@ class Shards:
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Store a shard, whole or not at all. Raises ExtractError when it cannot be written."""
         path = self._path(name)
-        facts = {"fingerprint": self.fingerprint, "name": name, "sha256": json.dumps(_digests(tensors))}
+        facts = {
+            "fingerprint": self.fingerprint,
+            "name": name,
+            "sha256": json.dumps(_digests(tensors)),
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as partial:
@@ -85,14 +89,21 @@ class Shards:
             with safe_open(path, framework="pt") as stored:
                 facts = dict(stored.metadata() or {})
                 digests = json.loads(facts.pop("sha256", "{}"))
-                if facts != {"fingerprint": self.fingerprint, "name": name} or digests.keys() != set(stored.keys()):
-                    raise ExtractError(f"the shard {path} is damaged (it is not what its name says); {_MEND}")
+                if facts != {
+                    "fingerprint": self.fingerprint,
+                    "name": name,
+                } or digests.keys() != set(stored.keys()):
+                    raise ExtractError(
+                        f"the shard {path} is damaged (it is not what its name says); {_MEND}"
+                    )
                 tensors = {key: stored.get_tensor(key) for key in sorted(digests) if wanted(key)}
         except (OSError, ValueError, AttributeError, SafetensorError) as error:
             raise ExtractError(f"the shard {path} is damaged ({error}); {_MEND}") from error
         for key, digest in _digests(tensors).items():
             if digest != digests[key]:
-                raise ExtractError(f"the shard {path} is damaged (the checksum of {key} does not match); {_MEND}")
+                raise ExtractError(
+                    f"the shard {path} is damaged (the checksum of {key} does not match); {_MEND}"
+                )
         return tensors
 
 

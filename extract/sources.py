@@ -34,49 +34,51 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
+class ActivationSource:
     """Something to watch: :attr:`begin` makes a fresh watch for every block."""
 
     begin: Callable[[Start], Watch]
     rows: int = 0
-    """Engine rows per picture and step, for the table of costs; 0 where there is nothing to speak of."""
+    """Engine rows per image and step, for the table of costs; 0 where there is nothing to speak of."""
     fitted: bool = True
-    """Whether probes are fit to it. If not, it is watched on test pictures only."""
+    """Whether probes are fit to it. If not, it is watched on test images only."""
     every_step: bool = False
     """Whether it computes the steps that nobody looks at, too, on its way to the next one."""
 
     def rows_between(self, last: int, step: int) -> int:
-        """Rows per picture that a look at ``step`` takes when the look before was at ``last``, -1 for none."""
+        """Rows per image that a look at ``step`` takes when the look before was at ``last``, -1 for none."""
         return self.rows * (step - last if self.every_step else 1)
 
     def rows_of(self, probed_steps: Collection[int]) -> int:
-        """Rows per picture that looks at all of these steps take."""
+        """Rows per image that looks at all of these steps take."""
         last = (-1, *sorted(probed_steps))
         return sum(self.rows_between(before, step) for before, step in pairwise(last))
 
 
-def latent() -> Watcher:
+def latent() -> ActivationSource:
     """What the network is given: every latent pixel with its 3 x 3 neighbourhood, a stronger baseline than alone."""
-    return Watcher(lambda _: lambda step: {"latent": patches(step.model_input)})
+    return ActivationSource(lambda _: lambda step: {"latent": patches(step.model_input)})
 
 
-def conditional(layers: Collection[str]) -> Watcher:
-    """The network that paints, on the half of the batch that is given the prompt."""
-    return Watcher(lambda _: lambda step: _chosen(step.prediction.taps, layers))
+def conditional(layers: Collection[str]) -> ActivationSource:
+    """The network that generates, on the half of the batch that is given the prompt."""
+    return ActivationSource(lambda _: lambda step: _chosen(step.prediction.taps, layers))
 
 
-def unconditional(layers: Collection[str]) -> Watcher:
-    """The network that paints, on the half of the batch that is given no prompt, with the same latents."""
+def unconditional(layers: Collection[str]) -> ActivationSource:
+    """The network that generates, on the half of the batch that is given no prompt, with the same latents."""
 
     def look(step: Step) -> Mapping[str, Tensor]:
         if step.without is None:
-            raise EngineError("pictures that are noised, not painted, have no unconditional branch to watch")
+            raise EngineError(
+                "images that are noised, not generated, have no unconditional branch to watch"
+            )
         return _chosen(step.without.taps, layers)
 
-    return Watcher(lambda _: look)
+    return ActivationSource(lambda _: look)
 
 
-def text(further_rows: int = 0) -> Watcher:
+def text(further_rows: int = 0) -> ActivationSource:
     """The prompt alone: the mean of its word embeddings, at every token of a grid of half the latents' side.
 
     ``further_rows`` of the text, its last, are no words.
@@ -88,56 +90,77 @@ def text(further_rows: int = 0) -> Watcher:
         pooled = words.mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
         return lambda _: {"pooled": pooled}
 
-    return Watcher(begin)
+    return ActivationSource(begin)
 
 
-def matched(engine: Engine, layers: Collection[str], batch: int) -> Watcher:
+def matched(engine: Engine, layers: Collection[str], batch: int) -> ActivationSource:
     """Another network on the trained model's own latents: it sees what the trained one sees."""
 
     def look(step: Step) -> Mapping[str, Tensor]:
-        return _chosen(in_batches(engine, step.model_input, step.timestep, step.text, batch).taps, layers)
+        return _chosen(
+            in_batches(engine, step.model_input, step.timestep, step.text, batch).taps, layers
+        )
 
-    return Watcher(lambda _: look, rows=1)
+    return ActivationSource(lambda _: look, rows=1)
 
 
-def own(engine: Engine, layers: Collection[str], batch: int, parts: Components, steps: int, guidance: float) -> Watcher:
-    """Another network along the trajectory that it paints itself, from the same noise and prompt."""
+def own(
+    engine: Engine,
+    layers: Collection[str],
+    batch: int,
+    parts: Components,
+    steps: int,
+    guidance: float,
+) -> ActivationSource:
+    """Another network along the trajectory that it generates itself, from the same noise and prompt."""
 
     def begin(start: Start) -> Watch:
         def predict(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
             return in_batches(engine, latents, timestep, words, batch)
 
-        trajectory = denoise(predict, parts.scheduler(steps), start.noise, start.text, start.empty, guidance)
+        trajectory = denoise(
+            predict, parts.scheduler(steps), start.noise, start.text, start.empty, guidance
+        )
         return lambda step: _chosen(_at(trajectory, step.index).prediction.taps, layers)
 
-    return Watcher(begin, rows=2, every_step=True)
+    return ActivationSource(begin, rows=2, every_step=True)
 
 
-def convolution(layers: Collection[str]) -> Watcher:
-    """The residual blocks of the network that paints, from the same call as its attention."""
+def convolution(layers: Collection[str]) -> ActivationSource:
+    """The residual blocks of the network that generates, from the same call as its attention."""
     names = {tap_of_convolution(layer): layer for layer in layers}
 
     def look(step: Step) -> Mapping[str, Tensor]:
-        return {names[name]: activation for name, activation in step.prediction.taps.items() if name in names}
+        return {
+            names[name]: activation
+            for name, activation in step.prediction.taps.items()
+            if name in names
+        }
 
-    return Watcher(lambda _: look)
+    return ActivationSource(lambda _: look)
 
 
-def decoder(parts: Components) -> Watcher:
+def decoder(parts: Components) -> ActivationSource:
     """The autoencoder's decoder, given the partly denoised latents of each step."""
-    return Watcher(lambda _: lambda step: decoder_activations(parts, step.latents), rows=1)
+    return ActivationSource(lambda _: lambda step: decoder_activations(parts, step.latents), rows=1)
 
 
-def decoded(parts: Components, read: Callable[[Tensor], Tensor]) -> Watcher:
-    """What ``read`` sees (n tokens channels) in the picture decoded at each step, noisy and as the network foresees it.
+def decoded(parts: Components, read: Callable[[Tensor], Tensor]) -> ActivationSource:
+    """What ``read`` sees (n tokens channels) in the image decoded at each step, noisy and as the network predicts it.
 
-    No probe is fit: the labeler that labels the finished picture looks at the unfinished one.
+    No probe is fit: the labeler that labels the finished image looks at the unfinished one.
     """
 
     def look(step: Step) -> Mapping[str, Tensor]:
-        return dict(zip(DECODED_LAYERS, (read(parts.decode(z)) for z in (step.latents, step.clean)), strict=True))
+        return dict(
+            zip(
+                DECODED_LAYERS,
+                (read(parts.decode(z)) for z in (step.latents, step.clean)),
+                strict=True,
+            )
+        )
 
-    return Watcher(lambda _: look, rows=2, fitted=False)
+    return ActivationSource(lambda _: look, rows=2, fitted=False)
 
 
 def _at(trajectory: Iterator[Step], index: int) -> Step:

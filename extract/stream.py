@@ -19,7 +19,7 @@ from engines.components import Components
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from extract.networks import TRAINED
-from extract.sources import Start, Watch, Watcher
+from extract.sources import ActivationSource, Start, Watch
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
 
 _PROCESS = psutil.Process()
@@ -29,23 +29,25 @@ _PROCESS = psutil.Process()
 class Reducer(Protocol):
     """Reads the activations of one block as they stream by."""
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]) -> None:
+    def see(
+        self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]
+    ) -> None:
         """Take what there is to take from an activation at a step (0 to T-1)."""
         ...
 
     def finish(self, labels: Labels) -> None:
-        """The block is painted, and this is what its pictures show."""
+        """The block is generated, and this is what its images show."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RecordedModel:
     """The model under study, and what is watched on its trajectory."""
 
     components: Components
     engine: Engine
     """Drives the trajectory."""
-    watchers: Mapping[str, Watcher]
+    watchers: Mapping[str, ActivationSource]
     """By the name of the network that each stands for."""
     steps: int
     guidance: float
@@ -54,28 +56,31 @@ class Subject:
 
     @property
     def timed(self) -> tuple[str, ...]:
-        """Names in the table of costs: the painting itself, then every watcher that computes something."""
+        """Names in the table of costs: the generating itself, then every watcher that computes something."""
         return TRAINED, *(name for name, watcher in self.watchers.items() if watcher.rows)
 
     @property
-    def fitted(self) -> Subject:
+    def fitted(self) -> RecordedModel:
         """Without what no probe is fit to, which comes last."""
-        return replace(self, watchers={name: watcher for name, watcher in self.watchers.items() if watcher.fitted})
+        return replace(
+            self,
+            watchers={name: watcher for name, watcher in self.watchers.items() if watcher.fitted},
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What one block is painted from."""
+class BlockInput:
+    """What one block is generated from."""
 
     prompts: Sequence[str]
     seeds: Sequence[int]
-    pictures: Float[Tensor, "n 3 h w"] | None = None
-    """Rendered pictures to be noised instead of painted; None paints."""
+    images: Float[Tensor, "n 3 h w"] | None = None
+    """Rendered images to be noised instead of generated; None generates."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What painting or one watcher took for one block at one step."""
+    """What generating or one watcher took for one block at one step."""
 
     step: int
     network: int
@@ -87,10 +92,10 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
+class BlockOutput:
     """What a block gives besides its activations."""
 
-    pictures: Float[Tensor, "n 3 height width"]
+    images: Float[Tensor, "n 3 height width"]
     noisy: dict[int, Float[Tensor, "n c h w"]]
     """Latents that the network saw at the steps that were asked for, scaled to unit variance."""
     costs: tuple[Cost, ...]
@@ -102,67 +107,79 @@ class Painted:
 
 
 def stream(
-    subject: Subject,
-    given: Given,
+    recorded: RecordedModel,
+    given: BlockInput,
     reducers: Sequence[Reducer],
     probed_steps: Sequence[int],
     read: Callable[[Tensor], Labels],
     keep_noisy: Sequence[int] = (),
-) -> tuple[Painted, Labels]:
-    """Paint one block, hand every activation of the probed steps to the reducers, and label the pictures.
+) -> tuple[BlockOutput, Labels]:
+    """Generate one block, hand every activation of the probed steps to the reducers, and label the images.
 
-    ``read`` turns the finished pictures into labels. Raises EngineError when a network gives NaN or infinity.
+    ``read`` turns the finished images into labels. Raises EngineError when a network gives NaN or infinity.
     """
     costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
-    parts = subject.components
-    start = Start(initial_noise(given.seeds, parts.latent_shape), parts.embed(given.prompts), parts.embed([""]))
-    watches = {name: watcher.begin(start) for name, watcher in subject.watchers.items()}
+    parts = recorded.components
+    start = Start(
+        initial_noise(given.seeds, parts.latent_shape),
+        parts.embed(given.prompts),
+        parts.embed([""]),
+    )
+    watches = {name: watcher.begin(start) for name, watcher in recorded.watchers.items()}
     latents, looked = start.noise, -1
-    for step in _steps(subject, given, start, costs):
+    for step in _steps(recorded, given, start, costs):
         latents = step.latents
         # The clean latents tell whether the noise prediction is sound, both halves of it: guidance mixes them. Rendered
-        # pictures' own latents would not.
-        computed = {"the noise prediction": step.clean, "the latents": latents, **step.prediction.taps}
+        # images' own latents would not.
+        computed = {
+            "the noise prediction": step.clean,
+            "the latents": latents,
+            **step.prediction.taps,
+        }
         _check(computed, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
         if step.index not in probed_steps:
             continue
         for network, watch in watches.items():
-            rows = subject.watchers[network].rows_between(looked, step.index) * len(step.model_input)
-            for layer, activation in _seen(subject, network, watch, step, rows, costs).items():
+            rows = recorded.watchers[network].rows_between(looked, step.index) * len(
+                step.model_input
+            )
+            for layer, activation in _seen(recorded, network, watch, step, rows, costs).items():
                 for reducer in reducers:
                     reducer.see(step.index, network, layer, activation)
         looked = step.index
-    pictures = given.pictures if given.pictures is not None else parts.decode(latents)
-    labels = read(pictures)
+    images = given.images if given.images is not None else parts.decode(latents)
+    labels = read(images)
     for reducer in reducers:
         reducer.finish(labels)
-    return Painted(pictures, noisy, tuple(costs)), labels
+    return BlockOutput(images, noisy, tuple(costs)), labels
 
 
-def _steps(subject: Subject, given: Given, start: Start, costs: list[Cost]) -> Iterator[Step]:
-    parts = subject.components
-    scheduler = parts.scheduler(subject.steps)
+def _steps(
+    recorded: RecordedModel, given: BlockInput, start: Start, costs: list[Cost]
+) -> Iterator[Step]:
+    parts = recorded.components
+    scheduler = parts.scheduler(recorded.steps)
     calls = count()
 
     def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
         with _timed(costs, next(calls), 0, len(latents)):
-            return in_batches(subject.engine, latents, timestep, text, subject.batch)
+            return in_batches(recorded.engine, latents, timestep, text, recorded.batch)
 
-    if given.pictures is None:
-        return denoise(predict, scheduler, start.noise, start.text, start.empty, subject.guidance)
-    return renoise(predict, scheduler, parts.encode(given.pictures), start.noise, start.text)
+    if given.images is None:
+        return denoise(predict, scheduler, start.noise, start.text, start.empty, recorded.guidance)
+    return renoise(predict, scheduler, parts.encode(given.images), start.noise, start.text)
 
 
 def _seen(
-    subject: Subject, network: str, watch: Watch, step: Step, rows: int, costs: list[Cost]
+    recorded: RecordedModel, network: str, watch: Watch, step: Step, rows: int, costs: list[Cost]
 ) -> Mapping[str, Tensor]:
     if not rows:
-        # Of what the painting network has computed, which is checked.
+        # Of what the generating network has computed, which is checked.
         return watch(step)
-    with _timed(costs, step.index, subject.timed.index(network), rows):
+    with _timed(costs, step.index, recorded.timed.index(network), rows):
         activations = watch(step)
     _check(activations, network, step.index)
     return activations
@@ -172,7 +189,9 @@ def _seen(
 def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[None]:
     started = time.perf_counter()
     yield
-    costs.append(Cost(step, network, rows, time.perf_counter() - started, _PROCESS.memory_info().rss))
+    costs.append(
+        Cost(step, network, rows, time.perf_counter() - started, _PROCESS.memory_info().rss)
+    )
 
 
 def _check(values: Mapping[str, Tensor], network: str, step: int) -> None:

@@ -36,13 +36,15 @@ def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
         match = _SELF_ATTENTION.fullmatch(path)
         if match:
             side, block, middle, attention, depth = match.groups()
-            found.append(((_ORDER.index(side or middle), int(block or 0), int(attention), int(depth)), path))
+            found.append(
+                ((_ORDER.index(side or middle), int(block or 0), int(attention), int(depth)), path)
+            )
     if not found:
         raise EngineError(
             "the UNet has no self-attention layer to tap; give a UNet2DConditionModel with attention blocks"
         )
-    deep = any(place[3] for place, _ in found)
-    return tuple(Tap(_name(place, deep), path) for place, path in sorted(found))
+    deep = any(site[3] for site, _ in found)
+    return tuple(Tap(_name(site, deep), path) for site, path in sorted(found))
 
 
 def convolution_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
@@ -53,7 +55,7 @@ def convolution_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
         if match:
             side, block, middle, resnet = match.groups()
             found.append(((_ORDER.index(side or middle), int(block or 0), int(resnet), 0), path))
-    return tuple(Tap(tap_of_convolution(_name(place, False)), path) for place, path in sorted(found))
+    return tuple(Tap(tap_of_convolution(_name(site, False)), path) for site, path in sorted(found))
 
 
 def tap_of_convolution(layer: str) -> str:
@@ -66,8 +68,8 @@ def layer_of_convolution(tap: Tap) -> str:
     return tap.layer.removeprefix(_PREFIX)
 
 
-def _name(place: tuple[int, int, int, int], deep: bool) -> str:
-    side, block, attention, depth = place
+def _name(site: tuple[int, int, int, int], deep: bool) -> str:
+    side, block, attention, depth = site
     name = f"{_ORDER[side]}{block if _ORDER[side] != 'mid' else ''}.{attention}"
     return f"{name}.{depth}" if deep else name
 
@@ -81,7 +83,9 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
         return tuple(taps)
     for name in names:
         if not any(fits(tap.layer, name) for tap in taps):
-            raise EngineError(f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}")
+            raise EngineError(
+                f"this model has no layer {name!r}; it has {', '.join(tap.layer for tap in taps)}"
+            )
     return tuple(tap for tap in taps if any(fits(tap.layer, name) for name in names))
 
 

@@ -1,4 +1,4 @@
-"""The denoising loop: a few latents go from noise to pictures, and the network is watched at every step."""
+"""The denoising loop: a few latents go from noise to images, and the network is watched at every step."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Step:
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Float[Tensor, "n c h w"]:
     """Unit noise, one generator per item and on the CPU, so that no batch size changes a bit."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack(
+        [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )
 
 
 def in_batches(
@@ -102,7 +104,7 @@ def denoise(
     empty: Float[Tensor, "1 words width"],
     guidance: float,
 ) -> Iterator[Step]:
-    """Paint n pictures with classifier-free guidance, unconditional and conditional half in one batch.
+    """Generate n images with classifier-free guidance, unconditional and conditional half in one batch.
 
     ``scheduler`` must be fresh: it remembers the steps before. Taps are those of the conditional half.
     """
@@ -133,11 +135,13 @@ def renoise(
     noise: Float[Tensor, "n c h w"],
     text: Float[Tensor, "n words width"],
 ) -> Iterator[Step]:
-    """Show the network given pictures' latents, noised to every step's level, in place of a trajectory of its own."""
+    """Show the network given images' latents, noised to every step's level, in place of a trajectory of its own."""
     for index, timestep in enumerate(scheduler.timesteps):
         sigma = float(scheduler.sigmas[index])
         noisy = clean + sigma * noise
         model_input = scheduler.scale_model_input(noisy, timestep)
         prediction = predict(model_input, float(timestep), text)
         predicted = scheduler.step(prediction.noise, timestep, noisy).pred_original_sample
-        yield Step(index, float(timestep), sigma, model_input, text, prediction, None, predicted, noisy)
+        yield Step(
+            index, float(timestep), sigma, model_input, text, prediction, None, predicted, noisy
+        )

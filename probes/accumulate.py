@@ -1,4 +1,4 @@
-"""From a block's activations and labels to sums: the reducer for training pictures."""
+"""From a block's activations and labels to sums: the reducer for training images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from probes.moments import CPU, Moments, copied, merged, moments_of, pack, unpac
 from probes.position import position_columns
 from probes.task import Task
 
-Place = tuple[str, str]
+Site = tuple[str, str]
 """Where an activation was read: (network, layer)."""
 
 DRAWS = 5
-"""Permutations of the labels among the pictures of a block, each a set of further target columns; fewer where the
+"""Permutations of the labels among the images of a block, each a set of further target columns; fewer where the
 smallest block has fewer."""
 
 _KINDS = ("moments", "pooled")
@@ -33,7 +33,7 @@ _ENTRIES_AT_ONCE = 1 << 25
 class Columns:
     """The columns of a place's moments: channels, position, then per task the true and the permuted targets.
 
-    Whole pictures have no position: there it takes no column.
+    Whole images have no position: there it takes no column.
     """
 
     channels: int
@@ -48,7 +48,7 @@ class Columns:
         return torch.arange(self.channels)
 
     @property
-    def place(self) -> Tensor:
+    def site(self) -> Tensor:
         """Feature columns: the token's position."""
         return torch.arange(self.channels, self.channels + self.position)
 
@@ -59,13 +59,16 @@ class Columns:
             starts[task] = start
             start += width * (1 + self.draws)
         return torch.cat(
-            [torch.arange(self.widths[task]) + starts[task] + draw * self.widths[task] for task, draw in wanted]
+            [
+                torch.arange(self.widths[task]) + starts[task] + draw * self.widths[task]
+                for task, draw in wanted
+            ]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of one picture's activation."""
+    """Of one image's activation."""
 
     tokens: int
     channels: int
@@ -77,40 +80,49 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """All that the probes need of a set of training pictures."""
+class SufficientStatistics:
+    """All that the probes need of a set of training images."""
 
-    pictures: int
-    shapes: dict[Place, Shape]
+    images: int
+    shapes: dict[Site, Shape]
     """Of every place, also where the moments are of some places alone."""
-    moments: dict[Place, Moments]
+    moments: dict[Site, Moments]
     """Per place, with one set per probed step along the leading axis; of tasks of maps, a row is a token."""
-    pooled: dict[Place, Moments]
-    """The same of tasks of whole pictures: a row is a picture, its activations the means over its tokens."""
+    pooled: dict[Site, Moments]
+    """The same of tasks of whole images: a row is an image, its activations the means over its tokens."""
     target: dict[str, Float[Tensor, "_k _h _w"]]
-    """Per task, the sum of the pictures' targets."""
+    """Per task, the sum of the images' targets."""
     within: dict[tuple[str, int], Float[Tensor, " _k"]]
     """Per task and grid side, the sum of the variances inside blocks."""
     draws: int
     """Permutations of the labels among the target columns."""
 
-    def is_of_pictures(self, task: str) -> bool:
-        """Whether a task is of whole pictures: its map is a single pixel."""
+    def is_of_images(self, task: str) -> bool:
+        """Whether a task is of whole images: its map is a single pixel."""
         return self.target[task].shape[-1] == 1
 
-    def only(self, of_pictures: bool) -> Sums:
-        """The sums of the tasks of whole pictures, or of the others."""
-        target = {task: value for task, value in self.target.items() if self.is_of_pictures(task) is of_pictures}
-        moments = self.pooled if of_pictures else self.moments
-        return Sums(self.pictures, self.shapes, moments, {}, target, self.within, self.draws)
+    def only(self, of_images: bool) -> SufficientStatistics:
+        """The sums of the tasks of whole images, or of the others."""
+        target = {
+            task: value
+            for task, value in self.target.items()
+            if self.is_of_images(task) is of_images
+        }
+        moments = self.pooled if of_images else self.moments
+        return SufficientStatistics(
+            self.images, self.shapes, moments, {}, target, self.within, self.draws
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file."""
-        flat = {"pictures": torch.tensor(self.pictures), "draws": torch.tensor(self.draws)}
-        flat |= {_named("shape", place): torch.tensor([s.tokens, s.channels]) for place, s in self.shapes.items()}
-        for kind, places in (("moments", self.moments), ("pooled", self.pooled)):
-            for place, moments in places.items():
-                name = _named(kind, place)
+        flat = {"images": torch.tensor(self.images), "draws": torch.tensor(self.draws)}
+        flat |= {
+            _named("shape", site): torch.tensor([s.tokens, s.channels])
+            for site, s in self.shapes.items()
+        }
+        for kind, sites in (("moments", self.moments), ("pooled", self.pooled)):
+            for site, moments in sites.items():
+                name = _named(kind, site)
                 flat[f"{name}/n"] = torch.tensor(moments.n)
                 flat[f"{name}/mean"] = moments.mean.contiguous()
                 flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
@@ -119,14 +131,14 @@ class Sums:
         return flat
 
 
-def _named(kind: str, place: Place) -> str:
-    network, layer = place
+def _named(kind: str, site: Site) -> str:
+    network, layer = site
     return f"{kind}/{network}/{layer}"
 
 
-def in_places(places: Collection[Place]) -> Callable[[str], bool]:
+def at_sites(sites: Collection[Site]) -> Callable[[str], bool]:
     """Which of the tensors of sums are those of some places, or belong to no place."""
-    stems = {f"{_named(kind, place)}/" for kind in _KINDS for place in places}
+    stems = {f"{_named(kind, site)}/" for kind in _KINDS for site in sites}
 
     def wanted(name: str) -> bool:
         return name.partition("/")[0] not in _KINDS or name[: name.rindex("/") + 1] in stems
@@ -134,16 +146,16 @@ def in_places(places: Collection[Place]) -> Callable[[str], bool]:
     return wanted
 
 
-def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
-    """Undo :meth:`Sums.tensors`; other tensors may lie beside them, and those of some places be missing."""
+def sums_of_tensors(flat: Mapping[str, Tensor]) -> SufficientStatistics:
+    """Undo :meth:`SufficientStatistics.tensors`; other tensors may lie beside them, and those of some places be missing."""
     shapes, target, within = {}, {}, {}
-    places: dict[str, dict[Place, Moments]] = {kind: {} for kind in _KINDS}
+    sites: dict[str, dict[Site, Moments]] = {kind: {} for kind in _KINDS}
     for name, value in flat.items():
         kind, *rest = name.split("/")
-        if kind in places and rest[2] == "mean":
+        if kind in sites and rest[2] == "mean":
             stem = _named(kind, (rest[0], rest[1]))
             scatter = unpack(flat[f"{stem}/scatter"], value.shape[-1])
-            places[kind][rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
+            sites[kind][rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
         elif kind == "shape":
             shapes[rest[0], rest[1]] = Shape(*value.tolist())
         elif kind == "target":
@@ -151,65 +163,78 @@ def sums_of_tensors(flat: Mapping[str, Tensor]) -> Sums:
         elif kind == "within":
             within[rest[0], int(rest[1])] = value
     draws = int(flat["draws"])
-    return Sums(int(flat["pictures"]), shapes, places["moments"], places["pooled"], target, within, draws)
+    return SufficientStatistics(
+        int(flat["images"]), shapes, sites["moments"], sites["pooled"], target, within, draws
+    )
 
 
 class Total:
     """Adds up sums, in place: they are the largest thing that a run holds, and one of them should be enough."""
 
     def __init__(self) -> None:
-        self._sums: Sums | None = None
+        self._sums: SufficientStatistics | None = None
 
-    def add(self, part: Sums) -> None:
+    def add(self, part: SufficientStatistics) -> None:
         """Add a part. Its memory is taken over and must not be used any more."""
         mine = self._sums
         if mine is None:
             self._sums = part
             return
-        self._sums = Sums(
-            mine.pictures + part.pictures,
+        self._sums = SufficientStatistics(
+            mine.images + part.images,
             mine.shapes,
-            {place: merged(moments, part.moments[place]) for place, moments in mine.moments.items()},
-            {place: merged(moments, part.pooled[place]) for place, moments in mine.pooled.items()},
+            {site: merged(moments, part.moments[site]) for site, moments in mine.moments.items()},
+            {site: merged(moments, part.pooled[site]) for site, moments in mine.pooled.items()},
             {task: value + part.target[task] for task, value in mine.target.items()},
             {key: value + part.within[key] for key, value in mine.within.items()},
             mine.draws,
         )
 
     @property
-    def sums(self) -> Sums:
+    def sums(self) -> SufficientStatistics:
         """The sums of all parts."""
         if self._sums is None:
             raise RuntimeError("nothing was added: there are no sums")
         return self._sums
 
 
-def total_sums(parts: Iterable[Sums]) -> Sums:
+def total_sums(parts: Iterable[SufficientStatistics]) -> SufficientStatistics:
     """Add up sums in the given order. The parts stay as they are."""
     iterator, total = iter(parts), Total()
     first = next(iterator)
-    moments = {place: copied(own) for place, own in first.moments.items()}
-    pooled = {place: copied(own) for place, own in first.pooled.items()}
-    total.add(replace(first, moments=moments, pooled=pooled, target=dict(first.target), within=dict(first.within)))
+    moments = {site: copied(own) for site, own in first.moments.items()}
+    pooled = {site: copied(own) for site, own in first.pooled.items()}
+    total.add(
+        replace(
+            first,
+            moments=moments,
+            pooled=pooled,
+            target=dict(first.target),
+            within=dict(first.within),
+        )
+    )
     for part in iterator:
         total.add(part)
     return total.sums
 
 
-class Gather:
+class Accumulator:
     """Holds one block's activations until its labels are known, then turns them into sums and lets them go.
 
-    Sums are computed on ``device`` and given on the CPU.
+    SufficientStatistics are computed on ``device`` and given on the CPU.
     """
 
     def __init__(
-        self, tasks: Mapping[str, Task], permutations: Sequence[Sequence[int]], device: torch.device = CPU
+        self,
+        tasks: Mapping[str, Task],
+        permutations: Sequence[Sequence[int]],
+        device: torch.device = CPU,
     ) -> None:
         self.tasks = tasks
         self.permutations = permutations
         self.device = device
-        self._held: dict[Place, list[Tensor]] = defaultdict(list)
-        self._sums: Sums | None = None
+        self._held: dict[Site, list[Tensor]] = defaultdict(list)
+        self._sums: SufficientStatistics | None = None
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Keep an activation until the block is finished; steps come in order."""
@@ -220,26 +245,37 @@ class Gather:
         """Take the moments of everything held."""
         # In the order of their names: it decides the columns, and survives a trip through a file.
         targets = {name: self.tasks[name].target(labels).double() for name in sorted(self.tasks)}
-        maps = [name for name in targets if not self.tasks[name].per_picture]
-        whole = [name for name in targets if self.tasks[name].per_picture]
+        maps = [name for name in targets if not self.tasks[name].per_image]
+        whole = [name for name in targets if self.tasks[name].per_image]
         sides = sorted({side_of(held[0]) for held in self._held.values()})
         blocks = {(name, side): Blocks(targets[name], side) for name in maps for side in sides}
         blocks |= {(name, 1): Blocks(targets[name], 1) for name in whole}
-        columns = {side: self._target_columns([blocks[name, side] for name in maps]) for side in sides if maps}
-        of_pictures = self._target_columns([blocks[name, 1] for name in whole]) if whole else None
+        columns = {
+            side: self._target_columns([blocks[name, side] for name in maps])
+            for side in sides
+            if maps
+        }
+        of_images = self._target_columns([blocks[name, 1] for name in whole]) if whole else None
         shapes, moments, pooled = {}, {}, {}
-        for place in list(self._held):
-            activations = self._held.pop(place)
+        for site in list(self._held):
+            activations = self._held.pop(site)
             side = side_of(activations[0])
-            shapes[place] = Shape(*activations[0].shape[1:])
-            if of_pictures is not None:
-                means = torch.stack([activation.to(self.device).double().mean(1).cpu() for activation in activations])
-                rows = of_pictures.flatten(0, 1).expand(len(means), -1, -1)
-                pooled[place] = moments_of(torch.cat([means, rows], dim=-1))
+            shapes[site] = Shape(*activations[0].shape[1:])
+            if of_images is not None:
+                means = torch.stack(
+                    [
+                        activation.to(self.device).double().mean(1).cpu()
+                        for activation in activations
+                    ]
+                )
+                rows = of_images.flatten(0, 1).expand(len(means), -1, -1)
+                pooled[site] = moments_of(torch.cat([means, rows], dim=-1))
             if maps:
-                moments[place] = _moments(activations, position_columns(side), columns[side], self.device)
-        self._sums = Sums(
-            pictures=len(labels.disparity),
+                moments[site] = _moments(
+                    activations, position_columns(side), columns[side], self.device
+                )
+        self._sums = SufficientStatistics(
+            images=len(labels.disparity),
             shapes=shapes,
             moments=moments,
             pooled=pooled,
@@ -248,7 +284,7 @@ class Gather:
             draws=len(self.permutations),
         )
 
-    def sums(self) -> Sums:
+    def sums(self) -> SufficientStatistics:
         """The block's sums, once it is finished."""
         if self._sums is None:
             raise RuntimeError("the block is not finished: its labels are not known yet")
@@ -280,6 +316,17 @@ def _moments(
     at_once = max(1, _ENTRIES_AT_ONCE // (n * tokens * width))
     parts = []
     for start in range(0, len(activations), at_once):
-        chunk = torch.stack(list(activations[start : start + at_once])).to(device).double().flatten(1, 2)
-        parts.append(moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)).to(CPU))
-    return Moments(n * tokens, torch.cat([part.mean for part in parts]), torch.cat([part.scatter for part in parts]))
+        chunk = (
+            torch.stack(list(activations[start : start + at_once]))
+            .to(device)
+            .double()
+            .flatten(1, 2)
+        )
+        parts.append(
+            moments_of(torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)).to(CPU)
+        )
+    return Moments(
+        n * tokens,
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.scatter for part in parts]),
+    )

@@ -1,7 +1,7 @@
-"""Probes fitted as Chen, Viegas and Wattenberg (2023) publish it: Adam, 30 epochs, four pictures at a time.
+"""Probes fitted as Chen, Viegas and Wattenberg (2023) publish it: Adam, 30 epochs, four images at a time.
 
 A mask's probe is two classes without an intercept and has a cross-entropy; a map's is one number with an intercept and
-has a Huber loss. Predictions are upsampled NEAREST to the picture's resolution and the loss is taken per pixel. They
+has a Huber loss. Predictions are upsampled NEAREST to the image's resolution and the loss is taken per pixel. They
 are constant on the block of pixels that a token stands for, so the same loss, and the same gradient, come without
 upsampling: a block's cross-entropy is that with the share of it that is foreground, and its Huber loss is the mean over
 its pixels, each with its own error.
@@ -23,7 +23,7 @@ from torch.nn import functional
 from probes.blocks import block_means
 
 EPOCHS, BATCH, RATE, SEED = 30, 4, 1e-3, 100
-"""Of their Adam; the seed sets the first weights and the order of the pictures."""
+"""Of their Adam; the seed sets the first weights and the order of the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,16 @@ class Epochs:
 
     def predict(self, activations: Float[Tensor, "n t c"]) -> Float[Tensor, "e n t o"]:
         """The probe's outputs after every epoch."""
-        return torch.einsum("ntc,eco->ento", activations, self.weights) + self.intercept[:, None, None]
+        return (
+            torch.einsum("ntc,eco->ento", activations, self.weights) + self.intercept[:, None, None]
+        )
 
 
 def reading(prediction: Float[Tensor, "*b n t o"]) -> Float[Tensor, "*b n 1 t"]:
     """Outputs as scores take them: of two classes, above 0 is where the second has the larger output."""
-    value = prediction[..., 1] - prediction[..., 0] if prediction.shape[-1] == 2 else prediction[..., 0]
+    value = (
+        prediction[..., 1] - prediction[..., 0] if prediction.shape[-1] == 2 else prediction[..., 0]
+    )
     return value[..., None, :]
 
 
@@ -76,7 +80,9 @@ def pixel_loss(prediction: Float[Tensor, "n t o"], target: Float[Tensor, "n h w"
     return functional.huber_loss(fine[:, 0], target)
 
 
-def seen_in_blocks(target: Float[Tensor, "n h w"], side: int, is_mask: bool) -> Float[Tensor, "n t k"]:
+def seen_in_blocks(
+    target: Float[Tensor, "n h w"], side: int, is_mask: bool
+) -> Float[Tensor, "n t k"]:
     """All that :func:`block_loss` needs of a target: of a mask the two classes' shares of a block, else its pixels."""
     if is_mask:
         share = block_means(target, side).to(target.dtype)
@@ -101,19 +107,23 @@ def train(
     epochs: int = EPOCHS,
     seed: int = SEED,
 ) -> Epochs:
-    """Fit a probe to the activations of n pictures, in a seeded order of pictures that is new in every epoch."""
+    """Fit a probe to the activations of n images, in a seeded order of images that is new in every epoch."""
     probe = new_probe(activations.shape[-1], is_mask, seed)
     adam = optimizer(probe)
     weights, intercepts, losses = [], [], []
     for batches in _orders(len(activations), epochs, seed):
-        seen = [update(adam, block_loss(probe(activations[batch]), blocks[batch])) for batch in batches]
+        seen = [
+            update(adam, block_loss(probe(activations[batch]), blocks[batch])) for batch in batches
+        ]
         losses.append(sum(seen) / len(seen))
         weights.append(probe.weight.detach().mT.clone())
-        intercepts.append(torch.zeros(probe.out_features) if probe.bias is None else probe.bias.detach().clone())
+        intercepts.append(
+            torch.zeros(probe.out_features) if probe.bias is None else probe.bias.detach().clone()
+        )
     return Epochs(torch.stack(weights), torch.stack(intercepts), torch.tensor(losses))
 
 
-def _orders(pictures: int, epochs: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
+def _orders(images: int, epochs: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        yield torch.randperm(pictures, generator=generator).split(BATCH)
+        yield torch.randperm(images, generator=generator).split(BATCH)

@@ -1,7 +1,7 @@
 """Block statistics of a target map: all that exact full-resolution scores of a token-level prediction need.
 
 A probe predicts one value per token, and a token stands for a square block of k pixels that all get that value. Every
-score here depends on the pixels of a block only through a few of its means, so pixels are visited once per picture,
+score here depends on the pixels of a block only through a few of its means, so pixels are visited once per image,
 not once per probe.
 """
 
@@ -26,12 +26,14 @@ def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t
 
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-    """Ranks from 1, ties sharing the mean of theirs."""
+    """Workers from 1, ties sharing the mean of theirs."""
     values = values.contiguous()
     ordered, order = values.sort(-1)
     if not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
-        places = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
-        return torch.empty_like(ordered, dtype=torch.float64).scatter_(-1, order, places.expand(order.shape))
+        sites = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
+        return torch.empty_like(ordered, dtype=torch.float64).scatter_(
+            -1, order, sites.expand(order.shape)
+        )
     below = torch.searchsorted(ordered, values)
     upto = torch.searchsorted(ordered, values, right=True)
     return (below + upto + 1).double() / 2
@@ -39,7 +41,7 @@ def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A target of n pictures with k channels, seen through a grid of side x side blocks."""
+    """A target of n images with k channels, seen through a grid of side x side blocks."""
 
     target: Float[Tensor, "n k h w"]
     side: int
@@ -64,12 +66,12 @@ class Blocks:
 
     @property
     def total_variance(self) -> Float[Tensor, "n k"]:
-        """Variance over the pixels of each picture."""
+        """Variance over the pixels of each image."""
         return self.within + self.mean.var(-1, correction=0)
 
     @cached_property
     def rank(self) -> Float[Tensor, "n k t"]:
-        """Block means of the target's average ranks within its picture."""
+        """Block means of the target's average ranks within its image."""
         return block_means(self._ranks.view_as(self.target), self.side)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Intervals and tests over pictures: the picture is the unit that is drawn again, never the pixel.
+"""Intervals and tests over images: the image is the unit that is drawn again, never the pixel.
 
 The bootstrap is studentised and symmetric (Hall 1992, The Bootstrap and Edgeworth Expansion, 3.6): with m and s the
 mean and its standard error in the sample, m* and s* in a resample, and t* = (m* - m) / s*,
@@ -7,7 +7,7 @@ mean and its standard error in the sample, m* and s* in a resample, and t* = (m*
     p of m = 0:  (1 + number of |t*| >= |m| / s) / (draws + 1)
 
 Dividing by s* follows the skewness of scores, which quantiles of m* ignore; p is never below 1 / (draws + 1).
-All cells are drawn with the same pictures, so differences between cells are paired.
+All cells are drawn with the same images, so differences between cells are paired.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Means of many scores with intervals; nan scores (undefined for a picture) are left out.
+    """Means of many scores with intervals; nan scores (undefined for an image) are left out.
 
     One score has a mean and no interval.
     """
@@ -49,16 +49,16 @@ class Difference(Interval):
 
 
 @lru_cache(maxsize=4)
-def resampling_weights(pictures: int, draws: int = DRAWS, seed: int = 0) -> Array:
-    """How often each picture occurs in each of the draws, draws x pictures; shared, so it cannot be written to."""
-    rng = np.random.default_rng([seed, pictures])
-    weights = rng.multinomial(pictures, np.full(pictures, 1 / pictures), size=draws).astype(np.float64)
+def resampling_weights(images: int, draws: int = DRAWS, seed: int = 0) -> Array:
+    """How often each image occurs in each of the draws, draws x images; shared, so it cannot be written to."""
+    rng = np.random.default_rng([seed, images])
+    weights = rng.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)
     weights.setflags(write=False)
     return weights
 
 
 def resampled_means(scores: Array, weights: Array) -> Array:
-    """Means of each row of ``scores`` (cells x pictures) in every draw, cells x draws."""
+    """Means of each row of ``scores`` (cells x images) in every draw, cells x draws."""
     known = np.isfinite(scores)
     total = np.where(known, scores, 0.0) @ weights.T
     count = known.astype(np.float64) @ weights.T
@@ -67,13 +67,15 @@ def resampled_means(scores: Array, weights: Array) -> Array:
 
 
 def intervals(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Interval:
-    """Mean and interval of each row of ``scores`` (cells x pictures), within the range of the row's scores."""
+    """Mean and interval of each row of ``scores`` (cells x images), within the range of the row's scores."""
     found = _bootstrapped(scores, draws, seed, level)
     return Interval(found.mean, found.low, found.high)
 
 
-def paired_difference(a: Array, b: Array, draws: int = TEST_DRAWS, seed: int = 0, level: float = LEVEL) -> Difference:
-    """Mean of a - b over pictures, row by row, with its paired interval and test.
+def paired_difference(
+    a: Array, b: Array, draws: int = TEST_DRAWS, seed: int = 0, level: float = LEVEL
+) -> Difference:
+    """Mean of a - b over images, row by row, with its paired interval and test.
 
     Equal up to rounding is equal: equal masks have scores whose means round to either side, always to the same one.
     """
@@ -86,7 +88,10 @@ def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> Differe
     weights = resampling_weights(scores.shape[1], draws, seed)
     known = np.isfinite(scores)
     count = known.sum(1)
-    lowest, highest = np.where(known, scores, np.inf).min(1), np.where(known, scores, -np.inf).max(1)
+    lowest, highest = (
+        np.where(known, scores, np.inf).min(1),
+        np.where(known, scores, -np.inf).max(1),
+    )
     mean = np.where(count > 0, np.where(known, scores, 0.0).sum(1) / np.maximum(count, 1), np.nan)
     # A constant's mean is that constant: rounding would leave it an error of its own size.
     mean = np.where(lowest == highest, lowest, mean)
@@ -104,7 +109,7 @@ def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> Differe
                 observed = np.where(m == 0, 0.0, np.abs(m) / s)
             p[part][defined] = (1 + (t >= observed[:, None]).sum(1)) / (draws + 1)
     reach = np.where(error == 0, 0.0, quantile * np.where(error == 0, 1.0, error))
-    # A few tied pictures can make a resample constant and its t infinite: no mean lies outside what was ever scored.
+    # A few tied images can make a resample constant and its t infinite: no mean lies outside what was ever scored.
     low, high = np.maximum(mean - reach, lowest), np.minimum(mean + reach, highest)
     unknown = np.isnan(quantile)
     return Difference(mean, np.where(unknown, np.nan, low), np.where(unknown, np.nan, high), p)
@@ -114,7 +119,9 @@ def _t_of_draws(scores: Array, mean: Array, weights: Array) -> Array:
     """|t*| of each row in every draw; infinite where a draw is constant elsewhere, nan where it has no score."""
     known = np.isfinite(scores)
     centred = np.where(known, scores - mean[:, None], 0.0)
-    count = np.full(1, float(scores.shape[1])) if known.all() else known.astype(np.float64) @ weights.T
+    count = (
+        np.full(1, float(scores.shape[1])) if known.all() else known.astype(np.float64) @ weights.T
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         shift = centred @ weights.T / count
         variance = (centred**2) @ weights.T / count - shift**2
@@ -137,7 +144,7 @@ def _parts(rows: int, draws: int) -> Iterator[slice]:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A mean over pictures with its interval."""
+    """A mean over images with its interval."""
 
     mean: float
     low: float
@@ -148,7 +155,7 @@ class Score:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def score_of(per_picture: Array) -> Score:
-    """Mean and interval of per-picture scores; nan marks a picture for which the score is undefined."""
-    span = intervals(per_picture[None])
+def score_of(per_image: Array) -> Score:
+    """Mean and interval of per-image scores; nan marks an image for which the score is undefined."""
+    span = intervals(per_image[None])
     return Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))

@@ -37,7 +37,7 @@ class Probe:
     threshold: float | None = None
     """Above it a reading counts as foreground; None for a probe that reads numbers."""
     cv_loss: float = 1.0
-    """Mean squared error of its readings on held-out pictures."""
+    """Mean squared error of its readings on held-out images."""
 
     def read(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t k"]:
         """What it reads."""
@@ -45,7 +45,9 @@ class Probe:
         return reading
 
 
-def activation_pattern(weights: Float[Tensor, "c k"], covariance: Float[Tensor, "c c"]) -> Float[Tensor, "c k"]:
+def activation_pattern(
+    weights: Float[Tensor, "c k"], covariance: Float[Tensor, "c c"]
+) -> Float[Tensor, "c k"]:
     """V = S W (W'S W)^-1, in float64; any multiple of the covariance gives the same."""
     varies = covariance @ weights
     # A probe that reads nothing has no pattern: the pseudo-inverse gives zero there, not infinity.
@@ -53,19 +55,25 @@ def activation_pattern(weights: Float[Tensor, "c k"], covariance: Float[Tensor, 
     return pattern
 
 
-def weights_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
+def weights_change(
+    x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
+) -> Change:
     """The smallest change after which the probe reads the target."""
     change: Tensor = (target - probe.read(x)) @ torch.linalg.pinv(probe.weights)
     return change
 
 
-def pattern_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
+def pattern_change(
+    x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
+) -> Change:
     """The change along the activation pattern after which the probe reads the target."""
     change: Tensor = (target - probe.read(x)) @ probe.pattern.mT
     return change
 
 
-def probe_loss(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Float[Tensor, " n"]:
+def probe_loss(
+    x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
+) -> Float[Tensor, " n"]:
     """The loss that the paper's probes minimise, as a mean over tokens: cross-entropy for a mask, Huber's for numbers.
 
     A least-squares reading of a 0/1 target with residual variance v is a linear discriminant with log odds
@@ -102,7 +110,9 @@ METHODS: dict[str, Callable[[Tensor, Probe, Tensor], Tensor]] = {
 
 
 def along(
-    directions: Float[Tensor, "n c k"], residual: Float[Tensor, "n t k"], change: Float[Tensor, "n t c"]
+    directions: Float[Tensor, "n c k"],
+    residual: Float[Tensor, "n t k"],
+    change: Float[Tensor, "n t c"],
 ) -> Change:
     """A change in other directions with the sign of ``residual`` and the norm of ``change`` at every token.
 

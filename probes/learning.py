@@ -1,4 +1,4 @@
-"""Learning curves: how well a probe does from fewer training pictures, from the folds' sums alone.
+"""Learning curves: how well a probe does from fewer training images, from the folds' sums alone.
 
 For a number m of folds, each fold in turn is held out, the probe is fit to the m folds after it (the first follows the
 last), and scored on the fold held out. The last point is cross-validation itself, so it is the probe's ``cv_loss``.
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.accumulate import Sums
+from probes.accumulate import SufficientStatistics
 from probes.moments import Moments, total
 from probes.probe_set import WITH_POSITION, Cell
 from probes.ridge import PENALTIES, absolute, loss, others, solve
@@ -22,43 +22,54 @@ from probes.solve import contexts, position_scale, scaled
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A probe fit to so many pictures."""
+    """A probe fit to so many images."""
 
-    pictures: float
+    images: float
     """Mean over the folds held out."""
     loss: float
-    """Mean squared error on pictures held out, at full resolution, at the best penalty for so many pictures."""
+    """Mean squared error on images held out, at full resolution, at the best penalty for so many images."""
     explained: float
     """1 - loss / loss of predicting the mean; below zero it is worse than that."""
 
 
-def learning_curve(folds: Sequence[Sums], task: str, cell: Cell, at: int) -> tuple[Point, ...]:
+def learning_curve(
+    folds: Sequence[SufficientStatistics], task: str, cell: Cell, at: int
+) -> tuple[Point, ...]:
     """The probe of ``cell`` from 1, 2, ... of the folds; ``at`` is the place of its step among the probed steps.
 
     Of activations, with or without position, or of permuted labels.
     """
     (context,) = contexts(folds, [task])
-    place = (cell.network, cell.layer)
-    columns = context.columns(place)
-    moments = [sums.moments[place][at] for sums in context.folds]
+    site = (cell.network, cell.layer)
+    columns = context.columns(site)
+    moments = [sums.moments[site][at] for sums in context.folds]
     features, targets = columns.activations, columns.targets([(task, cell.draw)])
     if cell.probe == WITH_POSITION:
-        features = torch.cat([features, columns.place])
+        features = torch.cat([features, columns.site])
         scale = position_scale(moments, columns)
-        moments = [scaled(fold, columns.place, scale) for fold in moments]
-    within = torch.stack([sums.within[task, cell.side] / sums.pictures for sums in context.folds]).mean(0)
-    pictures = torch.tensor([float(sums.pictures) for sums in context.folds])
-    mean = _losses(moments, features[:0], targets, len(folds) - 1, torch.zeros(1, dtype=torch.float64))[0] + within
+        moments = [scaled(fold, columns.site, scale) for fold in moments]
+    within = torch.stack(
+        [sums.within[task, cell.side] / sums.images for sums in context.folds]
+    ).mean(0)
+    images = torch.tensor([float(sums.images) for sums in context.folds])
+    mean = (
+        _losses(
+            moments, features[:0], targets, len(folds) - 1, torch.zeros(1, dtype=torch.float64)
+        )[0]
+        + within
+    )
     everything = total(moments)
     points = []
     for count in range(1, len(folds)):
         # A relative penalty means the same on fewer rows: it shrinks with the scatter.
         alphas = absolute(PENALTIES, everything, features) * count / (len(folds) - 1)
         losses = _losses(moments, features, targets, count, alphas)
-        best = (losses.min(0).values if context.has_position else losses[losses.mean(1).argmin()]) + within
+        best = (
+            losses.min(0).values if context.has_position else losses[losses.mean(1).argmin()]
+        ) + within
         points.append(
             Point(
-                pictures=float(pictures.mean()) * count,
+                images=float(images.mean()) * count,
                 loss=float(best.mean()),
                 explained=float(1 - best.mean() / mean.mean()),
             )
@@ -67,7 +78,11 @@ def learning_curve(folds: Sequence[Sums], task: str, cell: Cell, at: int) -> tup
 
 
 def _losses(
-    folds: Sequence[Moments], features: Tensor, targets: Tensor, count: int, alphas: Float[Tensor, " p"]
+    folds: Sequence[Moments],
+    features: Tensor,
+    targets: Tensor,
+    count: int,
+    alphas: Float[Tensor, " p"],
 ) -> Float[Tensor, "p k"]:
     losses = []
     for held_out, fold in enumerate(folds):

@@ -1,4 +1,4 @@
-"""Sums that add: the centred second moments of a set of rows, which is all that a linear probe needs of them.
+"""SufficientStatistics that add: the centred second moments of a set of rows, which is all that a linear probe needs of them.
 
 Moments of two sets of rows merge into the moments of their union (Chan, Golub and LeVeque 1983):
 
@@ -68,7 +68,7 @@ def copied(moments: Moments) -> Moments:
 def merged(into: Moments, other: Moments) -> Moments:
     """Moments of the union of both, in the memory of ``into``, which must not be used any more.
 
-    Sums are the largest thing that a run holds; adding them in place keeps one of them in memory, not three.
+    SufficientStatistics are the largest thing that a run holds; adding them in place keeps one of them in memory, not three.
     """
     n = into.n + other.n
     if n == 0:

@@ -16,7 +16,7 @@ RATE = 0.05
 def q_values(p: Array) -> Array:
     """The smallest false discovery rate at which each comparison is called (Benjamini and Hochberg 1995).
 
-    Pictures are shared, so comparisons rise and fall together, which the procedure allows (Benjamini and Yekutieli
+    Images are shared, so comparisons rise and fall together, which the procedure allows (Benjamini and Yekutieli
     2001). An undefined p stays nan and is not counted.
     """
     known = np.isfinite(p)
@@ -26,17 +26,19 @@ def q_values(p: Array) -> Array:
     return q
 
 
-def over_permuted(ours: Array, permuted: Array, draws: int = TEST_DRAWS, level: float = LEVEL) -> Difference:
-    """Mean of ours (cells x pictures) less that of d permuted probes (cells x d x pictures), with interval and test.
+def over_permuted(
+    ours: Array, permuted: Array, draws: int = TEST_DRAWS, level: float = LEVEL
+) -> Difference:
+    """Mean of ours (cells x images) less that of d permuted probes (cells x d x images), with interval and test.
 
-    Two probes of permuted labels differ from each other by far more than test pictures explain: each was fit to other
+    Two probes of permuted labels differ from each other by far more than test images explain: each was fit to other
     labels. So a probe has to stand out among permuted ones too. If its own labels say nothing, its mean score is one
     more draw beside theirs, and
 
         (ours - mean) / (sd sqrt(1 + 1 / d))
 
     follows Student's t with d - 1 degrees of freedom. The p-value is the larger of this one and of the paired one over
-    pictures, the interval the wider: both must speak for a difference.
+    images, the interval the wider: both must speak for a difference.
     """
     count = permuted.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -54,11 +56,13 @@ def over_permuted(ours: Array, permuted: Array, draws: int = TEST_DRAWS, level: 
     )
 
 
-def over_all(rivals: Sequence[Difference]) -> Difference:
+def over_all(baselines: Sequence[Difference]) -> Difference:
     """The gain over the strongest of several rivals; its p-value is the largest, for all of them must be beaten."""
-    weakest = np.argmin([rival.mean for rival in rivals], axis=0)[None]
+    weakest = np.argmin([baseline.mean for baseline in baselines], axis=0)[None]
     mean, low, high = (
-        np.take_along_axis(np.stack([getattr(rival, name) for rival in rivals]), weakest, axis=0)[0]
+        np.take_along_axis(
+            np.stack([getattr(baseline, name) for baseline in baselines]), weakest, axis=0
+        )[0]
         for name in ("mean", "low", "high")
     )
-    return Difference(mean, low, high, np.max([rival.p for rival in rivals], axis=0))
+    return Difference(mean, low, high, np.max([baseline.p for baseline in baselines], axis=0))

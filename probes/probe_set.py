@@ -15,8 +15,13 @@ target's block means, and a mask of everything."""
 ALWAYS = -1
 """The step of a cell that does not depend on the step."""
 
-ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = "activations", "activations+position", "permuted", "equal width"
-"""What a probe reads; ``permuted`` reads the activations and was fit to other pictures' labels, ``equal width`` reads
+ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = (
+    "activations",
+    "activations+position",
+    "permuted",
+    "equal width",
+)
+"""What a probe reads; ``permuted`` reads the activations and was fit to other images' labels, ``equal width`` reads
 as many random directions of the activations as the narrowest layer has channels (which needs no such probe)."""
 
 
@@ -30,11 +35,11 @@ class Cell:
     probe: str
     draw: int
     side: int
-    """Tokens along one side; 1 for a task of whole pictures."""
+    """Tokens along one side; 1 for a task of whole images."""
 
 
 @dataclass(frozen=True, slots=True)
-class Solved:
+class FittedProbe:
     """The probes of one task at one place and step for one cell."""
 
     weights: Float[Tensor, "f k"]
@@ -49,18 +54,18 @@ class Solved:
     """How the activations vary with what is read, for edits; of networks that have probes of permuted labels."""
 
 
-Probes = dict[str, dict[Cell, Solved]]
+Probes = dict[str, dict[Cell, FittedProbe]]
 """Per task."""
 
 
 @dataclass(frozen=True)
-class Bank:
+class ProbeSet:
     """The probes of every cell, per task, with what the baselines need."""
 
     probes: Probes
     mean_map: dict[str, Float[Tensor, "_k _h _w"]]
     thresholds: dict[str, dict[Cell, float]] = field(default_factory=dict)
-    """Per thresholded task; chosen on training pictures only."""
+    """Per thresholded task; chosen on training images only."""
 
     def cells(self, task: str) -> tuple[Cell, ...]:
         """Every cell of a task, baselines last."""
@@ -75,30 +80,38 @@ class Bank:
         )
 
     def best(self, task: str, network: str, step: int, probe: str) -> Cell:
-        """The layer with the least cross-validated loss on the training pictures."""
-        rivals = [c for c in self.probes[task] if (c.network, c.step, c.probe) == (network, step, probe)]
-        return min(rivals, key=lambda cell: self.probes[task][cell].cv_loss)
+        """The layer with the least cross-validated loss on the training images."""
+        baselines = [
+            c for c in self.probes[task] if (c.network, c.step, c.probe) == (network, step, probe)
+        ]
+        return min(baselines, key=lambda cell: self.probes[task][cell].cv_loss)
 
 
-def with_readings(bank: Bank, network: str, layers: Sequence[str], steps: Sequence[int]) -> Bank:
+def with_readings(
+    probe_set: ProbeSet, network: str, layers: Sequence[str], steps: Sequence[int]
+) -> ProbeSet:
     """The bank with a cell per layer and step whose activations are the answer itself, pixel by pixel.
 
     Their channels are the targets of the tasks of maps, in the order of their names; nothing is fit: the loss is nan.
     """
-    maps = sorted(name for name, target in bank.mean_map.items() if target.shape[-1] > 1)
-    start, total = 0, sum(bank.mean_map[name].shape[0] for name in maps)
-    probes, thresholds = dict(bank.probes), dict(bank.thresholds)
+    maps = sorted(name for name, target in probe_set.mean_map.items() if target.shape[-1] > 1)
+    start, total = 0, sum(probe_set.mean_map[name].shape[0] for name in maps)
+    probes, thresholds = dict(probe_set.probes), dict(probe_set.thresholds)
     for name in maps:
-        width, side = bank.mean_map[name].shape[0], bank.mean_map[name].shape[-1]
+        width, side = probe_set.mean_map[name].shape[0], probe_set.mean_map[name].shape[-1]
         weights = torch.eye(total, dtype=torch.float64)[:, start : start + width]
         start += width
-        reading = Solved(weights, torch.zeros(width, dtype=torch.float64), 0.0, False, float("nan"))
-        cells = [Cell(network, layer, step, ACTIVATIONS, 0, side) for step in steps for layer in layers]
+        reading = FittedProbe(
+            weights, torch.zeros(width, dtype=torch.float64), 0.0, False, float("nan")
+        )
+        cells = [
+            Cell(network, layer, step, ACTIVATIONS, 0, side) for step in steps for layer in layers
+        ]
         probes[name] = probes[name] | dict.fromkeys(cells, reading)
         if name in thresholds:
             # A mask needs no threshold to be found: any between its two values gives it back.
             thresholds[name] = thresholds[name] | dict.fromkeys(cells, 0.5)
-    return replace(bank, probes=probes, thresholds=thresholds)
+    return replace(probe_set, probes=probes, thresholds=thresholds)
 
 
 def foreground_cell(side: int) -> Cell:
@@ -120,14 +133,16 @@ def tensors_of(probes: Probes) -> dict[str, Tensor]:
 
     Cells are numbered, as they have an order and the tensors of a file have none.
     """
-    stacks: dict[str, list[tuple[int, Cell, Solved]]] = {}
+    stacks: dict[str, list[tuple[int, Cell, FittedProbe]]] = {}
     for task, solved in probes.items():
         for number, (cell, probe) in enumerate(solved.items()):
             stem = f"{task}/{cell.network}/{cell.layer}/{cell.probe}/{cell.side}"
             stacks.setdefault(stem, []).append((number, cell, probe))
     flat = {}
     for stem, entries in stacks.items():
-        flat[f"{stem}/cells"] = torch.tensor([[number, cell.step, cell.draw] for number, cell, _ in entries])
+        flat[f"{stem}/cells"] = torch.tensor(
+            [[number, cell.step, cell.draw] for number, cell, _ in entries]
+        )
         choices = [[probe.penalty, float(probe.at_edge), probe.cv_loss] for _, _, probe in entries]
         flat[f"{stem}/choices"] = torch.tensor(choices, dtype=torch.float64)
         flat[f"{stem}/weights"] = torch.stack([probe.weights for _, _, probe in entries])
@@ -140,7 +155,7 @@ def tensors_of(probes: Probes) -> dict[str, Tensor]:
 
 def probes_of(flat: Mapping[str, Tensor], tasks: Sequence[str]) -> Probes:
     """Undo :func:`tensors_of`; other tensors may lie beside them."""
-    found: dict[str, dict[int, tuple[Cell, Solved]]] = {name: {} for name in tasks}
+    found: dict[str, dict[int, tuple[Cell, FittedProbe]]] = {name: {} for name in tasks}
     for name, cells in flat.items():
         stem, _, part = name.rpartition("/")
         if part == "cells":
@@ -150,7 +165,7 @@ def probes_of(flat: Mapping[str, Tensor], tasks: Sequence[str]) -> Probes:
                 penalty, at_edge, cv_loss = choices[at]
                 found[task][number] = (
                     Cell(network, layer, step, probe, draw, int(side)),
-                    Solved(
+                    FittedProbe(
                         weights=flat[f"{stem}/weights"][at],
                         intercept=flat[f"{stem}/intercepts"][at],
                         penalty=penalty,

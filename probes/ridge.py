@@ -64,7 +64,9 @@ class Fit:
 
     def cpu(self) -> Fit:
         """The same on the CPU."""
-        return Fit(self.weights.cpu(), self.intercept.cpu(), self.penalty_index.cpu(), self.cv_loss.cpu())
+        return Fit(
+            self.weights.cpu(), self.intercept.cpu(), self.penalty_index.cpu(), self.cv_loss.cpu()
+        )
 
 
 def solve(
@@ -116,16 +118,22 @@ def fit(
     alphas = absolute(penalties, everything, features)
     losses = []
     for held_out, fold in enumerate(folds):
-        weights, intercept = solve(total(others(folds, held_out, len(folds) - 1)), features, targets, alphas)
+        weights, intercept = solve(
+            total(others(folds, held_out, len(folds) - 1)), features, targets, alphas
+        )
         losses.append(loss(fold, features, targets, weights, intercept))
     cv_loss = torch.stack(losses).mean(0)
-    chosen = (cv_loss if groups is None else _mean_in_groups(cv_loss, groups.to(cv_loss.device))).argmin(0)
+    chosen = (
+        cv_loss if groups is None else _mean_in_groups(cv_loss, groups.to(cv_loss.device))
+    ).argmin(0)
     weights, intercept = solve(everything, features, targets, alphas)
     pick = torch.arange(len(targets), device=chosen.device)
     return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)
 
 
-def _mean_in_groups(losses: Float[Tensor, "p k"], groups: Int[Tensor, " k"]) -> Float[Tensor, "p k"]:
+def _mean_in_groups(
+    losses: Float[Tensor, "p k"], groups: Int[Tensor, " k"]
+) -> Float[Tensor, "p k"]:
     """Every target's loss replaced by the mean over its group."""
     member = (groups[:, None] == groups[None, :]).double()
     return losses @ (member / member.sum(0))

@@ -1,7 +1,7 @@
-"""Scores of token-level predictions at full resolution, per probe and picture, exact and without upsampling.
+"""Scores of token-level predictions at full resolution, per probe and image, exact and without upsampling.
 
-In all of them ``prediction`` is p x n x k x t: p probes, n pictures, k channels, t tokens (blocks) of equal size.
-A score that is undefined for a picture (a correlation with a constant, precision without a positive) is nan.
+In all of them ``prediction`` is p x n x k x t: p probes, n images, k channels, t tokens (blocks) of equal size.
+A score that is undefined for an image (a correlation with a constant, precision without a positive) is nan.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> 
     last = torch.ones_like(value, dtype=torch.bool)
     last[..., :-1] = value[..., :-1] != value[..., 1:]
     at_last = torch.where(last, hits, 0.0)
-    before = torch.cat([torch.zeros_like(at_last[..., :1]), at_last.cummax(-1).values[..., :-1]], dim=-1)
+    before = torch.cat(
+        [torch.zeros_like(at_last[..., :1]), at_last.cummax(-1).values[..., :-1]], dim=-1
+    )
     gained = torch.where(last, hits - before, 0.0)
     positives = hits[..., -1]
     area = (gained * hits / taken).sum(-1) / positives
@@ -80,7 +82,7 @@ def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def rmse_aligned(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """RMSE after the scale and shift that fit each picture best: what is left when scale and mean are given away."""
+    """RMSE after the scale and shift that fit each image best: what is left when scale and mean are given away."""
     x, y = _centred(prediction[:, :, 0]), _centred(blocks.mean[:, 0])
     scale = ((x * y).mean(-1) / x.square().mean(-1)).nan_to_num(0.0, 0.0, 0.0)
     return ((scale[..., None] * x - y).square().mean(-1) + blocks.within[:, 0]).sqrt()
@@ -108,7 +110,7 @@ def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def accuracy(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """Share of pixels whose class has the largest prediction; of a task of whole pictures, 1 or 0.
+    """Share of pixels whose class has the largest prediction; of a task of whole images, 1 or 0.
 
     The target's channels are the classes' indicators. Of equal predictions the first class counts.
     """
@@ -124,7 +126,9 @@ def brier(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
     return score
 
 
-def _correlation(x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]) -> Tensor:
+def _correlation(
+    x: Float[Tensor, "p n t"], y: Float[Tensor, "n t"], y_variance: Float[Tensor, " n"]
+) -> Tensor:
     x, y = _centred(x), _centred(y)
     scale = (x.square().mean(-1) * y_variance).sqrt()
     correlation = (x * y).mean(-1) / scale

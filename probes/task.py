@@ -18,15 +18,15 @@ class Task:
     """A file of ``probes/tasks`` is one: it names this as ``TASK``, and its first docstring line says what it asks."""
 
     target: Callable[[Labels], Float[Tensor, "n k h w"]]
-    """The map to predict, k channels per pixel; of a task of whole pictures, one vector each (h = w = 1)."""
+    """The map to predict, k channels per pixel; of a task of whole images, one vector each (h = w = 1)."""
     metrics: tuple[Metric, ...]
     """The first one is the headline."""
     unit: str = ""
     """Of the target and of errors in it."""
     thresholded: bool = False
-    """Whether the answer is a mask, cut from the prediction at a threshold chosen on training pictures."""
-    per_picture: bool = False
-    """Whether the probe reads the mean over a picture's tokens and predicts one vector for the whole picture."""
+    """Whether the answer is a mask, cut from the prediction at a threshold chosen on training images."""
+    per_image: bool = False
+    """Whether the probe reads the mean over an image's tokens and predicts one vector for the whole image."""
     classes: tuple[str, ...] = ()
     """Names of the target's channels where they are the indicators of classes."""
     last_edited_step: int = 5
@@ -36,5 +36,5 @@ class Task:
 
 
 def indicators(classes: Int[Tensor, " n"], count: int) -> Float[Tensor, "n {count} 1 1"]:
-    """The target of a task of whole pictures that tells ``count`` classes apart."""
+    """The target of a task of whole images that tells ``count`` classes apart."""
     return one_hot(classes, count).double()[:, :, None, None]

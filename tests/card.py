@@ -44,7 +44,9 @@ class OnCard(torch.Tensor):
         return f"OnCard({self.inner!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _computed(operation, args, kwargs or {})
 
 
@@ -58,7 +60,9 @@ class Card(TorchDispatchMode):
         super().__init__()
         self.operations = 0
 
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         if not _is_cards(args, kwargs):
             return operation(*args, **kwargs)
@@ -70,7 +74,11 @@ def _leaves(args: Any, kwargs: Any, kind: type) -> list[Any]:
     found = []
     # An operation's lists hold no lists.
     for value in (*args, *kwargs.values()):
-        found += [one for one in (value if isinstance(value, list | tuple) else (value,)) if isinstance(one, kind)]
+        found += [
+            one
+            for one in (value if isinstance(value, list | tuple) else (value,))
+            if isinstance(one, kind)
+        ]
     return found
 
 
@@ -113,6 +121,8 @@ def _refuse_mixed(operation: Any, args: Any, kwargs: Any) -> None:
         # A card takes the CPU's indices, and copies them.
         args = (args[0], *args[2:])
     # A single number of the CPU's may meet any device, and copies are from one to another.
-    plain = [one for one in _leaves(args, kwargs, Tensor) if one.dim() and not isinstance(one, OnCard)]
+    plain = [
+        one for one in _leaves(args, kwargs, Tensor) if one.dim() and not isinstance(one, OnCard)
+    ]
     if plain and name != "copy_":
         raise MixedDevicesError(f"{operation} meets tensors of the card and of the CPU")

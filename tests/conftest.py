@@ -45,7 +45,9 @@ def _check_predictions() -> None:
     import engines.engine as seam
 
     seam.Float, seam.Tensor = Float, torch.Tensor  # type: ignore[attr-defined]
-    seam.Prediction.__init__ = jaxtyped(inspect.unwrap(seam.Prediction.__init__), typechecker=beartype)  # type: ignore[method-assign]
+    seam.Prediction.__init__ = jaxtyped(
+        inspect.unwrap(seam.Prediction.__init__), typechecker=beartype
+    )  # type: ignore[method-assign]
 
 
 _check_predictions()
@@ -115,7 +117,9 @@ def _save_dpt(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _save_saliency(path: Path, side: int, gain: float = 4.0, offset: float = -2.0, sigmoid: bool = True) -> Path:
+def _save_saliency(
+    path: Path, side: int, gain: float = 4.0, offset: float = -2.0, sigmoid: bool = True
+) -> Path:
     """An ONNX network whose logit is ``gain`` times the normalised red channel plus ``offset``."""
     import numpy as np
     import onnx
@@ -123,7 +127,10 @@ def _save_saliency(path: Path, side: int, gain: float = 4.0, offset: float = -2.
 
     weight = np.zeros((1, 3, 1, 1), np.float32)
     weight[0, 0] = gain
-    parts = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([offset], np.float32), "b")]
+    parts = [
+        numpy_helper.from_array(weight, "w"),
+        numpy_helper.from_array(np.array([offset], np.float32), "b"),
+    ]
     nodes = [helper.make_node("Conv", ["x", "w", "b"], ["logit"])]
     if sigmoid:
         nodes.append(helper.make_node("Sigmoid", ["logit"], ["map"]))
@@ -132,7 +139,11 @@ def _save_saliency(path: Path, side: int, gain: float = 4.0, offset: float = -2.
         nodes,
         "saliency",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("map" if sigmoid else "logit", TensorProto.FLOAT, [1, 1, side, side])],
+        [
+            helper.make_tensor_value_info(
+                "map" if sigmoid else "logit", TensorProto.FLOAT, [1, 1, side, side]
+            )
+        ],
         parts,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

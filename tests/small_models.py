@@ -33,7 +33,12 @@ def save_sd2(folder: Path) -> Path:
         use_linear_projection=True,
     )
     text = CLIPTextModel(_text_config(24, 24))
-    schedule = {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "steps_offset": 1, **SCHEDULE}
+    schedule = {
+        "_class_name": "DDIMScheduler",
+        "prediction_type": "v_prediction",
+        "steps_offset": 1,
+        **SCHEDULE,
+    }
     return _save(folder, unet, _vae((16, 16, 16), 0.18215), schedule, text=text)
 
 
@@ -81,7 +86,7 @@ def _vae(widths: tuple[int, ...], scale: float) -> AutoencoderKL:
         block_out_channels=widths,
         layers_per_block=1,
         norm_num_groups=8,
-        # Not that of its pictures: SD 2's autoencoder is written down for larger ones too.
+        # Not that of its images: SD 2's autoencoder is written down for larger ones too.
         sample_size=256,
         scaling_factor=scale,
     )
@@ -89,7 +94,10 @@ def _vae(widths: tuple[int, ...], scale: float) -> AutoencoderKL:
 
 def _text_config(width: int, projection: int) -> CLIPTextConfig:
     shipped = json.loads((SHIPPED / "text_encoder" / "config.json").read_text(encoding="utf-8"))
-    ids = {name: shipped[name] for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")}
+    ids = {
+        name: shipped[name]
+        for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+    }
     return CLIPTextConfig(
         hidden_size=width,
         intermediate_size=2 * width,
@@ -124,6 +132,8 @@ def _save(
             "tokenizer_2": ["transformers", "CLIPTokenizer"],
         }
     (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(schedule), encoding="utf-8")
+    (folder / "scheduler" / "scheduler_config.json").write_text(
+        json.dumps(schedule), encoding="utf-8"
+    )
     (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder

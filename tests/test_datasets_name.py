@@ -22,7 +22,8 @@ def test_datasets_is_ours_beside_the_hugging_face_classes_in_use() -> None:
         for package in ("bench", "extract", "probes", "engines", "datasets")
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("diffusers", "transformers")
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").partition(".")[0] in ("diffusers", "transformers")
         for alias in node.names
     }
     assert len(used) >= 5
@@ -48,7 +49,11 @@ def test_hugging_faces_datasets_is_no_dependency_direct_or_through_another() -> 
             continue
         below = [Requirement(line) for line in lines]
         extras = needed.extras or {""}
-        waiting += [r for r in below if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)]
+        waiting += [
+            r
+            for r in below
+            if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
     assert "tokenizers" in seen
     assert "datasets" not in seen
 
@@ -56,7 +61,9 @@ def test_hugging_faces_datasets_is_no_dependency_direct_or_through_another() -> 
 def python(folder: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_a_foreign_datasets_is_refused_in_one_sentence(tmp_path: Path) -> None:

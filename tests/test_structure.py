@@ -42,21 +42,59 @@ ROOMS = {
     "analysis": {"config", "errors", "runs"},
     "calibration": {"errors", "networks", "runs", "study"},
     "curation": {"config", "environment", "errors", "figures", "labeling", "registry", "study"},
-    "profiling": {"config", "environment", "errors", "labeling", "measure", "networks", "registry", "runs", "study"},
+    "profiling": {
+        "config",
+        "environment",
+        "errors",
+        "labeling",
+        "measure",
+        "networks",
+        "registry",
+        "runs",
+        "study",
+    },
     "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "stages", "study"},
     "regression": {"config", "errors", "profiling", "runs"},
     "adam_vs_ridge": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
     "interventions": {"analysis", "config", "errors", "figures", "registry", "runs", "study"},
-    "report": {"adam_vs_ridge", "analysis", "config", "errors", "figures", "interventions", "registry", "runs"},
+    "report": {
+        "adam_vs_ridge",
+        "analysis",
+        "config",
+        "errors",
+        "figures",
+        "interventions",
+        "registry",
+        "runs",
+    },
     "commands": {
-        *("adam_vs_ridge", "calibration", "config", "curation", "environment", "errors", "interventions", "labeling"),
+        *(
+            "adam_vs_ridge",
+            "calibration",
+            "config",
+            "curation",
+            "environment",
+            "errors",
+            "interventions",
+            "labeling",
+        ),
         *("planning", "profiling", "registry", "regression", "report", "run", "runs", "study"),
     },
     "__main__": {"commands", "environment", "errors"},
 }
 """The rooms of ``bench``, a module or a folder each, from the ground up: which others each one imports."""
 MOST_AT_THE_TOP = 16
-HEAVY = {"torch", "diffusers", "transformers", "onnxruntime", "onnx", "sklearn", "scipy", "openvino", "tensorrt"}
+HEAVY = {
+    "torch",
+    "diffusers",
+    "transformers",
+    "onnxruntime",
+    "onnx",
+    "sklearn",
+    "scipy",
+    "openvino",
+    "tensorrt",
+}
 LONGEST = 300
 
 
@@ -115,7 +153,9 @@ def test_imports_follow_the_arrow(package: str) -> None:
     for path in sources():
         if path.relative_to(ROOT).parts[0] == package:
             ours = {name.partition(".")[0] for name in imported(parsed(path))} & set(PACKAGES)
-            assert ours <= ARROW[package], f"{path.relative_to(ROOT)} imports {sorted(ours - ARROW[package])}"
+            assert ours <= ARROW[package], (
+                f"{path.relative_to(ROOT)} imports {sorted(ours - ARROW[package])}"
+            )
 
 
 def rooms_in(folder: Path) -> dict[str, set[str]]:
@@ -135,7 +175,9 @@ def test_every_room_imports_what_the_table_says() -> None:
 def test_no_room_imports_one_above_it() -> None:
     floors = list(ROOMS)
     for floor, room in enumerate(floors):
-        assert ROOMS[room] <= set(floors[:floor]), f"{room} imports {sorted(ROOMS[room] - set(floors[:floor]))}"
+        assert ROOMS[room] <= set(floors[:floor]), (
+            f"{room} imports {sorted(ROOMS[room] - set(floors[:floor]))}"
+        )
 
 
 def test_an_import_of_a_room_above_is_noticed(tree: Path) -> None:
@@ -147,7 +189,9 @@ def test_an_import_of_a_room_above_is_noticed(tree: Path) -> None:
 
 def circle_in(folder: Path) -> list[str]:
     """Modules that can be had only after each other; none where there is an order."""
-    paths = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in sources(folder)}
+    paths = {
+        ".".join(path.relative_to(folder).with_suffix("").parts): path for path in sources(folder)
+    }
     needs = {name: set(imported(parsed(path))) & paths.keys() for name, path in paths.items()}
     while free := [name for name, others in needs.items() if not others & needs.keys()]:
         for name in free:
@@ -178,7 +222,13 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_the_listing_finds_the_plugins_on_disk() -> None:
-    folders = {"engines/backends", "engines/models", "datasets/sets", "datasets/labelers", "probes/tasks"}
+    folders = {
+        "engines/backends",
+        "engines/models",
+        "datasets/sets",
+        "datasets/labelers",
+        "probes/tasks",
+    }
     assert {package.replace(".", "/") for package, _ in KINDS.values()} == folders
     on_disk = {
         entry
@@ -186,7 +236,9 @@ def test_the_listing_finds_the_plugins_on_disk() -> None:
         for entry in (ROOT / folder).iterdir()
         if (entry.suffix == ".py" and entry.stem != "__init__") or (entry / "__init__.py").is_file()
     }
-    assert {plugin.path.parent if plugin.path.stem == "__init__" else plugin.path for plugin in PLUGINS} == on_disk
+    assert {
+        plugin.path.parent if plugin.path.stem == "__init__" else plugin.path for plugin in PLUGINS
+    } == on_disk
 
 
 @every_plugin
@@ -211,9 +263,17 @@ def test_a_plugin_gives_its_object_under_the_name_of_its_kind(plugin: Plugin) ->
     from engines.engine import Backend, ModelSpec
     from probes.task import Task
 
-    kinds = {"model": ModelSpec, "engine": Backend, "dataset": Dataset, "labeler": Labeler, "task": Task}
+    kinds = {
+        "model": ModelSpec,
+        "engine": Backend,
+        "dataset": Dataset,
+        "labeler": Labeler,
+        "task": Task,
+    }
     assert kinds.keys() == KINDS.keys()
-    assert isinstance(getattr(import_module(plugin.module), KINDS[plugin.kind][1]), kinds[plugin.kind])
+    assert isinstance(
+        getattr(import_module(plugin.module), KINDS[plugin.kind][1]), kinds[plugin.kind]
+    )
 
 
 def test_importing_all_plugins_but_tasks_loads_nothing_heavy() -> None:
@@ -225,14 +285,20 @@ def test_importing_all_plugins_but_tasks_loads_nothing_heavy() -> None:
 def python(folder: Path, *arguments: str, path: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": path or str(ROOT)}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the packages without weights."""
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+        shutil.copytree(
+            ROOT / package,
+            tmp_path / package,
+            ignore=shutil.ignore_patterns("weights", "__pycache__"),
+        )
     return tmp_path
 
 
@@ -243,11 +309,15 @@ def test_a_file_dropped_into_a_folder_is_a_plugin(tree: Path) -> None:
     listing = python(tree, "-m", "bench", "list", path=str(tree))
     assert listing.returncode == 0, listing.stderr
     for kind in KINDS:
-        assert re.search(rf"^ *fresh_{kind} +A new {kind} for all to use\.$", listing.stdout, re.MULTILINE)
+        assert re.search(
+            rf"^ *fresh_{kind} +A new {kind} for all to use\.$", listing.stdout, re.MULTILINE
+        )
 
 
 def test_a_broken_plugin_does_not_hide_the_others(tree: Path) -> None:
-    (tree / "probes" / "tasks" / "broken.py").write_text('"""Broken."""\n\nraise RuntimeError\n', encoding="utf-8")
+    (tree / "probes" / "tasks" / "broken.py").write_text(
+        '"""Broken."""\n\nraise RuntimeError\n', encoding="utf-8"
+    )
     listing = python(tree, "-m", "bench", "list", path=str(tree))
     assert listing.returncode == 0, listing.stderr
     assert "depth" in listing.stdout
@@ -256,7 +326,9 @@ def test_a_broken_plugin_does_not_hide_the_others(tree: Path) -> None:
 @pytest.mark.parametrize("command", [["list"], ["--help"], ["run", "--help"]])
 def test_light_commands_take_under_a_second_and_load_nothing_heavy(command: list[str]) -> None:
     arguments = [sys.executable, "-X", "importtime", "-m", "bench", *command]
-    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         times = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)

@@ -40,7 +40,10 @@ def test_every_command_of_a_workflow_exists(path: Path) -> None:
     for line in runs(path):
         if line.startswith("."):
             program = line.split()[0]
-            assert re.match(r"(\.\./)?\.venv/bin/", program) or (ROOT / program).stat().st_mode & stat.S_IXUSR
+            assert (
+                re.match(r"(\.\./)?\.venv/bin/", program)
+                or (ROOT / program).stat().st_mode & stat.S_IXUSR
+            )
         if " -m bench " in line:
             # An option that does not exist would end the process.
             assert _parser().parse_args(shlex.split(line.partition(" -m bench ")[2])).command

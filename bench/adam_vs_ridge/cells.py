@@ -1,4 +1,4 @@
-"""Which cells the published recipe is compared on: the best layers of a few steps, by loss on training pictures."""
+"""Which cells the published recipe is compared on: the best layers of a few steps, by loss on training images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.config import EARLY_STEP
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results
 from extract.networks import TRAINED
@@ -35,11 +35,11 @@ class Choice:
         """Refuse what cannot be done, whatever the run."""
         for name in ("cells", "epochs"):
             if getattr(self, name) < 1:
-                raise MistakeError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class ProbeCell:
     """A cell of a task, with the run's probe of it."""
 
     task: str
@@ -50,28 +50,38 @@ class Contestant:
     """nan for a map."""
 
     @property
-    def place(self) -> tuple[str, int]:
+    def site(self) -> tuple[str, int]:
         """Layer and step of its activations."""
         return self.cell.layer, self.cell.step
 
 
-def chosen(results: Results, choice: Choice) -> list[Contestant]:
+def chosen(results: Results, choice: Choice) -> list[ProbeCell]:
     """The best layer by cross-validated loss of every step and task, then the second best of each, and so on.
 
-    Raises MistakeError for a task, layer or step that the run has not probed.
+    Raises UserError for a task, layer or step that the run has not probed.
     """
-    tasks = tuple(dict.fromkeys(choice.tasks)) or tuple(name for name in TASKS if name in results.tasks)
+    tasks = tuple(dict.fromkeys(choice.tasks)) or tuple(
+        name for name in TASKS if name in results.tasks
+    )
     if not tasks:
-        raise MistakeError(f"{results.path} has no probes of {' or '.join(TASKS)}; name others with --tasks")
+        raise UserError(
+            f"{results.path} has no probes of {' or '.join(TASKS)}; name others with --tasks"
+        )
     for name in choice.layers:
         if not any(fits(layer, name) for layer in results.layers):
-            raise MistakeError(f"the run has no probes of layer {name!r}; it has {', '.join(results.layers)}")
+            raise UserError(
+                f"the run has no probes of layer {name!r}; it has {', '.join(results.layers)}"
+            )
     probed = results.steps
-    steps = [step - 1 for step in choice.steps] or [s for s in (0, EARLY_STEP, probed[-1]) if s in probed]
+    steps = [step - 1 for step in choice.steps] or [
+        s for s in (0, EARLY_STEP, probed[-1]) if s in probed
+    ]
     for step in steps:
         if step not in probed:
             known = ", ".join(str(number + 1) for number in probed)
-            raise MistakeError(f"the run has no probes of step {step + 1}; it has {known}: choose others with --steps")
+            raise UserError(
+                f"the run has no probes of step {step + 1}; it has {known}: choose others with --steps"
+            )
     ranked = []
     for at, stored in enumerate(StoredProbes(results, name) for name in tasks):
         for step in sorted(set(steps)):
@@ -87,12 +97,12 @@ def chosen(results: Results, choice: Choice) -> list[Contestant]:
     return sorted(found, key=lambda one: (tasks.index(one.task), one.cell.step))
 
 
-def _contestant(stored: StoredProbes, cell: Cell) -> Contestant:
+def _contestant(stored: StoredProbes, cell: Cell) -> ProbeCell:
     name, wanted = stored.task.name, "the published recipe is for maps of one channel"
     if cell.side == 1:
-        raise MistakeError(f"{wanted}, and {name} is of whole pictures; name other --tasks")
+        raise UserError(f"{wanted}, and {name} is of whole images; name other --tasks")
     probe = stored.get(cell.layer, cell.step)
     if probe.weights.shape[1] != 1:
-        raise MistakeError(f"{wanted}, and {name} has more; name other --tasks")
+        raise UserError(f"{wanted}, and {name} has more; name other --tasks")
     threshold = float("nan") if probe.threshold is None else probe.threshold
-    return Contestant(name, cell, probe.weights, probe.intercept, threshold)
+    return ProbeCell(name, cell, probe.weights, probe.intercept, threshold)

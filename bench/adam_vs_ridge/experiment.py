@@ -1,6 +1,6 @@
-"""The authors' way of fitting probes against ridge in closed form: same cells, same pictures, same scores.
+"""The authors' way of fitting probes against ridge in closed form: same cells, same images, same scores.
 
-The run's probes are read from its folder. Its items are painted again, as no activation was kept: the chosen cells'
+The run's probes are read from its folder. Its items are generated again, as no activation was kept: the chosen cells'
 are held for the training items, and read as they stream by for the test items.
 """
 
@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.adam_vs_ridge.cells import Choice, Contestant, chosen
-from bench.adam_vs_ridge.results import Comparison, Outcome, Rivals
+from bench.adam_vs_ridge.cells import Choice, ProbeCell, chosen
+from bench.adam_vs_ridge.results import Baselines, Comparison, Outcome
 from bench.measure import timed
 from bench.networks import alone
 from bench.profiling.published import update_seconds
@@ -44,36 +44,42 @@ _RIDGES, _UPDATES = 3, 30
 
 
 def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Comparison:
-    """Fit and score the chosen cells both ways. Paints every item of the run once more."""
+    """Fit and score the chosen cells both ways. Generates every item of the run once more."""
     contestants = chosen(results, choice)
     study, engine = reopened(results, threads)
     steps = sorted({contestant.cell.step for contestant in contestants})
     tasks = {contestant.task: study.tasks[contestant.task] for contestant in contestants}
-    keep = Keep({contestant.place for contestant in contestants}, tasks)
-    with tqdm(total=study.items + len(contestants), desc="painting", smoothing=0.05) as bar:
-        _paint(study, engine, study.train, steps, keep, bar)
+    keep = Keep({contestant.site for contestant in contestants}, tasks)
+    with tqdm(total=study.items + len(contestants), desc="generating", smoothing=0.05) as bar:
+        _generate(study, engine, study.train, steps, keep, bar)
         bar.set_description("fitting")
         fitted = []
         for contestant in contestants:
             fitted.append(_fit(contestant, keep, study, choice.epochs))
             bar.update()
         keep.forget()
-        bar.set_description("painting")
-        judge = Judge(contestants, [both.epochs for both in fitted], tasks)
-        _paint(study, engine, study.test, steps, judge, bar)
+        bar.set_description("generating")
+        evaluator = Evaluator(contestants, [both.epochs for both in fitted], tasks)
+        _generate(study, engine, study.test, steps, evaluator, bar)
     cells = tuple(
         _outcome(results, study, contestant, both, judged)
-        for contestant, both, judged in zip(contestants, fitted, judge.judged, strict=True)
+        for contestant, both, judged in zip(contestants, fitted, evaluator.judged, strict=True)
     )
-    train_pictures, test_pictures = (sum(len(block.items) for block in blocks) for blocks in (study.train, study.test))
-    return Comparison(choice.epochs, BATCH, RATE, SEED, train_pictures, test_pictures, study.threads, cells)
+    train_images, test_images = (
+        sum(len(block.items) for block in blocks) for blocks in (study.train, study.test)
+    )
+    return Comparison(
+        choice.epochs, BATCH, RATE, SEED, train_images, test_images, study.threads, cells
+    )
 
 
 class Keep:
-    """Holds the chosen cells' activations of the training pictures, block by block, and the pictures' targets."""
+    """Holds the chosen cells' activations of the training images, block by block, and the images' targets."""
 
-    def __init__(self, places: set[tuple[str, int]], tasks: Mapping[str, Task]) -> None:
-        self.held: dict[tuple[str, int], list[Float[Tensor, "n t c"]]] = {place: [] for place in places}
+    def __init__(self, sites: set[tuple[str, int]], tasks: Mapping[str, Task]) -> None:
+        self.held: dict[tuple[str, int], list[Float[Tensor, "n t c"]]] = {
+            site: [] for site in sites
+        }
         self.targets: dict[str, list[Float[Tensor, "n h w"]]] = {name: [] for name in tasks}
         self._tasks = tasks
 
@@ -102,9 +108,9 @@ class _Fitted:
     published_seconds: float
 
 
-def _fit(contestant: Contestant, keep: Keep, study: Study, epochs: int) -> _Fitted:
+def _fit(contestant: ProbeCell, keep: Keep, study: Study, epochs: int) -> _Fitted:
     """Fit a cell both ways. Ridge is timed before and after Adam, so that a busy moment meets neither alone."""
-    held, targets = keep.held[contestant.place], keep.targets[contestant.task]
+    held, targets = keep.held[contestant.site], keep.targets[contestant.task]
     activations, target = torch.cat(held), torch.cat(targets)
     is_mask, side = study.tasks[contestant.task].thresholded, side_of(activations)
     folds = [block.fold for block in study.train]
@@ -119,12 +125,18 @@ def _fit(contestant: Contestant, keep: Keep, study: Study, epochs: int) -> _Fitt
     trained, seconds = timed(by_adam)
     after = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     updates = epochs * ceil(len(activations) / BATCH)
-    published = [update_seconds(activations[:1], target.shape[-1], is_mask) for _ in range(_UPDATES)]
-    return _Fitted(trained, by_ridge(), median(before + after), seconds, updates * median(published))
+    published = [
+        update_seconds(activations[:1], target.shape[-1], is_mask) for _ in range(_UPDATES)
+    ]
+    return _Fitted(
+        trained, by_ridge(), median(before + after), seconds, updates * median(published)
+    )
 
 
 def in_closed_form(
-    activations: Sequence[Float[Tensor, "n t c"]], targets: Sequence[Float[Tensor, "n h w"]], folds: Sequence[int]
+    activations: Sequence[Float[Tensor, "n t c"]],
+    targets: Sequence[Float[Tensor, "n h w"]],
+    folds: Sequence[int],
 ) -> Fit:
     """The run's fit of one cell from its blocks: their sums, the penalty by cross-validation, the solution."""
     sums: list[list[Tensor]] = [[] for _ in range(1 + max(folds))]
@@ -138,7 +150,7 @@ def in_closed_form(
 
 @dataclass
 class _Judged:
-    """What the test pictures say of one cell, block by block."""
+    """What the test images say of one cell, block by block."""
 
     ridge: list[Float[Tensor, "metrics n"]] = field(default_factory=list)
     adam: list[Float[Tensor, "metrics n"]] = field(default_factory=list)
@@ -146,13 +158,15 @@ class _Judged:
     by_epoch: list[Float[Tensor, "epochs n"]] = field(default_factory=list)
     """By the headline metric."""
     loss: list[Float[Tensor, " epochs"]] = field(default_factory=list)
-    """Times the block's pictures."""
+    """Times the block's images."""
 
 
-class Judge:
-    """Scores both probes of every cell on test pictures, the recipe's after every epoch."""
+class Evaluator:
+    """Scores both probes of every cell on test images, the recipe's after every epoch."""
 
-    def __init__(self, contestants: Sequence[Contestant], epochs: Sequence[Epochs], tasks: Mapping[str, Task]) -> None:
+    def __init__(
+        self, contestants: Sequence[ProbeCell], epochs: Sequence[Epochs], tasks: Mapping[str, Task]
+    ) -> None:
         self.judged = [_Judged() for _ in contestants]
         self._rivals = list(zip(contestants, epochs, self.judged, strict=True))
         self._tasks = tasks
@@ -160,22 +174,30 @@ class Judge:
 
     def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
         """Hold a chosen cell's activation until its block is finished."""
-        if network == TRAINED and any(contestant.place == (layer, step) for contestant, *_ in self._rivals):
+        if network == TRAINED and any(
+            contestant.site == (layer, step) for contestant, *_ in self._rivals
+        ):
             self._seen[layer, step] = activation.float().cpu().clone()
 
     def finish(self, labels: Labels) -> None:
         """Score the block."""
         for contestant, epochs, judged in self._rivals:
-            task, seen = self._tasks[contestant.task], self._seen[contestant.place]
+            task, seen = self._tasks[contestant.task], self._seen[contestant.site]
             target = task.target(labels).double()
             blocks, metrics = Blocks(target, contestant.cell.side), task.metrics
-            own = (seen.double() @ contestant.weights.double() + contestant.intercept.double()).mT[None]
+            own = (seen.double() @ contestant.weights.double() + contestant.intercept.double()).mT[
+                None
+            ]
             threshold = torch.tensor([contestant.threshold])
-            judged.ridge.append(torch.cat([metric.compute(own, blocks, threshold) for metric in metrics]))
+            judged.ridge.append(
+                torch.cat([metric.compute(own, blocks, threshold) for metric in metrics])
+            )
             outputs = epochs.predict(seen)
             # Of two classes the larger output wins: their difference against 0. Maps have no threshold.
             theirs, zeros = reading(outputs).double(), torch.zeros(len(outputs))
-            judged.adam.append(torch.cat([metric.compute(theirs[-1:], blocks, zeros[-1:]) for metric in metrics]))
+            judged.adam.append(
+                torch.cat([metric.compute(theirs[-1:], blocks, zeros[-1:]) for metric in metrics])
+            )
             judged.by_epoch.append(metrics[0].compute(theirs, blocks, zeros))
             in_blocks = seen_in_blocks(target[:, 0].float(), contestant.cell.side, task.thresholded)
             losses = torch.stack([block_loss(one, in_blocks) for one in outputs])
@@ -183,17 +205,28 @@ class Judge:
         self._seen.clear()
 
 
-def _paint(
-    study: Study, engine: Engine, blocks: Sequence[Block], steps: Sequence[int], reducer: Reducer, bar: tqdm[None]
+def _generate(
+    study: Study,
+    engine: Engine,
+    blocks: Sequence[Block],
+    steps: Sequence[int],
+    reducer: Reducer,
+    bar: tqdm[None],
 ) -> None:
-    subject = alone(study, engine, study.config.batch)
+    recorded = alone(study, engine, study.config.batch)
     for block in blocks:
-        study.stream(subject, block.items, [reducer], steps)
+        study.stream(recorded, block.items, [reducer], steps)
         bar.update(len(block.items))
 
 
-def _outcome(results: Results, study: Study, contestant: Contestant, fitted: _Fitted, judged: _Judged) -> Outcome:
-    cell, stored, task = contestant.cell, results.tasks[contestant.task], study.tasks[contestant.task]
+def _outcome(
+    results: Results, study: Study, contestant: ProbeCell, fitted: _Fitted, judged: _Judged
+) -> Outcome:
+    cell, stored, task = (
+        contestant.cell,
+        results.tasks[contestant.task],
+        study.tasks[contestant.task],
+    )
     own, theirs = (torch.cat(rows, dim=-1).numpy() for rows in (judged.ridge, judged.adam))
     by_epoch = np.nanmean(torch.cat(judged.by_epoch, dim=-1).numpy(), axis=1)
     test_loss = (torch.stack(judged.loss).sum(0) / own.shape[1]).numpy()
@@ -207,7 +240,7 @@ def _outcome(results: Results, study: Study, contestant: Contestant, fitted: _Fi
         tokens=cell.side**2,
         unit=stored.unit,
         scores=tuple(
-            rivals(metric.name, metric.higher_is_better, ours, other)
+            baselines(metric.name, metric.higher_is_better, ours, other)
             for metric, ours, other in zip(task.metrics, own, theirs, strict=True)
         ),
         least_test_loss_epoch=kept + 1,
@@ -215,7 +248,7 @@ def _outcome(results: Results, study: Study, contestant: Contestant, fitted: _Fi
         ridge_seconds=fitted.ridge_seconds,
         adam_seconds=fitted.adam_seconds,
         published_seconds=fitted.published_seconds,
-        repainted_difference=float(np.abs(own[0] - stored.score(cell)).max()),
+        regenerated_difference=float(np.abs(own[0] - stored.score(cell)).max()),
         refit_difference=float((fitted.ridge.weights - weights).abs().max() / weights.abs().max()),
         train_loss=tuple(fitted.epochs.train_loss.tolist()),
         test_loss=tuple(test_loss.tolist()),
@@ -223,11 +256,11 @@ def _outcome(results: Results, study: Study, contestant: Contestant, fitted: _Fi
     )
 
 
-def rivals(metric: str, higher_is_better: bool, ridge: Array, adam: Array) -> Rivals:
-    """Both probes' scores of every test picture, held against each other."""
+def baselines(metric: str, higher_is_better: bool, ridge: Array, adam: Array) -> Baselines:
+    """Both probes' scores of every test image, held against each other."""
     sign = sign_of(higher_is_better)
     gap = paired_difference(sign * ridge, sign * adam)
-    return Rivals(
+    return Baselines(
         metric=metric,
         higher_is_better=higher_is_better,
         ridge=float(np.nanmean(ridge)),

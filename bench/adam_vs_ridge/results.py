@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from datasets.atomic_write import atomic_write
 from probes.score import AVERAGE_PRECISION
 
@@ -19,26 +19,26 @@ _LATE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Rivals:
+class Baselines:
     """Both probes by one metric."""
 
     metric: str
     higher_is_better: bool
     ridge: float
-    """Mean score of the run's own probe; of masks, at the threshold that the run chose on training pictures."""
+    """Mean score of the run's own probe; of masks, at the threshold that the run chose on training images."""
     adam: float
     """Mean score of the published recipe's, after its last epoch."""
     gain: tuple[float, float, float]
     """Ridge's mean gain with its paired interval; above zero ridge is better, whichever way the metric points."""
     p: float
     ridge_scores: tuple[float | None, ...]
-    """Per test picture; None where undefined."""
+    """Per test image; None where undefined."""
     adam_scores: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One cell, fitted both ways and scored on the test pictures."""
+    """One cell, fitted both ways and scored on the test images."""
 
     task: str
     layer: str
@@ -47,7 +47,7 @@ class Outcome:
     channels: int
     tokens: int
     unit: str
-    scores: tuple[Rivals, ...]
+    scores: tuple[Baselines, ...]
     """By every metric of the task, the headline first."""
     least_test_loss_epoch: int
     """Counted from 1: the epoch whose probe the authors keep for interventions, which takes looking at test labels."""
@@ -58,8 +58,8 @@ class Outcome:
     """Of the recipe with its loss taken in blocks."""
     published_seconds: float
     """Of the recipe with its loss taken per pixel, as published: a few updates measured, times their number."""
-    repainted_difference: float
-    """Largest difference between a score of the run and that of the same probe on the picture painted again."""
+    regenerated_difference: float
+    """Largest difference between a score of the run and that of the same probe on the image generated again."""
     refit_difference: float
     """Largest difference between the run's weights and those of the timed solution, over the largest weight."""
     train_loss: tuple[float, ...]
@@ -81,8 +81,8 @@ class Comparison:
     batch: int
     rate: float
     seed: int
-    train_pictures: int
-    test_pictures: int
+    train_images: int
+    test_images: int
     threads: int
     cells: tuple[Outcome, ...]
 
@@ -92,14 +92,22 @@ class Comparison:
         leaps = [_leak(cell) for cell in self.cells]
         published = [cell.published_seconds for cell in self.cells]
         # A last epoch of random batches against the one before would be mostly noise.
-        falls = [1 - cell.train_loss[-1] / cell.train_loss[-1 - _LATE] for cell in self.cells if self.epochs > _LATE]
+        falls = [
+            1 - cell.train_loss[-1] / cell.train_loss[-1 - _LATE]
+            for cell in self.cells
+            if self.epochs > _LATE
+        ]
         return (
-            f"Adam: {self.epochs} epochs of {self.train_pictures} training pictures, {self.batch} at a time, rate "
+            f"Adam: {self.epochs} epochs of {self.train_images} training images, {self.batch} at a time, rate "
             f"{self.rate:g}, scored after the last epoch"
-            + (f"; in its last {_LATE} the training loss still fell by {_range(falls, '.1%')}." if falls else "."),
+            + (
+                f"; in its last {_LATE} the training loss still fell by {_range(falls, '.1%')}."
+                if falls
+                else "."
+            ),
             "A mask by Adam is the larger of two outputs; ridge's is cut at the run's threshold. The average precision "
             "compares the two without any threshold.",
-            f"Gain: ridge's over Adam's, paired over {self.test_pictures} test pictures, 95 % each; above 0 ridge is "
+            f"Gain: ridge's over Adam's, paired over {self.test_images} test images, 95 % each; above 0 ridge is "
             "better.",
             "Times: Adam's fit over ridge's, which is its sums, five folds of twenty penalties and the solution. "
             "'Blocks' takes Adam's loss from block means, 'pixels' as published "
@@ -126,13 +134,18 @@ def write_recipe(run: Path, comparison: Comparison) -> None:
     path = run / RECIPE
     try:
         with atomic_write(path) as partial:
-            partial.write_text(json.dumps({"schema": SCHEMA, **asdict(comparison)}, indent=1) + "\n", encoding="utf-8")
+            partial.write_text(
+                json.dumps({"schema": SCHEMA, **asdict(comparison)}, indent=1) + "\n",
+                encoding="utf-8",
+            )
     except OSError as error:
-        raise MistakeError(f"cannot write {path} ({error.strerror}); mend it and repeat the command") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); mend it and repeat the command"
+        ) from error
 
 
 def read_recipe(run: Path) -> Comparison | None:
-    """Read ``recipe.json``; None where there is none. Raises MistakeError when it is damaged."""
+    """Read ``recipe.json``; None where there is none. Raises UserError when it is damaged."""
     path = run / RECIPE
     if not path.exists():
         return None
@@ -142,15 +155,19 @@ def read_recipe(run: Path) -> Comparison | None:
             raise ValueError("it is of another version")
         cells = []
         for cell in facts.pop("cells"):
-            scores = tuple(Rivals(**_tuples(entry)) for entry in cell.pop("scores"))
+            scores = tuple(Baselines(**_tuples(entry)) for entry in cell.pop("scores"))
             cells.append(Outcome(**_tuples(cell), scores=scores))
         return Comparison(**facts, cells=tuple(cells))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MistakeError(f"{path} cannot be read ({error}); repeat: python -m bench recipe {run}") from error
+        raise UserError(
+            f"{path} cannot be read ({error}); repeat: python -m bench recipe {run}"
+        ) from error
 
 
 def _tuples(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()
+    }
 
 
 def recipe_rows(run: Path) -> list[dict[str, str]] | None:

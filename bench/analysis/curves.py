@@ -13,7 +13,9 @@ from probes.bootstrap import Score, score_of
 from probes.probe_set import ACTIVATIONS, ALWAYS
 
 
-def curve(results: Results, task: TaskResults, network: str, probe: str) -> list[tuple[int, str, Score]]:
+def curve(
+    results: Results, task: TaskResults, network: str, probe: str
+) -> list[tuple[int, str, Score]]:
     """(step, layer, score) of the layer that is best at each step, for one network and kind of probe."""
     points = []
     for step in results.steps:
@@ -23,8 +25,10 @@ def curve(results: Results, task: TaskResults, network: str, probe: str) -> list
     return points
 
 
-def family_curve(results: Results, task: TaskResults, networks: Sequence[str]) -> list[tuple[int, Score]]:
-    """(step, score) of networks that differ by their seed: each one's best layer, averaged per picture."""
+def family_curve(
+    results: Results, task: TaskResults, networks: Sequence[str]
+) -> list[tuple[int, Score]]:
+    """(step, score) of networks that differ by their seed: each one's best layer, averaged per image."""
     points = []
     for step in results.steps:
         cells = [task.best(network=network, step=step, probe=ACTIVATIONS) for network in networks]
@@ -44,13 +48,26 @@ def constant(task: TaskResults, network: str) -> tuple[str, Score] | None:
 def curves(results: Results, task: TaskResults) -> list[tuple[str, list[tuple[int, Score]]]]:
     """(name, points) of the trained network and everything it is compared with, for a chart; seeds are averaged."""
     lines: list[tuple[str, list[tuple[int, Score]]]] = [
-        ("activations", [(step + 1, score) for step, _, score in curve(results, task, TRAINED, ACTIVATIONS)])
+        (
+            "activations",
+            [(step + 1, score) for step, _, score in curve(results, task, TRAINED, ACTIVATIONS)],
+        )
     ]
-    for rival in RIVALS:
-        names = results.family(rival.network)
-        if names and rival.probe == ACTIVATIONS:
-            cells = [[cell for name in names if (cell := cell_of(task, rival, name, step))] for step in results.steps]
-            means = [np.mean([task.score(cell) for cell in found], axis=0) for found in cells if found]
+    for baseline in RIVALS:
+        names = results.family(baseline.network)
+        if names and baseline.probe == ACTIVATIONS:
+            cells = [
+                [cell for name in names if (cell := cell_of(task, baseline, name, step))]
+                for step in results.steps
+            ]
+            means = [
+                np.mean([task.score(cell) for cell in found], axis=0) for found in cells if found
+            ]
             probed = [step + 1 for step, found in zip(results.steps, cells, strict=True) if found]
-            lines.append((rival.what, [(step, score_of(mean)) for step, mean in zip(probed, means, strict=True)]))
+            lines.append(
+                (
+                    baseline.what,
+                    [(step, score_of(mean)) for step, mean in zip(probed, means, strict=True)],
+                )
+            )
     return lines

@@ -50,7 +50,7 @@ class Onset:
 def emergence(results: Results, task: TaskResults) -> Emergence:
     """Gain over position of activations with position, in the layer that is best at the last step.
 
-    Whole pictures have no position: there it is the activations' gain over the mean training label.
+    Whole images have no position: there it is the activations' gain over the mean training label.
     """
     last = results.steps[-1]
     probe = WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
@@ -72,7 +72,10 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
     shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
     share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
     spans = np.nanquantile(shares, TAILS, axis=1).T
-    scores = tuple(Score(float(mean), float(low), float(high)) for mean, (low, high) in zip(share, spans, strict=True))
+    scores = tuple(
+        Score(float(mean), float(low), float(high))
+        for mean, (low, high) in zip(share, spans, strict=True)
+    )
     emerged = onset(share >= EMERGED, shares >= EMERGED, [step + 1 for step in results.steps])
     return Emergence(task.name, best.layer, floor.network, results.steps, final, scores, emerged)
 
@@ -108,15 +111,19 @@ def onset_words(found: Score, numbers: Sequence[int]) -> str:
     elif first == found.mean:
         words = f"step {first}"
     else:
-        words = f"between step {first - 1} and {found.mean:.0f}" if first > 1 else f"step {found.mean:.0f} or before"
+        words = (
+            f"between step {first - 1} and {found.mean:.0f}"
+            if first > 1
+            else f"step {found.mean:.0f} or before"
+        )
     low = found.low if found.low > numbers[-1] else earliest(found.low)
     return f"{words} [{shown(low)}, {shown(found.high)}]"
 
 
 def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None:
-    """From which step on the decoded picture says at least what the probe says; None where it was not watched.
+    """From which step on the decoded image says at least what the probe says; None where it was not watched.
 
-    Never, where it does so at none of the steps whose picture is not the labelled one.
+    Never, where it does so at none of the steps whose image is not the labelled one.
     """
     sign = task.sign()
     steps = [step for step in results.steps if not is_labelled(results, step)]
@@ -135,10 +142,11 @@ def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None
 
 
 def catching_up_line(results: Results, task: str, found: Mapping[str, Onset]) -> str:
-    """When the picture that is coming out of the noise shows what the probe has read already."""
-    names = dict(zip(DECODED_LAYERS, ("decoded", "foreseen"), strict=True))
+    """When the image that is coming out of the noise shows what the probe has read already."""
+    names = dict(zip(DECODED_LAYERS, ("decoded", "predicted"), strict=True))
     parts = [
-        f"the {names[layer]} picture catches up with the probe {_when(results, step)}" for layer, step in found.items()
+        f"the {names[layer]} image catches up with the probe {_when(results, step)}"
+        for layer, step in found.items()
     ]
     return f"{task}: {'; '.join(parts)}"
 
@@ -147,5 +155,8 @@ def _when(results: Results, found: Onset) -> str:
     words, opening, span = onset_words(found.step, found.numbers).partition(" [")
     if is_labelled(results, results.steps[-1]):
         # After that step it does by definition.
-        words, span = words.replace("never", "not before the last step"), span.replace("never", "last")
+        words, span = (
+            words.replace("never", "not before the last step"),
+            span.replace("never", "last"),
+        )
     return f"{'at ' if words.startswith('step') else ''}{words}{opening}{span}"

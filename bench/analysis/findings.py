@@ -3,7 +3,7 @@
 findings.json   comparisons    the best layer against its controls, with gain, interval, p and q
                 paper          the same against every other reading that was watched
                 emergence      per task: the final gain; where there is one, its share at every step and the onset
-                catching_up    per task: from which step on the decoded picture says what the probe says
+                catching_up    per task: from which step on the decoded image says what the probe says
                 discoveries    per question: the cells of the trained network for which the answer is yes
                 strata         per task: the best layer's score on small, medium and large objects
                 untrained      whether the weights are random, so that no score says anything of the model
@@ -23,7 +23,7 @@ from typing import Any
 from bench.analysis.comparisons import Comparison, comparisons, paper_rows
 from bench.analysis.emergence import Emergence, Onset, catching_up, emergence
 from bench.analysis.significance import Discoveries, discoveries
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.results import Results, TaskResults
 from extract.networks import DECODED_LAYERS, TRAINED
 from probes.bootstrap import Score
@@ -35,7 +35,7 @@ FINDINGS = "findings.json"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The best layer's score on test pictures whose objects are of one size."""
+    """The best layer's score on test images whose objects are of one size."""
 
     name: str
     low_area: float
@@ -44,7 +44,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Findings:
     """What a run found."""
 
     comparisons: tuple[Comparison, ...]
@@ -59,15 +59,17 @@ class Found:
 
 
 @lru_cache(maxsize=1)
-def found_in(results: Results) -> Found:
+def found_in(results: Results) -> Findings:
     """All of it; the last run's is kept, for the terminal, the page and the file ask one after the other."""
     tasks = results.tasks
     decoded = {
-        name: {layer: step for layer in DECODED_LAYERS if (step := catching_up(results, task, layer))}
+        name: {
+            layer: step for layer in DECODED_LAYERS if (step := catching_up(results, task, layer))
+        }
         for name, task in tasks.items()
     }
     strata = {name: sizes for name, task in tasks.items() if (sizes := _strata(results, task))}
-    return Found(
+    return Findings(
         tuple(comparisons(results)),
         tuple(paper_rows(results)),
         tuple(discoveries(results)),
@@ -83,18 +85,27 @@ def _strata(results: Results, task: TaskResults) -> tuple[str, tuple[Size, ...]]
         return None
     sizes = []
     for stratum in by_area(task.score(best)[None], results.foreground):
-        score = Score(*(float(end[0]) for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)))
+        score = Score(
+            *(
+                float(end[0])
+                for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)
+            )
+        )
         sizes.append(Size(stratum.name, float(stratum.low_area), float(stratum.high_area), score))
     return best.layer, tuple(sizes)
 
 
 def write_found(results: Results) -> Path:
-    """Write ``findings.json`` into the run folder and give its path. Raises MistakeError when it cannot be written."""
+    """Write ``findings.json`` into the run folder and give its path. Raises UserError when it cannot be written."""
     path = results.path / FINDINGS
     try:
-        path.write_text(json.dumps(_plain(_facts(results)), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(_plain(_facts(results)), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
     except OSError as error:
-        raise MistakeError(f"cannot write {path} ({error.strerror}); make it writable and run: bench report") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); make it writable and run: bench report"
+        ) from error
     return path
 
 
@@ -110,7 +121,8 @@ def _facts(results: Results) -> dict[str, Any]:
         },
         "catching_up": {
             task: {
-                name: asdict(onset.step) | {"never": onset.step.mean > onset.numbers[-1], "steps": onset.numbers}
+                name: asdict(onset.step)
+                | {"never": onset.step.mean > onset.numbers[-1], "steps": onset.numbers}
                 for name, onset in entries.items()
             }
             for task, entries in found.catching_up.items()

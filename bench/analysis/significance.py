@@ -14,7 +14,10 @@ from probes.bootstrap import Array, Difference, paired_difference
 from probes.multiple_testing import RATE, over_all, over_permuted, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
-PERMUTED_QUESTION, POSITION_QUESTION = "better than permuted labels", "beyond position and mean training map"
+PERMUTED_QUESTION, POSITION_QUESTION = (
+    "better than permuted labels",
+    "beyond position and mean training map",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Discoveries:
     cells: tuple[tuple[str, Cell], ...]
     """(task, cell)."""
     gain: Array
-    """Mean over pictures, above zero where the cell is better; in the headline metric of its task."""
+    """Mean over images, above zero where the cell is better; in the headline metric of its task."""
     p: Array
     q: Array
 
@@ -48,7 +51,7 @@ def discoveries(results: Results) -> list[Discoveries]:
     # Of very few training items, too few permutations: one draw has no spread to stand out of.
     if all(len({cell.draw for cell in _trained(task, PERMUTED)}) > 1 for task in tasks):
         found.append(_asked(PERMUTED_QUESTION, tasks, _over_permuted))
-    # Whole pictures have no position to be beyond.
+    # Whole images have no position to be beyond.
     maps = [task for task in tasks if task.where(network=POSITION)]
     if maps:
         found.append(_asked(POSITION_QUESTION, maps, _over_places))
@@ -58,14 +61,18 @@ def discoveries(results: Results) -> list[Discoveries]:
 _Gains = tuple[list[Cell], Difference]
 
 
-def _asked(question: str, tasks: Iterable[TaskResults], gains_of: Callable[[TaskResults], _Gains]) -> Discoveries:
+def _asked(
+    question: str, tasks: Iterable[TaskResults], gains_of: Callable[[TaskResults], _Gains]
+) -> Discoveries:
     cells, gains = [], []
     for task in tasks:
         mine, gain = gains_of(task)
         cells += [(task.name, cell) for cell in mine]
         gains.append(gain)
     p = np.concatenate([gain.p for gain in gains])
-    return Discoveries(question, tuple(cells), np.concatenate([gain.mean for gain in gains]), p, q_values(p))
+    return Discoveries(
+        question, tuple(cells), np.concatenate([gain.mean for gain in gains]), p, q_values(p)
+    )
 
 
 def _over_permuted(task: TaskResults) -> _Gains:
@@ -73,8 +80,8 @@ def _over_permuted(task: TaskResults) -> _Gains:
     draws: dict[tuple[str, int], list[Array]] = {}
     for cell in _trained(task, PERMUTED):
         draws.setdefault((cell.layer, cell.step), []).append(scores[cell])
-    rivals = np.array([draws[cell.layer, cell.step] for cell in cells])
-    return cells, over_permuted(np.array([scores[cell] for cell in cells]), rivals)
+    baselines = np.array([draws[cell.layer, cell.step] for cell in cells])
+    return cells, over_permuted(np.array([scores[cell] for cell in cells]), baselines)
 
 
 def _over_places(task: TaskResults) -> _Gains:
@@ -82,7 +89,9 @@ def _over_places(task: TaskResults) -> _Gains:
     ours, position = np.array([scores[cell] for cell in cells]), task.best(network=POSITION)
     assert position is not None
     (mean_map,) = task.where(network=MEAN_MAP)
-    return cells, over_all([paired_difference(ours, scores[rival]) for rival in (position, mean_map)])
+    return cells, over_all(
+        [paired_difference(ours, scores[baseline]) for baseline in (position, mean_map)]
+    )
 
 
 def _signed(task: TaskResults) -> dict[Cell, Array]:

@@ -1,7 +1,7 @@
-"""Data sets in which activations know nothing: real activations, other pictures' labels, the run's own pipeline.
+"""Data sets in which activations know nothing: real activations, other images' labels, the run's own pipeline.
 
-A cell is one data set: pictures are dealt anew to training, folds and test, and labels are dealt to pictures, so cells
-are independent given the pool of pictures. Whatever is called in them at 5 % is a false alarm.
+A cell is one data set: images are dealt anew to training, folds and test, and labels are dealt to images, so cells
+are independent given the pool of images. Whatever is called in them at 5 % is a false alarm.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import Block, draws_of, fold_count
 from extract.networks import TRAINED
-from probes.accumulate import DRAWS, Gather, side_of
-from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank
+from probes.accumulate import DRAWS, Accumulator, side_of
+from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, ProbeSet
 from probes.readout import Readout, best_thresholds
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 from probes.task import Task
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Activations and labels of every picture, kept: a few layers and steps of a small model fit into memory."""
+    """Activations and labels of every image, kept: a few layers and steps of a small model fit into memory."""
 
     activations: dict[tuple[str, int], Float[Tensor, "n t c"]]
     """By layer and step."""
     labels: Labels
 
     @property
-    def pictures(self) -> int:
+    def images(self) -> int:
         """How many there are."""
         return len(self.labels.disparity)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Headline scores of the probes of every cell for its test pictures, turned so that higher is better."""
+    """Headline scores of the probes of every cell for its test images, turned so that higher is better."""
 
     ours: NDArray[np.float64]
-    """cells x pictures: probes of activations."""
+    """cells x images: probes of activations."""
     permuted: NDArray[np.float64]
-    """cells x draws x pictures: their controls."""
+    """cells x draws x images: their controls."""
     with_position: NDArray[np.float64]
     position: NDArray[np.float64]
     mean_map: NDArray[np.float64]
@@ -72,36 +72,41 @@ class _Keep:
 
 
 def read_pool(study: Study) -> Pool:
-    """Show every picture of the study to the trained network, and keep what it says."""
+    """Show every image of the study to the trained network, and keep what it says."""
     keep = _Keep()
-    subject, networks = subject_of(study)
+    recorded, networks = subject_of(study)
     networks.open()
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
-        study.stream(subject, block.items, [keep], study.config.probed_steps)
-    activations = {place: torch.cat(parts) for place, parts in keep.activations.items()}
+        study.stream(recorded, block.items, [keep], study.config.probed_steps)
+    activations = {site: torch.cat(parts) for site, parts in keep.activations.items()}
     return Pool(
-        activations, _thinned(concatenate(keep.labels), max(side_of(values) for values in activations.values()))
+        activations,
+        _thinned(concatenate(keep.labels), max(side_of(values) for values in activations.values())),
     )
 
 
 def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
     """Scores of ``cells`` data sets as large as the study; layers, steps and tasks take turns."""
-    places, names = list(pool.activations), list(study.tasks)
+    sites, names = list(pool.activations), list(study.tasks)
     found = []
     for number in tqdm(range(cells), desc="fitting probes to permuted labels", unit="cell"):
         rng = np.random.default_rng([seed, number])
-        name = names[number // len(places) % len(names)]
+        name = names[number // len(sites) % len(names)]
         task = replace(study.tasks[name], metrics=study.tasks[name].metrics[:1])
-        pictures, labels = (torch.from_numpy(rng.permutation(pool.pictures)) for _ in range(2))
-        place = places[number % len(places)]
-        deal = _Deal(pool.activations[place][pictures], pool.labels.take(labels), place[0], {name: task})
+        images, labels = (torch.from_numpy(rng.permutation(pool.images)) for _ in range(2))
+        site = sites[number % len(sites)]
+        deal = _Deal(
+            pool.activations[site][images], pool.labels.take(labels), site[0], {name: task}
+        )
         found.append(deal.scores(study.train, study.test))
-    return Scores(*(np.stack([getattr(entry, part) for entry in found]) for part in Scores.__slots__))
+    return Scores(
+        *(np.stack([getattr(entry, part) for entry in found]) for part in Scores.__slots__)
+    )
 
 
 @dataclass(frozen=True)
 class _Deal:
-    """One data set: picture i has label i, and the first pictures are the training pictures."""
+    """One data set: image i has label i, and the first images are the training images."""
 
     activations: Float[Tensor, "n t c"]
     labels: Labels
@@ -109,30 +114,41 @@ class _Deal:
     tasks: Mapping[str, Task]
 
     def scores(self, train: Sequence[Block], test: Sequence[Block]) -> Scores:
-        """What a run does with such pictures: sums, thresholds, probes, scores."""
+        """What a run does with such images: sums, thresholds, probes, scores."""
         (name,) = self.tasks
         starts = np.cumsum([0, *(len(block.items) for block in train)])
         folds, draws = [], draws_of(train, DRAWS)
         for fold in range(fold_count(train)):
-            mine = [(start, block) for start, block in zip(starts, train, strict=False) if block.fold == fold]
-            folds.append(([start + np.arange(len(block.items)) for start, block in mine], _orders(mine, draws)))
+            mine = [
+                (start, block)
+                for start, block in zip(starts, train, strict=False)
+                if block.fold == fold
+            ]
+            folds.append(
+                (
+                    [start + np.arange(len(block.items)) for start, block in mine],
+                    _orders(mine, draws),
+                )
+            )
         sums = []
         for slots, orders in folds:
-            gather = Gather(self.tasks, orders)
-            self._show(gather, np.concatenate(slots))
-            sums.append(gather.sums())
-        bank = solve_bank(sums, [name], (0,), {TRAINED}, 1)
+            accumulator = Accumulator(self.tasks, orders)
+            self._show(accumulator, np.concatenate(slots))
+            sums.append(accumulator.sums())
+        probe_set = solve_probe_set(sums, [name], (0,), {TRAINED}, 1)
         if self.tasks[name].thresholded:
-            draft = solve_bank(sums[:-1], [name], (0,), {TRAINED}, 1)
+            draft = solve_probe_set(sums[:-1], [name], (0,), {TRAINED}, 1)
             readout = Readout(draft, self.tasks)
             self._show(readout, np.concatenate(folds[-1][0]))
-            bank = replace(bank, thresholds=best_thresholds(draft, readout.sweep(folds[-1][1])))
-        readout = Readout(bank, self.tasks)
+            probe_set = replace(
+                probe_set, thresholds=best_thresholds(draft, readout.sweep(folds[-1][1]))
+            )
+        readout = Readout(probe_set, self.tasks)
         self._show(readout, int(starts[-1]) + np.arange(sum(len(block.items) for block in test)))
         sign = self.tasks[name].metrics[0].sign
-        return _parted(bank, name, sign * readout.scores()[name][:, 0].numpy())
+        return _parted(probe_set, name, sign * readout.scores()[name][:, 0].numpy())
 
-    def _show(self, reducer: Gather | Readout, chosen: NDArray[np.int_]) -> None:
+    def _show(self, reducer: Accumulator | Readout, chosen: NDArray[np.int_]) -> None:
         index = torch.from_numpy(chosen)
         reducer.see(0, TRAINED, self.layer, self.activations[index])
         reducer.finish(self.labels.take(index))
@@ -144,15 +160,17 @@ def _orders(blocks: Sequence[tuple[int, Block]], draws: int) -> list[list[int]]:
     for _, block in blocks:
         for order, mine in zip(orders, block.permutations(draws), strict=True):
             at = len(order)
-            order.extend(at + place for place in mine)
+            order.extend(at + site for site in mine)
     return orders
 
 
-def _parted(bank: Bank, name: str, scores: NDArray[np.float64]) -> Scores:
+def _parted(probe_set: ProbeSet, name: str, scores: NDArray[np.float64]) -> Scores:
     rows: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for cell, row in zip(bank.cells(name), scores, strict=True):
+    for cell, row in zip(probe_set.cells(name), scores, strict=True):
         rows[cell.probe].append(row)
-    alone, both, position, mean_map = (rows[probe][0] for probe in (ACTIVATIONS, WITH_POSITION, POSITION, MEAN_MAP))
+    alone, both, position, mean_map = (
+        rows[probe][0] for probe in (ACTIVATIONS, WITH_POSITION, POSITION, MEAN_MAP)
+    )
     return Scores(alone, np.stack(rows[PERMUTED]), both, position, mean_map)
 
 

@@ -2,11 +2,11 @@
 
 Three kinds of trial, each made of cells that are independent of each other:
 
-  coverage      per-picture scores of a cell are taken as the whole population; so many pictures are drawn from it, and
+  coverage      per-image scores of a cell are taken as the whole population; so many images are drawn from it, and
                 the interval should hold the population's mean
-  exchange      two probes of permuted labels swap their scores of each drawn picture by the toss of a coin, so neither
+  exchange      two probes of permuted labels swap their scores of each drawn image by the toss of a coin, so neither
                 is better; the paired test should say so
-  no knowledge  other pictures' labels are dealt to real activations and the run's whole pipeline fits and scores probes
+  no knowledge  other images' labels are dealt to real activations and the run's whole pipeline fits and scores probes
                 (null_data.py); no cell should be better than its permuted labels, or than position and mean map
 
 Only gains are claimed, so the last kind counts gains: at most 2.5 % by a two-sided test at 5 %. Fewer is expected where
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from bench.calibration.null_data import Scores
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.results import Results
 from extract.networks import TRAINED
 from probes.bootstrap import DRAWS, LEVEL, intervals, paired_difference
@@ -65,7 +65,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Per-picture scores of finished cells, higher is better; cells x pictures without gaps."""
+    """Per-image scores of finished cells, higher is better; cells x images without gaps."""
 
     activations: Array
     permuted: Array
@@ -77,14 +77,14 @@ class Population:
 
 
 def population(results: Results) -> Population:
-    """Headline scores of the trained network's cells, of tasks of maps. Raises MistakeError when there are none."""
+    """Headline scores of the trained network's cells, of tasks of maps. Raises UserError when there are none."""
     parts: list[list[Array]] = [[], [], [], []]
     for task in results.tasks.values():
         sign = task.sign()
         rows = dict(zip(task.cells, sign * task.scores[:, 0], strict=True))
         position = task.best(network=POSITION)
         if position is None:
-            # One label of a whole picture has no place in it, and so no rival that reads the place alone.
+            # One label of a whole image has no place in it, and so no rival that reads the place alone.
             continue
         draws: dict[tuple[str, int], list[Array]] = {}
         for cell, row in rows.items():
@@ -96,9 +96,11 @@ def population(results: Results) -> Population:
                 for part, values in zip(parts, (row, first, second, rows[position]), strict=True):
                     part.append(values)
     if not parts[0]:
-        raise MistakeError(f"{results.path} has no task of maps, whose scores could be drawn from; give another --run")
+        raise UserError(
+            f"{results.path} has no task of maps, whose scores could be drawn from; give another --run"
+        )
     tables = [np.array(part) for part in parts]
-    # A picture without a score in one table is left out of all of its row's: rows keep their pairs.
+    # An image without a score in one table is left out of all of its row's: rows keep their pairs.
     known = np.isfinite(tables).all((0, 1))
     return Population(*(table[:, known] for table in tables))
 
@@ -108,7 +110,9 @@ def population_of_nulls(scores: Scores) -> Population:
     return Population(scores.ours, scores.permuted[:, 0], scores.permuted[:, 1], scores.position)
 
 
-def rates(source: Population, nulls: Scores, cells: int, draws: int = DRAWS, seed: int = 0) -> list[Rate]:
+def rates(
+    source: Population, nulls: Scores, cells: int, draws: int = DRAWS, seed: int = 0
+) -> list[Rate]:
     """Every trial, with ``cells`` cells each."""
     rng = np.random.default_rng(seed)
     pairs = source.activations - source.position
@@ -121,19 +125,40 @@ def rates(source: Population, nulls: Scores, cells: int, draws: int = DRAWS, see
     trial, count = "no knowledge", len(nulls.ours)
     test = over_permuted(nulls.ours, nulls.permuted, draws)
     alarm, better = test.p <= 1 - LEVEL, test.mean > 0
-    pictures = paired_difference(nulls.ours, nulls.permuted.mean(1), draws)
-    places = over_all(
-        [paired_difference(nulls.with_position, rival, draws) for rival in (nulls.position, nulls.mean_map)]
+    images = paired_difference(nulls.ours, nulls.permuted.mean(1), draws)
+    sites = over_all(
+        [
+            paired_difference(nulls.with_position, baseline, draws)
+            for baseline in (nulls.position, nulls.mean_map)
+        ]
     )
-    beyond = (places.p <= 1 - LEVEL) & (places.mean > 0)
+    beyond = (sites.p <= 1 - LEVEL) & (sites.mean > 0)
     one_sided = (1 - LEVEL) / 2
     return [
         *found,
-        Rate(trial, "better than permuted labels", int((alarm & better).sum()), count, one_sided, at_most=True),
-        Rate(trial, "beyond position and mean training map", int(beyond.sum()), count, one_sided, at_most=True),
+        Rate(
+            trial,
+            "better than permuted labels",
+            int((alarm & better).sum()),
+            count,
+            one_sided,
+            at_most=True,
+        ),
+        Rate(
+            trial,
+            "beyond position and mean training map",
+            int(beyond.sum()),
+            count,
+            one_sided,
+            at_most=True,
+        ),
         Rate(trial, "unlike permuted labels", int(alarm.sum()), count),
         Rate(
-            trial, "the same, over pictures only (not used)", int((pictures.p <= 1 - LEVEL).sum()), count, judged=False
+            trial,
+            "the same, over images only (not used)",
+            int((images.p <= 1 - LEVEL).sum()),
+            count,
+            judged=False,
         ),
     ]
 
@@ -161,6 +186,6 @@ def _exchange(source: Population, cells: int, draws: int, rng: np.random.Generat
 
 
 def _sampled(rows: Array, cells: int, rng: np.random.Generator) -> Array:
-    """Fresh pictures from each row in turn, with replacement."""
+    """Fresh images from each row in turn, with replacement."""
     chosen = rows[np.arange(cells) % len(rows)]
     return np.take_along_axis(chosen, rng.integers(0, rows.shape[1], chosen.shape), axis=1)

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from bench.config import Config, names, steps
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 LEAST_CELLS = 20
 
@@ -21,18 +21,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--cells", type=int, default=2400, help="cells of every trial (default %(default)s)")
     add("--draws", type=int, default=2000, help="bootstrap draws (default %(default)s)")
     add("--seed", type=int, default=0, help="of all trials (default %(default)s)")
-    add("--run", type=Path, help="run folder whose per-picture scores are drawn from (default: fresh probes' scores)")
+    add(
+        "--run",
+        type=Path,
+        help="run folder whose per-image scores are drawn from (default: fresh probes' scores)",
+    )
     add("--model", default=Config().model, help="whose activations are read (default %(default)s)")
-    add("--layers", type=names, default=("mid", "up1.1", "up2.0"), help="layers to read (default mid,up1.1,up2.0)")
-    add("--steps", type=steps, default=(2, 5), help="steps to read, of a sampler of five (default 2,5)")
-    add("--limit", type=int, help="use only so many pictures, training and test together (default: all 617)")
+    add(
+        "--layers",
+        type=names,
+        default=("mid", "up1.1", "up2.0"),
+        help="layers to read (default mid,up1.1,up2.0)",
+    )
+    add(
+        "--steps",
+        type=steps,
+        default=(2, 5),
+        help="steps to read, of a sampler of five (default 2,5)",
+    )
+    add(
+        "--limit",
+        type=int,
+        help="use only so many images, training and test together (default: all 617)",
+    )
 
 
 def command(options: argparse.Namespace) -> int:
     """Print the rates."""
     for name, least in (("cells", LEAST_CELLS), ("draws", 99)):
         if getattr(options, name) < least:
-            raise MistakeError(f"--{name} must be at least {least}, not {getattr(options, name)}")
+            raise UserError(f"--{name} must be at least {least}, not {getattr(options, name)}")
 
     from tabulate import tabulate
 
@@ -49,8 +67,8 @@ def command(options: argparse.Namespace) -> int:
     )  # fmt: skip
     study = open_study(config)
     if study.draws < DRAWS:
-        raise MistakeError(
-            f"--limit {options.limit}: of so few training pictures labels have no {DRAWS} permutations; raise it"
+        raise UserError(
+            f"--limit {options.limit}: of so few training images labels have no {DRAWS} permutations; raise it"
         )
     nulls = null_scores(read_pool(study), study, options.cells, options.seed)
     source = population(results) if results else population_of_nulls(nulls)
@@ -62,12 +80,18 @@ def command(options: argparse.Namespace) -> int:
             "what": rate.what,
             "wrong": f"{rate.wrong} of {rate.cells}",
             "rate": f"{100 * rate.rate:.2f} % [{100 * rate.interval()[0]:.2f}, {100 * rate.interval()[1]:.2f}]",
-            "should be": f"{'at most ' if rate.at_most else ''}{100 * rate.nominal:.1f} %" if rate.judged else "-",
+            "should be": f"{'at most ' if rate.at_most else ''}{100 * rate.nominal:.1f} %"
+            if rate.judged
+            else "-",
             "is": ("yes" if rate.is_right(level) else "no") if rate.judged else "-",
         }
         for rate in found
     ]
-    train, test = (sum(len(block.items) for block in blocks) for blocks in (study.train, study.test))
-    print(f"null data sets of {train} training and {test} test pictures; scores drawn from {options.run or 'those'}")
+    train, test = (
+        sum(len(block.items) for block in blocks) for blocks in (study.train, study.test)
+    )
+    print(
+        f"null data sets of {train} training and {test} test images; scores drawn from {options.run or 'those'}"
+    )
     print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
     return 0 if all(rate.is_right(level) for rate in found if rate.judged) else 1

@@ -2,7 +2,7 @@
 
 A figure regresses when it changed for the worse at a false discovery rate of 5 % over all that is compared, by more
 than its tolerance; a time regresses when all of its interval is beyond it, for machines drift between two runs. Scores
-are paired by picture; times are compared as ratios of medians, in like environments only.
+are paired by image; times are compared as ratios of medians, in like environments only.
 Exit code 1 on a regression, 2 when the two cannot be compared.
 """
 
@@ -34,7 +34,9 @@ def command(options: argparse.Namespace) -> int:
 
     found = compared(options.base, options.new, options.fail_on)
     for family in found.families:
-        moved = [change for change in family.changes if change.moved(found.tolerated.get(change.name))]
+        moved = [
+            change for change in family.changes if change.moved(found.tolerated.get(change.name))
+        ]
         print(f"{family.what}: {len(moved)} of {len(family.changes)} figures moved")
         shown = largest(family.changes, found.tolerated, _SHOWN)
         rows = [row(change, found.tolerated.get(change.name)) for change in shown]
@@ -48,5 +50,9 @@ def command(options: argparse.Namespace) -> int:
         print(line)
     regressions = found.regressions
     if found.tolerated:
-        print(f"{len(regressions)} regressions beyond {options.fail_on}" if regressions else "no regression")
+        print(
+            f"{len(regressions)} regressions beyond {options.fail_on}"
+            if regressions
+            else "no regression"
+        )
     return 1 if regressions else 0

@@ -13,7 +13,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=Config().model)
     parser.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
     parser.add_argument(
-        "--precision", choices=("fp32", "fp16"), default="fp32", help="of the weights (default %(default)s)"
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="of the weights (default %(default)s)",
     )
 
 

@@ -10,18 +10,24 @@ PRECISIONS = ("fp16", "fp32")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "--model", default="tiny", help="tiny, or sd_v1 with random weights, on which no plan depends (default tiny)"
+        "--model",
+        default="tiny",
+        help="tiny, or sd_v1 with random weights, on which no plan depends (default tiny)",
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="(default %(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=PRECISIONS[0], help="(default %(default)s)"
+    )
     parser.add_argument("--rows", type=int, default=2, help="rows of a call (default %(default)s)")
-    parser.add_argument("--card", default="SM89", help="card that TensorRT plans for (default %(default)s)")
+    parser.add_argument(
+        "--card", default="SM89", help="card that TensorRT plans for (default %(default)s)"
+    )
 
 
 def command(options: argparse.Namespace) -> int:
     """Print one row per library and place of the taps."""
     from tabulate import tabulate
 
-    from bench.errors import MistakeError
+    from bench.errors import UserError
     from bench.study import model_spec
     from engines.cache import default_cache
     from engines.export import exported
@@ -33,7 +39,7 @@ def command(options: argparse.Namespace) -> int:
     from extract.taps import self_attention_taps
 
     if options.rows < 1:
-        raise MistakeError(f"--rows {options.rows}: a call has at least one row")
+        raise UserError(f"--rows {options.rows}: a call has at least one row")
     if options.model == "sd_v1":
         unet, words = untrained(), WORDS
     else:
@@ -66,7 +72,11 @@ def command(options: argparse.Namespace) -> int:
     card = f"; TensorRT plans for {options.card}" if "tensorrt" in libraries else ""
     print(f"{options.model} in {options.precision}, {options.rows} rows{card}")
     headers = ["library", "taps on", "outputs", "layers", "fused attention", "scratch (MiB)"]
-    print(tabulate(table, headers=headers, disable_numparse=True, colalign=("left", "left", *["right"] * 4)))
+    print(
+        tabulate(
+            table, headers=headers, disable_numparse=True, colalign=("left", "left", *["right"] * 4)
+        )
+    )
     if "tensorrt" not in libraries:
         print("TensorRT is not installed: pip install 'scenebench[rtx]' plans without a card")
     return 0

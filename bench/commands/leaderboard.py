@@ -11,7 +11,9 @@ from bench.config import FORMATS
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=Path, nargs="+", help="run folder")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown")
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown"
+    )
 
 
 def command(options: argparse.Namespace) -> int:

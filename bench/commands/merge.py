@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Solve, score and write what the shards say, and print it; nothing is painted."""
+    """Solve, score and write what the shards say, and print it; nothing is generated."""
     from bench.config import config_of
     from bench.report.html import write_report
     from bench.report.tables import print_run

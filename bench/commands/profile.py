@@ -14,23 +14,62 @@ def _rows(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(name) for name in names(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers, such as 1,2,16") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers, such as 1,2,16"
+        ) from None
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--model", default=_DEFAULT.model, help="name, diffusers folder or hub id (default %(default)s)")
-    add("--weights", default=_DEFAULT.weights, help=f"{' or '.join(WEIGHTS)}: the architecture without a download")
-    add("--engines", type=names, default=(), help="such as onnxruntime,openvino (default: all usable here)")
+    add(
+        "--model",
+        default=_DEFAULT.model,
+        help="name, diffusers folder or hub id (default %(default)s)",
+    )
+    add(
+        "--weights",
+        default=_DEFAULT.weights,
+        help=f"{' or '.join(WEIGHTS)}: the architecture without a download",
+    )
+    add(
+        "--engines",
+        type=names,
+        default=(),
+        help="such as onnxruntime,openvino (default: all usable here)",
+    )
     add("--batch", type=_rows, default=_DEFAULT.batch, help="rows per engine call (default 1,2,16)")
-    add("--items", type=int, default=_DEFAULT.items, help="items that extractions paint (default %(default)s)")
-    add("--rounds", type=int, default=_DEFAULT.rounds, help="turns of every engine (default %(default)s)")
+    add(
+        "--items",
+        type=int,
+        default=_DEFAULT.items,
+        help="items that extractions generate (default %(default)s)",
+    )
+    add(
+        "--rounds",
+        type=int,
+        default=_DEFAULT.rounds,
+        help="turns of every engine (default %(default)s)",
+    )
     add("--threads", type=int, help="CPU threads (default: all cores)")
-    add("--sampler-steps", "--steps", type=int, default=_DEFAULT.sampler_steps, help="(default %(default)s)")
-    add("--baselines", type=names, default=(), help=f"what others do, timed beside it: {','.join(BASELINES)}")
+    add(
+        "--sampler-steps",
+        "--steps",
+        type=int,
+        default=_DEFAULT.sampler_steps,
+        help="(default %(default)s)",
+    )
+    add(
+        "--baselines",
+        type=names,
+        default=(),
+        help=f"what others do, timed beside it: {','.join(BASELINES)}",
+    )
     add("--skip", type=names, default=(), help=f"parts to leave out, of {','.join(PARTS)}")
-    add("--run", help="run folder whose probes are applied, to see whether an engine moves their scores")
+    add(
+        "--run",
+        help="run folder whose probes are applied, to see whether an engine moves their scores",
+    )
     add("--out", help="folder for every raw reading (default: one in runs/)")
 
 

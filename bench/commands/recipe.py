@@ -1,6 +1,6 @@
 """Compare the paper's way of fitting probes, by Adam, with ridge in closed form, on a run's own cells.
 
-Paints the run's items again, fits the same cells both ways, scores both on the same test pictures and writes
+Generates the run's items again, fits the same cells both ways, scores both on the same test images and writes
 recipe.json into the run folder.
 """
 
@@ -15,7 +15,7 @@ from bench.config import names, steps
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("run", type=Path, help="run folder; its items are painted again, its probes are ridge's")
+    add("run", type=Path, help="run folder; its items are generated again, its probes are ridge's")
     add("--cells", type=int, default=6, help="compare at most so many cells (default %(default)s)")
     add("--epochs", type=int, default=30, help="of Adam (default %(default)s, the paper's)")
     add("--tasks", type=names, default=(), help="of maps of one channel (default saliency,depth)")

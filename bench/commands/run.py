@@ -1,4 +1,4 @@
-"""Paint, probe, score: the experiment."""
+"""Generate, probe, score: the experiment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.config import (
     read_toml,
     steps,
 )
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 _DEFAULT = Config()
 
@@ -30,28 +30,51 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, help="TOML file with any of these options; the command line wins")
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
     add("--model", help=f"name, diffusers folder or hub id (default {_DEFAULT.model})")
-    add("--weights", help=f"{' or '.join(WEIGHTS)}: the architecture without a download (default {_DEFAULT.weights})")
+    add(
+        "--weights",
+        help=f"{' or '.join(WEIGHTS)}: the architecture without a download (default {_DEFAULT.weights})",
+    )
     add("--engine", help=f"what executes the UNet (default {_DEFAULT.engine})")
     add("--dataset", help=f"prompts and seeds: a name, or a CSV file (default {_DEFAULT.dataset})")
     dataset_files(parser)
-    add("--labeler", help="what reads the pictures (default: the model's)")
+    add("--labeler", help="what reads the images (default: the model's)")
     labeler_sources(parser)
-    add("--tasks", type=names, help=f"what probes predict, such as {','.join(_DEFAULT.tasks)} (the default)")
-    add("--layers", type=names, help="layers or blocks to probe, such as mid,up2 or up3.1 (default: all)")
-    add("--steps", type=steps, help="steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all)")
+    add(
+        "--tasks",
+        type=names,
+        help=f"what probes predict, such as {','.join(_DEFAULT.tasks)} (the default)",
+    )
+    add(
+        "--layers",
+        type=names,
+        help="layers or blocks to probe, such as mid,up2 or up3.1 (default: all)",
+    )
+    add(
+        "--steps",
+        type=steps,
+        help="steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all)",
+    )
     add("--sampler-steps", type=int, help=f"denoising steps (default {_DEFAULT.sampler_steps})")
-    add("--guidance", type=float, help="strength of classifier-free guidance (default: the model's)")
+    add(
+        "--guidance", type=float, help="strength of classifier-free guidance (default: the model's)"
+    )
     add("--limit", type=int, help="use only so many items, training and test together")
-    add("--source", help=f"{' or '.join(SOURCES)}: painted pictures, or rendered ones noised to every step")
+    add(
+        "--source",
+        help=f"{' or '.join(SOURCES)}: generated images, or rendered ones noised to every step",
+    )
     add(
         "--random-networks",
         type=int,
-        help=f"networks of shuffled weights beside it (default {_DEFAULT.random_networks})",
+        help=f"networks of permuted weights beside it (default {_DEFAULT.random_networks})",
     )
     add("--compare", type=names, help=f"what else to watch: {', '.join(COMPARISONS)}, or {ALL}")
     add("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
     add("--shard", type=int, help=f"items per shard (default {_DEFAULT.shard})")
-    add("--part", help="make only this part of the shards, such as 3/8, beside other parts; then merge")
+    add(
+        "--part",
+        help="make only this part of the shards, such as 3/8, beside other parts; then merge",
+    )
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add("--out", help="run folder (default: one in runs/, named after the configuration)")
 
@@ -64,7 +87,7 @@ def config_from(options: argparse.Namespace) -> Config:
     chosen = read_toml(options.config) if options.config else {}
     is_quick = chosen.pop("quick", False)
     if not isinstance(is_quick, bool):
-        raise MistakeError(f"quick must be true or false, not {is_quick!r}")
+        raise UserError(f"quick must be true or false, not {is_quick!r}")
     config = config_of(chosen | typed)
     return quick(config) if is_quick or options.quick else config
 
@@ -85,13 +108,15 @@ def command(options: argparse.Namespace) -> int:
     config = config_from(options)
     if options.part:
         try:
-            print(f"all shards are there; finish with: python -m bench merge {run(config, part_of(options.part)).path}")
+            print(
+                f"all shards are there; finish with: python -m bench merge {run(config, part_of(options.part)).path}"
+            )
         except IncompleteError as waiting:
             print(waiting)
         return 0
-    with joined() as ranks:
-        folder = run(config, ranks)
-        if not ranks.leads:
+    with joined() as workers:
+        folder = run(config, workers)
+        if not workers.leads:
             return 0
     results = read_results(folder.path)
     page = write_report(results)
@@ -109,4 +134,4 @@ def caveats(config: Config) -> list[str]:
     stands_in = config.labeler == STAND_IN or (config.weights == "random" and not config.labeler)
     if not stands_in or config.source == "rendered":
         return []
-    return ["the pictures' brightness stood in for labels of depth and saliency"]
+    return ["the images' brightness stood in for labels of depth and saliency"]

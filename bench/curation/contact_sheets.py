@@ -1,4 +1,4 @@
-"""Contact sheets: many small pictures with their depth and names on a page, to choose by eye what to keep."""
+"""Contact sheets: many small images with their depth and names on a page, to choose by eye what to keep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.figures.images import INK, PAPER, image_grid, image_of, shaded
 from datasets.labels import Labels
 
@@ -16,15 +16,17 @@ TILE, GAP, TEXT = 128, 6, 16
 COLUMNS, ROWS = 6, 8
 
 
-def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]) -> list[Path]:
-    """Write ``contact-001.png`` and on: of each (id, picture, labels) the picture and, right of it, its depth.
+def write_sheets(
+    folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]
+) -> list[Path]:
+    """Write ``contact-001.png`` and on: of each (id, image, labels) the image and, right of it, its depth.
 
     Depth is shaded from far (dark) to near (bright) and outlined by the mask: what is not salient is dimmed.
     """
     sheets = []
     for number, start in enumerate(range(0, len(entries), COLUMNS * ROWS), start=1):
         page = entries[start : start + COLUMNS * ROWS]
-        cells = [_cell(name, picture, labels()) for name, picture, labels in page]
+        cells = [_cell(name, image, labels()) for name, image, labels in page]
         rows = [cells[row : row + COLUMNS] for row in range(0, len(cells), COLUMNS)]
         # A page is as wide however few stand on it.
         rows[0] += [Image.new("RGB", cells[0].size, PAPER)] * (COLUMNS - len(rows[0]))
@@ -33,18 +35,22 @@ def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], L
         try:
             sheet.save(path, optimize=True)
         except OSError as error:
-            raise MistakeError(f"cannot write {path} ({error}); free space or choose another --out") from error
+            raise UserError(
+                f"cannot write {path} ({error}); free space or choose another --out"
+            ) from error
         sheets.append(path)
     return sheets
 
 
-def _cell(name: str, picture: Path, labels: Labels) -> Image.Image:
-    """A picture, its depth right of it and its name below."""
+def _cell(name: str, image: Path, labels: Labels) -> Image.Image:
+    """An image, its depth right of it and its name below."""
     cell = Image.new("RGB", (2 * TILE, TILE + TEXT), PAPER)
-    with Image.open(picture) as image:
-        cell.paste(image.convert("RGB").resize((TILE, TILE)), (0, 0))
+    with Image.open(image) as opened:
+        cell.paste(opened.convert("RGB").resize((TILE, TILE)), (0, 0))
     cell.paste(_depth(labels).resize((TILE, TILE)), (TILE, 0))
-    ImageDraw.Draw(cell).text((2, TILE + TEXT / 2), name[:40], INK, ImageFont.load_default(11), anchor="lm")
+    ImageDraw.Draw(cell).text(
+        (2, TILE + TEXT / 2), name[:40], INK, ImageFont.load_default(11), anchor="lm"
+    )
     return cell
 
 

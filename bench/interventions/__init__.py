@@ -1,1 +1,1 @@
-"""Interventions: move what a run's probes read while pictures are painted, and see whether the pictures follow."""
+"""Interventions: move what a run's probes read while images are generated, and see whether the images follow."""

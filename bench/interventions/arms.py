@@ -41,8 +41,8 @@ class Arm:
     @property
     def key(self) -> str:
         """A name for files, which tells any two arms apart."""
-        place = key_of({"layers": self.layers, "steps": self.steps})[:8]
-        return f"{self.method}-{self.control}-{self.strength:g}-{place}"
+        site = key_of({"layers": self.layers, "steps": self.steps})[:8]
+        return f"{self.method}-{self.control}-{self.strength:g}-{site}"
 
 
 @cache
@@ -53,7 +53,11 @@ def random_directions(item: Item, layer: str, shape: tuple[int, int]) -> Float[T
 
 
 def edit_at(
-    arm: Arm, probes: StoredProbes, step: int, items: Sequence[Item], targets: Mapping[int, Float[Tensor, "n t k"]]
+    arm: Arm,
+    probes: StoredProbes,
+    step: int,
+    items: Sequence[Item],
+    targets: Mapping[int, Float[Tensor, "n t k"]],
 ) -> Callable[[str, Tensor], Tensor]:
     """What an arm does to activations at a step: (layer, output) -> edited output.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.config import nearest
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.registry import plugin, plugins
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
 DECODER = ("up",)
 LATE_FROM = 2 / 3
-"""The share of the sampler's steps after which the picture is laid out already: 10 of the paper's 15."""
+"""The share of the sampler's steps after which the image is laid out already: 10 of the paper's 15."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Plan:
     choose_items: int = 20
     """Training items on which method and strength are chosen."""
     batch: int = 30
-    """Trials painted together."""
+    """Trials generated together."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, whatever the run."""
@@ -50,45 +50,49 @@ class Plan:
 
         for name, least in {"items": 2, "shifts": 1, "choose_items": 0, "batch": 1}.items():
             if getattr(self, name) < least:
-                raise MistakeError(f"{name} must be at least {least}, not {getattr(self, name)}")
+                raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.choose_items == 1:
-            raise MistakeError("choose_items must be at least 2, or 0 to choose on the test items themselves, not 1")
+            raise UserError(
+                "choose_items must be at least 2, or 0 to choose on the test items themselves, not 1"
+            )
         for kind, given, known in (
             ("method", self.methods, tuple(METHODS)),
             ("control", self.controls or (), CONTROLS),
         ):
             for name in given:
                 if name not in known:
-                    raise MistakeError(f"there is no {kind} {name!r}{nearest(name, known)}")
+                    raise UserError(f"there is no {kind} {name!r}{nearest(name, known)}")
         if not all(0 < strength < float("inf") for strength in self.strengths):
-            raise MistakeError("strengths must be numbers above zero, such as 1,2,4")
+            raise UserError("strengths must be numbers above zero, such as 1,2,4")
 
     @property
     def items_per_batch(self) -> int:
-        """All trials of an item are painted together."""
+        """All trials of an item are generated together."""
         return max(1, self.batch // self.shifts)
 
 
 def refuse_run(results: Results, task: str) -> None:
-    """Raise MistakeError for a run or a task that edits cannot move: nobody paints rendered pictures."""
+    """Raise UserError for a run or a task that edits cannot move: nobody generates rendered images."""
     if results.options["source"] == "rendered":
-        raise MistakeError(
-            f"{results.path} is of rendered pictures, which no edit can change; give a run with --source generated"
+        raise UserError(
+            f"{results.path} is of rendered images, which no edit can change; give a run with --source generated"
         )
-    if plugin("task", task).per_picture:
-        maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_picture)
-        raise MistakeError(f"{task} is one label of a whole picture, which cannot be moved; give --task one of {maps}")
+    if plugin("task", task).per_image:
+        maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_image)
+        raise UserError(
+            f"{task} is one label of a whole image, which cannot be moved; give --task one of {maps}"
+        )
 
 
 def late_steps(sampler_steps: int) -> range:
-    """Steps, counted from 1, at which the picture is laid out already."""
+    """Steps, counted from 1, at which the image is laid out already."""
     return range(round(LATE_FROM * sampler_steps) + 1, sampler_steps + 1)
 
 
 def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_steps: int) -> Plan:
     """The plan with every default filled in for a run's layers and steps (counted from 1) and its sampler's length.
 
-    Raises MistakeError for a layer or a step that the run has not probed.
+    Raises UserError for a layer or a step that the run has not probed.
     """
     from bench.interventions.arms import CONTROLS
     from extract.taps import fits
@@ -96,20 +100,26 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_s
 
     task = plugin("task", plan.task)
     named = plan.layers or (() if task.edits_all_layers else DECODER)
-    chosen = tuple(layer for layer in layers if not named or any(fits(layer, name) for name in named))
+    chosen = tuple(
+        layer for layer in layers if not named or any(fits(layer, name) for name in named)
+    )
     for name in plan.layers:
         if not any(fits(layer, name) for layer in layers):
-            raise MistakeError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
+            raise UserError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
     if not chosen:
-        raise MistakeError(
+        raise UserError(
             f"the run has no probes of the decoder, only of {', '.join(layers)}; name some with --layers"
         )
     wanted = plan.steps or tuple(range(1, task.last_edited_step + 1))
-    late = plan.late_steps or tuple(step for step in late_steps(sampler_steps) if step in steps and step not in wanted)
+    late = plan.late_steps or tuple(
+        step for step in late_steps(sampler_steps) if step in steps and step not in wanted
+    )
     for step in (*wanted, *late):
         if step not in steps:
             numbers = ", ".join(str(known) for known in steps)
-            raise MistakeError(f"the run has no probes of step {step}; it has {numbers}: choose others with --steps")
+            raise UserError(
+                f"the run has no probes of step {step}; it has {numbers}: choose others with --steps"
+            )
     controls = CONTROLS if plan.controls is None else plan.controls
     return replace(
         plan,

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.interventions.config import Plan
 from bench.interventions.grid import Grid, write_grid
 from bench.interventions.runner import Bench, edits, movable, run_arms, with_controls
@@ -21,8 +21,12 @@ from extract.shards import as_new
 def experiment(bench: Bench, plan: Plan) -> Outcome:
     """Run the experiment, or go on with it, and write its files."""
     probes = StoredProbes(bench.results, plan.task)
-    chosen_on = run_arms(bench, probes, "train", plan.choose_items, plan, edits(plan)) if plan.choose_items else None
-    # What is painted here lies on disk, and is read again below.
+    chosen_on = (
+        run_arms(bench, probes, "train", plan.choose_items, plan, edits(plan))
+        if plan.choose_items
+        else None
+    )
+    # What is generated here lies on disk, and is read again below.
     choice = chosen_on or run_arms(bench, probes, "test", plan.items, plan, with_controls(plan))
     arms = with_controls(plan, {choice.best(method) for method in plan.methods})
     test = run_arms(bench, probes, "test", plan.items, plan, arms)
@@ -43,22 +47,24 @@ def _write(bench: Bench, outcome: Outcome) -> None:
         text = json.dumps(summary(outcome), indent=1)
         (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise MistakeError(f"cannot write to {folder} ({error}); mend it and run again: nothing is lost") from error
+        raise UserError(
+            f"cannot write to {folder} ({error}); mend it and run again: nothing is lost"
+        ) from error
 
 
 def _grid(bench: Bench, outcome: Outcome) -> Grid:
-    """The first items' pictures before and after the chosen edit, with their labels and the wanted ones."""
+    """The first items' images before and after the chosen edit, with their labels and the wanted ones."""
     test = outcome.test
     shown = test.shown[outcome.chosen]
-    n = len(shown["picture"])
+    n = len(shown["image"])
     originals, offsets = movable(bench, "test", max(n, 2), outcome.plan.shifts)
     originals = originals.take(range(n))
-    labels = bench.study.reader(originals.pictures)
+    labels = bench.study.reader(originals.images)
     wanted = moved(labels, [moves[0] for moves in offsets[:n]])
     return Grid(
-        np.round(originals.pictures.numpy() * 255).astype(np.uint8),
+        np.round(originals.images.numpy() * 255).astype(np.uint8),
         test.task.target(labels).float().numpy(),
         test.task.target(wanted).float().numpy(),
-        shown["picture"].numpy(),
+        shown["image"].numpy(),
         shown["label"].numpy(),
     )

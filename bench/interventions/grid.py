@@ -1,4 +1,4 @@
-"""Pictures of interventions: before, its label, the wanted label, after, its label; one row per item."""
+"""Images of interventions: before, its label, the wanted label, after, its label; one row per item."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.figures.images import Bytes, image_grid, image_of, shown
 
-COLUMNS = ("painted", "its label", "wanted label", "painted with edits", "its label")
+COLUMNS = ("generated", "its label", "wanted label", "generated with edits", "its label")
 TILE, GAP, HEAD = 96, 4, 22
 
 
@@ -19,7 +19,7 @@ TILE, GAP, HEAD = 96, 4, 22
 class Grid:
     """What a grid shows of n items."""
 
-    picture: Bytes
+    image: Bytes
     """n x 3 x h x w, as the next but one."""
     label: NDArray[np.float32]
     """n x k x h x w, as the other labels."""
@@ -32,17 +32,20 @@ class Grid:
         return {name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}
 
     def rows(self) -> list[list[Bytes]]:
-        """Per item, its five pictures, 3 x h x w each."""
+        """Per item, its five images, 3 x h x w each."""
         result = []
-        for index in range(len(self.picture)):
+        for index in range(len(self.image)):
             label = self.label[index]
             low, high = float(label.min()), float(label.max())
-            seen = [shown(maps[index], low, high) for maps in (self.label, self.wanted, self.edited_label)]
-            result.append([self.picture[index], seen[0], seen[1], self.edited[index], seen[2]])
+            seen = [
+                shown(maps[index], low, high)
+                for maps in (self.label, self.wanted, self.edited_label)
+            ]
+            result.append([self.image[index], seen[0], seen[1], self.edited[index], seen[2]])
         return result
 
 
 def write_grid(grid: Grid, path: Path) -> None:
     """Write the grid as a PNG."""
-    rows = [[image_of(picture, TILE) for picture in row] for row in grid.rows()]
+    rows = [[image_of(image, TILE) for image in row] for row in grid.rows()]
     image_grid(rows, GAP, (0, HEAD, 0, 0), titles=COLUMNS, font_size=10).save(path, optimize=True)

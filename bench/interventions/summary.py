@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.interventions.arms import CONTROLS, EDIT, NULL, Arm
 from bench.interventions.config import Plan
 from bench.interventions.runner import FOLDER, SCHEMA
@@ -61,7 +61,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
 def read_summary(run: Path, task: str) -> dict[str, Any] | None:
     """The summary of a task's finished interventions; None if there are none of this version.
 
-    Raises MistakeError when it is damaged: when no table can be made of it.
+    Raises UserError when it is damaged: when no table can be made of it.
     """
     path = task_folder(run, task) / SUMMARY
     if not path.is_file():
@@ -72,7 +72,9 @@ def read_summary(run: Path, task: str) -> dict[str, Any] | None:
             return None
         rows(found), claim(found), float(found["seconds_per_trial"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise MistakeError(f"{path} is damaged ({error}); repeat: python -m bench intervene {run}") from error
+        raise UserError(
+            f"{path} is damaged ({error}); repeat: python -m bench intervene {run}"
+        ) from error
     return found
 
 
@@ -80,22 +82,34 @@ def rows(found: dict[str, Any]) -> list[dict[str, str]]:
     """The table of a summary: one row per edit, with its gains over the controls that it has."""
     shifted = found["headline"]
     metric = shifted.rpartition("_")[0]
-    extra = [name for name in found["arms"][0]["scores"] if name.startswith("spearman_") and metric != "spearman"]
+    extra = [
+        name
+        for name in found["arms"][0]["scores"]
+        if name.startswith("spearman_") and metric != "spearman"
+    ]
     table = []
     for arm in found["arms"]:
         if arm["control"] not in (EDIT, NULL):
             continue
         scores = arm["scores"]
-        row = {"method": arm["method"] if arm["control"] == EDIT else "none", "strength": f"{arm['strength']:g}"}
+        row = {
+            "method": arm["method"] if arm["control"] == EDIT else "none",
+            "strength": f"{arm['strength']:g}",
+        }
         for name in (shifted, f"{metric}_{ORIGINAL}", *extra):
             row[name.replace("_", " ")] = f"{scores[name][0]:.3f}"
         row["damage"] = f"{scores[DAMAGE][0]:.3f}"
         row["area ratio"] = f"{scores[AREA_RATIO][0]:.2f}"
         for control in (NULL, *CONTROLS):
             gain = arm.get("gains", {}).get(control)
-            row[f"gain over {'no edit' if control == NULL else control}"] = str(Score(*gain)) if gain else ""
+            row[f"gain over {'no edit' if control == NULL else control}"] = (
+                str(Score(*gain)) if gain else ""
+            )
         table.append(row)
-    return [{name: value for name, value in row.items() if any(other[name] for other in table)} for row in table]
+    return [
+        {name: value for name, value in row.items() if any(other[name] for other in table)}
+        for row in table
+    ]
 
 
 def claim(found: dict[str, Any]) -> str:
@@ -104,11 +118,17 @@ def claim(found: dict[str, Any]) -> str:
     (arm,) = [
         arm
         for arm in found["arms"]
-        if (arm["method"], arm["control"], arm["strength"]) == (chosen["method"], EDIT, chosen["strength"])
+        if (arm["method"], arm["control"], arm["strength"])
+        == (chosen["method"], EDIT, chosen["strength"])
     ]
-    how = f"chosen on {len(found['choose_items'])} training items" if found["choose_items"] else "best of these items"
+    how = (
+        f"chosen on {len(found['choose_items'])} training items"
+        if found["choose_items"]
+        else "best of these items"
+    )
     gains = ", ".join(
-        f"over {'no edit' if name == NULL else name} {Score(*gain)}" for name, gain in arm["gains"].items()
+        f"over {'no edit' if name == NULL else name} {Score(*gain)}"
+        for name, gain in arm["gains"].items()
     )
     return (
         f"{chosen['method']} at strength {chosen['strength']:g} ({how}): {found['headline'].replace('_', ' ')} "

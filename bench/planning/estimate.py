@@ -25,10 +25,10 @@ from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS
 from extract.shards import Shards
-from extract.stream import Subject
-from probes.accumulate import Sums, sums_of_tensors
+from extract.stream import RecordedModel
+from probes.accumulate import SufficientStatistics, sums_of_tensors
 from probes.bootstrap import intervals
-from probes.probe_set import Bank, with_readings
+from probes.probe_set import ProbeSet, with_readings
 from probes.readout import best_thresholds
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ T = TypeVar("T")
 _READS = 2
 """Times that a run reads every shard of sums: for the draft or its thresholds, and for the probes."""
 _SUMS_HELD = FOLDS + 1
-"""Sums of a place in memory while its probes are solved: those of the folds, and their total."""
+"""SufficientStatistics of a place in memory while its probes are solved: those of the folds, and their total."""
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)
@@ -82,14 +82,14 @@ class Plan:
     test_items: int
     image_steps: int
     engine_rows: int
-    """Rows that UNets compute, of the painting network and of those beside it."""
+    """Rows that UNets compute, of the generating network and of those beside it."""
     flops_per_row: int
     decodings: int
-    """Latents that are decoded for labels and for comparisons: without the report's few, and without rendered pictures,
+    """Latents that are decoded for labels and for comparisons: without the report's few, and without rendered images,
     which are encoded."""
     flops_per_decoding: int
     measured: Measured | None
-    """What this machine needs for it, unless nothing was painted to find out."""
+    """What this machine needs for it, unless nothing was generated to find out."""
 
     @property
     def flops(self) -> int:
@@ -103,18 +103,18 @@ class Plan:
 
 
 def plan_of(config: Config, items: int | None = None) -> Plan:
-    """Count and measure; at most ``items`` items (at least 2) of a block are painted for each stage, or none at 0."""
+    """Count and measure; at most ``items`` items (at least 2) of a block are generated for each stage, or none at 0."""
     study, loading = timed(lambda: open_study(config))
     torch.set_num_threads(study.threads)
-    subject, networks = subject_of(study)
-    measured = None if items == 0 else _measured(_Sample(study, subject, networks, items), loading)
+    recorded, networks = subject_of(study)
+    measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
     words = study.components.embed([""]).shape[1]
     return Plan(
         train_items=train,
         test_items=test,
         image_steps=(train + test) * config.sampler_steps,
-        engine_rows=_rows(study, subject.fitted, train) + _rows(study, subject, test),
+        engine_rows=_rows(study, recorded.fitted, train) + _rows(study, recorded, test),
         flops_per_row=work_of(study.components.unet, study.taps, words)[0].flops_per_row,
         decodings=_decodings(study, train, test),
         flops_per_decoding=decoding_flops(study.components.vae, study.components.latent_shape),
@@ -125,14 +125,19 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
 def _measured(sample: _Sample, loading: float) -> Measured:
     _, opening = timed(sample.networks.open)
     sample.networks.let_weights_go()
-    terms = [Term("loading the model and opening engines", 1, "run", loading + opening), *sample.terms()]
+    terms = [
+        Term("loading the model and opening engines", 1, "run", loading + opening),
+        *sample.terms(),
+    ]
     return Measured(sample.memory, sample.disk, tuple(terms))
 
 
-def _rows(study: Study, subject: Subject, items: int) -> int:
-    painting = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
-    watched = (watcher for name, watcher in subject.watchers.items() if name not in _NOT_UNET)
-    return items * (painting + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched))
+def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
+    generating = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
+    watched = (watcher for name, watcher in recorded.watchers.items() if name not in _NOT_UNET)
+    return items * (
+        generating + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched)
+    )
 
 
 def _decodings(study: Study, train: int, test: int) -> int:
@@ -148,7 +153,7 @@ class _Sample:
     """A run in small: a block or two for every stage."""
 
     study: Study
-    subject: Subject
+    recorded: RecordedModel
     networks: Networks
     items: int | None
     memory: int = 0
@@ -169,54 +174,66 @@ class _Sample:
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
         draft, drafting = sampled_bank(parts[:-1], thresholded, study)
         swept, sweeping = self._calibrated(last[0], draft)
-        bank, solving = sampled_bank(parts, list(study.tasks), study)
-        bank = replace(bank, thresholds=best_thresholds(draft, swept))
+        probe_set, solving = sampled_bank(parts, list(study.tasks), study)
+        probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
         curves = len(list(curves_of(study)))
         _, learning = timed(
-            lambda: list(islice(learning_rows(study, bank, lambda place: cut(parts, {place})), study.folds - 1))
+            lambda: list(
+                islice(
+                    learning_rows(study, probe_set, lambda site: cut(parts, {site})),
+                    study.folds - 1,
+                )
+            )
         )
         if DECODED in config.compare:
-            bank = with_readings(bank, DECODED, DECODED_LAYERS, steps)
-        scoring = self._scored(study.test[-1], bank)
+            probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, steps)
+        scoring = self._scored(study.test[-1], probe_set)
         shards = sum(
-            len(grouped([b for b in study.train if b.fold == fold], config.shard)) for fold in range(study.folds)
+            len(grouped([b for b in study.train if b.fold == fold], config.shard))
+            for fold in range(study.folds)
         )
         stored, size = _stored(second[0])
-        per_picture = sum(len(bank.cells(name)) * len(task.metrics) for name, task in study.tasks.items())
-        pictures = count_items(study.test)
+        per_image = sum(
+            len(probe_set.cells(name)) * len(task.metrics) for name, task in study.tasks.items()
+        )
+        images = count_items(study.test)
         # In shards, and again in the results.
-        twice = per_picture * pictures * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(bank)
+        twice = per_image * images * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(probe_set)
         self.disk = shards * size + _weight_bytes(draft) + 2 * twice
         held = bytes_of(second[0])
-        at_a_place = max(bytes_of(second[0], place) for place in second[0].shapes)
-        self.memory = max(max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * at_a_place)
+        at_a_place = max(bytes_of(second[0], site) for site in second[0].shapes)
+        self.memory = max(
+            max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * at_a_place
+        )
         return [
             Term("warming up", 1, "run", max(0.0, first[1] - second[1]) * len(self._cut(folds[0]).items)),
-            Term("painting and summing", count_items(folds), "training items", second[1]),
-            Term("painting, summing, thresholds", count_items(last), "training items", sweeping),
-            Term("painting and scoring", pictures, "test items", scoring),
+            Term("generating and summing", count_items(folds), "training items", second[1]),
+            Term("generating, summing, thresholds", count_items(last), "training items", sweeping),
+            Term("generating and scoring", images, "test items", scoring),
             Term("storing and adding sums", shards, "shards", stored),
             Term("solving drafts, then all probes", 1, "run", drafting + solving),
             Term("learning curves", curves, "curves", learning),
-            Term("intervals", per_picture, "cells and metrics", _interval_seconds(pictures)),
+            Term("intervals", per_image, "cells and metrics", _interval_seconds(images)),
         ]  # fmt: skip
 
-    def _gathered(self, block: Block) -> tuple[Sums, float]:
+    def _gathered(self, block: Block) -> tuple[SufficientStatistics, float]:
         """The sums of a block, and its seconds per item."""
         cut = self._cut(block)
-        (sums, _), seconds = self._timed(lambda: sum_block(self.study, self.subject, cut, self._permutations(cut)))
+        (sums, _), seconds = self._timed(
+            lambda: sum_block(self.study, self.recorded, cut, self._permutations(cut))
+        )
         return sums, seconds / len(cut.items)
 
-    def _calibrated(self, block: Block, draft: Bank) -> tuple[dict[str, Tensor], float]:
+    def _calibrated(self, block: Block, draft: ProbeSet) -> tuple[dict[str, Tensor], float]:
         cut = self._cut(block)
         (_, swept, _), seconds = self._timed(
-            lambda: sweep_block(self.study, self.subject, cut, self._permutations(cut), draft)
+            lambda: sweep_block(self.study, self.recorded, cut, self._permutations(cut), draft)
         )
         return swept, seconds / len(cut.items)
 
-    def _scored(self, block: Block, bank: Bank) -> float:
+    def _scored(self, block: Block, probe_set: ProbeSet) -> float:
         cut = self._cut(block)
-        _, seconds = self._timed(lambda: score_block(self.study, self.subject, cut, bank))
+        _, seconds = self._timed(lambda: score_block(self.study, self.recorded, cut, probe_set))
         return seconds / len(cut.items)
 
     def _timed(self, stage: Callable[[], T]) -> tuple[T, float]:
@@ -233,22 +250,24 @@ class _Sample:
         return list(islice(cycle(own), self.study.draws))
 
     def _cut(self, block: Block) -> Block:
-        return replace(block, items=block.items[: max(2, self.items)] if self.items else block.items)
+        return replace(
+            block, items=block.items[: max(2, self.items)] if self.items else block.items
+        )
 
 
-def _weight_bytes(bank: Bank) -> int:
-    probes = [probe for solved in bank.probes.values() for probe in solved.values()]
+def _weight_bytes(probe_set: ProbeSet) -> int:
+    probes = [probe for solved in probe_set.probes.values() for probe in solved.values()]
     return sum(probe.weights.nbytes * (1 if probe.pattern is None else 2) for probe in probes)
 
 
 def _strip_bytes(study: Study) -> int:
-    """Of the report's strips: pictures in bytes, labels in fp32; the readings, of tokens, are small."""
-    pictures = 3 * (1 + len(strip_steps(study)))
-    labels = 4 * sum(not task.per_picture for task in study.tasks.values())
-    return STRIP_ITEMS * study.components.picture_side**2 * (pictures + labels)
+    """Of the report's strips: images in bytes, labels in fp32; the readings, of tokens, are small."""
+    images = 3 * (1 + len(strip_steps(study)))
+    labels = 4 * sum(not task.per_image for task in study.tasks.values())
+    return STRIP_ITEMS * study.components.image_side**2 * (images + labels)
 
 
-def _stored(sums: Sums) -> tuple[float, int]:
+def _stored(sums: SufficientStatistics) -> tuple[float, int]:
     """Seconds to write a shard of sums and to read it as often as a run does, and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards(Path(folder), "plan")
@@ -258,8 +277,8 @@ def _stored(sums: Sums) -> tuple[float, int]:
     return writing + _READS * reading, size
 
 
-def _interval_seconds(pictures: int) -> float:
+def _interval_seconds(images: int) -> float:
     """Seconds per cell and metric."""
-    scores = np.random.default_rng(0).random((_CELLS, pictures))
+    scores = np.random.default_rng(0).random((_CELLS, images))
     intervals(scores)
     return timed(lambda: intervals(scores))[1] / _CELLS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.config import nearest
-from bench.errors import MistakeError
+from bench.errors import UserError
 
 UTILISATION = 0.35
 """Assumed share of either peak that kernels reach at a batch of 16 rows: nothing was measured."""
@@ -35,9 +35,9 @@ GPUS = {
 
 
 def gpu_named(name: str) -> Gpu:
-    """The card of that name. Raises MistakeError, with the nearest known name, if its figures are not known."""
+    """The card of that name. Raises UserError, with the nearest known name, if its figures are not known."""
     if name.lower() not in GPUS:
-        raise MistakeError(f"the figures of GPU {name!r} are not known{nearest(name, tuple(GPUS))}")
+        raise UserError(f"the figures of GPU {name!r} are not known{nearest(name, tuple(GPUS))}")
     return GPUS[name.lower()]
 
 

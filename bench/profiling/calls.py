@@ -12,7 +12,17 @@ from torch import Tensor
 
 from bench.measure import timed
 from bench.networks import alone
-from bench.profiling.records import EXTRACTION, FIRST, NO_STEP, OPENING, PAINTING, STEP, UNTAPPED, LayerSample, Sample
+from bench.profiling.records import (
+    EXTRACTION,
+    FIRST,
+    NO_STEP,
+    OPENING,
+    PAINTING,
+    STEP,
+    UNTAPPED,
+    LayerSample,
+    Sample,
+)
 from bench.registry import plugin
 from bench.study import Study
 from datasets.splits import Block, draws_of
@@ -22,7 +32,7 @@ from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
 from extract.stream import Reducer
 from extract.trajectory import initial_noise
-from probes.accumulate import Gather, Sums
+from probes.accumulate import Accumulator, SufficientStatistics
 from probes.moments import CPU
 
 
@@ -63,7 +73,9 @@ def inputs_of(study: Study, rows: int) -> Inputs:
     return Inputs(
         initial_noise([item.seed for item in chosen], parts.latent_shape),
         parts.embed([item.prompt for item in chosen]),
-        tuple(float(timestep) for timestep in parts.scheduler(study.config.sampler_steps).timesteps),
+        tuple(
+            float(timestep) for timestep in parts.scheduler(study.config.sampler_steps).timesteps
+        ),
     )
 
 
@@ -71,9 +83,15 @@ def contend(name: str, study: Study, rows: int, without_taps: bool) -> tuple[Con
     """Open an engine for calls of up to ``rows`` rows, and time that."""
     backend: Backend = plugin("engine", name)
     cache, unet = default_cache(), study.components.unet
-    engine, seconds = timed(lambda: reserved(backend.open(unet, study.taps, cache, study.threads), rows))
-    untapped = reserved(backend.open(unet, (), cache, study.threads), rows) if without_taps else None
-    return Contender(name, backend, engine, untapped), Sample(OPENING, name, 0, 0, 0, NO_STEP, seconds)
+    engine, seconds = timed(
+        lambda: reserved(backend.open(unet, study.taps, cache, study.threads), rows)
+    )
+    untapped = (
+        reserved(backend.open(unet, (), cache, study.threads), rows) if without_taps else None
+    )
+    return Contender(name, backend, engine, untapped), Sample(
+        OPENING, name, 0, 0, 0, NO_STEP, seconds
+    )
 
 
 def first_calls(contender: Contender, given: Inputs, without_taps: bool) -> Iterator[Sample]:
@@ -115,7 +133,9 @@ def untapped_error(contender: Contender, given: Inputs) -> float | None:
     return max(errors)
 
 
-def extractions(contender: Contender, study: Study, blocks: Sequence[Block], rows: int, number: int) -> list[Sample]:
+def extractions(
+    contender: Contender, study: Study, blocks: Sequence[Block], rows: int, number: int
+) -> list[Sample]:
     """The real extraction of the blocks, with and without the probes' statistics, engine calls of ``rows`` rows."""
     images, device = sum(len(block.items) for block in blocks), own_device(contender.device)
     samples = []
@@ -133,20 +153,26 @@ def extractions(contender: Contender, study: Study, blocks: Sequence[Block], row
     return samples
 
 
-def extract(contender: Contender, study: Study, blocks: Sequence[Block], rows: int, gathering: bool) -> list[Sums]:
-    """Paint the blocks; their sums if they were gathered."""
-    subject, device = alone(study, contender.engine, rows), own_device(contender.device)
+def extract(
+    contender: Contender, study: Study, blocks: Sequence[Block], rows: int, gathering: bool
+) -> list[SufficientStatistics]:
+    """Generate the blocks; their sums if they were gathered."""
+    recorded, device = alone(study, contender.engine, rows), own_device(contender.device)
     sums = []
     for block in blocks:
-        gather = Gather(study.tasks, block.permutations(draws_of([block], study.draws)), device)
-        reducers: list[Reducer] = [gather] if gathering else []
-        study.stream(subject, block.items, reducers, range(subject.steps))
+        accumulator = Accumulator(
+            study.tasks, block.permutations(draws_of([block], study.draws)), device
+        )
+        reducers: list[Reducer] = [accumulator] if gathering else []
+        study.stream(recorded, block.items, reducers, range(recorded.steps))
         if gathering:
-            sums.append(gather.sums())
+            sums.append(accumulator.sums())
     return sums
 
 
-def layer_samples(contender: Contender, given: Inputs, calls: int) -> tuple[list[LayerSample], float | None]:
+def layer_samples(
+    contender: Contender, given: Inputs, calls: int
+) -> tuple[list[LayerSample], float | None]:
     """Every module's own time at every step, and their share of the calls; nothing from an engine that cannot tell."""
     engine = contender.engine
     if not isinstance(engine, Profiled):
@@ -159,7 +185,9 @@ def layer_samples(contender: Contender, given: Inputs, calls: int) -> tuple[list
             whole += times.total_seconds
             rows = len(given.latents)
             samples += [
-                LayerSample(contender.name, rows, step, timestep, entry.module, entry.kind, entry.seconds)
+                LayerSample(
+                    contender.name, rows, step, timestep, entry.module, entry.kind, entry.seconds
+                )
                 for entry in times.entries
             ]
     return samples, known / whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.config import MOST_STEPS, MOST_THREADS, WEIGHTS, nearest
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.registry import plugin, plugins, usable_engine
 
 REFERENCE = "torch_eager"
@@ -41,27 +41,35 @@ class ProfileConfig:
         for name, least in whole.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise MistakeError(f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value}")
+                raise UserError(
+                    f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value}"
+                )
         if self.threads is not None and self.threads > MOST_THREADS:
-            raise MistakeError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
+            raise UserError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
         if self.sampler_steps > MOST_STEPS:
-            raise MistakeError(f"sampler-steps must be at most {MOST_STEPS}, not {self.sampler_steps}")
+            raise UserError(f"sampler-steps must be at most {MOST_STEPS}, not {self.sampler_steps}")
         if not self.batch or min(self.batch) < 1:
-            raise MistakeError(f"batch must be rows per call, each at least 1, such as 1,2,16, not {list(self.batch)}")
+            raise UserError(
+                f"batch must be rows per call, each at least 1, such as 1,2,16, not {list(self.batch)}"
+            )
         for name, known in (("baselines", BASELINES), ("skip", PARTS)):
             for entry in getattr(self, name):
                 if entry not in known:
-                    raise MistakeError(f"--{name} knows no {entry!r}{nearest(entry, known)}")
+                    raise UserError(f"--{name} knows no {entry!r}{nearest(entry, known)}")
         if self.weights not in WEIGHTS:
-            raise MistakeError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
+            raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
         if self.run and self.weights == "random":
-            raise MistakeError("--run holds probes of trained weights; leave out --run or --weights random")
+            raise UserError(
+                "--run holds probes of trained weights; leave out --run or --weights random"
+            )
 
 
 def chosen_engines(config: ProfileConfig) -> tuple[str, ...]:
-    """The engines to measure, PyTorch first. Raises MistakeError for one that is unknown or cannot be used here."""
+    """The engines to measure, PyTorch first. Raises UserError for one that is unknown or cannot be used here."""
     named = config.engines
     for name in named:
         usable_engine(name)
-    usable = named or tuple(name for name in plugins("engine") if plugin("engine", name).unavailable() is None)
+    usable = named or tuple(
+        name for name in plugins("engine") if plugin("engine", name).unavailable() is None
+    )
     return tuple(dict.fromkeys((REFERENCE, *usable)))

@@ -33,7 +33,9 @@ def place_of(module: str) -> tuple[str, str]:
     return f"{side or middle}{number or ''}", found[-1] if found else ""
 
 
-def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tuple[Work, tuple[ModuleWork, ...]]:
+def work_of(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], words: int
+) -> tuple[Work, tuple[ModuleWork, ...]]:
     """The UNet's work for one row with ``words`` rows of text: in all, and per module.
 
     On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
@@ -41,17 +43,27 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
     config = unet.config
     with torch.device("meta"):
         shape = UNet2DConditionModel.from_config(config).eval()
-        row = torch.zeros(1, int(config.in_channels), int(config.sample_size), int(config.sample_size))
+        row = torch.zeros(
+            1, int(config.in_channels), int(config.sample_size), int(config.sample_size)
+        )
         inputs = row, torch.zeros(()), torch.zeros(1, words, int(config.cross_attention_dim))
     sizes: dict[str, int] = {}
-    handles = [module.register_forward_hook(_sizing(sizes, name)) for name, module in shape.named_modules() if name]
+    handles = [
+        module.register_forward_hook(_sizing(sizes, name))
+        for name, module in shape.named_modules()
+        if name
+    ]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         predict(shape, *inputs)
     for handle in handles:
         handle.remove()
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
-    inclusive = {name.removeprefix(prefix): sum(by.values()) for name, by in counts.items() if name.startswith(prefix)}
+    inclusive = {
+        name.removeprefix(prefix): sum(by.values())
+        for name, by in counts.items()
+        if name.startswith(prefix)
+    }
     work = Work(
         parameters=sum(weight.numel() for weight in unet.parameters()),
         flops_per_row=counter.get_total_flops(),
@@ -63,7 +75,7 @@ def work_of(unet: UNet2DConditionModel, taps: Sequence[Tap], words: int) -> tupl
 
 
 def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> int:
-    """Floating-point operations that turn one latent (channels, height, width) into a picture."""
+    """Floating-point operations that turn one latent (channels, height, width) into an image."""
     with torch.device("meta"):
         shape = AutoencoderKL.from_config(vae.config).eval()
         latent = torch.zeros(1, *latent_shape)
@@ -73,7 +85,11 @@ def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> in
 
 
 def _attention(by_operation: Mapping[Any, int]) -> int:
-    return sum(count for name, count in by_operation.items() if "bmm" in str(name) or "scaled_dot" in str(name))
+    return sum(
+        count
+        for name, count in by_operation.items()
+        if "bmm" in str(name) or "scaled_dot" in str(name)
+    )
 
 
 def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.study import Study
 from datasets.items import Item
 from extract.trajectory import initial_noise
@@ -21,7 +21,7 @@ from extract.trajectory import initial_noise
 class Kept:
     """What the hooks leave behind."""
 
-    pictures: list[Float[Tensor, "n 3 h w"]] = field(default_factory=list)
+    images: list[Float[Tensor, "n 3 h w"]] = field(default_factory=list)
     activations: dict[str, list[Float[Tensor, "n tokens channels"]]] = field(default_factory=dict)
     """Per layer, the conditional half of every call, in order."""
 
@@ -30,7 +30,7 @@ def pipeline_of(study: Study) -> Any:
     """The model as the pipeline that its users know."""
     parts = study.components
     if parts.text_encoder_2 is not None:
-        raise MistakeError(
+        raise UserError(
             "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; leave it out for SDXL"
         )
     # It remarks on packages that it does not need here, on scheduler settings and on having no safety checker.
@@ -53,8 +53,8 @@ def pipeline_of(study: Study) -> Any:
     return pipeline
 
 
-def paint_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_once: int) -> Kept:
-    """Paint and label the items, ``at_once`` of them at a time, and keep every tap of every step."""
+def generate_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_once: int) -> Kept:
+    """Generate and label the items, ``at_once`` of them at a time, and keep every tap of every step."""
     kept = Kept()
 
     def keep(layer: str) -> Any:
@@ -64,19 +64,22 @@ def paint_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_once
         return hook
 
     parts = study.components
-    handles = [parts.unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer)) for tap in study.taps]
+    handles = [
+        parts.unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer))
+        for tap in study.taps
+    ]
     try:
         for start in range(0, len(items), at_once):
             chosen = items[start : start + at_once]
-            pictures = pipeline(
+            images = pipeline(
                 [item.prompt for item in chosen],
                 latents=initial_noise([item.seed for item in chosen], parts.latent_shape),
                 num_inference_steps=study.config.sampler_steps,
                 guidance_scale=study.guidance,
                 output_type="pt",
             ).images
-            study.reader(pictures)
-            kept.pictures.append(pictures)
+            study.reader(images)
+            kept.images.append(images)
     finally:
         for handle in handles:
             handle.remove()

@@ -44,8 +44,10 @@ def tapped_layer(module: str, taps: Collection[str]) -> str:
     return next((name for name in (f"{short}.{found[2]}", short) if name in taps), "")
 
 
-def seconds_by(samples: Sequence[LayerSample], key: Callable[[LayerSample], Key]) -> dict[Key, float]:
-    """Sums of own times."""
+def seconds_by(
+    samples: Sequence[LayerSample], key: Callable[[LayerSample], Key]
+) -> dict[Key, float]:
+    """SufficientStatistics of own times."""
     sums: dict[Key, float] = defaultdict(float)
     for sample in samples:
         sums[key(sample)] += sample.seconds
@@ -75,11 +77,24 @@ def print_layers(profile: Profile) -> None:
     engines = [name for name, facts in profile.engines.items() if facts.coverage is not None]
     if not engines:
         return
-    mine = {name: [sample for sample in profile.layers if sample.engine == name] for name in engines}
+    mine = {
+        name: [sample for sample in profile.layers if sample.engine == name] for name in engines
+    }
     rows = profile.layers[0].rows
-    lines = [f"{name}: coverage {profile.engines[name].coverage:.0%}, own times over whole calls" for name in engines]
-    lines.append("attentions: projections and norms around attn1, attn2 and ff. MiB: what the layers put out, fp32.")
-    _print_table(profile, mine, f"ms per step by layer, {rows} rows, median over steps", part_of, [*PARTS, REST])
+    lines = [
+        f"{name}: coverage {profile.engines[name].coverage:.0%}, own times over whole calls"
+        for name in engines
+    ]
+    lines.append(
+        "attentions: projections and norms around attn1, attn2 and ff. MiB: what the layers put out, fp32."
+    )
+    _print_table(
+        profile,
+        mine,
+        f"ms per step by layer, {rows} rows, median over steps",
+        part_of,
+        [*PARTS, REST],
+    )
     for line in lines:
         print(f"  {line}")
     blocks = sorted({block_of(sample.module) for sample in profile.layers}, key=_place_in_order)
@@ -97,8 +112,13 @@ def _place_in_order(block: str) -> tuple[int, str]:
 
 def print_steps_of_layers(profile: Profile, mine: dict[str, list[LayerSample]]) -> None:
     """Per step: own times in all, and their largest kinds of layer."""
-    named = {sample.step: f"{sample.step + 1} (t {sample.timestep:.0f})" for sample in profile.layers}
-    sums = {name: seconds_by(samples, lambda s: (s.step, part_of(s.module))) for name, samples in mine.items()}
+    named = {
+        sample.step: f"{sample.step + 1} (t {sample.timestep:.0f})" for sample in profile.layers
+    }
+    sums = {
+        name: seconds_by(samples, lambda s: (s.step, part_of(s.module)))
+        for name, samples in mine.items()
+    }
     parts = ("resnets", "attn1", "ff")
     rows = []
     for step in sorted(named):
@@ -108,8 +128,12 @@ def print_steps_of_layers(profile: Profile, mine: dict[str, list[LayerSample]]) 
             shares = " ".join(f"{by.get((step, part), 0.0) / total:.0%}" for part in parts)
             cells.append(f"{total * 1e3:.1f} ({shares})")
         rows.append([named[step], *cells])
-    print(f"\nms per step, in brackets the shares of {', '.join(parts)}; every module is in layers.csv")
-    print(tabulate(rows, headers=["step (timestep)", *mine], tablefmt="simple", disable_numparse=True))
+    print(
+        f"\nms per step, in brackets the shares of {', '.join(parts)}; every module is in layers.csv"
+    )
+    print(
+        tabulate(rows, headers=["step (timestep)", *mine], tablefmt="simple", disable_numparse=True)
+    )
 
 
 def _print_table(
@@ -133,4 +157,8 @@ def _print_table(
             cells.append(f"{seconds * 1e3:.2f} ({seconds / totals[name]:.0%}{rate})")
         rows.append([entry, f"{count * flops / 1e9:.3f}", f"{count * size / 2**20:.2f}", *cells])
     print(f"\n{title}")
-    print(tabulate(rows, headers=["", "GFLOP", "MiB", *mine], tablefmt="simple", disable_numparse=True))
+    print(
+        tabulate(
+            rows, headers=["", "GFLOP", "MiB", *mine], tablefmt="simple", disable_numparse=True
+        )
+    )

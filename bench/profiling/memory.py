@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 import torch
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
 from bench.profiling.records import MemoryFacts
 from bench.registry import plugin
@@ -26,8 +26,10 @@ from extract.taps import self_attention_taps
 _CALLS = 3
 
 
-def memory_of(model: str, weights: str, engine: str, rows: int, words: int, threads: int) -> MemoryFacts:
-    """Start the process, and read what it says. Raises MistakeError when it fails."""
+def memory_of(
+    model: str, weights: str, engine: str, rows: int, words: int, threads: int
+) -> MemoryFacts:
+    """Start the process, and read what it says. Raises UserError when it fails."""
     command = [
         sys.executable,
         "-m",
@@ -40,13 +42,15 @@ def memory_of(model: str, weights: str, engine: str, rows: int, words: int, thre
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise MistakeError(
+        raise UserError(
             f"the process that measures the memory of {engine} failed: {last}; --skip memory leaves it out"
         )
     return MemoryFacts(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def measured(model: str, weights: str, engine: str, rows: int, words: int, threads: int) -> MemoryFacts:
+def measured(
+    model: str, weights: str, engine: str, rows: int, words: int, threads: int
+) -> MemoryFacts:
     """Open the engine in this process, call it, and say what that took."""
     backend: Backend = plugin("engine", engine)
     torch.set_num_threads(threads)
@@ -54,7 +58,10 @@ def measured(model: str, weights: str, engine: str, rows: int, words: int, threa
     unet = random_unet(source) if weights == "random" else load(source).unet
     taps = self_attention_taps(unet)
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    latents, text = torch.randn(rows, int(unet.config.in_channels), side, side), torch.randn(rows, words, width)
+    latents, text = (
+        torch.randn(rows, int(unet.config.in_channels), side, side),
+        torch.randn(rows, words, width),
+    )
     # What loading and opening have freed would otherwise serve the calls, and their peak would not show.
     give_back_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
@@ -66,7 +73,10 @@ def measured(model: str, weights: str, engine: str, rows: int, words: int, threa
     def calls() -> None:
         for _ in range(_CALLS):
             prediction = opened(latents, 1.0, text)
-            sizes[:] = [prediction.noise.nbytes, sum(tap.nbytes for tap in prediction.taps.values())]
+            sizes[:] = [
+                prediction.noise.nbytes,
+                sum(tap.nbytes for tap in prediction.taps.values()),
+            ]
 
     peak = peak_during(calls)
     after = device_bytes(backend.device)

@@ -36,7 +36,7 @@ class Parity:
 
 
 def parity_of(study: Study, engine: Engine, items: int) -> Parity:
-    """Paint the first ``items`` test pictures with PyTorch and with ``engine``."""
+    """Generate the first ``items`` test images with PyTorch and with ``engine``."""
     parts = study.components
     reference = REFERENCE.open(parts.unet, study.taps, default_cache(), study.threads)
     chosen = [item for block in study.test for item in block.items][:items]
@@ -54,11 +54,11 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
             given.setdefault(name, []).append(_relative(theirs, value))
         return truth
 
-    def painted(predict: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
+    def generated(predict: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
         scheduler = parts.scheduler(study.config.sampler_steps)
         return list(denoise(predict, scheduler, noise, text, empty, study.guidance))
 
-    truth, own = painted(both), painted(ours)
+    truth, own = generated(both), generated(ours)
     return Parity(given, [_relative(b.latents, a.latents) for a, b in zip(truth, own, strict=True)])
 
 
@@ -74,8 +74,19 @@ def print_parity(config: Config, items: int) -> bool:
     steps = range(1, config.sampler_steps + 1)
     rows = [[name, *(f"{error:.1e}" for error in errors)] for name, errors in found.given.items()]
     rows.append(["own trajectory", *(f"{error:.1e}" for error in found.own)])
-    print(f"{config.engine} against PyTorch on {config.model}: relative error per layer and step, {items} pictures")
-    print(tabulate(rows, headers=["on given latents", *map(str, steps)], tablefmt="simple", disable_numparse=True))
+    print(
+        f"{config.engine} against PyTorch on {config.model}: relative error per layer and step, {items} images"
+    )
+    print(
+        tabulate(
+            rows,
+            headers=["on given latents", *map(str, steps)],
+            tablefmt="simple",
+            disable_numparse=True,
+        )
+    )
     within = found.worst <= LIMIT
-    print(f"largest on given latents {found.worst:.1e}: {'within' if within else 'beyond'} {LIMIT:.0e}")
+    print(
+        f"largest on given latents {found.worst:.1e}: {'within' if within else 'beyond'} {LIMIT:.0e}"
+    )
     return within

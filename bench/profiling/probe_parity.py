@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
 from bench.runs.probes import stored_bank
@@ -17,7 +17,7 @@ from bench.runs.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
-from probes.probe_set import Bank
+from probes.probe_set import ProbeSet
 from probes.readout import Readout
 
 ROWS = 16
@@ -28,40 +28,44 @@ ROWS = 16
 class AppliedProbes:
     """The probes of a run that read the trained network's activations, unpermuted."""
 
-    bank: Bank
+    probe_set: ProbeSet
     probed_steps: tuple[int, ...]
 
 
 def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
-    """Read them. Raises MistakeError when the run is of another model or sampler than the study."""
+    """Read them. Raises UserError when the run is of another model or sampler than the study."""
     results = read_results(folder)
     for name, ours in (("model", model), ("sampler_steps", study.config.sampler_steps)):
         if results.options[name] != ours:
             option = f"--{name.replace('_', '-')}"
-            raise MistakeError(
+            raise UserError(
                 f"{folder} has {option} {results.options[name]}, not {ours}; give {option} the run's own"
             )
-    bank = stored_bank(results, study.components.picture_side)
+    probe_set = stored_bank(results, study.components.image_side)
     _check(results, study, folder)
-    return AppliedProbes(bank, results.steps)
+    return AppliedProbes(probe_set, results.steps)
 
 
 def _check(results: Results, study: Study, folder: Path) -> None:
     unknown = [layer for layer in results.layers if layer not in study.layers]
     if unknown or not set(results.tasks) <= set(study.tasks):
-        raise MistakeError(f"{folder} holds layers or tasks that this model's profile does not know; make a run anew")
+        raise UserError(
+            f"{folder} holds layers or tasks that this model's profile does not know; make a run anew"
+        )
 
 
-def scores_with(engine: Engine, probes: AppliedProbes, study: Study, blocks: Sequence[Block]) -> dict[str, Tensor]:
-    """Per task, the headline score of every stored probe, cells x pictures, on the engine's own trajectory."""
-    subject = alone(study, engine, ROWS)
-    tasks = {name: study.tasks[name] for name in probes.bank.probes}
+def scores_with(
+    engine: Engine, probes: AppliedProbes, study: Study, blocks: Sequence[Block]
+) -> dict[str, Tensor]:
+    """Per task, the headline score of every stored probe, cells x images, on the engine's own trajectory."""
+    recorded = alone(study, engine, ROWS)
+    tasks = {name: study.tasks[name] for name in probes.probe_set.probes}
     tables: dict[str, list[Tensor]] = {name: [] for name in tasks}
     for block in blocks:
-        readout = Readout(probes.bank, tasks)
-        study.stream(subject, block.items, [readout], probes.probed_steps)
+        readout = Readout(probes.probe_set, tasks)
+        study.stream(recorded, block.items, [readout], probes.probed_steps)
         for name, table in readout.scores().items():
-            tables[name].append(table[: len(probes.bank.probes[name]), 0])
+            tables[name].append(table[: len(probes.probe_set.probes[name]), 0])
     return {name: torch.cat(parts, dim=-1) for name, parts in tables.items()}
 
 

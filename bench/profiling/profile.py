@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bench.config import Config
 from bench.environment import environment
-from bench.errors import MistakeError, mistakes
+from bench.errors import UserError, mistakes
 from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
 from bench.profiling.calls import (
@@ -31,7 +31,7 @@ from bench.profiling.calls import (
 )  # fmt: skip
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
 from bench.profiling.flops import work_of
-from bench.profiling.hooks import paint_with_hooks, pipeline_of
+from bench.profiling.hooks import generate_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
 from bench.profiling.parity import parity_of
 from bench.profiling.probe_parity import changes, scores_with, stored_probes
@@ -56,7 +56,7 @@ from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
 from engines.models.tiny import MODEL as TINY
 from extract.networks import TRAINED
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 
 PARITY_ITEMS = 2
 LAYER_CALLS = 2
@@ -83,7 +83,9 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
                 peaks.setdefault(f"{precision} {device}", []).append(rate)
     truth = scores_with(contenders[0].engine, probes, study, job.blocks) if probes else {}
     facts, layers = {}, []
-    for contender in tqdm(contenders, desc="parity, layers, memory", unit="engine", file=sys.stderr):
+    for contender in tqdm(
+        contenders, desc="parity, layers, memory", unit="engine", file=sys.stderr
+    ):
         parity = job.parity(contender)
         if probes:
             ours = scores_with(contender.engine, probes, study, job.blocks)
@@ -113,16 +115,18 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
 
 
 def opened_folder(config: ProfileConfig) -> Path:
-    """Make the folder before anything is measured. Raises MistakeError when it cannot be, or holds something else."""
+    """Make the folder before anything is measured. Raises UserError when it cannot be, or holds something else."""
     name = f"profile-{Path(config.model).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(config.out) if config.out else Path("runs") / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [path.name for path in folder.iterdir() if path.name not in FILES]
     except (OSError, ValueError) as error:
-        raise MistakeError(f"cannot use {folder} as the profile folder ({error}); choose another --out") from error
+        raise UserError(
+            f"cannot use {folder} as the profile folder ({error}); choose another --out"
+        ) from error
     if foreign:
-        raise MistakeError(f"{folder} holds {foreign[0]}, which is no profile's; choose another --out")
+        raise UserError(f"{folder} holds {foreign[0]}, which is no profile's; choose another --out")
     return folder
 
 
@@ -135,7 +139,7 @@ class _Job:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The items that whole extractions paint."""
+        """The items that whole extractions generate."""
         test = [item for block in self.study.test for item in block.items]
         return blocks_of(test[: self.config.items], "test")
 
@@ -163,11 +167,15 @@ class _Job:
         """Open every engine and make its first calls."""
         contenders, samples = [], []
         for name in tqdm(engines, desc="opening", unit="engine", file=sys.stderr):
-            contender, opening = contend(name, self.study, max(self.sizes), "untapped" not in self.config.skip)
+            contender, opening = contend(
+                name, self.study, max(self.sizes), "untapped" not in self.config.skip
+            )
             contenders.append(contender)
             samples.append(opening)
             for rows in self.sizes:
-                samples += first_calls(contender, inputs_of(self.study, rows), rows in self.config.batch)
+                samples += first_calls(
+                    contender, inputs_of(self.study, rows), rows in self.config.batch
+                )
         return contenders, samples
 
     def round(self, contenders: Sequence[Contender], number: int) -> list[Sample]:
@@ -186,8 +194,10 @@ class _Job:
         """The obvious way on the same items, image by image and as many at once as an engine call has rows for."""
         pipeline, items, samples = pipeline_of(self.study), self.items, []
         for what, at_once in ((HOOKS_ONE, 1), (HOOKS_BATCHED, max(1, self.rows // 2))):
-            _, seconds = timed(partial(paint_with_hooks, self.study, pipeline, items, at_once))
-            samples.append(Sample(what, REFERENCE, 2 * at_once, len(items), number, NO_STEP, seconds))
+            _, seconds = timed(partial(generate_with_hooks, self.study, pipeline, items, at_once))
+            samples.append(
+                Sample(what, REFERENCE, 2 * at_once, len(items), number, NO_STEP, seconds)
+            )
         return samples
 
     def parity(self, contender: Contender) -> ParityFacts:
@@ -208,8 +218,10 @@ class _Job:
             return None
         config, words = self.config, inputs_of(self.study, 1).text.shape[1]
         try:
-            return memory_of(config.model, config.weights, contender.name, self.rows, words, self.study.threads)
-        except MistakeError as error:
+            return memory_of(
+                config.model, config.weights, contender.name, self.rows, words, self.study.threads
+            )
+        except UserError as error:
             # The clock readings are taken by now: they are worth keeping without it.
             tqdm.write(f"no memory reading: {error}", file=sys.stderr)
             return None
@@ -219,12 +231,19 @@ class _Job:
         sums = extract(contender, self.study, self.blocks[:1], self.rows, True)
         steps = range(self.study.config.sampler_steps)
         # On the CPU, as one reading serves all engines.
-        solve = partial(solve_bank, sums * FOLDS, list(self.study.tasks), steps, {TRAINED}, self.study.threads)
+        solve = partial(
+            solve_probe_set,
+            sums * FOLDS,
+            list(self.study.tasks),
+            steps,
+            {TRAINED},
+            self.study.threads,
+        )
         return Term("every probe solved, controls included", 1, "run", [timed(solve)[1]])
 
 
 def open_profile_study(config: ProfileConfig) -> Study:
-    """Resolve the model. Raises MistakeError, with the way out, when the trained model cannot be had."""
+    """Resolve the model. Raises UserError, with the way out, when the trained model cannot be had."""
     labeled = _labels_of(config.run)
     asked = Config(
         **labeled,
@@ -239,15 +258,19 @@ def open_profile_study(config: ProfileConfig) -> Study:
     except mistakes() as error:
         if config.weights == "random" or model_spec(config.model).source == TINY.source:
             raise
-        raise MistakeError(f"{error} (without weights, profile the architecture: --weights random)") from error
+        raise UserError(
+            f"{error} (without weights, profile the architecture: --weights random)"
+        ) from error
 
 
 def _labels_of(run: str | None) -> dict[str, Any]:
-    """What labels the pictures of a run whose probes are applied; without one no label is scored."""
+    """What labels the images of a run whose probes are applied; without one no label is scored."""
     if run is None:
         return {}
     stored = stored_options(Path(run))
     names = ("labeler", "saliency_size", *NETWORKS)
     return {
-        name: tuple(value) if isinstance(value := stored[name], list) else value for name in names if name in stored
+        name: tuple(value) if isinstance(value := stored[name], list) else value
+        for name in names
+        if name in stored
     }

@@ -1,6 +1,6 @@
 """The published procedure (Chen, Viegas, Wattenberg 2023): what its parts cost here, measured on a few cells.
 
-The authors' scripts paint every image anew for each of the block groups and each of the T steps (up to that step),
+The authors' scripts generate every image anew for each of the block groups and each of the T steps (up to that step),
 pickle the group's activations, read them back, and fit one probe per layer and step with Adam. Left out, so that the
 comparison errs on their side: decoding and labelling, evaluating the probes, the random network.
 """
@@ -28,7 +28,7 @@ from extract.trajectory import Step, denoise, initial_noise
 from probes.adam import BATCH, EPOCHS, new_probe, optimizer, pixel_loss, update
 
 _STEPS = 3
-"""Steps painted per item and group: enough for a mean."""
+"""Steps generated per item and group: enough for a mean."""
 _FITS = 3
 """Adam updates timed per layer and task."""
 
@@ -38,24 +38,25 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
     groups = _groups(study.taps)
     steps = study.config.sampler_steps
     train = sum(len(block.items) for block in study.train)
-    paintings = 2 * study.items * len(groups)
-    calls = paintings * steps * (steps + 1) // 2
-    stored = paintings * steps
+    generatings = 2 * study.items * len(groups)
+    calls = generatings * steps * (steps + 1) // 2
+    stored = generatings * steps
     updates = len(study.taps) * steps * EPOCHS * ceil(train / BATCH)
     step_seconds, write_seconds, read_seconds = [], [], []
     activations: dict[str, Tensor] = {}
     with TemporaryDirectory() as folder:
         for item in items:
             for group, taps in groups.items():
-                last, seconds = _paint(study, item, taps)
+                last, seconds = _generate(study, item, taps)
                 step_seconds += seconds
                 activations |= last
                 path = Path(folder) / f"{item.id}-{group}.pkl"
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
-    size = study.components.picture_side
+    size = study.components.image_side
     saliency, depth = (
-        [update_seconds(value, size, is_mask) for value in activations.values()] for is_mask in (True, False)
+        [update_seconds(value, size, is_mask) for value in activations.values()]
+        for is_mask in (True, False)
     )
     return [
         Term(f"UNet steps: 2 tasks x {study.items} items x {len(groups)} groups x (1 + ... + {steps})",
@@ -76,7 +77,9 @@ def _groups(taps: Sequence[Tap]) -> dict[str, list[Tap]]:
     return groups
 
 
-def _paint(study: Study, item: Item, taps: Sequence[Tap]) -> tuple[dict[str, Tensor], list[float]]:
+def _generate(
+    study: Study, item: Item, taps: Sequence[Tap]
+) -> tuple[dict[str, Tensor], list[float]]:
     """One image's first steps in eager PyTorch with one group's hooks: the last activations, seconds per step."""
     parts = study.components
     loop = denoise(
@@ -106,8 +109,10 @@ def _read(path: Path) -> None:
         pickle.load(stream)  # noqa: S301  (written above, in a folder of our own)
 
 
-def update_seconds(activation: Float[Tensor, "1 tokens channels"], size: int, is_mask: bool) -> float:
-    """Mean seconds of one Adam update of a probe on ``BATCH`` pictures, upsampled to the picture's pixels."""
+def update_seconds(
+    activation: Float[Tensor, "1 tokens channels"], size: int, is_mask: bool
+) -> float:
+    """Mean seconds of one Adam update of a probe on ``BATCH`` images, upsampled to the image's pixels."""
     maps = activation.expand(BATCH, -1, -1).clone()
     probe = new_probe(activation.shape[-1], is_mask)
     adam = optimizer(probe)

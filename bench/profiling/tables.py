@@ -21,7 +21,15 @@ from bench.profiling.records import (
     ParityFacts,
     Profile,
 )  # fmt: skip
-from bench.profiling.timing_intervals import LEVEL, PRECISION, Estimate, Readings, quantile, ratio, total
+from bench.profiling.timing_intervals import (
+    LEVEL,
+    PRECISION,
+    Estimate,
+    Readings,
+    quantile,
+    ratio,
+    total,
+)
 
 _MIB = 2**20
 UNKNOWN = "-"
@@ -39,7 +47,9 @@ def print_profile(profile: Profile) -> None:
         f"and step, {profile.work.attention_flops_per_row / profile.work.flops_per_row:.0%} of it attention's products"
     )
     for name, rates in profile.peaks.items():
-        print(f"matrix products, {name}: {max(rates) / 1e9:.1f} GFLOP/s (the best of {len(rates)} rounds)")
+        print(
+            f"matrix products, {name}: {max(rates) / 1e9:.1f} GFLOP/s (the best of {len(rates)} rounds)"
+        )
     print_steps(profile)
     print_parity(profile)
     print_extraction(profile)
@@ -118,9 +128,17 @@ def print_parity(profile: Profile) -> None:
     others = {name: facts.parity for name, facts in profile.engines.items() if name != REFERENCE}
     if not others:
         return
-    rows = [[layer, *(f"{max(parity.given[layer]):.1e}" for parity in others.values())] for layer in layers]
-    rows.append(["own trajectory, last step", *(f"{parity.own[-1]:.1e}" for parity in others.values())])
-    untapped = [UNKNOWN if parity.untapped is None else f"{parity.untapped:.1e}" for parity in others.values()]
+    rows = [
+        [layer, *(f"{max(parity.given[layer]):.1e}" for parity in others.values())]
+        for layer in layers
+    ]
+    rows.append(
+        ["own trajectory, last step", *(f"{parity.own[-1]:.1e}" for parity in others.values())]
+    )
+    untapped = [
+        UNKNOWN if parity.untapped is None else f"{parity.untapped:.1e}"
+        for parity in others.values()
+    ]
     rows.append(["noise, tapped against untapped", *untapped])
     for index, change in enumerate(next(iter(others.values())).scores):
         found = [parity.scores[index] for parity in others.values()]
@@ -128,7 +146,9 @@ def print_parity(profile: Profile) -> None:
             f"{change.task} {change.metric}, mean and largest of {change.cells} probes",
             *(f"{entry.mean:+.1e}, {entry.largest:.1e}" for entry in found),
         ])  # fmt: skip
-    lines = ["relative error per tap, largest over steps, on PyTorch's latents; scores: change on the own trajectory."]
+    lines = [
+        "relative error per tap, largest over steps, on PyTorch's latents; scores: change on the own trajectory."
+    ]
     _table("errors against PyTorch in fp32", lines, ["", *others], rows)
 
 
@@ -136,7 +156,9 @@ def print_extraction(profile: Profile) -> None:
     """Whole extractions and the hooks, images per second."""
     count = int(profile.options["extraction_rows"])
     hooks = {what: profile.rows_of(what, REFERENCE) for what in (HOOKS_ONE, HOOKS_BATCHED)}
-    baselines = {what: profile.seconds(what, REFERENCE, rows[0]) for what, rows in hooks.items() if rows}
+    baselines = {
+        what: profile.seconds(what, REFERENCE, rows[0]) for what, rows in hooks.items() if rows
+    }
     rows = []
     reference = profile.seconds(EXTRACTION, REFERENCE, count)
     if reference.size == 0:
@@ -156,7 +178,7 @@ def print_extraction(profile: Profile) -> None:
     headers = ["", "precision", "images/s", f"x {REFERENCE}", *(f"x {what}" for what in baselines),
                "with / without sums", _ERROR]  # fmt: skip
     lines = [
-        f"{images} images painted, decoded, labelled, reduced to the probes' sums; at most {count} rows per call.",
+        f"{images} images generated, decoded, labelled, reduced to the probes' sums; at most {count} rows per call.",
         "with / without sums: what the statistics of every probe cost.",
     ]
     if baselines:
@@ -170,12 +192,16 @@ def print_extraction(profile: Profile) -> None:
 
 def _print_speed_up(profile: Profile, what: str, baseline: Readings, count: int) -> None:
     """Our default engine, and the fastest of reduced precision, against a baseline."""
-    speed = {name: ratio(baseline, profile.seconds(EXTRACTION, name, count)) for name in profile.engines}
+    speed = {
+        name: ratio(baseline, profile.seconds(EXTRACTION, name, count)) for name in profile.engines
+    }
     default = Config().engine
     reduced = [name for name, facts in profile.engines.items() if facts.precision != "fp32"]
     chosen = [("our default", default)] if default in speed else []
     if reduced:
-        chosen.append(("fastest of reduced precision", max(reduced, key=lambda name: speed[name].value)))
+        chosen.append(
+            ("fastest of reduced precision", max(reduced, key=lambda name: speed[name].value))
+        )
     for label, name in chosen:
         facts = profile.engines[name]
         print(f"  against {what}: {label}, {name} ({facts.precision}, error {error_of(facts.parity)}): "
@@ -213,7 +239,13 @@ def print_memory(profile: Profile) -> None:
                 memory.peak_bytes,
                 memory.device_bytes,
             )
-            rows.append([name, *(UNKNOWN if kind is None else f"{kind / _MIB:.1f}" for kind in kinds), opening])
+            rows.append(
+                [
+                    name,
+                    *(UNKNOWN if kind is None else f"{kind / _MIB:.1f}" for kind in kinds),
+                    opening,
+                ]
+            )
     if rows:
         headers = [
             "engine, MiB",
@@ -226,7 +258,9 @@ def print_memory(profile: Profile) -> None:
             "opening ms",
         ]
         count = next(facts.memory.rows for facts in profile.engines.values() if facts.memory)
-        lines = ["weights: the UNet's in fp32. peak: resident memory during calls, in a process of its own."]
+        lines = [
+            "weights: the UNet's in fp32. peak: resident memory during calls, in a process of its own."
+        ]
         _table(f"memory at {count} rows", lines, headers, rows)
 
 
@@ -238,12 +272,28 @@ def print_authors(profile: Profile) -> None:
     for term in profile.authors:
         mean = float(np.mean(term.samples))
         hours = term.count * mean / 3600
-        rows.append([term.name, f"{term.count:,}", milliseconds(mean), f"{len(term.samples)}", f"{hours:.2f}"])
-    theirs = total([term.count for term in profile.authors], [np.array(term.samples) for term in profile.authors])
-    _table(
-        "the published procedure, extrapolated from a few cells", [], ["term", "count", "mean ms", "n", "hours"], rows
+        rows.append(
+            [
+                term.name,
+                f"{term.count:,}",
+                milliseconds(mean),
+                f"{len(term.samples)}",
+                f"{hours:.2f}",
+            ]
+        )
+    theirs = total(
+        [term.count for term in profile.authors],
+        [np.array(term.samples) for term in profile.authors],
     )
-    print(f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation to both tasks")
+    _table(
+        "the published procedure, extrapolated from a few cells",
+        [],
+        ["term", "count", "mean ms", "n", "hours"],
+        rows,
+    )
+    print(
+        f"  sum of count x mean: {shown(_scaled(theirs, 3600))} hours, an extrapolation to both tasks"
+    )
     count, items = int(profile.options["extraction_rows"]), int(profile.options["study_items"])
     solving = sum(term.count * float(np.mean(term.samples)) for term in profile.ours)
     for name, facts in profile.engines.items():

@@ -32,7 +32,10 @@ class Estimate:
     @property
     def settled(self) -> bool:
         """Whether the interval is known and no wider than the precision of a table."""
-        return bool(np.isfinite(self.low + self.high) and self.high - self.low <= PRECISION * abs(self.value))
+        return bool(
+            np.isfinite(self.low + self.high)
+            and self.high - self.low <= PRECISION * abs(self.value)
+        )
 
 
 def quantile(readings: Readings, q: float) -> Estimate:

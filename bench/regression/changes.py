@@ -9,7 +9,7 @@ from math import isfinite
 import numpy as np
 
 from bench.config import names, nearest
-from bench.errors import MistakeError
+from bench.errors import UserError
 from probes.multiple_testing import RATE, q_values
 
 LATENCY, MEMORY = "latency", "memory"
@@ -28,26 +28,32 @@ class Tolerance:
 
 
 def tolerances(text: str, known: Sequence[str]) -> dict[str, Tolerance]:
-    """Tolerances by name. Raises MistakeError for a name that is not ``known`` and for what is no size."""
+    """Tolerances by name. Raises UserError for a name that is not ``known`` and for what is no size."""
     found: dict[str, Tolerance] = {}
     for entry in names(text):
         name, _, typed = (part.strip() for part in entry.partition(":"))
         if name not in known:
-            raise MistakeError(f"--fail-on knows no {name!r}{nearest(name, known)}")
+            raise UserError(f"--fail-on knows no {name!r}{nearest(name, known)}")
         try:
             size = float(typed.removesuffix("%"))
         except ValueError:
             size = -1.0
         if not isfinite(size) or size < 0:
-            raise MistakeError(f"--fail-on needs a size after {name}, such as {name}:5%, not {entry!r}")
+            raise UserError(
+                f"--fail-on needs a size after {name}, such as {name}:5%, not {entry!r}"
+            )
         is_share = typed.endswith("%")
         if name in (LATENCY, MEMORY) and not is_share:
-            raise MistakeError(f"{name} is compared as a ratio: give its tolerance as a share, such as {name}:5%")
+            raise UserError(
+                f"{name} is compared as a ratio: give its tolerance as a share, such as {name}:5%"
+            )
         if name in found:
-            raise MistakeError(f"--fail-on names {name} twice")
+            raise UserError(f"--fail-on names {name} twice")
         found[name] = Tolerance(size / 100 if is_share else size, is_share)
     if not found:
-        raise MistakeError("--fail-on is empty; name what may not get worse, such as dice:0.01,latency:5%")
+        raise UserError(
+            "--fail-on is empty; name what may not get worse, such as dice:0.01,latency:5%"
+        )
     return found
 
 
@@ -117,9 +123,13 @@ def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
     }
 
 
-def largest(changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int) -> list[Change]:
+def largest(
+    changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int
+) -> list[Change]:
     """What moved, and every single reading, regressions first, then by size; figures take turns in their own units."""
-    shown = [change for change in changes if change.is_single or change.moved(tolerated.get(change.name))]
+    shown = [
+        change for change in changes if change.is_single or change.moved(tolerated.get(change.name))
+    ]
 
     def order(change: Change) -> tuple[bool, float]:
         return not change.is_regression(tolerated.get(change.name)), -abs(change.loss)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.profiling.records import PROFILE, read_profile
 from bench.regression.changes import LATENCY, MEMORY, Change, Tolerance, tolerances
 from bench.regression.scores import metric_names, quality_changes
-from bench.regression.speed import memory_unlike, profile_options, profile_speed, run_options, run_speed, unlike
+from bench.regression.speed import (
+    memory_unlike,
+    profile_options,
+    profile_speed,
+    run_options,
+    run_speed,
+    unlike,
+)
 from bench.runs.folder import CONFIG, RUN
 from bench.runs.results import CALLS, read_results
 
@@ -35,14 +42,16 @@ class Comparison:
     def regressions(self) -> list[Change]:
         """Changes for the worse beyond their tolerance."""
         changes = [change for family in self.families for change in family.changes]
-        return [change for change in changes if change.is_regression(self.tolerated.get(change.name))]
+        return [
+            change for change in changes if change.is_regression(self.tolerated.get(change.name))
+        ]
 
 
 def compared(base: Path, new: Path, fail_on: str | None) -> Comparison:
-    """Compare two run folders or two profile folders. Raises MistakeError when they are neither, or not alike."""
+    """Compare two run folders or two profile folders. Raises UserError when they are neither, or not alike."""
     kinds = [_kind(folder) for folder in (base, new)]
     if kinds[0] != kinds[1]:
-        raise MistakeError(f"{base} is a {kinds[0]} and {new} is a {kinds[1]}; compare two of a kind")
+        raise UserError(f"{base} is a {kinds[0]} and {new} is a {kinds[1]}; compare two of a kind")
     return (_runs if kinds[0] == "run" else _profiles)(base, new, fail_on)
 
 
@@ -51,7 +60,7 @@ def _kind(folder: Path) -> str:
         return "profile"
     if (folder / RUN).exists() or (folder / CONFIG).exists():
         return "run"
-    raise MistakeError(f"{folder} is neither a run folder nor a profile folder")
+    raise UserError(f"{folder} is neither a run folder nor a profile folder")
 
 
 def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
@@ -66,13 +75,15 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
         reason = f"{' and '.join(missing)} have no {CALLS}; run again with this version"
     if reason is not None:
         if LATENCY in tolerated or MEMORY in tolerated:
-            raise MistakeError(f"times of unlike environments cannot be compared: {reason}")
+            raise UserError(f"times of unlike environments cannot be compared: {reason}")
         return Comparison(families, tolerated, [f"speed is not compared: {reason}"])
     partial = memory_unlike(before, after)
     if partial is not None and MEMORY in tolerated:
-        raise MistakeError(f"memory cannot be compared: {partial}")
+        raise UserError(f"memory cannot be compared: {partial}")
     left_out = [] if partial is None else [f"memory is not compared: {partial}"]
-    return Comparison([*families, Family("speed and memory", run_speed(before, after))], tolerated, left_out)
+    return Comparison(
+        [*families, Family("speed and memory", run_speed(before, after))], tolerated, left_out
+    )
 
 
 def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
@@ -80,8 +91,10 @@ def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
     tolerated = tolerances(fail_on, [LATENCY, MEMORY]) if fail_on is not None else {}
     reason = unlike(before.environment, after.environment, profile_options(before, after))
     if reason is not None:
-        raise MistakeError(f"times of unlike profiles cannot be compared: {reason}")
+        raise UserError(f"times of unlike profiles cannot be compared: {reason}")
     changes = profile_speed(before, after)
     if not changes:
-        raise MistakeError(f"{base} and {new} share no engine and batch size; profile both with the same ones")
+        raise UserError(
+            f"{base} and {new} share no engine and batch size; profile both with the same ones"
+        )
     return Comparison([Family("speed and memory", changes)], tolerated, [])

@@ -1,6 +1,6 @@
 """Two runs of the same items, cell by cell: which scores of the trained network's probes moved?
 
-A cell's change is the mean over test pictures of its score's change, paired by picture. All changes are tested
+A cell's change is the mean over test images of its score's change, paired by image. All changes are tested
 together; one is called at a false discovery rate of 5 %, and is a regression when it is called and the mean loss, in
 the direction of the metric, exceeds the tolerance. Baselines and controls are not judged: their change is no loss.
 """
@@ -12,7 +12,7 @@ from math import ceil
 
 import numpy as np
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.regression.changes import Change, tested_together
 from bench.runs.results import Results, TaskResults
 from extract.networks import TRAINED
@@ -30,7 +30,7 @@ def metric_names(*runs: Results) -> list[str]:
 def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list[Change]:
     """Changes of the named metrics (none: of each task's headline) in every cell of the trained network's probes.
 
-    Raises MistakeError when the runs do not share their test items, tasks and cells.
+    Raises UserError when the runs do not share their test items, tasks and cells.
     """
     _refuse_unlike(base, new)
     wanted = [
@@ -49,7 +49,9 @@ def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list
     )
 
 
-def _changes(base: TaskResults, new: TaskResults, metric: str, cells: Sequence[Cell], draws: int) -> Iterator[Change]:
+def _changes(
+    base: TaskResults, new: TaskResults, metric: str, cells: Sequence[Cell], draws: int
+) -> Iterator[Change]:
     before, after = (_table(task, metric, cells) for task in (base, new))
     sign = base.sign(metric)
     found = paired_difference(after, before, draws)
@@ -67,7 +69,11 @@ def _changes(base: TaskResults, new: TaskResults, metric: str, cells: Sequence[C
 
 
 def _probed(task: TaskResults) -> list[Cell]:
-    return [cell for cell in task.cells if cell.network == TRAINED and cell.probe in (ACTIVATIONS, WITH_POSITION)]
+    return [
+        cell
+        for cell in task.cells
+        if cell.network == TRAINED and cell.probe in (ACTIVATIONS, WITH_POSITION)
+    ]
 
 
 def _table(task: TaskResults, metric: str, cells: Sequence[Cell]) -> np.ndarray:
@@ -80,12 +86,12 @@ def _refuse_unlike(base: Results, new: Results) -> None:
     items = base.facts["test_items"], new.facts["test_items"]
     if items[0] != items[1]:
         shared = len(set(items[0]) & set(items[1]))
-        raise MistakeError(
+        raise UserError(
             f"{base.path} and {new.path} share {shared} of {len(items[0])} and {len(items[1])} test items; "
-            "scores are compared picture by picture, so run both on the same items"
+            "scores are compared image by image, so run both on the same items"
         )
     if set(base.tasks) != set(new.tasks):
-        raise MistakeError(
+        raise UserError(
             f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has {', '.join(new.tasks)}; "
             "run both with the same --tasks"
         )
@@ -93,7 +99,7 @@ def _refuse_unlike(base: Results, new: Results) -> None:
         differing = set(_probed(task)) ^ set(_probed(new.tasks[name]))
         if differing:
             cell = sorted(differing, key=str)[0]
-            raise MistakeError(
+            raise UserError(
                 f"{base.path} and {new.path} probe different cells ({len(differing)} of {name}, such as {cell.layer} "
                 f"at step {cell.step + 1}); run both with the same --layers and --steps"
             )

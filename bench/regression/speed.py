@@ -26,7 +26,9 @@ _OWN = "scenebench"
 """The package whose versions are compared; all others must be the same."""
 
 
-def unlike(base: dict[str, Any], new: dict[str, Any], options: Sequence[tuple[str, object, object]] = ()) -> str | None:
+def unlike(
+    base: dict[str, Any], new: dict[str, Any], options: Sequence[tuple[str, object, object]] = ()
+) -> str | None:
     """In what two environments (and the given options) differ so that times must not be compared; None if alike."""
     pairs = [(name, base.get(name), new.get(name)) for name in _ALIKE]
     versions = base["versions"], new["versions"]
@@ -49,8 +51,14 @@ def profile_options(base: Profile, new: Profile) -> list[tuple[str, object, obje
     """What decides how long a call of two profiles takes, the precision of the engines that both have among it."""
     shared = [name for name in base.engines if name in new.engines]
     return [
-        *((name, base.options.get(name), new.options.get(name)) for name in ("model", "weights", "threads")),
-        *((f"{name}'s precision", base.engines[name].precision, new.engines[name].precision) for name in shared),
+        *(
+            (name, base.options.get(name), new.options.get(name))
+            for name in ("model", "weights", "threads")
+        ),
+        *(
+            (f"{name}'s precision", base.engines[name].precision, new.engines[name].precision)
+            for name in shared
+        ),
     ]
 
 
@@ -63,7 +71,9 @@ def run_speed(base: Results, new: Results) -> list[Change]:
         refuse_changed(results.path, results.facts, (CALLS,))
     changes = [_latency(*pair) for pair in call_groups(read_calls(base.path), read_calls(new.path))]
     if memory_unlike(base, new) is None:
-        changes.append(_memory("peak of the process", base.facts["peak_bytes"], new.facts["peak_bytes"]))
+        changes.append(
+            _memory("peak of the process", base.facts["peak_bytes"], new.facts["peak_bytes"])
+        )
     return tested_together(changes)
 
 
@@ -90,20 +100,30 @@ def _profile_changes(base: Profile, new: Profile) -> Iterator[Change]:
                 yield _latency(f"{engine}, {rows} rows", b, a)
         before, after = facts.memory, new.engines[engine].memory
         # Another number of rows is other work.
-        if before and after and before.rows == after.rows and before.peak_bytes and after.peak_bytes:
-            yield _memory(f"{engine}, peak of calls of {before.rows} rows", before.peak_bytes, after.peak_bytes)
+        if (
+            before
+            and after
+            and before.rows == after.rows
+            and before.peak_bytes
+            and after.peak_bytes
+        ):
+            yield _memory(
+                f"{engine}, peak of calls of {before.rows} rows",
+                before.peak_bytes,
+                after.peak_bytes,
+            )
 
 
 def call_groups(base: Readings, new: Readings) -> list[tuple[str, list[Readings], list[Readings]]]:
-    """(where, base, new): seconds per row of the painting network's calls, in groups of neighbours in time.
+    """(where, base, new): seconds per row of the generating network's calls, in groups of neighbours in time.
 
     Both are calls x (step, network, rows, seconds, ...) in the order in which they were made. First all steps that both
     have, then every step by itself.
     """
     before, after = (calls[calls[:, 1] == 0] for calls in (base, new))
     steps = np.intersect1d(before[:, 0], after[:, 0])
-    places = [(TRAINED, steps), *((f"{TRAINED} step {int(step) + 1}", step[None]) for step in steps)]
-    return [(where, _groups(before, some), _groups(after, some)) for where, some in places]
+    sites = [(TRAINED, steps), *((f"{TRAINED} step {int(step) + 1}", step[None]) for step in steps)]
+    return [(where, _groups(before, some), _groups(after, some)) for where, some in sites]
 
 
 def _groups(calls: Readings, steps: Readings) -> list[Readings]:
@@ -122,5 +142,12 @@ def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> C
 def _memory(where: str, base: int, new: int) -> Change:
     before, after = base / 2**20, new / 2**20
     return Change(
-        MEMORY, f"{where} (MiB)", before, after, after - before, f"x {after / before:.3f}", np.nan, is_single=True
+        MEMORY,
+        f"{where} (MiB)",
+        before,
+        after,
+        after - before,
+        f"x {after / before:.3f}",
+        np.nan,
+        is_single=True,
     )

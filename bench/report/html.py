@@ -14,9 +14,9 @@ from markupsafe import Markup
 from bench.adam_vs_ridge.results import read_recipe, recipe_rows
 from bench.analysis.curves import constant, curve, curves, family_curve
 from bench.analysis.emergence import catching_up_line
-from bench.analysis.findings import Found, found_in, write_found
+from bench.analysis.findings import Findings, found_in, write_found
 from bench.config import run_command
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import png
 from bench.registry import plugins
@@ -44,11 +44,11 @@ from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POS
 
 _STYLES = {
     "activations": ("self-attention", "ours"),
-    "shuffled weights, the trained network's latents": ("shuffled weights", "random"),
+    "permuted weights, the trained network's latents": ("permuted weights", "random"),
     "the autoencoder's decoder": ("autoencoder", "latent"),
     "the residual blocks' convolutions": ("convolutions", "both"),
-    "the labeler on the decoded picture": ("decoded picture", "permuted"),
-    "the labeler on the foreseen picture": ("foreseen picture", "position"),
+    "the labeler on the decoded image": ("decoded image", "permuted"),
+    "the labeler on the predicted clean image": ("predicted clean image", "position"),
 }
 """Readings in the chart of comparisons: short names, and classes in the style sheet. The table has all of them."""
 
@@ -70,7 +70,7 @@ def write_report(results: Results) -> Path:
     page = environment.get_template("report.html.jinja").render(
         results=results,
         untrained=UNTRAINED if results.untrained else None,
-        is_painted=results.options["source"] == "generated",
+        is_generated=results.options["source"] == "generated",
         tasks=[_task(results, task, found) for task in results.tasks.values()],
         comparisons=[comparison_row(entry) for entry in found.comparisons],
         held=held_lines(found),
@@ -91,11 +91,13 @@ def write_report(results: Results) -> Path:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise MistakeError(f"cannot write {path} ({error.strerror}); make it writable and run: bench report") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); make it writable and run: bench report"
+        ) from error
     return path
 
 
-def _task(results: Results, task: TaskResults, found: Found) -> dict[str, Any]:
+def _task(results: Results, task: TaskResults, found: Findings) -> dict[str, Any]:
     catching_up = found.catching_up.get(task.name)
     return {
         "name": task.name,
@@ -104,9 +106,15 @@ def _task(results: Results, task: TaskResults, found: Found) -> dict[str, Any]:
         "measure": measure(task),
         "emergence": emergence_line(found.emergence[task.name]),
         "baselines": baseline_line(results, task),
-        "heat": [_heat_map(results, task, probe) for probe in (ACTIVATIONS, WITH_POSITION) if task.where(probe=probe)],
+        "heat": [
+            _heat_map(results, task, probe)
+            for probe in (ACTIVATIONS, WITH_POSITION)
+            if task.where(probe=probe)
+        ],
         "chart": line_chart(
-            _lines(results, task), [step + 1 for step in results.steps], f"{task.name}: {measure(task)}"
+            _lines(results, task),
+            [step + 1 for step in results.steps],
+            f"{task.name}: {measure(task)}",
         ),
         "share": found.emergence[task.name],
         "strata": strata_line(found, task.name),
@@ -119,10 +127,14 @@ def _task(results: Results, task: TaskResults, found: Found) -> dict[str, Any]:
 
 def _compared(results: Results, task: TaskResults) -> Markup | None:
     """The trained network's curve among the readings that it is compared with."""
-    lines = [Line(*_STYLES[name], points) for name, points in curves(results, task) if name in _STYLES]
+    lines = [
+        Line(*_STYLES[name], points) for name, points in curves(results, task) if name in _STYLES
+    ]
     if len(lines) < 3:
         return None
-    return line_chart(lines, [step + 1 for step in results.steps], f"{task.name}: {measure(task)}, compared")
+    return line_chart(
+        lines, [step + 1 for step in results.steps], f"{task.name}: {measure(task)}, compared"
+    )
 
 
 def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
@@ -130,7 +142,7 @@ def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
     try:
         with (results.path / LEARNING).open(newline="", encoding="utf-8") as stream:
             return [
-                {name: row[name] for name in ("step", "layer", "probe", "pictures", "explained")}
+                {name: row[name] for name in ("step", "layer", "probe", "images", "explained")}
                 for row in csv.DictReader(stream)
                 if row["task"] == task.name
             ]
@@ -174,7 +186,10 @@ def _lines(results: Results, task: TaskResults) -> list[Line]:
     random = family_curve(results, task, results.random_networks)
     lines.append(Line("random weights", "random", [(step + 1, score) for step, score in random]))
     mean = "mean training map" if task.where(network=POSITION) else "mean training label"
-    for name, network, style in (("position alone", POSITION, "position"), (mean, MEAN_MAP, "mean")):
+    for name, network, style in (
+        ("position alone", POSITION, "position"),
+        (mean, MEAN_MAP, "mean"),
+    ):
         found = constant(task, network)
         if found:
             lines.append(Line(name, style, [(1, found[1])]))
@@ -189,15 +204,20 @@ def _permuted(results: Results, task: TaskResults) -> list[tuple[int, Score]]:
             draws = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
             if not draws:
                 return []
-            points.append((step + 1, score_of(np.mean([task.score(cell) for cell in draws], axis=0))))
+            points.append(
+                (step + 1, score_of(np.mean([task.score(cell) for cell in draws], axis=0)))
+            )
     return points
 
 
 def _strips(results: Results) -> list[dict[str, Any]]:
-    """Per item: rows of pictures over steps, with what they should show in the last column."""
+    """Per item: rows of images over steps, with what they should show in the last column."""
     steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
     items = []
-    for index in range(len(results.strips["picture"])):
-        rows = [(name, [png(tile) for tile in tiles]) for name, tiles in strip_rows(results, index, steps)]
+    for index in range(len(results.strips["image"])):
+        rows = [
+            (name, [png(tile) for tile in tiles])
+            for name, tiles in strip_rows(results, index, steps)
+        ]
         items.append({"prompt": results.facts["strip_prompts"][index], "rows": rows})
     return items

@@ -52,6 +52,6 @@ def _grid(path: Path) -> list[list[Any]]:
     try:
         grid = Grid(**load_file(path))
     except (OSError, SafetensorError, TypeError):
-        # The figures stand without their pictures.
+        # The figures stand without their images.
         return []
     return [[png(tile) for tile in row] for row in grid.rows()[:_SHOWN]]

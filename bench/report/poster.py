@@ -15,10 +15,10 @@ TILE, GAP, MARGIN, HEAD = 96, 4, 118, 22
 
 
 def write_poster(results: Results, path: Path, items: int = 3) -> Path:
-    """Write the first ``items`` strips, or all there are: decoded picture, each task's reading by step, and label."""
-    items = min(items, len(results.strips["picture"]))
+    """Write the first ``items`` strips, or all there are: decoded image, each task's reading by step, and label."""
+    items = min(items, len(results.strips["image"]))
     steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
-    members = 1 + len(pictured(results))
+    members = 1 + len(filmstrip_networks(results))
     strips = [row for item in range(items) for row in strip_rows(results, item, steps)]
     poster = image_grid(
         [[image_of(tile, TILE) for tile in tiles] for _, tiles in strips],
@@ -31,16 +31,23 @@ def write_poster(results: Results, path: Path, items: int = 3) -> Path:
     return save_image(poster, path)
 
 
-def pictured(results: Results) -> list[str]:
-    """The tasks of maps; a label of a whole picture is no picture."""
+def filmstrip_networks(results: Results) -> list[str]:
+    """The tasks of maps; a label of a whole image is no image."""
     return [name for name in results.tasks if f"label/{name}" in results.strips]
 
 
-def strip_rows(results: Results, item: int, steps: list[int]) -> list[tuple[str, list[NDArray[np.uint8]]]]:
-    """(name, pictures 3 x h x w at the steps and finished) of each row of an item's strip."""
+def strip_rows(
+    results: Results, item: int, steps: list[int]
+) -> list[tuple[str, list[NDArray[np.uint8]]]]:
+    """(name, images 3 x h x w at the steps and finished) of each row of an item's strip."""
     strips = results.strips
-    rows = [("decoded picture", [*(strips[f"noisy/{step}"][item] for step in steps), strips["picture"][item]])]
-    for name in pictured(results):
+    rows = [
+        (
+            "decoded image",
+            [*(strips[f"noisy/{step}"][item] for step in steps), strips["image"][item]],
+        )
+    ]
+    for name in filmstrip_networks(results):
         label = strips[f"label/{name}"][item]
         readings = [strips[f"reading/{name}/{step}"][item] for step in steps]
         span = float(label.min()), float(label.max())

@@ -10,14 +10,23 @@ from tabulate import tabulate
 from bench.analysis.comparisons import Comparison
 from bench.analysis.curves import constant, curve
 from bench.analysis.emergence import Emergence, catching_up_line, onset_words
-from bench.analysis.findings import Found, found_in
+from bench.analysis.findings import Findings, found_in
 from bench.analysis.significance import Discoveries, at_rate
 from bench.config import EARLY_STEP, FORMATS
 from bench.runs.results import Results, TaskResults
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Score, score_of
-from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+from probes.probe_set import (
+    ACTIVATIONS,
+    CEILING,
+    EQUAL_WIDTH,
+    FOREGROUND,
+    MEAN_MAP,
+    PERMUTED,
+    POSITION,
+    WITH_POSITION,
+)
 
 UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
 
@@ -30,11 +39,17 @@ def print_run(results: Results, form: str = FORMATS[0]) -> None:
     for name, task in results.tasks.items():
         print(f"\n{title(task)}\n")
         _print_table(layer_rows(results, task), form)
-        for line in (baseline_line(results, task), emergence_line(found.emergence[name]), strata_line(found, name)):
+        for line in (
+            baseline_line(results, task),
+            emergence_line(found.emergence[name]),
+            strata_line(found, name),
+        ):
             if line:
                 _print_line(line, form)
-    print("\nDoes the trained model know more? Best layer (chosen on training pictures) against each control,")
-    print("paired over test pictures; a gain above zero speaks for the model.\n")
+    print(
+        "\nDoes the trained model know more? Best layer (chosen on training images) against each control,"
+    )
+    print("paired over test images; a gain above zero speaks for the model.\n")
     _print_table([comparison_row(entry) for entry in found.comparisons], form)
     for line in held_lines(found):
         _print_line(line, form)
@@ -49,17 +64,19 @@ def caveats(results: Results) -> list[str]:
     if len(draws) < DRAWS:
         train, test = (len(results.facts[f"{split}_items"]) for split in ("train", "test"))
         found.append(
-            f"a trial of {train} training and {test} test pictures: {len(draws) or 'no'} draws of permuted labels "
+            f"a trial of {train} training and {test} test images: {len(draws) or 'no'} draws of permuted labels "
             f"instead of {DRAWS}; scores of so few say little"
         )
     return found
 
 
-def _print_paper(results: Results, found: Found, form: str) -> None:
+def _print_paper(results: Results, found: Findings, form: str) -> None:
     """The paper's comparisons, if the run watched any."""
     if not found.paper:
         return
-    print("\nThe trained network's probes against every other reading that was watched, paired over test pictures\n")
+    print(
+        "\nThe trained network's probes against every other reading that was watched, paired over test images\n"
+    )
     _print_table([comparison_row(entry) for entry in found.paper], form)
     _print_line(held_line(found.paper), form)
     for task, entries in found.catching_up.items():
@@ -79,7 +96,11 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
     """Print several runs side by side, best layer at the last step."""
     rows = []
     for results in runs:
-        row = {"run": str(results.path), "model": results.options["model"], "engine": results.options["engine"]}
+        row = {
+            "run": str(results.path),
+            "model": results.options["model"],
+            "engine": results.options["engine"],
+        }
         row["test items"] = len(results.facts["test_items"])
         for task in results.tasks.values():
             points = curve(results, task, TRAINED, ACTIVATIONS)
@@ -98,8 +119,8 @@ def measure(task: TaskResults) -> str:
 
 def title(task: TaskResults) -> str:
     """What a task's table shows."""
-    pictures = task.scores.shape[-1]
-    return f"{task.name}: {measure(task)}; {pictures} test pictures, 95 % intervals over pictures"
+    images = task.scores.shape[-1]
+    return f"{task.name}: {measure(task)}; {images} test images, 95 % intervals over images"
 
 
 def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
@@ -138,7 +159,11 @@ def baseline_line(results: Results, task: TaskResults) -> str:
     """The baselines that belong to no layer."""
     parts = []
     mean = "mean training map" if task.where(network=POSITION) else "mean training label"
-    for name, network in (("position alone", POSITION), (mean, MEAN_MAP), ("all foreground", FOREGROUND)):
+    for name, network in (
+        ("position alone", POSITION),
+        (mean, MEAN_MAP),
+        ("all foreground", FOREGROUND),
+    ):
         found = constant(task, network)
         if found:
             parts.append(f"{name} {found[1]}")
@@ -162,12 +187,15 @@ def emergence_line(found: Emergence) -> str:
     return text
 
 
-def strata_line(found: Found, task: str) -> str | None:
-    """The best layer's scores on pictures of small, medium and large objects; None where areas are not known."""
+def strata_line(found: Findings, task: str) -> str | None:
+    """The best layer's scores on images of small, medium and large objects; None where areas are not known."""
     if task not in found.strata:
         return None
     layer, sizes = found.strata[task]
-    parts = [f"{size.name} ({100 * size.low_area:.0f} to {100 * size.high_area:.0f} %) {size.score}" for size in sizes]
+    parts = [
+        f"{size.name} ({100 * size.low_area:.0f} to {100 * size.high_area:.0f} %) {size.score}"
+        for size in sizes
+    ]
     return f"by size of the object, {layer}: {'; '.join(parts)}"
 
 
@@ -187,7 +215,7 @@ def comparison_row(entry: Comparison) -> dict[str, str]:
     }
 
 
-def held_lines(found: Found) -> list[str]:
+def held_lines(found: Findings) -> list[str]:
     """What is said of all controls at once."""
     return [held_line(found.comparisons), *(discovery_line(asked) for asked in found.discoveries)]
 
@@ -225,8 +253,8 @@ def _threads(results: Results) -> str:
     return f"{results.world} ranks of {each} each" if results.world > 1 else each
 
 
-def _mean(per_picture: np.ndarray) -> str:
-    return f"{np.nanmean(per_picture):.3f}"
+def _mean(per_image: np.ndarray) -> str:
+    return f"{np.nanmean(per_image):.3f}"
 
 
 def _percent(share: Score) -> str:

@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.measure import peak_bytes
-from bench.runs.workers import Ranks
+from bench.runs.workers import Workers
 from extract.shards import Shards
 
 COSTS = "costs"
-"""In a shard of painted pictures: its engine calls' clock readings."""
+"""In a shard of generated images: its engine calls' clock readings."""
 
 
 MADE = "made"
@@ -32,7 +32,7 @@ _IDENTITIES = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RunCost:
     """What a run took in all."""
 
     seconds: float
@@ -53,11 +53,11 @@ class Session:
         """What a shard says of this process, which made it in so many seconds."""
         return {MADE: torch.tensor([self.identity, seconds, peak_bytes()], dtype=torch.float64)}
 
-    def taken(self, shards: Iterable[Mapping[str, Tensor]]) -> Taken:
+    def taken(self, shards: Iterable[Mapping[str, Tensor]]) -> RunCost:
         """The work of this process up to now and of all others that made the shards."""
         stamps = [shard[MADE].tolist() for shard in shards]
         others = [stamp for stamp in stamps if stamp[0] != self.identity]
-        return Taken(
+        return RunCost(
             time.perf_counter() - self.started + sum(seconds for _, seconds, _ in others),
             max([peak_bytes(), *(int(peak) for _, _, peak in others)]),
             1 + len({identity for identity, _, _ in others}),
@@ -71,14 +71,14 @@ class Work:
     name: str
     make: Callable[[], Mapping[str, Tensor]]
     items: int = 0
-    """How many are painted for it."""
+    """How many are generated for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
+class Checkpoints:
     """Makes one run's shards, beside other ranks. They go to disk at once, so that memory does not grow with items."""
 
-    ranks: Ranks
+    workers: Workers
     shards: Shards
     progress: tqdm[None]
     session: Session = field(default_factory=Session)
@@ -88,23 +88,25 @@ class Maker:
     def make(self, stage: str, works: Sequence[Work]) -> None:
         """Make this rank's shards of a stage, as far as they are not there whole, and see that all others are."""
         for index, work in enumerate(works):
-            if self.ranks.mine(index) and not self.is_whole(work.name):
+            if self.workers.mine(index) and not self.is_whole(work.name):
                 started = time.perf_counter()
                 tensors = dict(work.make())
-                self.shards.write(work.name, tensors | self.session.stamp(time.perf_counter() - started))
+                self.shards.write(
+                    work.name, tensors | self.session.stamp(time.perf_counter() - started)
+                )
                 # Not beside what the next shard needs.
                 del tensors
             else:
                 self.progress.update(work.items)
-        self.ranks.barrier()
+        self.workers.barrier()
         missing = [work.name for work in works if not self.shards.done(work.name)]
         if missing:
-            self.ranks.missing(stage, missing, len(works))
+            self.workers.missing(stage, missing, len(works))
         self.names.extend(work.name for work in works)
 
     def shared(self, stage: str, works: Sequence[Work]) -> list[Mapping[str, Tensor]]:
         """What is in all shards of a stage that needs no engine; who waits for nobody makes all, and stores none."""
-        if not self.ranks.waits:
+        if not self.workers.waits:
             return [work.make() for work in works]
         self.make(stage, works)
         return [self.shards.read(work.name) for work in works]
@@ -118,7 +120,7 @@ class Maker:
             self.progress.write(f"bench: {damage}", file=sys.stderr)
         return damage is None
 
-    def taken(self) -> tuple[list[Tensor], Taken]:
+    def taken(self) -> tuple[list[Tensor], RunCost]:
         """What every shard's calls took, in the order of work, and what the run took in all."""
         found = [self.shards.read(name, lambda key: key in (COSTS, MADE)) for name in self.names]
         return [shard[COSTS] for shard in found if COSTS in shard], self.session.taken(found)

@@ -1,4 +1,4 @@
-"""A few test pictures coming out of noise: what the decoded picture shows, and what the probe reads, step by step."""
+"""A few test images coming out of noise: what the decoded image shows, and what the probe reads, step by step."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from bench.study import Study
 from datasets.labels import Labels
 from extract.networks import TRAINED
-from extract.stream import Painted
-from probes.probe_set import ACTIVATIONS, Bank
+from extract.stream import BlockOutput
+from probes.probe_set import ACTIVATIONS, ProbeSet
 from probes.readout import Readout
 
 STRIP_ITEMS = 6
@@ -22,22 +22,24 @@ def strip_steps(study: Study) -> tuple[int, ...]:
     return tuple(step - 1 for step in STRIP_STEPS if step - 1 in study.config.probed_steps)
 
 
-def strip_tensors(study: Study, bank: Bank, readout: Readout, painted: Painted, labels: Labels) -> dict[str, Tensor]:
-    """Pictures, decoded noisy pictures, labels and readings of the first items of a block, as tensors for a file."""
-    n = min(STRIP_ITEMS, len(painted.pictures))
-    tensors = {"strip/picture": _bytes(painted.pictures[:n])}
+def strip_tensors(
+    study: Study, probe_set: ProbeSet, readout: Readout, generated: BlockOutput, labels: Labels
+) -> dict[str, Tensor]:
+    """Images, decoded noisy images, labels and readings of the first items of a block, as tensors for a file."""
+    n = min(STRIP_ITEMS, len(generated.images))
+    tensors = {"strip/image": _bytes(generated.images[:n])}
     for step in strip_steps(study):
-        tensors[f"strip/noisy/{step}"] = _bytes(study.components.decode(painted.noisy[step][:n]))
+        tensors[f"strip/noisy/{step}"] = _bytes(study.components.decode(generated.noisy[step][:n]))
     for name, task in study.tasks.items():
-        if task.per_picture:
+        if task.per_image:
             continue
         tensors[f"strip/label/{name}"] = task.target(labels)[:n].float().contiguous()
         for step in strip_steps(study):
-            cell = bank.best(name, TRAINED, step, ACTIVATIONS)
+            cell = probe_set.best(name, TRAINED, step, ACTIVATIONS)
             reading = readout.predictions[name, cell][:n].mT.unflatten(-1, (cell.side, cell.side))
             tensors[f"strip/reading/{name}/{step}"] = reading.float().contiguous()
     return tensors
 
 
-def _bytes(pictures: Tensor) -> Tensor:
-    return (pictures * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
+def _bytes(images: Tensor) -> Tensor:
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).contiguous()

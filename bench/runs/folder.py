@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from datasets.atomic_write import atomic_write
 
 if TYPE_CHECKING:
@@ -67,17 +67,19 @@ class RunFolder:
         try:
             stream = stack.enter_context((self.path / name).open("w"))
         except OSError as error:
-            raise MistakeError(
+            raise UserError(
                 f"cannot write in {self.path} ({error.strerror}); make it writable, or copy it"
             ) from error
         try:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise MistakeError(
+            raise UserError(
                 f"another run is writing in {self.path}; wait for it, or choose another --out"
             ) from error
         except OSError as error:
-            raise MistakeError(f"cannot write in {self.path} ({error.strerror}); choose another folder") from error
+            raise UserError(
+                f"cannot write in {self.path} ({error.strerror}); choose another folder"
+            ) from error
 
 
 def default_out(study: Study) -> Path:
@@ -89,14 +91,14 @@ def default_out(study: Study) -> Path:
 def open_folder(path: Path, study: Study) -> RunFolder:
     """Make the folder, or recognise it as this run's own.
 
-    Raises MistakeError when it holds something else or cannot be written.
+    Raises UserError when it holds something else or cannot be written.
     """
     stored = path / CONFIG
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not stored.exists():
             if any(not entry.name.startswith(CONFIG) for entry in path.iterdir()):
-                raise MistakeError(f"{path} is not empty and holds no run; choose another --out")
+                raise UserError(f"{path} is not empty and holds no run; choose another --out")
             # Parts of a run come at the same time, and the first says whose folder it is.
             with (path / f"{CONFIG}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -106,39 +108,47 @@ def open_folder(path: Path, study: Study) -> RunFolder:
         folder = RunFolder(path)
         _recognise(folder, found, study)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MistakeError(f"cannot use {path} as the run folder ({error}); choose another --out") from error
+        raise UserError(
+            f"cannot use {path} as the run folder ({error}); choose another --out"
+        ) from error
     return folder
 
 
 def _describe(stored: Path, study: Study) -> None:
     """Write whose folder it is, whole or not at all."""
-    described = {"fingerprint": study.fingerprint, "options": asdict(study.config), "facts": study.brief_facts}
+    described = {
+        "fingerprint": study.fingerprint,
+        "options": asdict(study.config),
+        "facts": study.brief_facts,
+    }
     with atomic_write(stored) as partial:
         partial.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def _recognise(folder: RunFolder, found: dict[str, Any], study: Study) -> None:
-    """Raise MistakeError unless the folder is of this run, and its shards, if it has some, of this size."""
+    """Raise UserError unless the folder is of this run, and its shards, if it has some, of this size."""
     options, ours = found["options"], study.brief_facts
     if found["fingerprint"] != study.fingerprint:
         theirs = found["facts"]
-        differing = ", ".join(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
-        raise MistakeError(
+        differing = ", ".join(
+            name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)
+        )
+        raise UserError(
             f"{folder.path} holds another run (it differs in: {differing}); choose another --out or delete it"
         )
     if not folder.finished and options["shard"] != study.config.shard:
-        raise MistakeError(
-            f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be painted "
+        raise UserError(
+            f"{folder.path} was begun with --shard {options['shard']}, and shards of another size would be generated "
             f"anew; go on with --shard {options['shard']}, or choose another --out"
         )
 
 
 def stored_options(path: Path) -> dict[str, Any]:
-    """The options of the run whose folder this is. Raises MistakeError when it is none."""
+    """The options of the run whose folder this is. Raises UserError when it is none."""
     try:
         options: dict[str, Any] = json.loads((path / CONFIG).read_text(encoding="utf-8"))["options"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MistakeError(f"{path} is no run folder: it has no readable {CONFIG}") from error
+        raise UserError(f"{path} is no run folder: it has no readable {CONFIG}") from error
     return options
 
 
@@ -148,11 +158,11 @@ def sums_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def refuse_changed(folder: Path, facts: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise MistakeError when one of the files is not the one that the run wrote."""
+    """Raise UserError when one of the files is not the one that the run wrote."""
     known = facts[SUMS]
     for name in names:
         if name in known and known[name] != _sum(folder / name):
-            raise MistakeError(
+            raise UserError(
                 f"the run folder {folder} is damaged ({name} is not the file that the run wrote); "
                 "run its command again in another --out"
             )
@@ -176,7 +186,9 @@ def refuse_malformed(options: Any, environment: Any, facts: Any) -> None:
         _refuse_entries(f"the metrics of {name}", task["metrics"], str)
         _refuse_entries(f"higher_is_better of {name}", task["higher_is_better"], bool)
         if len(task["higher_is_better"]) != len(task["metrics"]):
-            raise ValueError(f"{name} has {len(task['metrics'])} metrics, and more or fewer directions")
+            raise ValueError(
+                f"{name} has {len(task['metrics'])} metrics, and more or fewer directions"
+            )
     for name in ("tasks", "layers", "steps", "networks", "test_items"):
         _refuse_entries(name, facts[name], int if name == "steps" else str)
     _refuse_entries("strip_prompts", facts["strip_prompts"] or [""], str)

@@ -1,4 +1,4 @@
-"""learning.csv: how well the best layers' probes do from fewer training pictures; it costs no picture."""
+"""learning.csv: how well the best layers' probes do from fewer training images; it costs no image."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench.config import EARLY_STEP
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.study import Study
 from extract.networks import TRAINED
-from probes.accumulate import Place, Sums
+from probes.accumulate import Site, SufficientStatistics
 from probes.learning import learning_curve
-from probes.probe_set import ACTIVATIONS, WITH_POSITION, Bank
+from probes.probe_set import ACTIVATIONS, WITH_POSITION, ProbeSet
 
 LEARNING = "learning.csv"
-_COLUMNS = ("task", "layer", "step", "probe", "pictures", "loss", "explained")
+_COLUMNS = ("task", "layer", "step", "probe", "images", "loss", "explained")
 
 Row = dict[str, str | int | float]
 
@@ -25,22 +25,26 @@ def curves_of(study: Study) -> Iterator[tuple[str, int, str]]:
     steps = study.config.probed_steps
     for name, task in study.tasks.items():
         for step in dict.fromkeys(step for step in (EARLY_STEP, steps[-1]) if step in steps):
-            for probe in (ACTIVATIONS,) if task.per_picture else (ACTIVATIONS, WITH_POSITION):
+            for probe in (ACTIVATIONS,) if task.per_image else (ACTIVATIONS, WITH_POSITION):
                 yield name, step, probe
 
 
-def learning_rows(study: Study, bank: Bank, sums_at: Callable[[Place], Sequence[Sums]]) -> Iterator[Row]:
+def learning_rows(
+    study: Study, probe_set: ProbeSet, sums_at: Callable[[Site], Sequence[SufficientStatistics]]
+) -> Iterator[Row]:
     """The curves of the trained network's best layers; ``sums_at`` gives the folds' sums at a place."""
     steps = study.config.probed_steps
     for name, step, probe in curves_of(study):
-        cell = bank.best(name, TRAINED, step, probe)
-        for point in learning_curve(sums_at((cell.network, cell.layer)), name, cell, steps.index(step)):
+        cell = probe_set.best(name, TRAINED, step, probe)
+        for point in learning_curve(
+            sums_at((cell.network, cell.layer)), name, cell, steps.index(step)
+        ):
             yield {
                 "task": name,
                 "layer": cell.layer,
                 "step": step + 1,
                 "probe": probe,
-                "pictures": round(point.pictures, 1),
+                "images": round(point.images, 1),
                 "loss": f"{point.loss:.6g}",
                 "explained": f"{point.explained:.4f}",
             }
@@ -54,4 +58,6 @@ def write_learning(path: Path, rows: Iterator[Row]) -> None:
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
-        raise MistakeError(f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost") from error
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost"
+        ) from error

@@ -10,29 +10,31 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.folder import refuse_changed
 from bench.runs.results import PROBES, Results, probe_name
 from extract.networks import TRAINED
 from probes.edit import Probe
-from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, Bank, Cell, Solved
+from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, Cell, FittedProbe, ProbeSet
 
 
 def read_probes(results: Results, begin: str = "") -> dict[str, Tensor]:
-    """The stored tensors whose name begins so. Raises MistakeError when they are not those that the run wrote."""
+    """The stored tensors whose name begins so. Raises UserError when they are not those that the run wrote."""
     try:
         refuse_changed(results.path, results.facts, (PROBES,))
         with safe_open(results.path / PROBES, framework="pt") as stored:
             wanted = [name for name in stored.keys() if name.startswith(begin)]  # noqa: SIM118
             return {name: stored.get_tensor(name) for name in wanted}
     except (OSError, SafetensorError) as error:
-        raise MistakeError(f"cannot read the probes of {results.path} ({error}); run it again") from error
+        raise UserError(
+            f"cannot read the probes of {results.path} ({error}); run it again"
+        ) from error
 
 
-def stored_bank(results: Results, side: int) -> Bank:
-    """All probes that read the trained network's activations, unpermuted, for pictures of so many pixels a side."""
+def stored_bank(results: Results, side: int) -> ProbeSet:
+    """All probes that read the trained network's activations, unpermuted, for images of so many pixels a side."""
     tensors = read_probes(results)
-    probes: dict[str, dict[Cell, Solved]] = {}
+    probes: dict[str, dict[Cell, FittedProbe]] = {}
     thresholds: dict[str, dict[Cell, float]] = {}
     mean_map: dict[str, Tensor] = {}
     for name, task in results.tasks.items():
@@ -44,16 +46,18 @@ def stored_bank(results: Results, side: int) -> Bank:
         outputs = len(next(iter(probes[name].values())).intercept)
         # Of the baselines that a bank also scores; they read no engine, and nobody asks for them.
         mean_map[name] = torch.zeros(outputs, side, side, dtype=torch.float64)
-    return Bank(probes, mean_map, thresholds)
+    return ProbeSet(probes, mean_map, thresholds)
 
 
-def _solved(tensors: Mapping[str, Tensor], task: str, cell: Cell) -> Solved:
+def _solved(tensors: Mapping[str, Tensor], task: str, cell: Cell) -> FittedProbe:
     stem = probe_name(task, cell)
     try:
         weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
     except KeyError as error:
-        raise MistakeError(f"the run's probes lack {error}; make the run again") from error
-    return Solved(weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan"))
+        raise UserError(f"the run's probes lack {error}; make the run again") from error
+    return FittedProbe(
+        weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan")
+    )
 
 
 class StoredProbes:
@@ -61,7 +65,9 @@ class StoredProbes:
 
     def __init__(self, results: Results, task: str) -> None:
         if task not in results.tasks:
-            raise MistakeError(f"{results.path} has no probes of {task!r}; it has {', '.join(results.tasks)}")
+            raise UserError(
+                f"{results.path} has no probes of {task!r}; it has {', '.join(results.tasks)}"
+            )
         self.task = results.tasks[task]
         tensors = read_probes(results, f"{task}/{TRAINED}/")
         self._tensors = {name: tensor.float() for name, tensor in tensors.items()}

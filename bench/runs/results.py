@@ -3,13 +3,13 @@
 config.json          the options, and the fingerprint of everything that determines the scores
 environment.json     machine, versions, commit, command
 cells.csv            one row per cell: where, when, which probe, penalty, threshold, scores with 95 % intervals
-scores.safetensors   per task, every metric of every cell for every test picture (cells x metrics x pictures), and
-                     pictures/foreground, the share of each test picture that the salient object covers
+scores.safetensors   per task, every metric of every cell for every test image (cells x metrics x images), and
+                     images/foreground, the share of each test image that the salient object covers
 probes.safetensors   weights, intercepts and patterns (for edits), named task/network/layer/step/probe/draw
-learning.csv         how well the best layers' probes do from fewer training pictures (see runs/learning_curves.py)
+learning.csv         how well the best layers' probes do from fewer training images (see runs/learning_curves.py)
 costs.csv            per network and step: latency per row and memory
 calls.safetensors    every clock reading behind it, in order: step, network, rows, seconds, resident bytes
-strips.safetensors   a few test pictures on their way out of noise, with labels and readings
+strips.safetensors   a few test images on their way out of noise, with labels and readings
 run.json             schema, tasks, metrics, items, totals, checksums of the tables and tensors above (not of the
                      first two files); written last: a folder with it is finished
 findings.json        what was found in them: see bench/analysis/findings.py
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.folder import CONFIG, RUN, refuse_changed, refuse_malformed
 from probes.probe_set import ALWAYS, Cell
 from probes.score import sign_of
@@ -41,12 +41,12 @@ SCHEMA = 3
 CALLS, PROBES = "calls.safetensors", "probes.safetensors"
 TABLES = ("cells.csv", "scores.safetensors", "costs.csv", "strips.safetensors", "learning.csv")
 """What is read, and checked, whenever a run is; the other two when they are needed."""
-FOREGROUND_AREA = "pictures/foreground"
+FOREGROUND_AREA = "images/foreground"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResults:
-    """Cells and per-picture scores of one task."""
+    """Cells and per-image scores of one task."""
 
     name: str
     cells: tuple[Cell, ...]
@@ -57,7 +57,7 @@ class TaskResults:
     higher_is_better: tuple[bool, ...]
     unit: str
     scores: NDArray[np.float64]
-    """cells x metrics x pictures."""
+    """cells x metrics x images."""
 
     @property
     def headline(self) -> str:
@@ -65,8 +65,10 @@ class TaskResults:
         return self.metrics[0]
 
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
-        """Per-picture scores of a cell, by default of the headline metric."""
-        row: NDArray[np.float64] = self.scores[self.cells.index(cell), self.metrics.index(metric or self.headline)]
+        """Per-image scores of a cell, by default of the headline metric."""
+        row: NDArray[np.float64] = self.scores[
+            self.cells.index(cell), self.metrics.index(metric or self.headline)
+        ]
         return row
 
     def sign(self, metric: str | None = None) -> float:
@@ -75,10 +77,14 @@ class TaskResults:
 
     def where(self, **wanted: object) -> list[Cell]:
         """The cells with these attributes, such as ``network="trained", step=4``."""
-        return [cell for cell in self.cells if all(getattr(cell, name) == value for name, value in wanted.items())]
+        return [
+            cell
+            for cell in self.cells
+            if all(getattr(cell, name) == value for name, value in wanted.items())
+        ]
 
     def best(self, **wanted: object) -> Cell | None:
-        """Of the cells with these attributes, the one with the least cross-validated loss on training pictures."""
+        """Of the cells with these attributes, the one with the least cross-validated loss on training images."""
         fitted = [(self.cv_loss[self.cells.index(cell)], cell) for cell in self.where(**wanted)]
         known = [(loss, cell) for loss, cell in fitted if np.isfinite(loss)]
         return min(known, key=lambda pair: pair[0])[1] if known else None
@@ -97,7 +103,7 @@ class Results:
     costs: list[dict[str, str]]
     strips: dict[str, NDArray[Any]]
     foreground: NDArray[np.float64]
-    """Share of every test picture that the salient object covers."""
+    """Share of every test image that the salient object covers."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -126,41 +132,49 @@ class Results:
 
     @property
     def world(self) -> int:
-        """Ranks that worked side by side."""
+        """Workers that worked side by side."""
         return int(self.facts["world"])
 
     @property
     def random_networks(self) -> tuple[str, ...]:
-        """Names of the networks of shuffled weights that saw the trained one's latents."""
+        """Names of the networks of permuted weights that saw the trained one's latents."""
         return self.family("random")
 
     def family(self, name: str) -> tuple[str, ...]:
         """The networks of a name, which are several where seeds differ: ``random`` stands for ``random-1`` and on."""
         return tuple(
-            network for network in self.facts["networks"] if re.fullmatch(rf"{re.escape(name)}(-\d+)?", network)
+            network
+            for network in self.facts["networks"]
+            if re.fullmatch(rf"{re.escape(name)}(-\d+)?", network)
         )
 
 
 def read_results(path: Path) -> Results:
-    """Read a run folder. Raises MistakeError when it is none, is unfinished, or does not hold together."""
+    """Read a run folder. Raises UserError when it is none, is unfinished, or does not hold together."""
     if not (path / RUN).exists():
         state = (
             "is an unfinished run; finish it by running its command again"
             if (path / CONFIG).exists()
             else "is no run folder"
         )
-        raise MistakeError(f"{path} {state}")
+        raise UserError(f"{path} {state}")
     try:
         config, environment_, facts = (
-            json.loads((path / name).read_text(encoding="utf-8")) for name in (CONFIG, "environment.json", RUN)
+            json.loads((path / name).read_text(encoding="utf-8"))
+            for name in (CONFIG, "environment.json", RUN)
         )
         if facts["schema"] != SCHEMA:
-            raise MistakeError(f"{path} has schema {facts['schema']}, this version reads {SCHEMA}; run it again")
+            raise UserError(
+                f"{path} has schema {facts['schema']}, this version reads {SCHEMA}; run it again"
+            )
         refuse_malformed(config["options"], environment_, facts)
         refuse_changed(path, facts, TABLES)
         rows = _read_csv(path / "cells.csv")
         scores = load_file(path / "scores.safetensors")
-        tasks = {name: _task_results(name, facts["tasks"][name], rows, scores[name]) for name in facts["tasks"]}
+        tasks = {
+            name: _task_results(name, facts["tasks"][name], rows, scores[name])
+            for name in facts["tasks"]
+        }
         strips = load_file(path / "strips.safetensors")
         costs = _read_csv(path / "costs.csv")
         return Results(
@@ -168,7 +182,7 @@ def read_results(path: Path) -> Results:
             scores[FOREGROUND_AREA],
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise MistakeError(
+        raise UserError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
 
@@ -178,7 +192,9 @@ def read_calls(path: Path) -> NDArray[np.float64]:
     try:
         calls: NDArray[np.float64] = load_file(path / CALLS)["calls"]
     except (OSError, KeyError, SafetensorError) as error:
-        raise MistakeError(f"{path / CALLS} cannot be read ({error}); run again in another --out") from error
+        raise UserError(
+            f"{path / CALLS} cannot be read ({error}); run again in another --out"
+        ) from error
     return calls
 
 
@@ -198,8 +214,13 @@ def _task_results(
         for row in mine
     )
     if scores.shape[:2] != (len(cells), len(facts["metrics"])):
-        raise ValueError(f"{name} has {len(cells)} cells, {len(facts['metrics'])} metrics and scores {scores.shape}")
-    number = {column: np.array([float(row[column] or "nan") for row in mine]) for column in ("cv_loss", "threshold")}
+        raise ValueError(
+            f"{name} has {len(cells)} cells, {len(facts['metrics'])} metrics and scores {scores.shape}"
+        )
+    number = {
+        column: np.array([float(row[column] or "nan") for row in mine])
+        for column in ("cv_loss", "threshold")
+    }
     return TaskResults(
         name, cells, number["cv_loss"], number["threshold"], tuple(facts["metrics"]),
         tuple(facts["higher_is_better"]), facts["unit"], scores,

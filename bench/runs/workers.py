@@ -19,7 +19,7 @@ from typing import NoReturn
 import torch
 from torch import distributed
 
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.folder import RunFolder
 from bench.study import Study
 
@@ -31,12 +31,12 @@ _POLL_SECONDS = 0.05
 _GOES_ON = "finished shards are kept: run the same command again"
 
 
-class IncompleteError(MistakeError):
+class IncompleteError(UserError):
     """Shards are missing that others have to make."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
+class Workers:
     """This process among those that work on a run together, which all wait for one another; by default it is alone."""
 
     rank: int = 0
@@ -62,7 +62,7 @@ class Ranks:
         return self.leads
 
     def barrier(self) -> None:
-        """Wait until all have come here. Raises MistakeError when one of them has ended."""
+        """Wait until all have come here. Raises UserError when one of them has ended."""
         if self.world == 1:
             return
         try:
@@ -72,7 +72,9 @@ class Ranks:
                 time.sleep(_POLL_SECONDS)
             waiting.wait()
         except RuntimeError as error:
-            raise MistakeError(f"rank {self.rank}: another rank of the {self.world} has ended; {_GOES_ON}") from error
+            raise UserError(
+                f"rank {self.rank}: another rank of the {self.world} has ended; {_GOES_ON}"
+            ) from error
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -90,10 +92,12 @@ class Ranks:
     def missing(self, stage: str, names: list[str], total: int) -> NoReturn:
         """End for want of shards. Raises IncompleteError."""
         # All have passed the barrier, so that somebody has deleted them.
-        raise IncompleteError(f"{len(names)} of the {total} shards of {stage} are gone, such as {names[0]}; {_GOES_ON}")
+        raise IncompleteError(
+            f"{len(names)} of the {total} shards of {stage} are gone, such as {names[0]}; {_GOES_ON}"
+        )
 
 
-class Part(Ranks):
+class Part(Workers):
     """One of several parts of a run, made when and where it suits; parts share the folder and never wait."""
 
     @property
@@ -126,7 +130,7 @@ class Part(Ranks):
         )
 
 
-class Merger(Ranks):
+class Merger(Workers):
     """Makes no shard and writes the results of those that are there."""
 
     @property
@@ -142,7 +146,7 @@ class Merger(Ranks):
         """Refuse. Raises IncompleteError."""
         raise IncompleteError(
             f"{len(names)} of the {total} shards of {stage} are missing, such as {names[0]}; "
-            "make them with --part, or run the command without it, which paints them and finishes"
+            "make them with --part, or run the command without it, which generates them and finishes"
         )
 
 
@@ -151,14 +155,14 @@ _GROUP: list[distributed.ProcessGroup] = []
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
+def joined() -> Iterator[Workers]:
     """Join the ranks that torchrun has started; alone where it has not.
 
-    Raises MistakeError when the others do not come, and in the block when the launcher stops this rank.
+    Raises UserError when the others do not come, and in the block when the launcher stops this rank.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        yield Ranks()
+        yield Workers()
         return
     before = signal.signal(signal.SIGTERM, _stopped)
     if torch.cuda.is_available():
@@ -168,9 +172,11 @@ def joined() -> Iterator[Ranks]:
         _GROUP.append(distributed.new_group(backend="gloo", timeout=_WORKING))
     except (RuntimeError, ValueError) as error:
         line = str(error).splitlines()[0]
-        raise MistakeError(f"the {world} ranks do not find one another ({line}); start them with torchrun") from error
+        raise UserError(
+            f"the {world} ranks do not find one another ({line}); start them with torchrun"
+        ) from error
     try:
-        yield Ranks(int(os.environ["RANK"]), world)
+        yield Workers(int(os.environ["RANK"]), world)
     finally:
         _GROUP.clear()
         distributed.destroy_process_group()
@@ -179,18 +185,22 @@ def joined() -> Iterator[Ranks]:
 
 def _stopped(_signal: int, _frame: FrameType | None) -> NoReturn:
     rank = os.environ.get("RANK")
-    raise MistakeError(f"rank {rank}: stopped by the launcher, as it does when another rank has ended; {_GOES_ON}")
+    raise UserError(
+        f"rank {rank}: stopped by the launcher, as it does when another rank has ended; {_GOES_ON}"
+    )
 
 
-def sharing_cores(study: Study, ranks: Ranks) -> Study:
+def sharing_cores(study: Study, workers: Workers) -> Study:
     """The study with this rank's share of the machine's cores, unless the number of threads was chosen."""
-    beside = min(ranks.world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return study if study.config.threads else replace(study, threads=max(1, study.threads // beside))
+    beside = min(workers.world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return (
+        study if study.config.threads else replace(study, threads=max(1, study.threads // beside))
+    )
 
 
 def part_of(text: str) -> Part:
-    """The part that ``3/8`` names. Raises MistakeError for what names none."""
+    """The part that ``3/8`` names. Raises UserError for what names none."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise MistakeError(f"--part {text} names no part; write 3/8 for the third of eight")
+        raise UserError(f"--part {text} names no part; write 3/8 for the third of eight")
     return Part(int(number) - 1, int(count))

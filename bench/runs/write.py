@@ -16,16 +16,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.environment import environment
-from bench.errors import MistakeError
-from bench.runs.checkpoints import Taken
+from bench.errors import UserError
+from bench.runs.checkpoints import RunCost
 from bench.runs.folder import RUN, SUMS, RunFolder, sums_of
 from bench.runs.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
 from bench.study import Study
 from datasets.atomic_write import atomic_write
 from extract.shards import as_new
-from extract.stream import Subject
+from extract.stream import RecordedModel
 from probes.bootstrap import intervals
-from probes.probe_set import ALWAYS, Bank
+from probes.probe_set import ALWAYS, ProbeSet
 
 _CELL_COLUMNS = (
     "task", "network", "layer", "step", "probe", "draw", "side", "penalty", "at_edge", "cv_loss", "threshold",
@@ -35,30 +35,40 @@ _CELL_COLUMNS = (
 def write_results(
     folder: RunFolder,
     study: Study,
-    subject: Subject,
-    bank: Bank,
+    recorded: RecordedModel,
+    probe_set: ProbeSet,
     scores: dict[str, Tensor],
     costs: Sequence[Tensor],
     strips: dict[str, Tensor],
-    taken: Taken,
+    taken: RunCost,
     world: int,
 ) -> None:
     """Write every file of a finished run, which so many ranks made, ``run.json`` last."""
     path = folder.path
     try:
-        (path / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n", encoding="utf-8")
-        save_file({name: value.contiguous() for name, value in scores.items()}, path / "scores.safetensors")
-        save_file(_probe_tensors(bank), path / PROBES)
+        (path / "environment.json").write_text(
+            json.dumps(environment(), indent=2) + "\n", encoding="utf-8"
+        )
+        save_file(
+            {name: value.contiguous() for name, value in scores.items()},
+            path / "scores.safetensors",
+        )
+        save_file(_probe_tensors(probe_set), path / PROBES)
         save_file(
             {name.removeprefix("strip/"): value for name, value in strips.items()},
             path / "strips.safetensors",
         )
-        _write_cells(path / "cells.csv", study, bank, {name: value.numpy() for name, value in scores.items()})
+        _write_cells(
+            path / "cells.csv",
+            study,
+            probe_set,
+            {name: value.numpy() for name, value in scores.items()},
+        )
         calls = torch.cat(list(costs))
         save_file({"calls": calls}, path / CALLS)
         for file in path.glob("*.safetensors"):
             as_new(file)
-        _write_costs(path / "costs.csv", calls.numpy(), subject.timed)
+        _write_costs(path / "costs.csv", calls.numpy(), recorded.timed)
         facts = {
             "schema": SCHEMA,
             "tasks": {
@@ -71,7 +81,7 @@ def write_results(
             },
             "layers": list(study.layers),
             "steps": list(study.config.probed_steps),
-            "networks": list(subject.watchers),
+            "networks": list(recorded.watchers),
             "guidance": study.guidance,
             "train_items": [item.id for block in study.train for item in block.items],
             "test_items": [item.id for block in study.test for item in block.items],
@@ -86,31 +96,38 @@ def write_results(
         with atomic_write(path / RUN) as partial:
             partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
-        raise MistakeError(
+        raise UserError(
             f"cannot write the results to {path} ({error}); mend it and run again: nothing is lost"
         ) from error
 
 
-def _write_cells(path: Path, study: Study, bank: Bank, scores: dict[str, NDArray[np.float64]]) -> None:
-    metrics = list(dict.fromkeys(metric.name for task in study.tasks.values() for metric in task.metrics))
+def _write_cells(
+    path: Path, study: Study, probe_set: ProbeSet, scores: dict[str, NDArray[np.float64]]
+) -> None:
+    metrics = list(
+        dict.fromkeys(metric.name for task in study.tasks.values() for metric in task.metrics)
+    )
     with path.open("w", newline="", encoding="utf-8") as stream:
-        columns = [*_CELL_COLUMNS, *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high"))]
+        columns = [
+            *_CELL_COLUMNS,
+            *(f"{metric}{end}" for metric in metrics for end in ("", "_low", "_high")),
+        ]
         writer = csv.DictWriter(stream, columns, restval="")
         writer.writeheader()
         for name, task in study.tasks.items():
             spans = [intervals(scores[name][:, column]) for column in range(len(task.metrics))]
-            for index, cell in enumerate(bank.cells(name)):
+            for index, cell in enumerate(probe_set.cells(name)):
                 row: dict[str, object] = {"task": name, **asdict(cell)}
                 row["step"] = cell.step + 1 if cell.step != ALWAYS else ""
-                probe = bank.probes[name].get(cell)
+                probe = probe_set.probes[name].get(cell)
                 if probe is not None:
                     row |= {
                         "penalty": f"{probe.penalty:.6g}",
                         "at_edge": int(probe.at_edge),
                         "cv_loss": f"{probe.cv_loss:.9g}",
                     }
-                if cell in bank.thresholds.get(name, {}):
-                    row["threshold"] = bank.thresholds[name][cell]
+                if cell in probe_set.thresholds.get(name, {}):
+                    row["threshold"] = probe_set.thresholds[name][cell]
                 for metric, span in zip(task.metrics, spans, strict=True):
                     for end, values in (("", span.mean), ("_low", span.low), ("_high", span.high)):
                         row[f"{metric.name}{end}"] = f"{values[index]:.6g}"
@@ -120,7 +137,9 @@ def _write_cells(path: Path, study: Study, bank: Bank, scores: dict[str, NDArray
 def _write_costs(path: Path, costs: NDArray[np.float64], networks: Sequence[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["network", "step", "calls", "rows", "median_ms_per_row", "p90_ms_per_row", "peak_mib"])
+        writer.writerow(
+            ["network", "step", "calls", "rows", "median_ms_per_row", "p90_ms_per_row", "peak_mib"]
+        )
         for number, network in enumerate(networks):
             for step in sorted({int(step) for step in costs[costs[:, 1] == number, 0]}):
                 mine = costs[(costs[:, 1] == number) & (costs[:, 0] == step)]
@@ -139,9 +158,9 @@ def _write_costs(path: Path, costs: NDArray[np.float64], networks: Sequence[str]
                 )
 
 
-def _probe_tensors(bank: Bank) -> dict[str, Tensor]:
+def _probe_tensors(probe_set: ProbeSet) -> dict[str, Tensor]:
     tensors = {}
-    for name, probes in bank.probes.items():
+    for name, probes in probe_set.probes.items():
         for cell, probe in probes.items():
             if not np.isfinite(probe.cv_loss):
                 # Nothing was fit.

@@ -1,1 +1,1 @@
-"""What reads pictures: one file or package each."""
+"""What reads images: one file or package each."""

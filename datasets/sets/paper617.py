@@ -58,8 +58,13 @@ def _read(folder: Path, split: str) -> tuple[Item, ...]:
             "download it again with --fetch, or name a changed file with --dataset FILE.csv"
         )
     return tuple(
-        # The authors' index names the picture, as it does in their own file names.
-        Item(f"{int(line.id or 0):07d}", line.prompt, line.seed or 0, "train" if split == "train" else "test")
+        # The authors' index names the image, as it does in their own file names.
+        Item(
+            f"{int(line.id or 0):07d}",
+            line.prompt,
+            line.seed or 0,
+            "train" if split == "train" else "test",
+        )
         for line in read_lines(path)
     )
 

@@ -19,7 +19,9 @@ TRAIN, TOTAL = 246, 617
 
 def _items(folder: Path | None = None) -> tuple[Item, ...]:
     if folder is not None:
-        raise DatasetError(f"the dataset scenes617 is drawn, not read from {folder}; leave --prompts out")
+        raise DatasetError(
+            f"the dataset scenes617 is drawn, not read from {folder}; leave --prompts out"
+        )
 
     import numpy as np
 

@@ -20,7 +20,9 @@ def _unavailable() -> str | None:
     return None
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> TimedOnnxRuntime:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
+) -> TimedOnnxRuntime:
     from engines.export import exported
 
     return TimedOnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 PROVIDER = Provider("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
+) -> OnnxRuntime:
     from engines.cuda_stream import CudaLane
     from engines.export import exported
 
@@ -23,4 +25,6 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
 
 
-BACKEND = Backend(unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, device="cuda", keeps_weights=True)
+BACKEND = Backend(
+    unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, device="cuda", keeps_weights=True
+)

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 PROVIDER = Provider(
-    "TensorrtExecutionProvider", {"trt_fp16_enable": "1"}, behind=(("CUDAExecutionProvider", {"use_tf32": "0"}),)
+    "TensorrtExecutionProvider",
+    {"trt_fp16_enable": "1"},
+    behind=(("CUDAExecutionProvider", {"use_tf32": "0"}),),
 )
 """In fp32 TensorRT would round to TF32 and call it fp32; so the graph is in half precision."""
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
+) -> OnnxRuntime:
     from engines.cuda_stream import CudaLane
     from engines.export import exported_in_half
 
@@ -27,5 +31,9 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads:
 
 
 BACKEND = Backend(
-    unavailable=lambda: gpu_missing(PROVIDER.name), open=_open, precision="fp16", device="cuda", keeps_weights=True
+    unavailable=lambda: gpu_missing(PROVIDER.name),
+    open=_open,
+    precision="fp16",
+    device="cuda",
+    keeps_weights=True,
 )

@@ -24,7 +24,9 @@ def _unavailable() -> str | None:
 
     try:
         if library() is None:
-            return "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+            return (
+                "TensorRT is not installed; install the extra: pip install 'scenebench[tensorrt]'"
+            )
     except EngineError as error:
         return str(error)
     return cuda_missing()
@@ -40,4 +42,6 @@ def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads
     return TensorRT(library(), model, taps, "fp16", CudaLane(), cache)
 
 
-BACKEND = Backend(unavailable=_unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True)
+BACKEND = Backend(
+    unavailable=_unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True
+)

@@ -36,7 +36,10 @@ class TorchCompile:
         # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
         compiled: Any = torch.compile
         self.call = compiled(
-            lambda latents, timestep, text: [own(latents, timestep, text).sample, *[heard[name] for name in layers]],
+            lambda latents, timestep, text: [
+                own(latents, timestep, text).sample,
+                *[heard[name] for name in layers],
+            ],
             fullgraph=True,
             dynamic=False,
         )
@@ -47,13 +50,19 @@ class TorchCompile:
 
         from engines.export import quiet
 
-        given = (latents.float().contiguous(), torch.tensor(timestep, dtype=torch.float32), text.float().contiguous())
+        given = (
+            latents.float().contiguous(),
+            torch.tensor(timestep, dtype=torch.float32),
+            text.float().contiguous(),
+        )
         # Inductor warns of its own deprecations while it compiles.
         with torch.no_grad(), quiet():
             noise, *taps = self.call(*given)
         # The outputs belong to the caller alone.
         self.heard.clear()
-        return Prediction(noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)})
+        return Prediction(
+            noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)}
+        )
 
 
 def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
@@ -69,14 +78,18 @@ def _unavailable() -> str | None:
     return None
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchCompile:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
+) -> TorchCompile:
     import torch
 
     from engines.errors import EngineError
     from engines.prompt import takes_more
 
     if takes_more(unet.config):
-        raise EngineError("the engine torch_compile does not run SDXL; use torch_eager or onnxruntime")
+        raise EngineError(
+            "the engine torch_compile does not run SDXL; use torch_eager or onnxruntime"
+        )
     torch.set_num_threads(threads)
     return TorchCompile(unet, taps)
 

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
+) -> TorchEager:
     return opened(unet, taps, threads, in_half=True)
 
 
-BACKEND = Backend(unavailable=unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True)
+BACKEND = Backend(
+    unavailable=unavailable, open=_open, precision="fp16", device="cuda", keeps_weights=True
+)

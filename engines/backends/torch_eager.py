@@ -88,7 +88,9 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
 
 @contextmanager
-def timing(unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter) -> Iterator[list[LayerTime]]:
+def timing(
+    unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter
+) -> Iterator[list[LayerTime]]:
     """Note every module's own seconds while the block is open: its call's, less those of the calls inside."""
     from engines.layer_times import LayerTime
 
@@ -110,7 +112,10 @@ def timing(unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter
 
     handles = []
     for path, module in unet.named_modules():
-        handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave(path))]
+        handles += [
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave(path)),
+        ]
     try:
         yield entries
     finally:
@@ -118,7 +123,9 @@ def timing(unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter
             handle.remove()
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
+def _open(
+    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
+) -> TorchEager:
     import torch
 
     torch.set_num_threads(threads)

@@ -19,4 +19,6 @@ def untrained() -> UNet2DConditionModel:
     from diffusers import UNet2DConditionModel
 
     # CompVis/stable-diffusion-v1-4, unet/config.json; what is not named is diffusers' default.
-    return UNet2DConditionModel(sample_size=64, cross_attention_dim=768).requires_grad_(False).eval()
+    return (
+        UNet2DConditionModel(sample_size=64, cross_attention_dim=768).requires_grad_(False).eval()
+    )

@@ -1,4 +1,4 @@
-"""Colour of the salient object: can a linear map of a picture's mean activation tell the eight apart?"""
+"""Colour of the salient object: can a linear map of an image's mean activation tell the eight apart?"""
 
 from datasets.labels import known
 from datasets.scenes import COLORS
@@ -6,8 +6,10 @@ from probes.score import ACCURACY, BRIER
 from probes.task import Task, indicators
 
 TASK = Task(
-    target=lambda labels: indicators(known(labels.color, "colour of the salient object"), len(COLORS)),
+    target=lambda labels: indicators(
+        known(labels.color, "colour of the salient object"), len(COLORS)
+    ),
     metrics=(ACCURACY, BRIER),
-    per_picture=True,
+    per_image=True,
     classes=tuple(COLORS),
 )

@@ -1,4 +1,4 @@
-"""Side of the light, left or right: can a linear map of a picture's mean activation tell them apart?"""
+"""Side of the light, left or right: can a linear map of an image's mean activation tell them apart?"""
 
 from datasets.labels import known
 from datasets.scenes import LIGHTS
@@ -8,6 +8,6 @@ from probes.task import Task, indicators
 TASK = Task(
     target=lambda labels: indicators(known(labels.light, "side of the light"), len(LIGHTS)),
     metrics=(ACCURACY, BRIER),
-    per_picture=True,
+    per_image=True,
     classes=LIGHTS,
 )

@@ -1,4 +1,4 @@
-"""Shape of the salient object: can a linear map of a picture's mean activation tell the four apart?"""
+"""Shape of the salient object: can a linear map of an image's mean activation tell the four apart?"""
 
 from datasets.labels import known
 from datasets.scenes import SHAPES
@@ -6,8 +6,10 @@ from probes.score import ACCURACY, BRIER
 from probes.task import Task, indicators
 
 TASK = Task(
-    target=lambda labels: indicators(known(labels.shape, "shape of the salient object"), len(SHAPES)),
+    target=lambda labels: indicators(
+        known(labels.shape, "shape of the salient object"), len(SHAPES)
+    ),
     metrics=(ACCURACY, BRIER),
-    per_picture=True,
+    per_image=True,
     classes=SHAPES,
 )

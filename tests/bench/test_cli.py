@@ -8,7 +8,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import Config, config_of, quick, read_toml
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.results import Results, read_results
 
 
@@ -16,7 +16,10 @@ from bench.runs.results import Results, read_results
     ("arguments", "sentence"),
     [
         (["--model", "tni"], "there is no model 'tni'; did you mean tiny?"),
-        (["--model", "/nowhere/at/all", "--labeler", "tiny"], "neither a diffusers model folder nor a hub id"),
+        (
+            ["--model", "/nowhere/at/all", "--labeler", "tiny"],
+            "neither a diffusers model folder nor a hub id",
+        ),
         (["--engine", "onnx"], "there is no engine 'onnx'; did you mean onnxruntime?"),
         (["--dataset", "scenes"], "did you mean scenes617?"),
         (["--labeler", "midass"], "there is no labeler 'midass'"),
@@ -33,7 +36,9 @@ from bench.runs.results import Results, read_results
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", *arguments]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
@@ -91,29 +96,45 @@ def test_quick_keeps_what_was_chosen() -> None:
     assert quick(Config(sampler_steps=4)).steps == (1, 3, 4)
 
 
-def test_leaderboard_prints_every_layer_and_control(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_leaderboard_prints_every_layer_and_control(
+    small_run: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["leaderboard", str(small_run.path)]) == 0
     said = capsys.readouterr().out
-    for word in (*small_run.layers, "permuted", "random", "ceiling", "position alone", "mean training map", "gain"):
+    for word in (
+        *small_run.layers,
+        "permuted",
+        "random",
+        "ceiling",
+        "position alone",
+        "mean training map",
+        "gain",
+    ):
         assert word in said
 
 
-def test_runs_are_compared_side_by_side(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_compared_side_by_side(
+    small_run: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["leaderboard", str(small_run.path), str(small_run.path)]) == 0
     assert capsys.readouterr().out.count(str(small_run.path)) == 2
 
 
 @pytest.mark.parametrize("command", ["leaderboard", "report"])
-def test_a_folder_that_is_no_run_is_refused(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_run_is_refused(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command, str(tmp_path)]) == 2
     assert "is no run folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["scores.safetensors", "cells.csv", "environment.json", "strips.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["scores.safetensors", "cells.csv", "environment.json", "strips.safetensors"]
+)
 def test_a_damaged_run_folder_is_refused_in_words(name: str, copied_run: Path) -> None:
     file = copied_run / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(MistakeError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         read_results(copied_run)
 
 

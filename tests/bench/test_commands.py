@@ -15,7 +15,7 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.commands.doctor import cards
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.report.poster import GAP, HEAD, MARGIN, TILE, write_poster
 from bench.runs.results import Results
 from engines.load import load
@@ -23,14 +23,18 @@ from engines.load import load
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_poster_has_a_column_per_step_and_one_for_the_finished_picture(small_run: Results, tmp_path: Path) -> None:
+def test_the_poster_has_a_column_per_step_and_one_for_the_finished_image(
+    small_run: Results, tmp_path: Path
+) -> None:
     assert main(["report", str(small_run.path), "--poster", str(tmp_path / "poster.png")]) == 0
     with Image.open(tmp_path / "poster.png") as poster:
         columns = len([step for step in (1, 2, 3, 5, 10, 15) if step - 1 in small_run.steps]) + 1
         assert poster.width == MARGIN + columns * (TILE + GAP)
 
 
-def test_a_poster_that_cannot_be_written_is_refused(small_run: Results, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_poster_that_cannot_be_written_is_refused(
+    small_run: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", str(small_run.path), "--poster", "/proc/poster.png"]) == 2
     assert "cannot write /proc/poster.png" in capsys.readouterr().err
 
@@ -38,7 +42,9 @@ def test_a_poster_that_cannot_be_written_is_refused(small_run: Results, capsys: 
 def test_a_poster_of_a_short_run_shows_what_there_is(small_run: Results, tmp_path: Path) -> None:
     heights = []
     for count in (2, 3):
-        short = replace(small_run, strips={name: values[:count] for name, values in small_run.strips.items()})
+        short = replace(
+            small_run, strips={name: values[:count] for name, values in small_run.strips.items()}
+        )
         with Image.open(write_poster(short, tmp_path / "poster.png")) as poster:
             heights.append(poster.height - HEAD)
     assert heights[0] * 3 == heights[1] * 2
@@ -55,7 +61,9 @@ def test_a_poster_of_a_short_run_shows_what_there_is(small_run: Results, tmp_pat
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
@@ -65,8 +73,10 @@ def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, capsys: 
 def test_a_sheet_that_cannot_be_written_is_refused() -> None:
     from bench.curation import model_card
 
-    with pytest.raises(MistakeError, match=r"cannot write /proc/sheet\.png"):
-        model_card._write_sheet(torch.zeros(model_card.COLUMNS * model_card.ROWS, 3, 4, 4), Path("/proc/sheet.png"))
+    with pytest.raises(UserError, match=r"cannot write /proc/sheet\.png"):
+        model_card._write_sheet(
+            torch.zeros(model_card.COLUMNS * model_card.ROWS, 3, 4, 4), Path("/proc/sheet.png")
+        )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,9 @@ def test_plans_are_made_for_the_text_that_the_model_is_given(
 ) -> None:
     asked: list[dict[str, tuple[int, ...]]] = []
     monkeypatch.setattr("engines.export.exported", lambda *_: None)
-    monkeypatch.setattr("engines.fusion.plan_rows_of", lambda *given, **_: asked.append(given[2]) or [])
+    monkeypatch.setattr(
+        "engines.fusion.plan_rows_of", lambda *given, **_: asked.append(given[2]) or []
+    )
     assert main(["fusion", "--model", str(small_models[kind]), "--rows", "1"]) == 0
     parts = load(small_models[kind])
     (sizes,) = asked
@@ -135,7 +147,9 @@ def test_export_finds_the_shipped_graph(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_the_card_measures_model_and_labeler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_card_measures_model_and_labeler(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["card", "--limit", "80", "--sheet", str(tmp_path / "sheet.png")]) == 0
     said = capsys.readouterr().out
     psnr = float(re.search(r"([\d.]+) dB PSNR", said).group(1))

@@ -50,13 +50,15 @@ LAYERS = {
     "vae": ["mid", "up0", "up1", "up2"],
     "text": ["pooled"],
     "unconditional": BOTH,
-    "decoded": ["latent", "foreseen"],
+    "decoded": ["latent", "predicted"],
 }
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return read_results(run(Config(**OPTIONS, out=str(tmp_path_factory.mktemp("plain") / "run"))).path)
+    return read_results(
+        run(Config(**OPTIONS, out=str(tmp_path_factory.mktemp("plain") / "run"))).path
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +71,11 @@ def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) ->
     assert compared.facts["networks"] == list(LAYERS)
     for task in compared.tasks.values():
         for network, layers in LAYERS.items():
-            probes = {ACTIVATIONS: 1} if network == "decoded" else {ACTIVATIONS: 1, WITH_POSITION: 1}
+            probes = (
+                {ACTIVATIONS: 1} if network == "decoded" else {ACTIVATIONS: 1, WITH_POSITION: 1}
+            )
             if network == "trained":
-                # The ten training pictures lie in blocks of two, which have one other order.
+                # The ten training images lie in blocks of two, which have one other order.
                 probes[PERMUTED] = 1
             for layer in layers:
                 for step in range(3):
@@ -80,7 +84,11 @@ def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) ->
                         assert len(found) == count, (network, layer, step, probe)
             assert {cell.layer for cell in task.where(network=network)} == set(layers)
         assert len(task.where(network="decoded")) == 6
-        assert task.scores.shape == (len(task.cells), len(task.metrics), len(compared.facts["test_items"]))
+        assert task.scores.shape == (
+            len(task.cells),
+            len(task.metrics),
+            len(compared.facts["test_items"]),
+        )
 
 
 def test_what_is_watched_beside_it_changes_no_bit_of_the_trained_networks_scores(
@@ -92,8 +100,12 @@ def test_what_is_watched_beside_it_changes_no_bit_of_the_trained_networks_scores
         for cell in task.cells:
             before, after = task.cells.index(cell), other.cells.index(cell)
             assert np.array_equal(task.scores[before], other.scores[after], equal_nan=True), cell
-            assert np.array_equal(task.thresholds[before], other.thresholds[after], equal_nan=True), cell
-    probes, others = (load_file(results.path / "probes.safetensors") for results in (plain, compared))
+            assert np.array_equal(
+                task.thresholds[before], other.thresholds[after], equal_nan=True
+            ), cell
+    probes, others = (
+        load_file(results.path / "probes.safetensors") for results in (plain, compared)
+    )
     assert probes.keys() < others.keys()
     for key, values in probes.items():
         assert np.array_equal(values, others[key]), key
@@ -103,14 +115,19 @@ def test_what_is_watched_beside_it_changes_no_bit_of_the_trained_networks_scores
 
 def test_networks_differ_from_the_trained_one_and_from_each_other(compared: Results) -> None:
     networks = ("trained", "random-1", "own-1", "reinitialised-1", "unconditional")
-    # Not of masks: few pictures make probes that find everything salient, which all networks can.
+    # Not of masks: few images make probes that find everything salient, which all networks can.
     depth = compared.tasks["depth"]
     for step in (1, 2):
-        rows = [depth.score(Cell(network, "up3.0", step, ACTIVATIONS, 0, 16)) for network in networks]
+        rows = [
+            depth.score(Cell(network, "up3.0", step, ACTIVATIONS, 0, 16)) for network in networks
+        ]
         for at, row in enumerate(rows):
             assert not any(np.allclose(row, other, rtol=1e-4) for other in rows[:at])
     # A network on its own begins with the latents that the trained one begins with.
-    first = [depth.score(Cell(network, "up3.0", 0, ACTIVATIONS, 0, 16)) for network in ("random-1", "own-1")]
+    first = [
+        depth.score(Cell(network, "up3.0", 0, ACTIVATIONS, 0, 16))
+        for network in ("random-1", "own-1")
+    ]
     np.testing.assert_allclose(first[0], first[1], rtol=1e-3)
 
 
@@ -126,7 +143,7 @@ def test_nothing_is_fit_to_what_is_decoded(compared: Results) -> None:
         assert task.best(network="decoded", step=0) is None
 
 
-def test_after_the_last_step_the_labeler_sees_the_finished_picture(compared: Results) -> None:
+def test_after_the_last_step_the_labeler_sees_the_finished_image(compared: Results) -> None:
     for name, best in (("saliency", 1.0), ("depth", 0.0)):
         task = compared.tasks[name]
         last = task.score(Cell("decoded", "latent", 2, ACTIVATIONS, 0, 64))
@@ -135,8 +152,8 @@ def test_after_the_last_step_the_labeler_sees_the_finished_picture(compared: Res
         assert np.abs(first - best).mean() > 0.05
 
 
-def test_the_labeler_on_the_finished_picture_is_no_rival(compared: Results) -> None:
-    """After the last step the decoded picture is the labelled one: it beats every probe by definition."""
+def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> None:
+    """After the last step the decoded image is the labelled one: it beats every probe by definition."""
     rows = [row for row in paper_rows(compared) if "labeler" in row.what]
     assert {row.step for row in rows} == {0}
     last = replace(compared, facts=compared.facts | {"steps": [2]})
@@ -148,17 +165,26 @@ def test_the_labeler_on_the_finished_picture_is_no_rival(compared: Results) -> N
             assert found.numbers == (1, 2)
             assert catching_up(last, task, layer) is None
         line = catching_up_line(compared, task.name, {"latent": Onset(Score(3, 2, 3), (1, 2))})
-        assert line == f"{task.name}: the decoded picture catches up with the probe not before the last step [2, last]"
-    # What a rendered picture was noised to is another picture than the labelled one.
+        assert (
+            line
+            == f"{task.name}: the decoded image catches up with the probe not before the last step [2, last]"
+        )
+    # What a rendered image was noised to is another image than the labelled one.
     rendered = replace(compared, options=compared.options | {"source": "rendered"})
     assert {row.step for row in paper_rows(rendered) if "labeler" in row.what} == {0, 2}
 
 
 def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
     one = {row.what for row in paper_rows(compared) if row.what.endswith(": this one network")}
-    assert {what.partition(",")[0] for what in one} == {"shuffled weights", "weights as before training"}
+    assert {what.partition(",")[0] for what in one} == {
+        "permuted weights",
+        "weights as before training",
+    }
     assert len(one) == 3
-    seeds = [name.replace("own-1", "own-2").replace("random-1", "own-1") for name in compared.facts["networks"]]
+    seeds = [
+        name.replace("own-1", "own-2").replace("random-1", "own-1")
+        for name in compared.facts["networks"]
+    ]
     tasks = {
         name: replace(
             task,
@@ -168,14 +194,14 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
         for name, task in compared.tasks.items()
     }  # fmt: skip
     two = replace(compared, facts=compared.facts | {"networks": seeds}, tasks=tasks)
-    (row,) = [row for row in paper_rows(two) if row.what == "shuffled weights, their own latents" and row.step == 2
+    (row,) = [row for row in paper_rows(two) if row.what == "permuted weights, their own latents" and row.step == 2
               and row.task == "depth"]  # fmt: skip
     task = two.tasks["depth"]
     cells = [task.best(network=name, step=2, probe=ACTIVATIONS) for name in ("own-1", "own-2")]
     spread = abs(np.subtract(*(task.score(cell).mean() for cell in cells))) / np.sqrt(2)
     # Student's t with one degree of freedom.
     assert row.gain.high - row.gain.low >= 2 * 12.706 * spread * np.sqrt(1.5) * 0.999
-    chart = dict(curves(two, task))["shuffled weights, their own latents"]
+    chart = dict(curves(two, task))["permuted weights, their own latents"]
     assert chart[-1][1].mean == pytest.approx(np.mean([task.score(cell).mean() for cell in cells]))
 
 
@@ -192,20 +218,39 @@ def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> 
 
 
 def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
-    command = ["run", "--compare", "all", "--engine", "torch_eager", "--limit", "24", "--sampler-steps", "2"]
-    assert main([*command, "--layers", "mid", "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    command = [
+        "run",
+        "--compare",
+        "all",
+        "--engine",
+        "torch_eager",
+        "--limit",
+        "24",
+        "--sampler-steps",
+        "2",
+    ]
+    assert (
+        main([*command, "--layers", "mid", "--threads", "1", "--out", str(tmp_path / "run")]) == 0
+    )
     results = read_results(tmp_path / "run")
-    watched = {network for task in results.tasks.values() for network in (cell.network for cell in task.cells)}
+    watched = {
+        network
+        for task in results.tasks.values()
+        for network in (cell.network for cell in task.cells)
+    }
     named = {name.replace("-", " ") for name in COMPARISONS}
     assert named <= {network.removesuffix("-1") for network in watched}
-    assert {cell.layer for cell in results.tasks["depth"].where(network="convolution")} == {"mid.0", "mid.1"}
+    assert {cell.layer for cell in results.tasks["depth"].where(network="convolution")} == {
+        "mid.0",
+        "mid.1",
+    }
 
 
 def test_shards_are_written_first_and_read_when_a_stage_is_done(
     plain: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    pictures: dict[str, int] = {}
+    images: dict[str, int] = {}
     held: set[tuple[str, ...]] = set()
     write, read = Shards.write, Shards.read
 
@@ -213,13 +258,17 @@ def test_shards_are_written_first_and_read_when_a_stage_is_done(
         written.append(name)
         write(shards, name, tensors)
 
-    def reading(shards: Shards, name: str, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, torch.Tensor]:
+    def reading(
+        shards: Shards, name: str, wanted: Callable[[str], bool] = lambda _: True
+    ) -> dict[str, torch.Tensor]:
         found = read(shards, name, wanted)
-        if "pictures" in found:
-            # Sums, for the probe whose shard comes next.
-            pictures[name] = int(found["pictures"])
-            assert set(pictures) <= set(written)
-            held.add(tuple(sorted({key.rpartition("/")[0] for key in found if key.endswith("/scatter")})))
+        if "images" in found:
+            # SufficientStatistics, for the probe whose shard comes next.
+            images[name] = int(found["images"])
+            assert set(images) <= set(written)
+            held.add(
+                tuple(sorted({key.rpartition("/")[0] for key in found if key.endswith("/scatter")}))
+            )
         return found
 
     monkeypatch.setattr(Shards, "write", writing)
@@ -230,26 +279,41 @@ def test_shards_are_written_first_and_read_when_a_stage_is_done(
     assert list(dict.fromkeys(stages)) == [*folds[:-1], "draft", folds[-1], "final", "test"]
     assert stages == sorted(stages, key=list(dict.fromkeys(stages)).index)
     # Every place has its shard, and so has every grid; one place's moments at most are read for it.
-    places = {(cell.network, cell.layer) for cell in results.tasks["depth"].cells if cell.step != ALWAYS}
+    sites = {
+        (cell.network, cell.layer) for cell in results.tasks["depth"].cells if cell.step != ALWAYS
+    }
     grids = {cell.side for cell in results.tasks["depth"].where(network="trained")}
-    assert stages.count("final") == len(places) + len(grids)
+    assert stages.count("final") == len(sites) + len(grids)
     assert max(len(one) for one in held) == 1
-    assert len(held) == 1 + len(places)
-    assert sum(pictures.values()) == len(results.facts["train_items"])
+    assert len(held) == 1 + len(sites)
+    assert sum(images.values()) == len(results.facts["train_items"])
     for name, task in plain.tasks.items():
         assert np.array_equal(task.scores, results.tasks[name].scores, equal_nan=True)
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(compared: Results, tmp_path: Path) -> None:
+def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(
+    compared: Results, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "bench", "run", "--out", str(folder), "--compare", ",".join(COMPARED)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        "--out",
+        str(folder),
+        "--compare",
+        ",".join(COMPARED),
+    ]
     for name, value in OPTIONS.items():
         typed = ",".join(value) if isinstance(value, tuple) else str(value)
         command += [f"--{name.replace('_', '-')}", typed]
-    # With the last, a part of the test pictures is painted.
+    # With the last, a part of the test images is generated.
     for shards in (1, FOLDS - 1, FOLDS + 1, FOLDS + 20):
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             while process.poll() is None and len(list(folder.rglob("*.safetensors"))) < shards:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
@@ -260,6 +324,8 @@ def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(compa
     for name, task in compared.tasks.items():
         assert again.tasks[name].cells == task.cells
         assert np.array_equal(task.scores, again.tasks[name].scores, equal_nan=True)
-    probes, others = (load_file(results.path / "probes.safetensors") for results in (compared, again))
+    probes, others = (
+        load_file(results.path / "probes.safetensors") for results in (compared, again)
+    )
     assert probes.keys() == others.keys()
     assert all(np.array_equal(values, others[key]) for key, values in probes.items())

@@ -36,7 +36,10 @@ def parsed(command: str) -> Config:
     ids=str,
 )
 def test_the_command_of_a_run_gives_its_configuration_again(config: Config) -> None:
-    stored = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+    stored = {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(config).items()
+    }
     assert parsed(run_command(stored)) == replace(config, out=None)
 
 
@@ -46,10 +49,16 @@ def test_what_was_typed_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> N
     assert shlex.split(str(environment()["command"]))[3:] == typed
 
 
-def test_the_card_and_its_driver_are_told_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_card_and_its_driver_are_told_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def smi(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[0] == "nvidia-smi" or command[0] == "git"
-        text = "NVIDIA H100 80GB HBM3, 570.86.15\nNVIDIA L4, 570.86.15\n" if command[0] == "nvidia-smi" else "abc"
+        text = (
+            "NVIDIA H100 80GB HBM3, 570.86.15\nNVIDIA L4, 570.86.15\n"
+            if command[0] == "nvidia-smi"
+            else "abc"
+        )
         return subprocess.CompletedProcess(command, 0, stdout=text)
 
     monkeypatch.setattr(environment_module.subprocess, "run", smi)
@@ -59,10 +68,13 @@ def test_the_card_and_its_driver_are_told_where_there_is_one(monkeypatch: pytest
     assert "cuda" in facts
 
 
-def test_an_engine_answers_for_the_packages_that_compute_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_answers_for_the_packages_that_compute_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(environment_module, "version", lambda name: "1")
     found = {
-        engine: versions(engine) for engine in ("onnxruntime", "onnxruntime_tensorrt", "tensorrt", "openvino_bf16")
+        engine: versions(engine)
+        for engine in ("onnxruntime", "onnxruntime_tensorrt", "tensorrt", "openvino_bf16")
     }
     assert {engine: "tensorrt" in names for engine, names in found.items()} == {
         "onnxruntime": False, "onnxruntime_tensorrt": True, "tensorrt": True, "openvino_bf16": False,

@@ -13,7 +13,7 @@ import torch
 
 from bench import config as config_module
 from bench.config import Config, config_of
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.networks import COMPARISONS, Deferred, Networks, alone, subject_of
 from bench.study import Study, open_study
 from engines.cache import hash_of_weights
@@ -22,7 +22,13 @@ from engines.weights import permuted, reinitialised
 from extract.sources import Start
 from extract.trajectory import Step, denoise, initial_noise
 
-BASE = {"engine": "torch_eager", "limit": 24, "sampler_steps": 3, "layers": ("mid", "up3.0"), "threads": 1}
+BASE = {
+    "engine": "torch_eager",
+    "limit": 24,
+    "sampler_steps": 3,
+    "layers": ("mid", "up3.0"),
+    "threads": 1,
+}
 
 
 class Openings:
@@ -32,8 +38,12 @@ class Openings:
         self.opened: list[tuple[str, tuple[str, ...]]] = []
         backend = study.backend
 
-        def opening(unet: torch.nn.Module, taps: Sequence[Tap], cache: Path, threads: int) -> Engine:
-            self.opened.append((hash_of_weights(unet.state_dict()), tuple(tap.layer for tap in taps)))
+        def opening(
+            unet: torch.nn.Module, taps: Sequence[Tap], cache: Path, threads: int
+        ) -> Engine:
+            self.opened.append(
+                (hash_of_weights(unet.state_dict()), tuple(tap.layer for tap in taps))
+            )
             return backend.open(unet, taps, cache, threads)
 
         self.study = replace(study, backend=replace(backend, open=opening))
@@ -54,18 +64,39 @@ def study_of(opened_study: Study) -> object:
     return study
 
 
-def test_names_on_the_command_line_are_those_that_can_be_watched_and_the_decoded_come_last() -> None:
+def test_names_on_the_command_line_are_those_that_can_be_watched_and_the_decoded_come_last() -> (
+    None
+):
     assert tuple(COMPARISONS) == config_module.COMPARISONS
     assert config_module.COMPARISONS[-1] == "decoded"
 
 
-def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_is_last(study_of: object) -> None:
-    subject, _ = subject_of(study_of(compare=config_module.COMPARISONS, random_networks=2))
-    assert list(subject.watchers) == [
-        *("input", "trained", "random-1", "random-2", "own-1", "own-2", "reinitialised-1", "reinitialised-2"),
-        *("own reinitialised-1", "own reinitialised-2", "vae", "convolution", "text", "unconditional", "decoded"),
+def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_is_last(
+    study_of: object,
+) -> None:
+    recorded, _ = subject_of(study_of(compare=config_module.COMPARISONS, random_networks=2))
+    assert list(recorded.watchers) == [
+        *(
+            "input",
+            "trained",
+            "random-1",
+            "random-2",
+            "own-1",
+            "own-2",
+            "reinitialised-1",
+            "reinitialised-2",
+        ),
+        *(
+            "own reinitialised-1",
+            "own reinitialised-2",
+            "vae",
+            "convolution",
+            "text",
+            "unconditional",
+            "decoded",
+        ),
     ]
-    assert list(subject.fitted.watchers) == list(subject.watchers)[:-1]
+    assert list(recorded.fitted.watchers) == list(recorded.watchers)[:-1]
 
 
 def test_the_order_in_which_comparisons_are_named_changes_nothing(study_of: object) -> None:
@@ -75,7 +106,9 @@ def test_the_order_in_which_comparisons_are_named_changes_nothing(study_of: obje
     assert list(first.watchers)[-1] == "decoded"
 
 
-def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(study_of: object) -> None:
+def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(
+    study_of: object,
+) -> None:
     assert list(subject_of(study_of())[0].watchers) == ["input", "trained", "random-1"]
     assert list(subject_of(study_of(random_networks=0))[0].watchers) == ["input", "trained"]
     # A comparison with a network that has learned nothing needs one, whether or not it is a control too.
@@ -85,15 +118,19 @@ def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(s
 
 def test_a_subject_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
     study = study_of(guidance=2.5)
-    subject = alone(study, eager, 5)
-    assert list(subject.watchers) == ["input", "trained"]
-    assert subject.engine is eager
-    assert (subject.steps, subject.guidance, subject.batch) == (3, 2.5, 5)
-    assert subject.components is study.components
+    recorded = alone(study, eager, 5)
+    assert list(recorded.watchers) == ["input", "trained"]
+    assert recorded.engine is eager
+    assert (recorded.steps, recorded.guidance, recorded.batch) == (3, 2.5, 5)
+    assert recorded.components is study.components
 
 
-def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_once(study_of: object) -> None:
-    openings = Openings(study_of(compare=("own", "reinitialised", "own-reinitialised"), random_networks=2))
+def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_once(
+    study_of: object,
+) -> None:
+    openings = Openings(
+        study_of(compare=("own", "reinitialised", "own-reinitialised"), random_networks=2)
+    )
     _, networks = subject_of(openings.study)
     assert openings.opened == []
     networks.open()
@@ -111,12 +148,17 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
 def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None:
     study = open_study(Config(**BASE | {"engine": engine}))
     _, networks = subject_of(study)
-    latents, text = torch.randn(2, *study.components.latent_shape), study.components.embed(["a", "b"])
+    latents, text = (
+        torch.randn(2, *study.components.latent_shape),
+        study.components.embed(["a", "b"]),
+    )
     before = study.opened()(latents, 3.0, text)
     networks.open()
     assert not any(weight.is_meta for weight in study.components.unet.parameters())
     networks.let_weights_go()
-    assert {weight.is_meta for weight in study.components.unet.parameters()} == {study.backend.keeps_weights}
+    assert {weight.is_meta for weight in study.components.unet.parameters()} == {
+        study.backend.keeps_weights
+    }
     after = networks.trained()(latents, 3.0, text)
     assert torch.equal(after.noise, before.noise)
     assert all(torch.equal(after.taps[layer], tap) for layer, tap in before.taps.items())
@@ -138,7 +180,9 @@ def test_a_deferred_engine_is_the_engine_it_stands_for(study_of: object, eager: 
     openings = Openings(study_of())
     study = openings.study
     deferred = Deferred(study, lambda: study.components.unet, study.taps)
-    latents = torch.randn(2, *study.components.latent_shape, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        2, *study.components.latent_shape, generator=torch.Generator().manual_seed(0)
+    )
     text = study.components.embed(["a red sphere", "a blue box"])
     for _ in range(2):
         found, expected = deferred(latents, 500.0, text), eager(latents, 500.0, text)
@@ -155,7 +199,10 @@ def test_networks_of_one_seed_are_one_network(study_of: object) -> None:
     networks = Networks(study_of())
     assert networks.permuted(0) is networks.permuted(0)
     assert networks.trained() is networks.trained()
-    different = [networks.trained(), *(n(s) for n in (networks.permuted, networks.reinitialised) for s in (0, 1))]
+    different = [
+        networks.trained(),
+        *(n(s) for n in (networks.permuted, networks.reinitialised) for s in (0, 1)),
+    ]
     assert len({id(network) for network in different}) == len(networks.known) == 5
 
 
@@ -163,18 +210,31 @@ def test_networks_of_one_seed_are_one_network(study_of: object) -> None:
 def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
     parts = opened_study.components
     start = Start(
-        initial_noise([1, 2], parts.latent_shape), parts.embed(["a red sphere", "a blue box"]), parts.embed([""])
+        initial_noise([1, 2], parts.latent_shape),
+        parts.embed(["a red sphere", "a blue box"]),
+        parts.embed([""]),
     )
-    networks = Networks(replace(opened_study, config=replace(opened_study.config, compare=("convolution",))))
-    return start, list(denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0))
+    networks = Networks(
+        replace(opened_study, config=replace(opened_study.config, compare=("convolution",)))
+    )
+    return start, list(
+        denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0)
+    )
 
 
 @pytest.mark.parametrize(
     ("layers", "found"),
-    [(("mid", "up3.0"), {"mid.0", "mid.1", "up3.0"}), (("up3",), {"up3.0", "up3.1", "up3.2"}), ((), None)],
+    [
+        (("mid", "up3.0"), {"mid.0", "mid.1", "up3.0"}),
+        (("up3",), {"up3.0", "up3.1", "up3.2"}),
+        ((), None),
+    ],
 )
 def test_convolutions_are_those_of_the_chosen_layers(
-    study_of: object, trajectory: tuple[Start, list[Step]], layers: tuple[str, ...], found: set[str] | None
+    study_of: object,
+    trajectory: tuple[Start, list[Step]],
+    layers: tuple[str, ...],
+    found: set[str] | None,
 ) -> None:
     start, steps = trajectory
     study = study_of(compare=("convolution",), layers=layers)
@@ -183,7 +243,7 @@ def test_convolutions_are_those_of_the_chosen_layers(
     assert set(watch(steps[0])) == (every if found is None else found)
 
 
-def test_what_is_decoded_is_what_the_labeler_sees_in_the_picture(
+def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
     study_of: object, trajectory: tuple[Start, list[Step]]
 ) -> None:
     start, steps = trajectory
@@ -191,7 +251,7 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_picture(
     watch = subject_of(study)[0].watchers["decoded"].begin(start)
     for step in steps:
         found = watch(step)
-        for layer, latents in (("latent", step.latents), ("foreseen", step.clean)):
+        for layer, latents in (("latent", step.latents), ("predicted", step.clean)):
             labels = study.reader(study.components.decode(latents))
             # Depth, then saliency, whatever the order of the tasks.
             for column, values in enumerate((labels.disparity, labels.saliency)):
@@ -206,11 +266,13 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_picture(
         (("depth", "shadow"), "the labeler, which knows nothing of shadow"),
     ],
 )
-def test_what_no_labeler_sees_in_an_unfinished_picture_is_refused_before_anything_is_painted(
+def test_what_no_labeler_sees_in_an_unfinished_image_is_refused_before_anything_is_generated(
     tasks: tuple[str, ...], sentence: str
 ) -> None:
-    study = open_study(Config(**BASE | {"source": "rendered", "tasks": tasks, "compare": ("decoded",)}))
-    with pytest.raises(MistakeError, match=sentence):
+    study = open_study(
+        Config(**BASE | {"source": "rendered", "tasks": tasks, "compare": ("decoded",)})
+    )
+    with pytest.raises(UserError, match=sentence):
         subject_of(study)
 
 
@@ -239,16 +301,18 @@ def test_all_stands_for_every_comparison(typed: list[str], compare: tuple[str, .
     ],
 )
 def test_an_unknown_comparison_is_refused_in_words(typed: object, sentence: str) -> None:
-    with pytest.raises(MistakeError) as caught:
+    with pytest.raises(UserError) as caught:
         config_of({"compare": typed})
     assert sentence in str(caught.value)
 
 
 @pytest.mark.parametrize("name", config_module.COMPARISONS)
-def test_what_needs_painted_pictures_is_refused_with_rendered_ones(name: str) -> None:
+def test_what_needs_generated_images_is_refused_with_rendered_ones(name: str) -> None:
     options = {"compare": [name], "source": "rendered"}
     if name in ("own", "own-reinitialised", "unconditional"):
-        with pytest.raises(MistakeError, match=rf"comparison {name} needs painted pictures; drop it or use --source"):
+        with pytest.raises(
+            UserError, match=rf"comparison {name} needs generated images; drop it or use --source"
+        ):
             config_of(options)
     else:
         assert config_of(options).compare == (name,)

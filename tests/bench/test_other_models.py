@@ -31,9 +31,13 @@ def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
 
 
 @pytest.mark.parametrize("kind", ["sd2", "sdxl"])
-def test_every_self_attention_is_scored(kind: str, small_models: dict[str, Path], tmp_path: Path) -> None:
+def test_every_self_attention_is_scored(
+    kind: str, small_models: dict[str, Path], tmp_path: Path
+) -> None:
     results = finished(small_models[kind], "torch_eager", tmp_path / "run", compare=("text",))
-    assert list(results.layers) == [tap.layer for tap in self_attention_taps(load(small_models[kind]).unet)]
+    assert list(results.layers) == [
+        tap.layer for tap in self_attention_taps(load(small_models[kind]).unet)
+    ]
     for task in results.tasks.values():
         for layer in results.layers:
             for step in results.steps:
@@ -45,8 +49,13 @@ def test_every_self_attention_is_scored(kind: str, small_models: dict[str, Path]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sd2", "sdxl"])
-def test_onnxruntime_scores_as_pytorch_does(kind: str, small_models: dict[str, Path], tmp_path: Path) -> None:
-    eager, other = (finished(small_models[kind], name, tmp_path / name) for name in ("torch_eager", "onnxruntime"))
+def test_onnxruntime_scores_as_pytorch_does(
+    kind: str, small_models: dict[str, Path], tmp_path: Path
+) -> None:
+    eager, other = (
+        finished(small_models[kind], name, tmp_path / name)
+        for name in ("torch_eager", "onnxruntime")
+    )
     for name, task in eager.tasks.items():
         means = [np.nanmean(results.tasks[name].scores, axis=-1) for results in (eager, other)]
         assert task.cells == other.tasks[name].cells
@@ -66,7 +75,9 @@ def test_engines_predict_what_pytorch_does(engine: str, small_models: dict[str, 
     text = parts.embed(["a red sphere", ""])
     latents = torch.randn(2, *parts.latent_shape, generator=torch.Generator().manual_seed(0))
     truth = BACKEND.open(parts.unet, taps, default_cache(), 1)(latents, 500.0, text)
-    other = plugin("engine", engine).open(parts.unet, taps, default_cache(), 1)(latents, 500.0, text)
+    other = plugin("engine", engine).open(parts.unet, taps, default_cache(), 1)(
+        latents, 500.0, text
+    )
     assert list(other.taps) == list(truth.taps)
     torch.testing.assert_close(other.noise, truth.noise, rtol=1e-4, atol=1e-5)
     for layer, activation in truth.taps.items():

@@ -20,8 +20,22 @@ from bench.runs.results import read_results
 def test_a_run_needs_no_weights_and_says_so(
     kind: str, small_models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bare = Path(shutil.copytree(small_models[kind], tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")))
-    command = ["run", "--model", str(bare), "--weights", "random", "--engine", "torch_eager", "--limit", "24"]
+    bare = Path(
+        shutil.copytree(
+            small_models[kind], tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors")
+        )
+    )
+    command = [
+        "run",
+        "--model",
+        str(bare),
+        "--weights",
+        "random",
+        "--engine",
+        "torch_eager",
+        "--limit",
+        "24",
+    ]
     command += ["--sampler-steps", "2", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
     found = []
     for name in ("one", "two"):
@@ -40,9 +54,14 @@ def test_weights_are_trained_or_random(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("option", ["--depth-model", "--saliency-model"])
-def test_networks_that_nothing_would_ask_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_networks_that_nothing_would_ask_are_refused(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "--weights", "random", option, "x/y"]) == 2
-    assert f"the labeler brightness takes no other networks; leave {option} out" in capsys.readouterr().err
+    assert (
+        f"the labeler brightness takes no other networks; leave {option} out"
+        in capsys.readouterr().err
+    )
 
 
 def test_brightness_is_named_where_it_stood_in() -> None:

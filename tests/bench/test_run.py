@@ -15,7 +15,7 @@ import torch
 
 from bench import study as study_module
 from bench.config import Config
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.run import run
 from bench.runs.results import Results, read_results
 from bench.runs.workers import Merger, part_of
@@ -42,15 +42,26 @@ def test_every_cell_of_every_layer_step_and_probe_is_scored(small_run: Results) 
         for layer in small_run.layers:
             for step in range(4):
                 for probe, count in ((ACTIVATIONS, 1), (WITH_POSITION, 1), (PERMUTED, 5)):
-                    assert len(task.where(network="trained", layer=layer, step=step, probe=probe)) == count
+                    assert (
+                        len(task.where(network="trained", layer=layer, step=step, probe=probe))
+                        == count
+                    )
                 assert len(task.where(network="random-1", layer=layer, step=step)) == 2
         assert len(task.where(network="input")) == 8
         masks = {"all foreground"} if task.name == "saliency" else set()
-        assert {cell.network for cell in task.where(step=-1)} == {"position", "mean map", "ceiling"} | masks
-        assert task.scores.shape == (len(task.cells), len(task.metrics), len(small_run.facts["test_items"]))
+        assert {cell.network for cell in task.where(step=-1)} == {
+            "position",
+            "mean map",
+            "ceiling",
+        } | masks
+        assert task.scores.shape == (
+            len(task.cells),
+            len(task.metrics),
+            len(small_run.facts["test_items"]),
+        )
 
 
-def test_the_area_of_every_test_picture_s_object_lies_beside_the_scores(small_run: Results) -> None:
+def test_the_area_of_every_test_image_s_object_lies_beside_the_scores(small_run: Results) -> None:
     task, area = small_run.tasks["saliency"], small_run.foreground
     assert area is not None
     (everything,) = task.where(network="all foreground")
@@ -72,7 +83,9 @@ def test_thresholds_exist_for_masks_only(small_run: Results) -> None:
     assert np.isnan(small_run.tasks["depth"].thresholds).all()
 
 
-@pytest.mark.parametrize("change", [{"batch": 3}, {"batch": 64}, {"shard": 1}, {"shard": 100}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"batch": 3}, {"batch": 64}, {"shard": 1}, {"shard": 100}], ids=str
+)
 def test_batch_and_shard_size_change_no_score(
     change: dict[str, int], small_run: Results, small_config: dict[str, object], tmp_path: Path
 ) -> None:
@@ -83,7 +96,9 @@ def test_batch_and_shard_size_change_no_score(
 def test_pytorch_and_onnxruntime_give_equal_scores(
     small_run: Results, small_config: dict[str, object], tmp_path: Path
 ) -> None:
-    other = read_results(run(Config(**small_config, engine="torch_eager", out=str(tmp_path / "run"))).path)
+    other = read_results(
+        run(Config(**small_config, engine="torch_eager", out=str(tmp_path / "run"))).path
+    )
     for name, task in small_run.tasks.items():
         means = [np.nanmean(results.tasks[name].scores, axis=-1) for results in (small_run, other)]
         assert np.nanmax(np.abs(means[0] - means[1])) <= 1e-3
@@ -91,15 +106,24 @@ def test_pytorch_and_onnxruntime_give_equal_scores(
 
 
 def test_item_order_changes_no_score(
-    small_run: Results, small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Results,
+    small_config: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = set(small_run.facts["train_items"]) | set(small_run.facts["test_items"])
     items = [item for item in DATASET.items() if item.id in kept]
     random.Random(0).shuffle(items)
-    shuffled = Dataset(items=lambda _=None: tuple(items), scene=DATASET.scene)
+    permuted = Dataset(items=lambda _=None: tuple(items), scene=DATASET.scene)
     real = study_module.plugin
-    monkeypatch.setattr(study_module, "plugin", lambda kind, name: shuffled if kind == "dataset" else real(kind, name))
-    other = read_results(run(Config(**(small_config | {"limit": None}), out=str(tmp_path / "run"))).path)
+    monkeypatch.setattr(
+        study_module,
+        "plugin",
+        lambda kind, name: permuted if kind == "dataset" else real(kind, name),
+    )
+    other = read_results(
+        run(Config(**(small_config | {"limit": None}), out=str(tmp_path / "run"))).path
+    )
     assert largest_difference(small_run, other) <= 1e-6
 
 
@@ -107,13 +131,24 @@ def test_a_run_killed_five_times_ends_with_the_same_bits(
     small_run: Results, small_config: dict[str, object], tmp_path: Path
 ) -> None:
     layers = ",".join(small_config["layers"])
-    command = [sys.executable, "-m", "bench", "run", "--out", str(tmp_path / "run"), "--layers", layers]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        "--out",
+        str(tmp_path / "run"),
+        "--layers",
+        layers,
+    ]
     for name in ("limit", "sampler_steps", "threads", "shard"):
         command += [f"--{name.replace('_', '-')}", str(small_config[name])]
     moments = random.Random(7)
     killed = 0
     while killed < 5:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             process.wait(moments.uniform(3.0, 9.0))
             break
@@ -128,19 +163,26 @@ def test_a_run_killed_five_times_ends_with_the_same_bits(
         assert np.array_equal(table, again.tasks[name].scores, equal_nan=True)
 
 
-def test_a_finished_run_is_not_run_again(small_run: Results, small_config: dict[str, object]) -> None:
+def test_a_finished_run_is_not_run_again(
+    small_run: Results, small_config: dict[str, object]
+) -> None:
     before = (small_run.path / "run.json").stat().st_mtime_ns
     run(Config(**small_config, out=str(small_run.path)))
     assert (small_run.path / "run.json").stat().st_mtime_ns == before
 
 
-def test_another_configuration_is_refused_in_words(small_run: Results, small_config: dict[str, object]) -> None:
-    with pytest.raises(MistakeError, match=r"differs in: items\)"):
+def test_another_configuration_is_refused_in_words(
+    small_run: Results, small_config: dict[str, object]
+) -> None:
+    with pytest.raises(UserError, match=r"differs in: items\)"):
         run(Config(**(small_config | {"limit": 48}), out=str(small_run.path)))
 
 
 def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
-    small_run: Results, small_config: dict[str, object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_run: Results,
+    small_config: dict[str, object],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = Config(**small_config, out=str(tmp_path / "run"))
     run(config, part_of("1/1"))
@@ -160,7 +202,10 @@ def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
 
 
 def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
-    small_run: Results, small_config: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Results,
+    small_config: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = Config(**small_config, out=str(tmp_path / "run"))
     write = Shards.write
@@ -201,8 +246,14 @@ def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
         assert np.array_equal(table, small_run.tasks[name].scores, equal_nan=True)
 
 
-def test_rendered_pictures_and_a_third_task_run(small_config: dict[str, object], tmp_path: Path) -> None:
-    options = small_config | {"source": "rendered", "tasks": ("normals", "saliency"), "random_networks": 0}
+def test_rendered_images_and_a_third_task_run(
+    small_config: dict[str, object], tmp_path: Path
+) -> None:
+    options = small_config | {
+        "source": "rendered",
+        "tasks": ("normals", "saliency"),
+        "random_networks": 0,
+    }
     results = read_results(run(Config(**options, out=str(tmp_path / "run"))).path)
     assert results.tasks["normals"].metrics[0] == "cosine"
     assert results.random_networks == ()
@@ -215,7 +266,7 @@ def test_two_runs_do_not_share_a_folder(small_config: dict[str, object], tmp_pat
 
     config = Config(**small_config, out=str(tmp_path / "run"))
     folder = open_folder(tmp_path / "run", open_study(config))
-    with folder.locked(), pytest.raises(MistakeError, match="another run is writing"):
+    with folder.locked(), pytest.raises(UserError, match="another run is writing"):
         run(config)
 
 
@@ -229,7 +280,8 @@ def test_groups_hold_at_least_the_asked_items() -> None:
 def test_limit_changes_the_fingerprint_and_threads_do_not(small_config: dict[str, object]) -> None:
     config = Config(**small_config)
     print_of = [
-        study_module.open_study(c).fingerprint for c in (config, replace(config, limit=60), replace(config, threads=2))
+        study_module.open_study(c).fingerprint
+        for c in (config, replace(config, limit=60), replace(config, threads=2))
     ]
     assert print_of[0] != print_of[1]
     assert print_of[0] == print_of[2]

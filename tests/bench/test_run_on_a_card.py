@@ -21,10 +21,12 @@ from bench.runs.results import read_results
 from bench.study import Study, open_study
 from engines.components import Components
 
-COMPUTING = ("Gather", "Readout", "solve_places", "solve_position")
+COMPUTING = ("Accumulator", "Readout", "solve_places", "solve_position")
 
 
-def test_scores_are_those_of_the_cpu(tmp_path: Path, card: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_the_cpu(
+    tmp_path: Path, card: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = Config(
         limit=12,
         sampler_steps=1,
@@ -56,7 +58,9 @@ def test_scores_are_those_of_the_cpu(tmp_path: Path, card: SimpleNamespace, monk
         np.testing.assert_array_equal(task.scores, there.tasks[name].scores)
 
 
-def test_who_opens_an_engine_sends_the_other_parts_to_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_opens_an_engine_sends_the_other_parts_to_its_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sent: list[torch.device] = []
     monkeypatch.setattr(Components, "send", lambda _, device: sent.append(device))
     study = open_study(Config(engine="torch_eager", limit=12, threads=1))
@@ -68,4 +72,6 @@ def test_a_card_has_the_number_that_this_process_was_given(monkeypatch: pytest.M
     study = open_study(Config(limit=12, threads=1))
     assert study.device == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
-    assert replace(study, backend=replace(study.backend, device="cuda")).device == torch.device("cuda", 2)
+    assert replace(study, backend=replace(study.backend, device="cuda")).device == torch.device(
+        "cuda", 2
+    )

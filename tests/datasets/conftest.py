@@ -15,7 +15,10 @@ from datasets.sets.scenes617 import DATASET
 def joined(parts: list[Rendered]) -> Rendered:
     names = [field.name for field in dataclasses.fields(Rendered) if field.name != "attributes"]
     words = tuple(attributes for part in parts for attributes in part.attributes)
-    return Rendered(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, attributes=words)
+    return Rendered(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names},
+        attributes=words,
+    )
 
 
 @pytest.fixture(scope="session")

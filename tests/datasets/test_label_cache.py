@@ -16,15 +16,26 @@ from datasets.raycast import Rendered
 
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 13)])
-@pytest.mark.parametrize("fields", [("disparity", "saliency"), tuple(field.name for field in fields(Labels))])
+@pytest.mark.parametrize(
+    "fields", [("disparity", "saliency"), tuple(field.name for field in fields(Labels))]
+)
 def test_labels_come_back_bit_by_bit_from_bytes_and_from_another_device(
     size: tuple[int, int], fields: tuple[str, ...]
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    masks = {name: torch.rand(2, *size, generator=generator) > 0.5 for name in ("saliency", "shadow")}
+    masks = {
+        name: torch.rand(2, *size, generator=generator) > 0.5 for name in ("saliency", "shadow")
+    }
     maps = {name: torch.randn(2, *size, generator=generator) for name in ("disparity", "depth_m")}
-    words = {name: torch.randint(3, (2,), generator=generator) for name in ("color", "shape", "light")}
-    everything = {**masks, **maps, **words, "normals": torch.randn(2, 3, *size, generator=generator)}
+    words = {
+        name: torch.randint(3, (2,), generator=generator) for name in ("color", "shape", "light")
+    }
+    everything = {
+        **masks,
+        **maps,
+        **words,
+        "normals": torch.randn(2, 3, *size, generator=generator),
+    }
     labels = Labels(**{name: everything[name] for name in fields})
     for back in (labels_of(bytes_of(labels)), labels.to(torch.device("cpu"))):
         assert set(back.tensors()) == set(fields)
@@ -36,9 +47,9 @@ def test_labels_come_back_bit_by_bit_from_bytes_and_from_another_device(
 def test_a_labeler_with_a_memory_answers_as_without(held_out: Rendered, tmp_path: Path) -> None:
     reader = LABELER.open()
     cached = CachedReader(reader, tmp_path)
-    pictures = held_out.rgb[:3]
-    truth = reader(as_bytes(pictures).float() / 255)
-    for labels in (cached(pictures), cached(pictures)):
+    images = held_out.rgb[:3]
+    truth = reader(as_bytes(images).float() / 255)
+    for labels in (cached(images), cached(images)):
         assert set(labels.tensors()) == set(truth.tensors()) > {"disparity", "saliency", "normals"}
         for name, value in truth.tensors().items():
             assert torch.equal(getattr(labels, name), value)

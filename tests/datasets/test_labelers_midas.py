@@ -42,21 +42,25 @@ def reader(sources: Sources) -> Reader:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).random((5, 3, DPT_SIDE, DPT_SIDE), dtype=np.float32))
+def images() -> torch.Tensor:
+    return torch.from_numpy(
+        np.random.default_rng(0).random((5, 3, DPT_SIDE, DPT_SIDE), dtype=np.float32)
+    )
 
 
-def test_depth_is_the_networks_own_standardised(reader: Reader, dpt: Path, pictures: torch.Tensor) -> None:
-    """At the network's own size nothing is resized, so that transformers' answer to 8-bit pictures is the truth."""
+def test_depth_is_the_networks_own_standardised(
+    reader: Reader, dpt: Path, images: torch.Tensor
+) -> None:
+    """At the network's own size nothing is resized, so that transformers' answer to 8-bit images is the truth."""
     net = DPTForDepthEstimation.from_pretrained(dpt).eval()
-    shown = np.round(pictures.numpy() * 255).astype(np.uint8).astype(np.float64) / 127.5 - 1
+    shown = np.round(images.numpy() * 255).astype(np.uint8).astype(np.float64) / 127.5 - 1
     with torch.inference_mode():
         raw = net(torch.from_numpy(shown.astype(np.float32))).predicted_depth
     assert raw.std() > 0
-    torch.testing.assert_close(reader(pictures).disparity, (raw - SCALE.mean) / SCALE.std)
+    torch.testing.assert_close(reader(images).disparity, (raw - SCALE.mean) / SCALE.std)
 
 
-def test_a_larger_picture_gets_labels_of_its_own_size(reader: Reader) -> None:
+def test_a_larger_image_gets_labels_of_its_own_size(reader: Reader) -> None:
     ramp = torch.linspace(0, 1, 70).expand(1, 3, 50, 70)
     labels = reader(ramp)
     assert labels.disparity.shape == labels.saliency.shape == (1, 50, 70)
@@ -64,34 +68,40 @@ def test_a_larger_picture_gets_labels_of_its_own_size(reader: Reader) -> None:
 
 
 def test_the_mask_is_a_map_of_at_least_one_in_255(reader: Reader) -> None:
-    """The file's rule on flat pictures, where no resizing matters, by numpy."""
+    """The file's rule on flat images, where no resizing matters, by numpy."""
     for red in (0, 20, 60, 100, 140, 200, 255):
-        picture = torch.zeros(1, 3, DPT_SIDE, DPT_SIDE)
-        picture[:, 0] = red / 255
+        image = torch.zeros(1, 3, DPT_SIDE, DPT_SIDE)
+        image[:, 0] = red / 255
         logit = 4.0 * (red / 255 - 0.485) / 0.229 - 2.0
         kept = np.floor(255 / (1 + np.exp(-logit))) > 0
-        assert bool((reader(picture).saliency == bool(kept)).all()), red
+        assert bool((reader(image).saliency == bool(kept)).all()), red
     mixed = torch.zeros(1, 3, DPT_SIDE, DPT_SIDE)
     mixed[..., : DPT_SIDE // 2] = 1
     share = float(reader(mixed).saliency.double().mean())
     assert 0.4 < share < 0.6
 
 
-def test_the_batch_changes_no_bit(reader: Reader, pictures: torch.Tensor) -> None:
-    whole = reader(pictures)
-    for place, picture in enumerate(pictures.split(1)):
-        assert torch.equal(reader(picture).disparity[0], whole.disparity[place])
-        assert torch.equal(reader(picture).saliency[0], whole.saliency[place])
+def test_the_batch_changes_no_bit(reader: Reader, images: torch.Tensor) -> None:
+    whole = reader(images)
+    for site, image in enumerate(images.split(1)):
+        assert torch.equal(reader(image).disparity[0], whole.disparity[site])
+        assert torch.equal(reader(image).saliency[0], whole.saliency[site])
 
 
 def test_the_fingerprint_names_every_choice(
     sources: Sources, reader: Reader, save_dpt: Save, save_saliency: Save, tmp_path: Path
 ) -> None:
-    other_dpt, other_mask = save_dpt(tmp_path / "dpt", seed=1), save_saliency(tmp_path / "mask.onnx", SIDE, gain=5.0)
+    other_dpt, other_mask = (
+        save_dpt(tmp_path / "dpt", seed=1),
+        save_saliency(tmp_path / "mask.onnx", SIDE, gain=5.0),
+    )
     small = save_saliency(tmp_path / "small.onnx", 16)
 
     def opened(**changed: object) -> str:
-        values = {name: getattr(sources, name) for name in ("depth_model", "depth_scale", "saliency_model")}
+        values = {
+            name: getattr(sources, name)
+            for name in ("depth_model", "depth_scale", "saliency_model")
+        }
         return LABELER.open(Sources(**{"saliency_size": SIDE, **values, **changed})).fingerprint
 
     assert opened() == reader.fingerprint
@@ -104,31 +114,37 @@ def test_the_fingerprint_names_every_choice(
     assert len({reader.fingerprint, *changed}) == 5
 
 
-def test_labels_are_remembered_by_the_pictures_bytes(
-    sources: Sources, reader: Reader, pictures: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_labels_are_remembered_by_the_images_bytes(
+    sources: Sources,
+    reader: Reader,
+    images: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = ("depth_model", "depth_scale", "saliency_model", "saliency_size")
-    cached = LABELER.open(Sources(**{name: getattr(sources, name) for name in names}, cache=tmp_path))
+    cached = LABELER.open(
+        Sources(**{name: getattr(sources, name) for name in names}, cache=tmp_path)
+    )
     assert cached.fingerprint == reader.fingerprint
     assert cached.scale == reader.scale
-    first = cached(pictures)
-    same(first, reader(pictures))
+    first = cached(images)
+    same(first, reader(images))
 
     def fail(*_: object) -> None:
         raise AssertionError("read twice")
 
     with monkeypatch.context() as patch:
         patch.setattr(DptDepth, "__call__", fail)
-        same(cached(pictures.flip(0)), Labels(first.disparity.flip(0), first.saliency.flip(0)))
+        same(cached(images.flip(0)), Labels(first.disparity.flip(0), first.saliency.flip(0)))
         with pytest.raises(AssertionError, match="read twice"):
-            cached(1 - pictures[:1])
+            cached(1 - images[:1])
     damaged = sorted((tmp_path / "labels").rglob("*.labels"))
-    assert len(damaged) == len(pictures)
+    assert len(damaged) == len(images)
     for file in damaged:
         stored = bytearray(file.read_bytes())
         stored[-5] ^= 1
         file.write_bytes(stored)
-    same(cached(pictures), first)
+    same(cached(images), first)
 
 
 def same(a: Labels, b: Labels) -> None:
@@ -167,8 +183,12 @@ def without_config(folder: Path) -> None:
     (folder / "config.json").write_text("{", encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", [without_weights, truncated, pickled, without_a_tensor, with_nan, without_config])
-def test_a_damaged_depth_model_is_one_sentence(tmp_path: Path, save_dpt: Save, damage: object) -> None:
+@pytest.mark.parametrize(
+    "damage", [without_weights, truncated, pickled, without_a_tensor, with_nan, without_config]
+)
+def test_a_damaged_depth_model_is_one_sentence(
+    tmp_path: Path, save_dpt: Save, damage: object
+) -> None:
     folder = save_dpt(tmp_path / "dpt")
     damage(folder)
     with pytest.raises(DatasetError) as caught:
@@ -178,36 +198,50 @@ def test_a_damaged_depth_model_is_one_sentence(tmp_path: Path, save_dpt: Save, d
 
 
 def test_a_layer_that_no_call_reaches_may_be_missing(
-    tmp_path: Path, save_dpt: Save, dpt: Path, pictures: torch.Tensor
+    tmp_path: Path, save_dpt: Save, dpt: Path, images: torch.Tensor
 ) -> None:
     """The published weights of DPT-Large lack it."""
     folder = save_dpt(tmp_path / "dpt")
     weights = load_file(folder / "model.safetensors")
-    unused = [name for name in weights if name.startswith("neck.fusion_stage.layers.0.residual_layer1.")]
+    unused = [
+        name for name in weights if name.startswith("neck.fusion_stage.layers.0.residual_layer1.")
+    ]
     assert unused
-    save_file({k: v for k, v in weights.items() if k not in unused}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {k: v for k, v in weights.items() if k not in unused},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
     lacking, whole = DptDepth(str(folder), SCALE), DptDepth(str(dpt), SCALE)
     assert lacking.fingerprint == whole.fingerprint
-    assert torch.equal(lacking(pictures[:1]), whole(pictures[:1]))
+    assert torch.equal(lacking(images[:1]), whole(images[:1]))
 
 
 def test_a_depth_model_that_is_nowhere_is_one_sentence(sources: Sources) -> None:
-    with pytest.raises(DatasetError, match="cannot fetch the depth model Intel/dpt-large") as caught:
+    with pytest.raises(
+        DatasetError, match="cannot fetch the depth model Intel/dpt-large"
+    ) as caught:
         LABELER.open(Sources(saliency_model=sources.saliency_model, saliency_size=SIDE))
     assert "\n" not in str(caught.value)
 
 
 def test_the_scale_of_another_model_is_not_guessed(dpt: Path) -> None:
-    with pytest.raises(DatasetError, match=r"are known of Intel/dpt-large only.*--depth-scale MEAN,STD"):
+    with pytest.raises(
+        DatasetError, match=r"are known of Intel/dpt-large only.*--depth-scale MEAN,STD"
+    ):
         DptDepth(str(dpt), None)
 
 
-def test_dpt_large_has_the_papers_scale(dpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dpt_large_has_the_papers_scale(
+    dpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By its architecture, so that a local copy has it too; the weights are far too many to make here."""
     net = DPTForDepthEstimation.from_pretrained(dpt)
     monkeypatch.setattr(net.config, "hidden_size", 1024)
     monkeypatch.setattr(net.config, "num_hidden_layers", 24)
-    monkeypatch.setattr("datasets.labelers.midas.depth._loaded", lambda _: (net, {"missing_keys": []}))
+    monkeypatch.setattr(
+        "datasets.labelers.midas.depth._loaded", lambda _: (net, {"missing_keys": []})
+    )
     assert DptDepth("copy", None).scale == PAPER_SCALE == DisparityScale(15.740597, 9.281932)
 
 
@@ -227,13 +261,19 @@ def test_a_wrong_saliency_model_is_one_sentence(
     path = tmp_path / "mask.onnx"
     make(path, save_saliency)
     with pytest.raises(DatasetError) as caught:
-        LABELER.open(Sources(depth_model=str(dpt), depth_scale=SCALE, saliency_model=path, saliency_size=size))
+        LABELER.open(
+            Sources(
+                depth_model=str(dpt), depth_scale=SCALE, saliency_model=path, saliency_size=size
+            )
+        )
     assert sentence in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_saliency_network_takes_torchs_threads_and_no_more(save_saliency: Save, tmp_path: Path) -> None:
+def test_the_saliency_network_takes_torchs_threads_and_no_more(
+    save_saliency: Save, tmp_path: Path
+) -> None:
     path, before = save_saliency(tmp_path / "mask.onnx", SIDE), torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -249,20 +289,27 @@ def test_the_saliency_network_runs_on_the_card_of_its_process(
 ) -> None:
     opened, asked = onnxruntime.InferenceSession, []
 
-    def recorded(stored: bytes, options: onnxruntime.SessionOptions, providers: list[object]) -> object:
+    def recorded(
+        stored: bytes, options: onnxruntime.SessionOptions, providers: list[object]
+    ) -> object:
         asked.append(providers)
         return opened(stored, options, providers=["CPUExecutionProvider"])
 
     path = save_saliency(tmp_path / "mask.onnx", SIDE)
     monkeypatch.setattr(onnxruntime, "InferenceSession", recorded)
     monkeypatch.setattr(
-        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
     )
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
     for has_card in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda has_card=has_card: has_card)
         OnnxSaliency(path, SIDE)
-    assert asked == [[("CUDAExecutionProvider", {"device_id": 2}), "CPUExecutionProvider"], ["CPUExecutionProvider"]]
+    assert asked == [
+        [("CUDAExecutionProvider", {"device_id": 2}), "CPUExecutionProvider"],
+        ["CPUExecutionProvider"],
+    ]
 
 
 def test_without_a_saliency_model_it_says_what_to_export() -> None:

@@ -27,13 +27,13 @@ def labeler() -> TinyLabeler:
 
 
 @pytest.fixture(scope="module")
-def pictures(held_out: Rendered) -> torch.Tensor:
+def images(held_out: Rendered) -> torch.Tensor:
     return held_out.rgb[:128]
 
 
 @pytest.fixture(scope="module")
-def seen(labeler: TinyLabeler, pictures: torch.Tensor) -> Labels:
-    return labeler(pictures)
+def seen(labeler: TinyLabeler, images: torch.Tensor) -> Labels:
+    return labeler(images)
 
 
 @pytest.fixture
@@ -47,7 +47,10 @@ def whole() -> Rendered:
     parts = list(rendered(scenes_of("held-out")))
     names = [field.name for field in dataclasses.fields(Rendered) if field.name != "attributes"]
     words = tuple(attributes for part in parts for attributes in part.attributes)
-    return Rendered(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names}, attributes=words)
+    return Rendered(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names},
+        attributes=words,
+    )
 
 
 def test_it_finds_the_salient_solid(seen: Labels, held_out: Rendered) -> None:
@@ -62,7 +65,7 @@ def test_it_reads_inverse_depth(labeler: TinyLabeler, whole: Rendered) -> None:
     squared = (labeler(whole.rgb).disparity.numpy() - true) ** 2
     rmse = np.sqrt(squared.mean((1, 2)))
     print(
-        f"disparity RMSE in std: mean over pictures {rmse.mean():.3f}, median {np.median(rmse):.3f}, "
+        f"disparity RMSE in std: mean over images {rmse.mean():.3f}, median {np.median(rmse):.3f}, "
         f"over all pixels {np.sqrt(squared.mean()):.3f}"
     )
     assert rmse.mean() <= 0.25
@@ -71,7 +74,9 @@ def test_it_reads_inverse_depth(labeler: TinyLabeler, whole: Rendered) -> None:
 def test_it_reads_inverse_depth_up_to_scale_and_shift(seen: Labels, held_out: Rendered) -> None:
     true, found = 1 / held_out.depth_m[:128].double().flatten(1), seen.disparity.double().flatten(1)
     correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, found, strict=True)]
-    print(f"correlation of disparity with the truth: mean {np.mean(correlation):.4f}, least {np.min(correlation):.3f}")
+    print(
+        f"correlation of disparity with the truth: mean {np.mean(correlation):.4f}, least {np.min(correlation):.3f}"
+    )
     assert np.mean(correlation) >= 0.98
 
 
@@ -84,28 +89,39 @@ def test_it_reads_normals_as_unit_vectors(seen: Labels, held_out: Rendered) -> N
     assert cosine >= 0.9
 
 
-def test_it_reads_the_words(labeler: TinyLabeler, pictures: torch.Tensor, held_out_scenes: list[Scene]) -> None:
+def test_it_reads_the_words(
+    labeler: TinyLabeler, images: torch.Tensor, held_out_scenes: list[Scene]
+) -> None:
     right = dict.fromkeys(WORDS, 0)
     for start in range(0, 128, 8):
-        words = labeler.read(pictures[start : start + 8]).words
+        words = labeler.read(images[start : start + 8]).words
         for name, vocabulary in WORDS.items():
             for at, index in enumerate(words[name].argmax(1).tolist()):
-                right[name] += vocabulary[index] == getattr(held_out_scenes[start + at].attributes, name)
-    print("words read rightly: " + ", ".join(f"{name} {count / 128:.3f}" for name, count in right.items()))
+                right[name] += vocabulary[index] == getattr(
+                    held_out_scenes[start + at].attributes, name
+                )
+    print(
+        "words read rightly: "
+        + ", ".join(f"{name} {count / 128:.3f}" for name, count in right.items())
+    )
     assert min(right.values()) / 128 >= 0.9
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 11])
-def test_the_batch_changes_no_bit(labeler: TinyLabeler, pictures: torch.Tensor, seen: Labels, batch: int) -> None:
-    parts = [labeler(some) for some in pictures[:12].split(batch)]
+def test_the_batch_changes_no_bit(
+    labeler: TinyLabeler, images: torch.Tensor, seen: Labels, batch: int
+) -> None:
+    parts = [labeler(some) for some in images[:12].split(batch)]
     for apart, together in zip(_fields(concatenate(parts)), _fields(seen), strict=True):
         assert torch.equal(apart, together[:12])
 
 
-def test_the_neighbours_in_a_batch_change_no_bit(labeler: TinyLabeler, pictures: torch.Tensor, seen: Labels) -> None:
+def test_the_neighbours_in_a_batch_change_no_bit(
+    labeler: TinyLabeler, images: torch.Tensor, seen: Labels
+) -> None:
     order = torch.from_numpy(np.random.default_rng(0).permutation(16))
-    for shuffled, together in zip(_fields(labeler(pictures[order])), _fields(seen), strict=True):
-        assert torch.equal(shuffled, together[order])
+    for permuted, together in zip(_fields(labeler(images[order])), _fields(seen), strict=True):
+        assert torch.equal(permuted, together[order])
 
 
 def _fields(labels: Labels) -> list[torch.Tensor]:
@@ -129,7 +145,9 @@ def test_it_is_a_reader_with_a_name_for_its_weights(labeler: TinyLabeler, folder
     save_file(weights, folder / "labeler.safetensors")
     changed = TinyLabeler(folder).fingerprint
     assert changed != labeler.fingerprint
-    (folder / "config.json").write_text('{"disparity_mean": 0.5, "disparity_std": 0.2}', encoding="utf-8")
+    (folder / "config.json").write_text(
+        '{"disparity_mean": 0.5, "disparity_std": 0.2}', encoding="utf-8"
+    )
     assert TinyLabeler(folder).fingerprint not in (changed, labeler.fingerprint)
 
 
@@ -176,7 +194,9 @@ def with_config_of_another_kind(folder: Path) -> None:
 
 
 def with_words_for_numbers(folder: Path) -> None:
-    (folder / "config.json").write_text('{"disparity_mean": "a", "disparity_std": null}', encoding="utf-8")
+    (folder / "config.json").write_text(
+        '{"disparity_mean": "a", "disparity_std": null}', encoding="utf-8"
+    )
 
 
 def with_no_config_text(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Labels of some of the pictures."""
+"""Labels of some of the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def labels() -> Labels:
     return concatenate([exact_labels(chunk, scale) for chunk in rendered(scenes_of("held-out", 3))])
 
 
-def test_what_is_taken_is_all_that_is_known_of_those_pictures(labels: Labels) -> None:
+def test_what_is_taken_is_all_that_is_known_of_those_images(labels: Labels) -> None:
     taken = labels.take([2, 0, 2])
     for field in fields(Labels):
         whole, part = getattr(labels, field.name), getattr(taken, field.name)

@@ -20,7 +20,7 @@ PROMPTS = [
     ("test", "GE washer with stainless steel basket"),
     ("test", "富田店 and nothing else"),
 ]
-ITEMS = [Item(str(place), prompt, place % 6, split) for place, (split, prompt) in enumerate(PROMPTS)]
+ITEMS = [Item(str(site), prompt, site % 6, split) for site, (split, prompt) in enumerate(PROMPTS)]
 
 
 def pieces(prompt: str) -> Counter[str]:
@@ -55,12 +55,20 @@ def test_near_prompts_are_those_that_every_pair_compared_gives(threshold: float)
     expected = {}
     for a, b in itertools.product(ITEMS, ITEMS):
         crossing = (a.split, b.split) == ("train", "test")
-        if crossing and plain(a.prompt) != plain(b.prompt) and cosine(a.prompt, b.prompt) >= threshold:
+        if (
+            crossing
+            and plain(a.prompt) != plain(b.prompt)
+            and cosine(a.prompt, b.prompt) >= threshold
+        ):
             expected[a.id, b.id] = cosine(a.prompt, b.prompt)
     found = leaks_of(ITEMS, threshold).near
     assert expected
-    assert {(pair.train.id, pair.test.id): pair.similarity for pair in found} == pytest.approx(expected)
-    assert [pair.similarity for pair in found] == sorted((pair.similarity for pair in found), reverse=True)
+    assert {(pair.train.id, pair.test.id): pair.similarity for pair in found} == pytest.approx(
+        expected
+    )
+    assert [pair.similarity for pair in found] == sorted(
+        (pair.similarity for pair in found), reverse=True
+    )
 
 
 def test_groups_and_the_test_items_they_touch() -> None:

@@ -36,7 +36,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_files_it_says_what_to_do() -> None:
-    with pytest.raises(DatasetError, match=r"name their folder with --prompts, or download them with --fetch"):
+    with pytest.raises(
+        DatasetError, match=r"name their folder with --prompts, or download them with --fetch"
+    ):
         DATASET.items()
 
 
@@ -61,11 +63,13 @@ def test_a_changed_file_is_refused(folder: Path) -> None:
 
 
 @pytest.fixture
-def served(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def served(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The files behind a web server of this machine, laid out as in the authors' repository."""
     root = tmp_path_factory.mktemp("server")
-    for split, place in (("train", TRAIN_COPY), ("test", FILES["test"][0])):
-        file = root / COMMIT / place
+    for split, site in (("train", TRAIN_COPY), ("test", FILES["test"][0])):
+        file = root / COMMIT / site
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(TEXT[split], encoding="utf-8")
 
@@ -83,7 +87,9 @@ def served(folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     server.server_close()
 
 
-def test_fetched_files_are_the_same_and_fetched_once(folder: Path, served: Path, tmp_path: Path) -> None:
+def test_fetched_files_are_the_same_and_fetched_once(
+    folder: Path, served: Path, tmp_path: Path
+) -> None:
     assert DATASET.fetch is not None
     fetched = DATASET.fetch(tmp_path / "cache")
     assert DATASET.items(fetched) == DATASET.items(folder)
@@ -99,14 +105,18 @@ def test_what_is_not_the_authors_file_is_not_fetched(served: Path, tmp_path: Pat
         DATASET.fetch(tmp_path / "cache")
 
 
-def test_a_server_that_is_not_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_there_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(paper617, "REPOSITORY", "http://127.0.0.1:9")
     assert DATASET.fetch is not None
     with pytest.raises(DatasetError, match="name the folder of the authors' files with --prompts"):
         DATASET.fetch(tmp_path / "cache")
 
 
-@pytest.mark.skipif(AUTHORS is None, reason="SCENEBENCH_PAPER617 names no folder of the authors' files")
+@pytest.mark.skipif(
+    AUTHORS is None, reason="SCENEBENCH_PAPER617 names no folder of the authors' files"
+)
 def test_the_authors_files_are_617_items_of_distinct_prompts_and_seeds() -> None:
     assert AUTHORS is not None
     items = DATASET.items(Path(AUTHORS))
@@ -118,7 +128,11 @@ def test_the_authors_files_are_617_items_of_distinct_prompts_and_seeds() -> None
         with (Path(AUTHORS) / name).open(encoding="utf-8", newline="") as stream:
             rows.extend(csv.DictReader(stream))
     for item, row in zip(items, rows, strict=True):
-        assert (item.prompt, item.seed, int(item.id)) == (row["prompts"], int(row["seeds"]), int(row["prompt_inds"]))
+        assert (item.prompt, item.seed, int(item.id)) == (
+            row["prompts"],
+            int(row["seeds"]),
+            int(row["prompt_inds"]),
+        )
     text = "".join(item.prompt for item in items)
     assert any("\u0400" <= letter <= "\u04ff" for letter in text)
     assert "<br />" in text

@@ -14,7 +14,14 @@ from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.prompts import TRAIN_SHARE, drawn_seed, drawn_split, read_prompts
 
-PROMPTS = ['a "quoted" cup', "one, two", "<b>bold</b> &amp; plain", "черный кот 富田店 ☕", "two\nlines", " spaces "]
+PROMPTS = [
+    'a "quoted" cup',
+    "one, two",
+    "<b>bold</b> &amp; plain",
+    "черный кот 富田店 ☕",
+    "two\nlines",
+    " spaces ",
+]
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -28,21 +35,30 @@ def test_every_text_that_pythons_writer_writes_comes_back_unchanged(tmp_path: Pa
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["id", "prompts", "seeds", "split", "note"])
-        for place, prompt in enumerate(PROMPTS):
-            writer.writerow([f"p{place}", prompt, place, "test" if place % 2 else "train", "ignored"])
+        for site, prompt in enumerate(PROMPTS):
+            writer.writerow([f"p{site}", prompt, site, "test" if site % 2 else "train", "ignored"])
     items = read_prompts(path)
     assert items == tuple(
-        Item(f"p{place}", prompt, place, "test" if place % 2 else "train") for place, prompt in enumerate(PROMPTS)
+        Item(f"p{site}", prompt, site, "test" if site % 2 else "train")
+        for site, prompt in enumerate(PROMPTS)
     )
 
 
 def test_names_follow_from_prompt_and_seed_and_not_from_the_place(tmp_path: Path) -> None:
     lines = [f"a cup,{seed}" for seed in range(20)] + ["a cat,1", "a cat,1"]
-    there = {(i.prompt, i.seed, i.id) for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines])))}
-    back = {(i.prompt, i.seed, i.id) for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines[::-1]])))}
+    there = {
+        (i.prompt, i.seed, i.id)
+        for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines])))
+    }
+    back = {
+        (i.prompt, i.seed, i.id)
+        for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines[::-1]])))
+    }
     assert there == back
     assert len({name for *_, name in there}) == 22
-    by_name = [seed for prompt, seed, _ in sorted(there, key=lambda item: item[2]) if prompt == "a cup"]
+    by_name = [
+        seed for prompt, seed, _ in sorted(there, key=lambda item: item[2]) if prompt == "a cup"
+    ]
     assert by_name != sorted(by_name)
 
 
@@ -56,10 +72,15 @@ def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
 
 def test_other_lines_change_neither_seed_nor_split(tmp_path: Path) -> None:
     prompts = [f"prompt number {number}" for number in range(60)]
-    of = {item.prompt: item for item in read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))}
+    of = {
+        item.prompt: item
+        for item in read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))
+    }
     fewer = read_prompts(written(tmp_path, "\n".join(["prompt", *prompts[::-3]])))
     assert len(fewer) == 20
-    assert all((item.seed, item.split) == (of[item.prompt].seed, of[item.prompt].split) for item in fewer)
+    assert all(
+        (item.seed, item.split) == (of[item.prompt].seed, of[item.prompt].split) for item in fewer
+    )
 
 
 def test_two_prompts_in_five_are_for_training() -> None:
@@ -88,7 +109,10 @@ def test_a_spreadsheets_mark_is_no_part_of_the_first_name(tmp_path: Path) -> Non
         ("prompt,seed\na cup,-1\n", "line 2: the seed '-1'"),
         ("prompt,seed\na cup,9223372036854775808\n", "from 0 to 2^63 - 1"),
         ("prompt,seed\na cup,１２\n", "is not a whole number"),
-        ("prompt,split\na cup,train\na cat,dev\n", "line 3: the split 'dev' is neither train nor test"),
+        (
+            "prompt,split\na cup,train\na cat,dev\n",
+            "line 3: the split 'dev' is neither train nor test",
+        ),
         ("id,prompt\nx,a cup\ny,a cat\nx,a dog\n", "line 4: the id x stands on line 2 already"),
         ("id,prompt\n../x,a cup\n", "line 2: the id '../x'"),
         ("id,prompt\n,a cup\n", "line 2: the id ''"),
@@ -102,7 +126,9 @@ def test_a_spreadsheets_mark_is_no_part_of_the_first_name(tmp_path: Path) -> Non
         ("prompt\n" + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
-def test_a_mistake_is_named_in_one_sentence_with_its_line(tmp_path: Path, text: str | bytes, sentence: str) -> None:
+def test_a_mistake_is_named_in_one_sentence_with_its_line(
+    tmp_path: Path, text: str | bytes, sentence: str
+) -> None:
     path = written(tmp_path, text)
     with pytest.raises(DatasetError) as caught:
         read_prompts(path)
@@ -147,8 +173,12 @@ PIECES = [
     ],
     ids=["bytes", "pieces"],
 )
-def test_any_bytes_are_items_or_refused_in_words(tmp_path: Path, stored: st.SearchStrategy[bytes]) -> None:
-    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_items_or_refused_in_words(
+    tmp_path: Path, stored: st.SearchStrategy[bytes]
+) -> None:
+    @settings(
+        max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
     @given(
         st.sampled_from([b"", b"prompt\n", b"prompt,seed\n", b"id,prompt,split\n"]),
         stored,

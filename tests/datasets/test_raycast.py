@@ -30,8 +30,12 @@ def scene_with(*solids: Solid, camera: float = 1.4, pitch: float = 0.2, wall: fl
     )
 
 
-def solid(shape: str, x: float = 0.3, z: float = 3.5, radius: float = 0.8, height: float = 1.5) -> Solid:
-    return Solid(shape, (0.8, 0.2, 0.2), x, z, radius, 2 * radius if shape == "sphere" else height, 0.5)
+def solid(
+    shape: str, x: float = 0.3, z: float = 3.5, radius: float = 0.8, height: float = 1.5
+) -> Solid:
+    return Solid(
+        shape, (0.8, 0.2, 0.2), x, z, radius, 2 * radius if shape == "sphere" else height, 0.5
+    )
 
 
 def inside(point: np.ndarray, s: Solid) -> np.ndarray:
@@ -68,7 +72,9 @@ def room(point: np.ndarray, scene: Scene) -> np.ndarray:
     return (point[..., 1] < 0) | (point[..., 2] > scene.wall_distance_m)
 
 
-def sampled_depth(scene: Scene, filled: Callable[[np.ndarray], np.ndarray], size: int) -> np.ndarray:
+def sampled_depth(
+    scene: Scene, filled: Callable[[np.ndarray], np.ndarray], size: int
+) -> np.ndarray:
     """March along every ray until a point is filled, then halve the last step."""
     eye, ray = np.array([0, scene.camera_height_m, 0]), world_rays(scene, size)
     depth, step = np.full(ray.shape[:2], np.inf), 0.01
@@ -90,7 +96,9 @@ def inner(mask: np.ndarray, by: int = 1) -> np.ndarray:
     """Pixels whose neighbours are all in the mask."""
     padded = np.pad(mask, by)
     h, w = mask.shape
-    return np.all([padded[r : r + h, c : c + w] for r in range(2 * by + 1) for c in range(2 * by + 1)], axis=0)
+    return np.all(
+        [padded[r : r + h, c : c + w] for r in range(2 * by + 1) for c in range(2 * by + 1)], axis=0
+    )
 
 
 @pytest.mark.parametrize("pitch", [0.25, -0.05])
@@ -112,7 +120,9 @@ def test_depth_is_where_the_ray_first_enters_the_solid(shape: str, pitch: float)
 def test_nearer_solids_hide_farther_ones_and_only_the_first_is_salient() -> None:
     first, second = solid("box", x=0.5, z=4.5), solid("cone", x=0.0, z=2.6, radius=0.5, height=1.4)
     scene = scene_with(first, second)
-    depth = [sampled_depth(scene, lambda point, s=s: inside(point, s), SIZE) for s in (first, second)]
+    depth = [
+        sampled_depth(scene, lambda point, s=s: inside(point, s), SIZE) for s in (first, second)
+    ]
     visible = np.isfinite(depth[0]) & (depth[0] < depth[1])
     hidden = np.isfinite(depth[0]) & (depth[1] < depth[0])
     mask = render([scene], SIZE).mask[0].numpy()
@@ -187,7 +197,11 @@ def test_shadows_are_where_a_march_towards_the_light_is_stopped(shape: str) -> N
 def test_shaded_pixels_are_darker() -> None:
     scene = scene_with(solid("box", x=-0.3, height=1.1), camera=2.2, pitch=0.45)
     result = render([scene], SIZE)
-    brightness, shadow, mask = result.rgb[0].mean(0).numpy(), result.shadow[0].numpy(), result.mask[0].numpy()
+    brightness, shadow, mask = (
+        result.rgb[0].mean(0).numpy(),
+        result.shadow[0].numpy(),
+        result.mask[0].numpy(),
+    )
     floor = (result.normals[0, 1].numpy() > 0.85) & ~mask
     dark, bright = inner(shadow & floor), inner(~shadow & floor)
     assert dark.sum() > 10 < bright.sum()
@@ -211,13 +225,15 @@ def test_rendering_twice_gives_the_same_bits() -> None:
 
 
 def mirrored(scene: Scene) -> Scene:
-    flipped = tuple(dataclasses.replace(s, x_m=-s.x_m, rotation_rad=-s.rotation_rad) for s in scene.solids)
+    flipped = tuple(
+        dataclasses.replace(s, x_m=-s.x_m, rotation_rad=-s.rotation_rad) for s in scene.solids
+    )
     x, y, z = scene.to_light
     return dataclasses.replace(scene, solids=flipped, to_light=(-x, y, z))
 
 
 @pytest.mark.parametrize("index", range(8))
-def test_a_mirrored_scene_gives_the_mirrored_picture(index: int) -> None:
+def test_a_mirrored_scene_gives_the_mirrored_image(index: int) -> None:
     scene = draw_scene(4, index)
     one, other = render([scene], 64), render([mirrored(scene)], 64)
     torch.testing.assert_close(other.depth_m, one.depth_m.flip(-1), rtol=1e-4, atol=1e-4)
@@ -244,7 +260,9 @@ def test_the_lit_side_is_the_side_of_the_light(side: str, x: float) -> None:
 
 
 def test_labels_are_finite_and_in_range(held_out: Rendered) -> None:
-    torch.testing.assert_close(held_out.disparity * held_out.depth_m, torch.ones_like(held_out.depth_m))
+    torch.testing.assert_close(
+        held_out.disparity * held_out.depth_m, torch.ones_like(held_out.depth_m)
+    )
     for name in ("rgb", "depth_m", "normals"):
         assert torch.isfinite(getattr(held_out, name)).all()
     assert held_out.rgb.min() >= 0
@@ -261,6 +279,6 @@ def test_no_visible_surface_faces_away_from_the_camera(held_out: Rendered) -> No
     assert facing.min() > -0.01
 
 
-def test_pictures_become_bytes_by_rounding() -> None:
+def test_images_become_bytes_by_rounding() -> None:
     levels = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0, 1.2, -0.1]).view(1, 3, 1, 2)
     assert as_bytes(levels).flatten().tolist() == [0, 0, 1, 255, 255, 0]

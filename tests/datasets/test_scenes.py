@@ -67,7 +67,13 @@ def test_prompts_say_what_the_scene_is(held_out_scenes: list[Scene]) -> None:
 
 def test_every_word_is_drawn_about_equally_often() -> None:
     drawn = [draw_scene(2, index).attributes for index in range(400)]
-    vocabularies = {"color": COLORS, "shape": SHAPES, "floor": FLOORS, "wall": WALLS, "light": LIGHTS}
+    vocabularies = {
+        "color": COLORS,
+        "shape": SHAPES,
+        "floor": FLOORS,
+        "wall": WALLS,
+        "light": LIGHTS,
+    }
     for name, words in vocabularies.items():
         p = 1 / len(words)
         for word in words:
@@ -92,7 +98,10 @@ def test_the_probing_set_shares_no_seed_with_the_training_sets() -> None:
 
 
 def test_scenes617_is_246_and_371_prompts_with_their_scenes(scenes617: tuple[Item, ...]) -> None:
-    assert [sum(item.split == split for item in scenes617) for split in ("train", "test")] == [246, 371]
+    assert [sum(item.split == split for item in scenes617) for split in ("train", "test")] == [
+        246,
+        371,
+    ]
     assert len({item.id for item in scenes617}) == len({item.seed for item in scenes617}) == 617
     assert scenes617 == DATASET.items()
     for item in scenes617[::61]:

@@ -14,10 +14,15 @@ def items(train: int, test: int) -> tuple[Item, ...]:
     """Train and test items mixed."""
     ids = [f"{number:04d}" for number in range(train + test)]
     splits = np.random.default_rng(0).permutation(["train"] * train + ["test"] * test)
-    return tuple(Item(id_, f"prompt {id_}", int(id_), str(split)) for id_, split in zip(ids, splits, strict=True))
+    return tuple(
+        Item(id_, f"prompt {id_}", int(id_), str(split))
+        for id_, split in zip(ids, splits, strict=True)
+    )
 
 
-@pytest.mark.parametrize(("train", "test"), [(3, 1), (10, 1), (11, 3), (23, 8), (44, 9), (246, 371)])
+@pytest.mark.parametrize(
+    ("train", "test"), [(3, 1), (10, 1), (11, 3), (23, 8), (44, 9), (246, 371)]
+)
 def test_every_item_is_in_one_block_of_its_split(train: int, test: int) -> None:
     everything = items(train, test)
     for split, count in (("train", train), ("test", test)):
@@ -39,15 +44,15 @@ def test_folds_are_balanced_and_none_is_empty(train: int) -> None:
     sizes = [len(block.items) for block in blocks]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 2
-    pictures = np.bincount([block.fold for block in blocks], weights=sizes)
-    assert pictures.max() - pictures.min() <= BLOCK + 1
+    images = np.bincount([block.fold for block in blocks], weights=sizes)
+    assert images.max() - images.min() <= BLOCK + 1
 
 
 def test_the_order_of_items_changes_no_block() -> None:
     everything = items(40, 20)
-    shuffled = [everything[at] for at in np.random.default_rng(1).permutation(60)]
+    permuted = [everything[at] for at in np.random.default_rng(1).permutation(60)]
     for split in ("train", "test"):
-        assert blocks_of(shuffled, split) == blocks_of(everything, split)
+        assert blocks_of(permuted, split) == blocks_of(everything, split)
 
 
 @pytest.mark.parametrize("train", [3, 4, 5, 9])
@@ -57,8 +62,12 @@ def test_fewer_items_than_two_per_fold_give_a_fold_to_each_or_one_more(train: in
     assert {len(block.items) for block in blocks} <= {1, 2}
 
 
-@pytest.mark.parametrize(("train", "draws"), [(3, 0), (9, 0), (10, 1), (14, 1), (15, 2), (19, 2), (20, 5), (246, 5)])
-def test_permutations_are_different_derangements_as_many_as_the_smallest_block_has(train: int, draws: int) -> None:
+@pytest.mark.parametrize(
+    ("train", "draws"), [(3, 0), (9, 0), (10, 1), (14, 1), (15, 2), (19, 2), (20, 5), (246, 5)]
+)
+def test_permutations_are_different_derangements_as_many_as_the_smallest_block_has(
+    train: int, draws: int
+) -> None:
     blocks = blocks_of(items(train, 1), "train")
     assert draws_of(blocks, DRAWS) == draws
     smallest = min(blocks, key=lambda block: len(block.items))
@@ -70,7 +79,7 @@ def test_permutations_are_different_derangements_as_many_as_the_smallest_block_h
         assert len({str(order) for order in orders}) == len(orders) == draws
         for order in orders:
             assert sorted(order) == list(range(len(block.items)))
-            assert all(order[place] != place for place in range(len(order)))
+            assert all(order[site] != site for site in range(len(order)))
 
 
 def test_permutations_depend_on_the_block_alone() -> None:
@@ -104,7 +113,9 @@ def test_a_missing_test_split_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("limit", [20, 50, 61, 100, 400, 616])
-def test_limited_keeps_the_proportion_and_the_first_items(scenes617: tuple[Item, ...], limit: int) -> None:
+def test_limited_keeps_the_proportion_and_the_first_items(
+    scenes617: tuple[Item, ...], limit: int
+) -> None:
     kept = limited(scenes617, limit)
     assert len(kept) == limit
     for split, share in (("train", 246 / 617), ("test", 371 / 617)):
@@ -114,7 +125,9 @@ def test_limited_keeps_the_proportion_and_the_first_items(scenes617: tuple[Item,
 
 
 @pytest.mark.parametrize(("limit", "train"), [(2, 1), (4, 3), (5, 3), (7, 3), (8, 3), (9, 4)])
-def test_of_very_few_enough_are_for_training(scenes617: tuple[Item, ...], limit: int, train: int) -> None:
+def test_of_very_few_enough_are_for_training(
+    scenes617: tuple[Item, ...], limit: int, train: int
+) -> None:
     kept = limited(scenes617, limit)
     assert len(kept) == limit
     assert sum(item.split == "train" for item in kept) == train

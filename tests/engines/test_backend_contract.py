@@ -27,7 +27,10 @@ SLOW = {"torch_compile"}
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in plugins("engine")],
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
+        for name in plugins("engine")
+    ],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
     found: Backend = plugin("engine", request.param)
@@ -79,7 +82,10 @@ def test_a_backend_says_its_precision_and_device(name: str) -> None:
 
 
 def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
-    engine: Engine, taps: tuple[Tap, ...], components: Components, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine,
+    taps: tuple[Tap, ...],
+    components: Components,
+    inputs: Callable[[int], tuple[Tensor, Tensor]],
 ) -> None:
     latents, text = inputs(3)
     prediction = engine(latents, 500.0, text)
@@ -88,7 +94,11 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
     sides = {"down0": 16, "down1": 8, "down2": 4, "mid": 2, "up1": 4, "up2": 8, "up3": 16}
     for tap in taps:
         channels = components.unet.get_submodule(tap.path).out_features
-        assert prediction.taps[tap.layer].shape == (3, sides[tap.layer.partition(".")[0]] ** 2, channels)
+        assert prediction.taps[tap.layer].shape == (
+            3,
+            sides[tap.layer.partition(".")[0]] ** 2,
+            channels,
+        )
     for value in everything(prediction).values():
         assert value.dtype in (torch.float32, torch.float16)
         assert not value.requires_grad
@@ -102,7 +112,9 @@ def test_a_convolutions_pixels_are_tokens(
     taps = (self_attention_taps(small)[0], convolution_taps(small)[-1])
     latents, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
     heard: list[Tensor] = []
-    hook = small.get_submodule(taps[1].path).register_forward_hook(lambda _m, _i, output: heard.append(output.clone()))
+    hook = small.get_submodule(taps[1].path).register_forward_hook(
+        lambda _m, _i, output: heard.append(output.clone())
+    )
     with torch.inference_mode():
         small(latents, torch.tensor(500.0), text)
     hook.remove()
@@ -126,7 +138,9 @@ def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
     # Some engines are built again for another number of rows.
     after = engine(latents, 500.0, text)
     for name, value in everything(before).items():
-        assert relative(everything(after)[name][:2], value.cpu().float()) <= LIMITS[backend.precision]
+        assert (
+            relative(everything(after)[name][:2], value.cpu().float()) <= LIMITS[backend.precision]
+        )
 
 
 def test_at_every_timestep_every_output_is_torchs(
@@ -161,18 +175,22 @@ def test_at_every_timestep_every_output_is_torchs(
             handle.remove()
 
 
-def test_the_caller_owns_the_outputs(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+def test_the_caller_owns_the_outputs(
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
     latents, text = inputs(2)
     first = everything(engine(latents, 900.0, text))
     kept = {name: value.clone() for name, value in first.items()}
     second = everything(engine(latents.flip(0) * 2, 30.0, text.flip(0)))
     assert all(torch.equal(first[name], kept[name]) for name in kept)
     assert not any(torch.equal(second[name], kept[name]) for name in kept)
-    places = [value.data_ptr() for value in (*first.values(), *second.values(), latents, text)]
-    assert len(set(places)) == len(places)
+    sites = [value.data_ptr() for value in (*first.values(), *second.values(), latents, text)]
+    assert len(set(sites)) == len(sites)
 
 
-def test_the_inputs_are_left_as_they_were(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+def test_the_inputs_are_left_as_they_were(
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
     latents, text = inputs(2)
     engine(latents, 500.0, text)
     again = inputs(2)
@@ -180,13 +198,17 @@ def test_the_inputs_are_left_as_they_were(engine: Engine, inputs: Callable[[int]
     assert torch.equal(text, again[1])
 
 
-def test_the_same_call_gives_the_same_bits(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+def test_the_same_call_gives_the_same_bits(
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
     latents, text = inputs(2)
     first, second = (everything(engine(latents, 500.0, text)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_strided_inputs_are_read_right(engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]) -> None:
+def test_strided_inputs_are_read_right(
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+) -> None:
     latents, text = inputs(3)
     backwards = latents.flip(-1).contiguous().flip(-1)
     strided = torch.empty(*latents.shape, 2)[..., 0].copy_(latents)

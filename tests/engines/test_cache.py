@@ -25,7 +25,9 @@ def everything_in(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SCENEBENCH_CACHE", str(tmp_path / "named"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -127,7 +129,11 @@ def test_a_key_depends_on_every_fact_and_not_on_their_order() -> None:
 
 def test_the_hash_of_weights_sees_every_entry_name_shape_and_kind() -> None:
     def state() -> dict[str, torch.Tensor]:
-        return {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(1.5), "c": torch.tensor([True, False])}
+        return {
+            "a": torch.arange(6.0).view(2, 3),
+            "b": torch.tensor(1.5),
+            "c": torch.tensor([True, False]),
+        }
 
     reference = hash_of_weights(state())
     assert hash_of_weights(dict(reversed(state().items()))) == reference

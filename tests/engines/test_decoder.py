@@ -1,4 +1,4 @@
-"""The decoder's activations against plain hooks on the autoencoder, one picture at a time."""
+"""The decoder's activations against plain hooks on the autoencoder, one image at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from torch import Tensor
 from engines.components import DECODE_BATCH, Components
 from engines.decoder import LARGEST_SIDE, decoder_activations
 
-LAYERS = {"mid": "mid_block.attentions.0", "up0": "up_blocks.0", "up1": "up_blocks.1", "up2": "up_blocks.2"}
+LAYERS = {
+    "mid": "mid_block.attentions.0",
+    "up0": "up_blocks.0",
+    "up1": "up_blocks.1",
+    "up2": "up_blocks.2",
+}
 
 
 def latents_of(n: int, side: int = 16) -> Tensor:
@@ -42,7 +47,7 @@ def assert_near(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, DECODE_BATCH, DECODE_BATCH + 1, 2 * DECODE_BATCH + 3])
-def test_activations_are_those_of_every_picture_alone(components: Components, n: int) -> None:
+def test_activations_are_those_of_every_image_alone(components: Components, n: int) -> None:
     latents = latents_of(n)
     found = decoder_activations(components, latents)
     assert list(found) == list(LAYERS)
@@ -73,7 +78,10 @@ def test_grids_larger_than_the_largest_are_averaged(components: Components) -> N
             assert found[layer].shape[1] == kept**2
             # Window i of the average reaches from floor(i s / 64) to ceil((i + 1) s / 64).
             for y, x in ((0, 0), (kept - 1, 3), (kept // 2, kept - 1)):
-                rows, columns = (slice(at * sides[layer] // kept, -(-(at + 1) * sides[layer] // kept)) for at in (y, x))
+                rows, columns = (
+                    slice(at * sides[layer] // kept, -(-(at + 1) * sides[layer] // kept))
+                    for at in (y, x)
+                )
                 assert_near(found[layer][at, y * kept + x], output[:, rows, columns].mean((1, 2)))
 
 
@@ -103,18 +111,20 @@ def test_a_decoder_of_any_depth_is_watched(components: Components) -> None:
 
 
 @pytest.mark.parametrize(("side", "at_once"), [(16, DECODE_BATCH), (64, 1)])
-def test_large_pictures_are_decoded_one_at_a_time(components: Components, side: int, at_once: int) -> None:
+def test_large_images_are_decoded_one_at_a_time(
+    components: Components, side: int, at_once: int
+) -> None:
     vae = deepcopy(components.vae)
     unet = UNet2DConditionModel.from_config(components.unet.config, sample_size=side)
     parts = replace(components, unet=unet, vae=vae)
     seen: list[int] = []
     handle = vae.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    pictures = parts.decode(latents_of(2, side=side))
-    assert pictures.shape == (2, 3, parts.picture_side, parts.picture_side)
+    images = parts.decode(latents_of(2, side=side))
+    assert images.shape == (2, 3, parts.image_side, parts.image_side)
     activations = decoder_activations(parts, latents_of(2, side=side))
     handle.remove()
     assert all(len(activation) == 2 for activation in activations.values())
     handle = vae.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    assert parts.encode(pictures).shape == (2, 4, side, side)
+    assert parts.encode(images).shape == (2, 4, side, side)
     handle.remove()
     assert set(seen) == {at_once}

@@ -35,7 +35,10 @@ def test_an_edit_replaces_what_the_rest_of_the_network_sees(
     shift = torch.linspace(-1, 1, components.unet.get_submodule(tap.path).out_features)
     plain = noise(components, inputs)
     seen = []
-    with torch.no_grad(), editing(components.unet, [tap], lambda layer, x: seen.append(layer) or x + shift):
+    with (
+        torch.no_grad(),
+        editing(components.unet, [tap], lambda layer, x: seen.append(layer) or x + shift),
+    ):
         edited = noise(components, inputs)
     bias = components.unet.get_submodule(tap.path).bias
     kept = bias.clone()
@@ -65,7 +68,10 @@ def test_edits_come_in_the_order_of_computation_and_a_listener_hears_them(
 
 @pytest.mark.parametrize("fails", ["edit", "caller", "path", None])
 def test_hooks_are_gone_whatever_ends_the_block(
-    fails: str | None, components: Components, taps: tuple[Tap, ...], inputs: tuple[torch.Tensor, ...]
+    fails: str | None,
+    components: Components,
+    taps: tuple[Tap, ...],
+    inputs: tuple[torch.Tensor, ...],
 ) -> None:
     before = noise(components, inputs)
 
@@ -84,7 +90,15 @@ def test_hooks_are_gone_whatever_ends_the_block(
                 raise ZeroDivisionError
     except (ZeroDivisionError, AttributeError) as error:
         raised = type(error)
-    assert raised == {"edit": ZeroDivisionError, "caller": ZeroDivisionError, "path": AttributeError, None: None}[fails]
+    assert (
+        raised
+        == {
+            "edit": ZeroDivisionError,
+            "caller": ZeroDivisionError,
+            "path": AttributeError,
+            None: None,
+        }[fails]
+    )
     assert hooks(components, taps) == 0
     assert torch.equal(noise(components, inputs), before)
 
@@ -100,14 +114,20 @@ def test_gradients_flow_through_an_edit(
     slope = float(strength.grad)
 
     def at(value: float) -> float:
-        with torch.no_grad(), editing(components.unet, [taps[12]], lambda _layer, x: x + value * direction):
+        with (
+            torch.no_grad(),
+            editing(components.unet, [taps[12]], lambda _layer, x: x + value * direction),
+        ):
             return float(components.unet(latents, timestep, text).sample.double().square().mean())
 
     assert slope == pytest.approx((at(0.05) - at(-0.05)) / 0.1, rel=0.05)
 
 
 def test_the_backend_itself_can_be_edited(
-    components: Components, eager: TorchEager, taps: tuple[Tap, ...], inputs: tuple[torch.Tensor, ...]
+    components: Components,
+    eager: TorchEager,
+    taps: tuple[Tap, ...],
+    inputs: tuple[torch.Tensor, ...],
 ) -> None:
     latents, timestep, text = inputs
     with editing(components.unet, [taps[9]], lambda _layer, x: x * 0):

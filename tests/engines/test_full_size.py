@@ -49,7 +49,9 @@ print(json.dumps({{"seconds": seconds, "peak_bytes": peak_bytes(), "errors": err
 def called(engine: str, file: Path) -> dict[str, object]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", CALL, engine, str(file)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-800:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert isinstance(found, dict)
@@ -63,7 +65,9 @@ def test_onnxruntime_computes_the_full_size_network_in_twelve_gibibytes(tmp_path
     found = called("onnxruntime", file)
     errors = found["errors"]
     assert isinstance(errors, dict)
-    print(f"{found['seconds']:.1f} s a step, {int(str(found['peak_bytes'])) / 2**30:.1f} GiB, errors {errors}")
+    print(
+        f"{found['seconds']:.1f} s a step, {int(str(found['peak_bytes'])) / 2**30:.1f} GiB, errors {errors}"
+    )
     assert len(errors) == 17
     assert max(errors.values()) <= 1e-4
     assert int(str(found["peak_bytes"])) < MOST_BYTES

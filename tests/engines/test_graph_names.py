@@ -17,7 +17,9 @@ def nodes(components: Components, taps: tuple[Tap, ...], cache: Path) -> list[on
     return list(onnx.load(exported(components.unet, taps, OPSET, cache)).graph.node)
 
 
-def test_every_node_names_the_module_it_belongs_to(nodes: list[onnx.NodeProto], components: Components) -> None:
+def test_every_node_names_the_module_it_belongs_to(
+    nodes: list[onnx.NodeProto], components: Components
+) -> None:
     paths = {path for path, _ in components.unet.named_modules()}
     assert {module_of(node.name) for node in nodes} <= paths
     assert len({node.name for node in nodes}) == len(nodes)

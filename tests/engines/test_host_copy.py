@@ -47,7 +47,9 @@ def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
     def late(target: Any, address: int, on: LateStream) -> None:
         assert on is stream
         assert stream.waits
-        stream.work.append(lambda: ctypes.memmove(target.ctypes.data, address, target.nbytes) and None)
+        stream.work.append(
+            lambda: ctypes.memmove(target.ctypes.data, address, target.nbytes) and None
+        )
 
     contexts: list[object] = []
 
@@ -85,7 +87,11 @@ def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
         return stream
 
     patch.setattr(torch.cuda, "ExternalStream", adopted)
-    patch.setattr(Tensor, "record_stream", lambda self, _stream: stream.work.append(lambda: self.numel() and None))
+    patch.setattr(
+        Tensor,
+        "record_stream",
+        lambda self, _stream: stream.work.append(lambda: self.numel() and None),
+    )
     return PycudaCopier(torch.device("cuda", 3))
 
 
@@ -154,31 +160,33 @@ def test_a_buffer_in_use_is_not_written(copier: Copier) -> None:
 
 def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(copier: Copier) -> None:
     ring = Ring(copier, 1)
-    places = []
+    sites = []
     for seed, rows in ((0, 3), (1, 3), (2, 5)):
         truth = drawn(copier, seed, rows)
         copy = ring.put(truth)
         found = copy.tensors()
         assert_same(found, truth)
-        places.append({name: value.data_ptr() for name, value in found.items()})
+        sites.append({name: value.data_ptr() for name, value in found.items()})
         copy.release()
-    assert places[0] == places[1]
+    assert sites[0] == sites[1]
     assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
 
 
 def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
     ring = Ring(copier, 1)
-    places = []
+    sites = []
     for rows in (4, 2, 4):
         copy = ring.put(drawn(copier, rows, rows))
         found = copy.tensors()
         assert_same(found, drawn(copier, rows, rows))
-        places.append({name: value.data_ptr() for name, value in found.items()})
+        sites.append({name: value.data_ptr() for name, value in found.items()})
         copy.release()
-    assert places[0] == places[1] == places[2]
+    assert sites[0] == sites[1] == sites[2]
 
 
-def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def broken(_device: torch.device) -> Copier:
         raise ImportError("libcuda.so.1: no such file")
 

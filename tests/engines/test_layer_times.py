@@ -29,7 +29,11 @@ def test_a_name_tells_its_module(name: str, module: str) -> None:
 
 
 def test_times_of_one_module_and_kind_are_added_and_divided_by_the_calls() -> None:
-    entries = [LayerTime("a", "Conv", 1.0), LayerTime("b", "Conv", 2.0), LayerTime("a", "Conv", 5.0)]
+    entries = [
+        LayerTime("a", "Conv", 1.0),
+        LayerTime("b", "Conv", 2.0),
+        LayerTime("a", "Conv", 5.0),
+    ]
     assert merged(entries, 2) == (LayerTime("a", "Conv", 3.0), LayerTime("b", "Conv", 1.0))
 
 

@@ -43,11 +43,11 @@ def copy(tmp_path: Path) -> Path:
 def pipeline() -> StableDiffusionPipeline:
     progress = diffusers.utils.logging.is_progress_bar_enabled()
     diffusers.utils.logging.disable_progress_bar()
-    painter = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False)
+    generator = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False)
     if progress:
         diffusers.utils.logging.enable_progress_bar()
-    painter.set_progress_bar_config(disable=True)
-    return painter
+    generator.set_progress_bar_config(disable=True)
+    return generator
 
 
 def refusal(source: str | Path) -> str:
@@ -62,7 +62,9 @@ def refusal(source: str | Path) -> str:
 
 
 @pytest.mark.parametrize("part", WEIGHTS)
-def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(components: Components, part: str) -> None:
+def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(
+    components: Components, part: str
+) -> None:
     stored = load_file(Path(MODEL.source) / part / WEIGHTS[part])
     module = getattr(components, part)
     loaded = module.state_dict()
@@ -75,32 +77,44 @@ def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(components: Compon
     assert not module.training
 
 
-def test_diffusers_paints_a_picture_with_the_shipped_folder(pipeline: StableDiffusionPipeline) -> None:
-    picture = pipeline(PROMPTS[0], num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
-    assert picture.size == (64, 64)
-    assert picture.mode == "RGB"
+def test_diffusers_generates_a_image_with_the_shipped_folder(
+    pipeline: StableDiffusionPipeline,
+) -> None:
+    image = pipeline(
+        PROMPTS[0], num_inference_steps=2, generator=torch.Generator().manual_seed(0)
+    ).images[0]
+    assert image.size == (64, 64)
+    assert image.mode == "RGB"
 
 
-def test_embeddings_are_those_of_diffusers(components: Components, pipeline: StableDiffusionPipeline) -> None:
+def test_embeddings_are_those_of_diffusers(
+    components: Components, pipeline: StableDiffusionPipeline
+) -> None:
     theirs, empty = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
     torch.testing.assert_close(components.embed(PROMPTS), theirs, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(components.embed([""]), empty[:1], rtol=1e-5, atol=1e-5)
 
 
-def test_pictures_are_those_of_diffusers(components: Components, pipeline: StableDiffusionPipeline) -> None:
+def test_images_are_those_of_diffusers(
+    components: Components, pipeline: StableDiffusionPipeline
+) -> None:
     latents = torch.randn(5, *components.latent_shape, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        raw = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[0]
+        raw = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[
+            0
+        ]
     theirs = pipeline.image_processor.postprocess(raw, output_type="pt")
     torch.testing.assert_close(components.decode(latents), theirs, rtol=0, atol=1e-5)
 
 
-def test_encoding_is_the_mode_of_the_autoencoder(components: Components, pipeline: StableDiffusionPipeline) -> None:
-    pictures = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+def test_encoding_is_the_mode_of_the_autoencoder(
+    components: Components, pipeline: StableDiffusionPipeline
+) -> None:
+    images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        mode = pipeline.vae.encode(pipeline.image_processor.preprocess(pictures)).latent_dist.mode()
+        mode = pipeline.vae.encode(pipeline.image_processor.preprocess(images)).latent_dist.mode()
     theirs = mode * pipeline.vae.config.scaling_factor
-    torch.testing.assert_close(components.encode(pictures), theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(components.encode(images), theirs, rtol=1e-5, atol=1e-5)
 
 
 def changed(folder: Path, file: str, **values: object) -> None:
@@ -110,7 +124,9 @@ def changed(folder: Path, file: str, **values: object) -> None:
 
 def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_path: Path) -> None:
     def fresh(kind: str) -> Path:
-        return Path(shutil.copytree(small_models[kind], tmp_path / f"{kind}{len(list(tmp_path.iterdir()))}"))
+        return Path(
+            shutil.copytree(small_models[kind], tmp_path / f"{kind}{len(list(tmp_path.iterdir()))}")
+        )
 
     lacking = fresh("sdxl")
     shutil.rmtree(lacking / "text_encoder_2")
@@ -121,7 +137,9 @@ def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_pa
     double = fresh("sd2")
     for part in ("text_encoder_2", "tokenizer_2"):
         shutil.copytree(small_models["sdxl"] / part, double / part)
-    changed(double, "model_index.json", text_encoder_2=["transformers", "CLIPTextModelWithProjection"])
+    changed(
+        double, "model_index.json", text_encoder_2=["transformers", "CLIPTextModelWithProjection"]
+    )
     assert "reads nothing besides the words" in refusal(double)
     to_zero = fresh("sd2")
     changed(to_zero, "scheduler/scheduler_config.json", rescale_betas_zero_snr=True)
@@ -131,7 +149,9 @@ def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_pa
     assert "shifts the latents" in refusal(shifted)
 
 
-def test_what_libraries_say_badly_is_said_well(small_models: dict[str, Path], tmp_path: Path) -> None:
+def test_what_libraries_say_badly_is_said_well(
+    small_models: dict[str, Path], tmp_path: Path
+) -> None:
     from safetensors.torch import load_file, save_file
 
     reshaped = Path(shutil.copytree(small_models["sd2"], tmp_path / "reshaped"))
@@ -232,7 +252,16 @@ def test_pickled_weights_are_refused(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["nowhere", "./nowhere", "/no/where", "a/b/c", Path("nowhere"), Path("owner/name"), "https://a.b/c"]
+    "source",
+    [
+        "nowhere",
+        "./nowhere",
+        "/no/where",
+        "a/b/c",
+        Path("nowhere"),
+        Path("owner/name"),
+        "https://a.b/c",
+    ],
 )
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(source: str | Path) -> None:
     refusal(source)
@@ -246,7 +275,9 @@ def test_a_file_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
-    with pytest.raises(EngineError, match=r"cannot fetch nobody/nothing from the hub .*\); give a local"):
+    with pytest.raises(
+        EngineError, match=r"cannot fetch nobody/nothing from the hub .*\); give a local"
+    ):
         load("nobody/nothing")
 
 
@@ -255,7 +286,9 @@ def test_a_hub_id_is_fetched_without_pickles_and_loaded(
 ) -> None:
     asked: dict[str, list[str]] = {}
 
-    def snapshot_download(source: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def snapshot_download(
+        source: str, *, allow_patterns: list[str], ignore_patterns: list[str]
+    ) -> str:
         asked[source] = allow_patterns
         assert fnmatch("diffusion_pytorch_model.fp16.safetensors", ignore_patterns[0])
         return str(MODEL.source)
@@ -266,7 +299,12 @@ def test_a_hub_id_is_fetched_without_pickles_and_loaded(
     (patterns,) = asked.values()
     for file in Path(MODEL.source).rglob("*.*"):
         assert any(fnmatch(str(file.relative_to(MODEL.source)), pattern) for pattern in patterns)
-    for file in ("unet/diffusion_pytorch_model.bin", "model.ckpt", "unet/code.py", "safety_checker/model.safetensors"):
+    for file in (
+        "unet/diffusion_pytorch_model.bin",
+        "model.ckpt",
+        "unet/code.py",
+        "safety_checker/model.safetensors",
+    ):
         assert not any(fnmatch(file, pattern) for pattern in patterns)
 
 

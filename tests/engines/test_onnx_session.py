@@ -48,10 +48,12 @@ class Binding:
     def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
 
-    def bind_input(self, name: str, device: str, _id: int, kind: Any, shape: tuple[int, ...], place: int) -> None:
+    def bind_input(
+        self, name: str, device: str, _id: int, kind: Any, shape: tuple[int, ...], site: int
+    ) -> None:
         assert device == "cpu"
         size = math.prod(shape) * np.dtype(kind).itemsize
-        raw = (ctypes.c_ubyte * size).from_address(place)
+        raw = (ctypes.c_ubyte * size).from_address(site)
         self.arrays[name] = np.frombuffer(raw, kind).reshape(shape)
 
     bind_output = bind_input
@@ -71,13 +73,18 @@ class Session:
 
     def get_outputs(self) -> list[SimpleNamespace]:
         shapes = {"noise": ["batch", 4, 2, 2], "down0.0": ["batch", 4, 4]}
-        return [SimpleNamespace(name=name, type=self.module.kind, shape=shape) for name, shape in shapes.items()]
+        return [
+            SimpleNamespace(name=name, type=self.module.kind, shape=shape)
+            for name, shape in shapes.items()
+        ]
 
     def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
         assert self.module.entries["session.record_ep_graph_assignment_info"] == "1"
 
         def part(name: str, kinds: list[str]) -> SimpleNamespace:
-            return SimpleNamespace(ep_name=name, get_nodes=lambda: [SimpleNamespace(op_type=kind) for kind in kinds])
+            return SimpleNamespace(
+                ep_name=name, get_nodes=lambda: [SimpleNamespace(op_type=kind) for kind in kinds]
+            )
 
         return [part(name, kinds) for name, kinds in self.module.placed.items()]
 
@@ -97,7 +104,10 @@ class FakeRuntime(ModuleType):
         self.falls_back = False
         self.kind = "tensor(float)"
         self.entries: dict[str, str] = {}
-        self.placed = {"CUDAExecutionProvider": ["Conv", "MatMul"], "CPUExecutionProvider": ["Shape", "Gather", "Mul"]}
+        self.placed = {
+            "CUDAExecutionProvider": ["Conv", "MatMul"],
+            "CPUExecutionProvider": ["Shape", "Accumulator", "Mul"],
+        }
         self.asked: list[Any] = []
 
     def SessionOptions(self) -> SimpleNamespace:
@@ -125,7 +135,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
         (onnxruntime_tensorrt, "tensor(float16)", torch.float16),
     ],
 )
-def test_it_runs_on_the_lanes_stream(runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype) -> None:
+def test_it_runs_on_the_lanes_stream(
+    runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype
+) -> None:
     runtime.kind = kind
     lane = FakeLane()
     engine = OnnxRuntime(Path("model.onnx"), TAPS, 1, backend.PROVIDER, lane)
@@ -149,18 +161,26 @@ def test_the_precision_that_is_stated_is_the_one_asked_for() -> None:
 
 def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
     runtime.falls_back = True
-    with pytest.raises(EngineError, match="fell back to CPUExecutionProvider where CUDAExecutionProvider"):
+    with pytest.raises(
+        EngineError, match="fell back to CPUExecutionProvider where CUDAExecutionProvider"
+    ):
         OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
 
 
-@pytest.mark.parametrize("kind", ["Conv", "FusedConv", "MultiHeadAttention", "SkipLayerNormalization", "Gemm"])
+@pytest.mark.parametrize(
+    "kind", ["Conv", "FusedConv", "MultiHeadAttention", "SkipLayerNormalization", "Gemm"]
+)
 def test_real_work_that_is_left_to_the_cpu_is_an_error(runtime: FakeRuntime, kind: str) -> None:
     runtime.placed["CPUExecutionProvider"].append(kind)
-    with pytest.raises(EngineError, match=f"1 of the UNet's {kind} .* on the CPU, where CUDAExecutionProvider"):
+    with pytest.raises(
+        EngineError, match=f"1 of the UNet's {kind} .* on the CPU, where CUDAExecutionProvider"
+    ):
         OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
 
 
-def test_the_real_library_tells_what_runs_on_the_cpu(save_saliency: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_real_library_tells_what_runs_on_the_cpu(
+    save_saliency: Callable[..., Path], tmp_path: Path
+) -> None:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -15,22 +15,30 @@ from engines.onnx_session import OnnxRuntime
 
 
 def same(a: Prediction, b: Prediction, rows: slice) -> bool:
-    return torch.equal(a.noise, b.noise[rows]) and all(torch.equal(a.taps[name], b.taps[name][rows]) for name in b.taps)
+    return torch.equal(a.noise, b.noise[rows]) and all(
+        torch.equal(a.taps[name], b.taps[name][rows]) for name in b.taps
+    )
 
 
 @pytest.fixture(scope="module")
 def inputs(components: Components) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    text = components.embed([f"a {shape}" for shape in ("sphere", "box", "cone", "cylinder")]).repeat(4, 1, 1)
+    text = components.embed(
+        [f"a {shape}" for shape in ("sphere", "box", "cone", "cylinder")]
+    ).repeat(4, 1, 1)
     return torch.randn(16, *components.latent_shape, generator=generator), text
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def threaded(request: pytest.FixtureRequest, components: Components, taps: tuple[Tap, ...], cache: Path) -> OnnxRuntime:
+def threaded(
+    request: pytest.FixtureRequest, components: Components, taps: tuple[Tap, ...], cache: Path
+) -> OnnxRuntime:
     return BACKEND.open(components.unet, taps, cache, request.param)
 
 
-def test_no_number_of_rows_changes_a_bit(threaded: OnnxRuntime, inputs: tuple[Tensor, Tensor]) -> None:
+def test_no_number_of_rows_changes_a_bit(
+    threaded: OnnxRuntime, inputs: tuple[Tensor, Tensor]
+) -> None:
     latents, text = inputs
     whole = threaded(latents, 500.0, text)
     for n in (1, 2, 3, 8, 16):
@@ -42,7 +50,9 @@ def test_no_number_of_threads_changes_a_bit(
     threaded: OnnxRuntime, onnx_engine: OnnxRuntime, inputs: tuple[Tensor, Tensor]
 ) -> None:
     latents, text = inputs
-    assert same(threaded(latents[:4], 500.0, text[:4]), onnx_engine(latents[:4], 500.0, text[:4]), slice(4))
+    assert same(
+        threaded(latents[:4], 500.0, text[:4]), onnx_engine(latents[:4], 500.0, text[:4]), slice(4)
+    )
 
 
 def test_what_is_no_onnx_file_is_refused_by_name(taps: tuple[Tap, ...], tmp_path: Path) -> None:

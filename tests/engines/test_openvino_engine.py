@@ -34,7 +34,9 @@ def test_a_kept_model_gives_the_same_bits_and_is_not_compiled_again(
     assert all(torch.equal(first.taps[name], again.taps[name]) for name in first.taps)
 
 
-def test_a_damaged_kept_model_is_refused(engine: OpenVino, components: Components, tmp_path: Path) -> None:
+def test_a_damaged_kept_model_is_refused(
+    engine: OpenVino, components: Components, tmp_path: Path
+) -> None:
     engine.cache = tmp_path
     latents, text = torch.zeros(1, *components.latent_shape), components.embed(["a dog"])
     engine(latents, 1.0, text)
@@ -47,7 +49,9 @@ def test_a_damaged_kept_model_is_refused(engine: OpenVino, components: Component
         engine(latents, 1.0, text)
 
 
-def test_a_model_with_other_outputs_is_refused(components: Components, taps: tuple[Tap, ...], cache: Path) -> None:
+def test_a_model_with_other_outputs_is_refused(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
     model = exported(components.unet, taps, OPSET, cache)
     for wrong in (taps[::-1], taps[1:]):
         with pytest.raises(EngineError, match="has outputs"):
@@ -72,7 +76,9 @@ def test_another_precision_than_asked_is_an_error(
         compiled = compile_model(engine.model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
         return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
-    other = next((precision for precision in ("f16", "bf16") if given(precision) == precision), None)
+    other = next(
+        (precision for precision in ("f16", "bf16") if given(precision) == precision), None
+    )
 
     class OtherCore:
         get_property = engine.core.get_property

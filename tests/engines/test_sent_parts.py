@@ -14,7 +14,13 @@ from engines.components import Components
 from engines.decoder import decoder_activations
 from engines.load import load
 
-PROMPTS = ["a red sphere on a sand floor", "", "an orange cone", "two", "more than are embedded at once"]
+PROMPTS = [
+    "a red sphere on a sand floor",
+    "",
+    "an orange cone",
+    "two",
+    "more than are embedded at once",
+]
 
 
 def own(parts: Components) -> Components:
@@ -27,15 +33,15 @@ def test_what_is_sent_away_gives_the_same(
     kind: str, components: Components, small_models: dict[str, Path], card: SimpleNamespace
 ) -> None:
     parts = own(components) if kind == "tiny" else load(small_models[kind])
-    side = parts.picture_side
+    side = parts.image_side
     latents = torch.randn(3, *parts.latent_shape, generator=torch.Generator().manual_seed(1))
-    pictures = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2))
 
     def given() -> list[torch.Tensor]:
         return [
             parts.embed(PROMPTS),
             parts.decode(latents),
-            parts.encode(pictures),
+            parts.encode(images),
             *decoder_activations(parts, latents).values(),
         ]
 

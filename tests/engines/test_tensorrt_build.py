@@ -23,7 +23,7 @@ def half(components: Components, taps: tuple[Tap, ...], cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(half: Path, taps: tuple[Tap, ...]) -> dict[str, PlanRow]:
-    found = plan_rows_of(half, taps, SIZES, places=("none", "to_out.0"), libraries=("tensorrt",))
+    found = plan_rows_of(half, taps, SIZES, sites=("none", "to_out.0"), libraries=("tensorrt",))
     return {row.taps: row for row in found}
 
 
@@ -32,7 +32,9 @@ def test_all_taps_are_outputs_of_a_real_plan(rows: dict[str, PlanRow]) -> None:
     assert rows["none"].outputs == 1
 
 
-def test_taps_on_the_projection_leave_fused_attention_and_memory_as_they_were(rows: dict[str, PlanRow]) -> None:
+def test_taps_on_the_projection_leave_fused_attention_and_memory_as_they_were(
+    rows: dict[str, PlanRow],
+) -> None:
     bare, tapped = rows["none"], rows["to_out.0"]
     assert bare.fused_attentions > 0
     assert tapped.fused_attentions == bare.fused_attentions
@@ -44,7 +46,7 @@ def test_taps_on_the_projection_leave_fused_attention_and_memory_as_they_were(ro
 def test_a_tap_on_the_attention_weights_breaks_fused_attention(
     half: Path, taps: tuple[Tap, ...], rows: dict[str, PlanRow]
 ) -> None:
-    (softmax,) = plan_rows_of(half, taps, SIZES, places=("softmax",), libraries=("tensorrt",))
+    (softmax,) = plan_rows_of(half, taps, SIZES, sites=("softmax",), libraries=("tensorrt",))
     assert softmax.fused_attentions < rows["none"].fused_attentions
     assert softmax.layers > rows["none"].layers
 
@@ -73,7 +75,9 @@ def test_a_card_that_the_library_does_not_know_is_refused_in_words(
     assert "SM89" in str(caught.value)
 
 
-def test_another_order_of_outputs_is_refused(components: Components, taps: tuple[Tap, ...], cache: Path) -> None:
+def test_another_order_of_outputs_is_refused(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
     model = exported(components.unet, taps, 20, cache)
     names = ["noise", *(tap.layer for tap in taps)]
     with pytest.raises(EngineError, match="reads outputs"):
@@ -87,16 +91,21 @@ def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4])
     out = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
     graph = onnx.helper.make_graph([node], "odd", [given], [out])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), tmp_path / "odd.onnx")
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]),
+        tmp_path / "odd.onnx",
+    )
     with pytest.raises(EngineError, match=r"SplitToSequence at unet\.odd/split") as caught:
         parsed(tensorrt_rtx, tmp_path / "odd.onnx")
     assert "\n" not in str(caught.value)
 
 
-def test_taps_move_to_tensors_of_their_own_module(components: Components, taps: tuple[Tap, ...], cache: Path) -> None:
+def test_taps_move_to_tensors_of_their_own_module(
+    components: Components, taps: tuple[Tap, ...], cache: Path
+) -> None:
     graph = onnx.load(exported(components.unet, taps, 20, cache))
-    for place, kind in (("softmax", "Softmax"), ("attention", "MatMul")):
-        moved = with_taps(graph, taps, place)
+    for site, kind in (("softmax", "Softmax"), ("attention", "MatMul")):
+        moved = with_taps(graph, taps, site)
         made = {output: node for node in moved.graph.node for output in node.output}
         nodes = [made[output.name] for output in moved.graph.output][1:]
         assert [node.op_type for node in nodes] == [kind] * len(taps)
@@ -116,6 +125,6 @@ def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
     model = exported(unet, taps, 20, tmp_path)
     del unet
     sizes = {"latents": (2, 4, 64, 64), "text": (2, WORDS, 768)}
-    (row,) = plan_rows_of(model, taps, sizes, places=("to_out.0",), libraries=("tensorrt",))
+    (row,) = plan_rows_of(model, taps, sizes, sites=("to_out.0",), libraries=("tensorrt",))
     assert row.outputs == 17
     assert row.fused_attentions == 32

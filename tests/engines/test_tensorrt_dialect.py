@@ -21,7 +21,9 @@ class DataType(Enum):
     BF16 = 72
 
 
-@pytest.mark.parametrize("error", [ImportError("libnvinfer.so.10: no such file"), OSError("libcudart.so: too old")])
+@pytest.mark.parametrize(
+    "error", [ImportError("libnvinfer.so.10: no such file"), OSError("libcudart.so: too old")]
+)
 def test_a_library_that_is_there_but_cannot_be_loaded_is_unavailable_in_words(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -45,10 +47,19 @@ def test_types_are_known_by_name_and_bfloat16_too() -> None:
 
 @pytest.mark.parametrize(
     ("members", "flags"),
-    [({"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, 3), ({"STRONGLY_TYPED": 0}, 1), ({"STRONGLY_TYPED": 4}, 16)],
+    [
+        ({"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1}, 3),
+        ({"STRONGLY_TYPED": 0}, 1),
+        ({"STRONGLY_TYPED": 4}, 16),
+    ],
 )
-def test_networks_are_strongly_typed_whatever_the_flags_numbers(members: dict[str, int], flags: int) -> None:
-    assert network_flags(SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**members))) == flags
+def test_networks_are_strongly_typed_whatever_the_flags_numbers(
+    members: dict[str, int], flags: int
+) -> None:
+    assert (
+        network_flags(SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**members)))
+        == flags
+    )
 
 
 def test_without_a_card_the_backend_says_what_is_missing() -> None:

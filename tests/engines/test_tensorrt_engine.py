@@ -57,7 +57,12 @@ class FakeContext:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         n, c, h, w = self.shapes["latents"]
-        known = {**self.shapes, "noise": (n, c, h, w), "down0.0": (n, h * w, c), "mid.0": self.shapes["text"]}
+        known = {
+            **self.shapes,
+            "noise": (n, c, h, w),
+            "down0.0": (n, h * w, c),
+            "mid.0": self.shapes["text"],
+        }
         return known[name]
 
     def set_tensor_address(self, name: str, address: int) -> bool:
@@ -92,8 +97,8 @@ class FakeEngine:
         self.num_io_tensors = len(self.names)
         self.device_memory_size_v2 = trt.scratch
 
-    def get_tensor_name(self, place: int) -> str:
-        return self.names[place]
+    def get_tensor_name(self, site: int) -> str:
+        return self.names[site]
 
     def get_tensor_dtype(self, name: str) -> DataType:
         return DataType.FLOAT if name == "timestep" else DataType.HALF
@@ -106,7 +111,9 @@ class FakeEngine:
 class FakeRtxEngine(FakeEngine):
     def create_runtime_config(self) -> SimpleNamespace:
         config = SimpleNamespace(strategy=None)
-        config.set_execution_context_allocation_strategy = lambda strategy: setattr(config, "strategy", strategy)
+        config.set_execution_context_allocation_strategy = lambda strategy: setattr(
+            config, "strategy", strategy
+        )
         return config
 
     def create_execution_context(self, config: Any) -> FakeContext:
@@ -133,7 +140,9 @@ class FakeLibrary:
         self.built: list[int] = []
 
     def Runtime(self, _logger: object) -> SimpleNamespace:
-        return SimpleNamespace(deserialize_cuda_engine=lambda data: self.kind(self) if data == b"plan" else None)
+        return SimpleNamespace(
+            deserialize_cuda_engine=lambda data: self.kind(self) if data == b"plan" else None
+        )
 
 
 class FakeLane:
@@ -169,32 +178,49 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
         return Plan(b"plan", (), ())
 
     monkeypatch.setattr(tensorrt_engine, "build_plan", build)
-    monkeypatch.setattr(tensorrt_engine, "listener", lambda _trt: SimpleNamespace(lines=["ERROR out of luck"]))
+    monkeypatch.setattr(
+        tensorrt_engine, "listener", lambda _trt: SimpleNamespace(lines=["ERROR out of luck"])
+    )
     return fake
 
 
 def opened(trt: Any, folder: Path, lane: FakeLane | None = None) -> TensorRT:
-    return TensorRT(trt, folder / "graph-weights" / "model.onnx", TAPS, "fp16", lane or FakeLane(), folder)
+    return TensorRT(
+        trt, folder / "graph-weights" / "model.onnx", TAPS, "fp16", lane or FakeLane(), folder
+    )
 
 
 def drawn(rows: int, words: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows)
-    return torch.randn(rows, 4, 2, 2, generator=generator), torch.randn(rows, words, 3, generator=generator)
+    return torch.randn(rows, 4, 2, 2, generator=generator), torch.randn(
+        rows, words, 3, generator=generator
+    )
 
 
-def test_every_output_has_its_own_value_and_belongs_to_the_caller(trt: FakeLibrary, tmp_path: Path) -> None:
+def test_every_output_has_its_own_value_and_belongs_to_the_caller(
+    trt: FakeLibrary, tmp_path: Path
+) -> None:
     engine, kept = opened(trt, tmp_path), []
     for rows, timestep in ((3, 2.0), (1, 3.0), (3, 4.0), (2, 5.0)):
         latents, text = drawn(rows)
-        kept.append((engine(latents, timestep, text), computed(latents.half(), torch.tensor(timestep), text.half())))
+        kept.append(
+            (
+                engine(latents, timestep, text),
+                computed(latents.half(), torch.tensor(timestep), text.half()),
+            )
+        )
     for prediction, truth in kept:
         assert list(prediction.taps) == ["down0.0", "mid.0"]
         assert prediction.noise.dtype == torch.float32
         assert torch.equal(prediction.noise.half(), truth["noise"].half())
-        assert all(torch.equal(prediction.taps[name], truth[name].half()) for name in prediction.taps)
+        assert all(
+            torch.equal(prediction.taps[name], truth[name].half()) for name in prediction.taps
+        )
 
 
-def test_fewer_rows_need_no_new_plan_and_each_shape_one_capture(trt: FakeLibrary, tmp_path: Path) -> None:
+def test_fewer_rows_need_no_new_plan_and_each_shape_one_capture(
+    trt: FakeLibrary, tmp_path: Path
+) -> None:
     lane = FakeLane()
     engine = opened(trt, tmp_path, lane)
     for rows in (3, 1, 3, 2, 1):
@@ -233,7 +259,9 @@ def test_what_cannot_be_captured_runs_directly(trt: FakeLibrary, tmp_path: Path)
     assert lane.captures == 0
 
 
-def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(trt: FakeLibrary, tmp_path: Path) -> None:
+def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(
+    trt: FakeLibrary, tmp_path: Path
+) -> None:
     trt.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="at once")  # type: ignore[attr-defined]
     trt.kind = FakeRtxEngine
     latents, text = drawn(2)
@@ -261,17 +289,23 @@ def test_a_plan_of_another_card_or_version_is_rebuilt_and_it_says_so(
         opened(trt, tmp_path, lane)(latents, 1.0, text)
     assert trt.built == [2, 2]
     assert {"card": "card Card 9", "version": "version 11.0.0"}[other] in caplog.text
-    made = [json.loads(file.read_text())[other] for file in tmp_path.glob("tensorrt/*/made_for.json")]
+    made = [
+        json.loads(file.read_text())[other] for file in tmp_path.glob("tensorrt/*/made_for.json")
+    ]
     assert len(set(made)) == 2
 
 
-def test_a_card_that_is_too_small_is_told_how_much_is_needed(trt: FakeLibrary, tmp_path: Path) -> None:
+def test_a_card_that_is_too_small_is_told_how_much_is_needed(
+    trt: FakeLibrary, tmp_path: Path
+) -> None:
     trt.scratch = 3 * GIB
     with pytest.raises(EngineError, match=r"needs 3\.0 GiB, free are 1\.0 GiB"):
         opened(trt, tmp_path)(drawn(2)[0], 1.0, drawn(2)[1])
 
 
-def test_a_run_that_fails_is_an_error_with_the_librarys_words(trt: FakeLibrary, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_an_error_with_the_librarys_words(
+    trt: FakeLibrary, tmp_path: Path
+) -> None:
     trt.fails = True
     with pytest.raises(EngineError, match="out of luck"):
         opened(trt, tmp_path)(drawn(2)[0], 1.0, drawn(2)[1])
@@ -283,7 +317,9 @@ def test_a_plan_without_a_tap_is_refused(trt: FakeLibrary, tmp_path: Path) -> No
         opened(trt, tmp_path)(drawn(2)[0], 1.0, drawn(2)[1])
 
 
-def test_a_plan_that_cannot_be_read_is_named(trt: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_cannot_be_read_is_named(
+    trt: FakeLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensorrt_engine, "build_plan", lambda *_a, **_k: Plan(b"other", (), ()))
     with pytest.raises(EngineError, match=r"cannot load .*out of luck.*delete"):
         opened(trt, tmp_path)(drawn(2)[0], 1.0, drawn(2)[1])

@@ -24,7 +24,10 @@ def test_a_compiled_network_gives_every_output_and_each_call_its_own(
     generator = torch.Generator().manual_seed(0)
     kept = []
     for timestep in (1.0, 500.0):
-        latents, text = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(2, 5, 8, generator=generator)
+        latents, text = (
+            torch.randn(2, 4, 8, 8, generator=generator),
+            torch.randn(2, 5, 8, generator=generator),
+        )
         kept.append((engine(latents, timestep, text), eager(latents, timestep, text)))
     for found, truth in kept:
         assert list(found.taps) == list(truth.taps)

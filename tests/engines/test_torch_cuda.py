@@ -17,13 +17,13 @@ from engines.torch_cuda import opened
 @pytest.fixture
 def tf32() -> Iterator[None]:
     """A process in which TF32 is on."""
-    places = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [place.allow_tf32 for place in places]
-    for place in places:
-        place.allow_tf32 = True
+    sites = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [site.allow_tf32 for site in sites]
+    for site in sites:
+        site.allow_tf32 = True
     yield
-    for place, value in zip(places, before, strict=True):
-        place.allow_tf32 = value
+    for site, value in zip(sites, before, strict=True):
+        site.allow_tf32 = value
 
 
 @pytest.mark.usefixtures("tf32")

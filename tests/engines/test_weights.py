@@ -10,17 +10,17 @@ from engines.weights import permuted, reinitialised
 
 
 @pytest.fixture(scope="module")
-def shuffled(components: Components) -> UNet2DConditionModel:
+def network(components: Components) -> UNet2DConditionModel:
     return permuted(components.unet, 0)
 
 
 def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
-    components: Components, shuffled: UNet2DConditionModel
+    components: Components, network: UNet2DConditionModel
 ) -> None:
     trained = dict(components.unet.named_parameters())
-    assert trained.keys() == dict(shuffled.named_parameters()).keys()
+    assert trained.keys() == dict(network.named_parameters()).keys()
     moved = 0
-    for name, weight in shuffled.named_parameters():
+    for name, weight in network.named_parameters():
         assert weight.shape == trained[name].shape
         assert torch.equal(weight.flatten().sort().values, trained[name].flatten().sort().values)
         if name.endswith("weight") and trained[name].unique().numel() > 1:
@@ -29,34 +29,42 @@ def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
     assert moved > 100
 
 
-def test_biases_stay(components: Components, shuffled: UNet2DConditionModel) -> None:
+def test_biases_stay(components: Components, network: UNet2DConditionModel) -> None:
     trained = dict(components.unet.named_parameters())
     biases = [name for name in trained if name.endswith("bias")]
     assert len(biases) > 100
     for name in biases:
-        assert torch.equal(shuffled.get_parameter(name), trained[name])
+        assert torch.equal(network.get_parameter(name), trained[name])
 
 
-def test_entries_move_between_channels(components: Components, shuffled: UNet2DConditionModel) -> None:
+def test_entries_move_between_channels(
+    components: Components, network: UNet2DConditionModel
+) -> None:
     kept = components.unet.conv_in.weight.flatten(1).sort().values
-    assert not torch.equal(shuffled.conv_in.weight.flatten(1).sort().values, kept)
+    assert not torch.equal(network.conv_in.weight.flatten(1).sort().values, kept)
 
 
 def test_a_seed_decides_the_order_whatever_was_drawn_before(
-    components: Components, shuffled: UNet2DConditionModel
+    components: Components, network: UNet2DConditionModel
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(99)
         state = torch.get_rng_state()
         again = permuted(components.unet, 0)
         assert torch.equal(torch.get_rng_state(), state)
-    assert hash_of_weights(again.state_dict()) == hash_of_weights(shuffled.state_dict())
+    assert hash_of_weights(again.state_dict()) == hash_of_weights(network.state_dict())
 
 
-def test_another_seed_gives_another_network(components: Components, shuffled: UNet2DConditionModel) -> None:
+def test_another_seed_gives_another_network(
+    components: Components, network: UNet2DConditionModel
+) -> None:
     other = permuted(components.unet, 1)
-    for name in ("conv_in.weight", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight", "conv_out.weight"):
-        assert not torch.equal(other.get_parameter(name), shuffled.get_parameter(name))
+    for name in (
+        "conv_in.weight",
+        "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",
+        "conv_out.weight",
+    ):
+        assert not torch.equal(other.get_parameter(name), network.get_parameter(name))
 
 
 def test_the_original_is_left_as_it_was(components: Components) -> None:
@@ -101,7 +109,9 @@ def test_drawing_anew_neither_reads_nor_moves_the_global_generator(
     assert hash_of_weights(again.state_dict()) == hash_of_weights(fresh.state_dict())
 
 
-def test_another_seed_draws_every_weight_anew(components: Components, fresh: UNet2DConditionModel) -> None:
+def test_another_seed_draws_every_weight_anew(
+    components: Components, fresh: UNet2DConditionModel
+) -> None:
     other = reinitialised(components.unet, 1)
     drawn = [name for name, weight in fresh.named_parameters() if weight.unique().numel() > 1]
     assert len(drawn) > 200
@@ -109,7 +119,9 @@ def test_another_seed_draws_every_weight_anew(components: Components, fresh: UNe
         assert not torch.equal(other.get_parameter(name), fresh.get_parameter(name)), name
 
 
-def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(fresh: UNet2DConditionModel) -> None:
+def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(
+    fresh: UNet2DConditionModel,
+) -> None:
     """Linear and convolution layers are drawn evenly from -1/sqrt(fan in) to 1/sqrt(fan in)."""
     large = 0
     for name, module in fresh.named_modules():
@@ -125,7 +137,9 @@ def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(fresh: UNet2DC
     assert large > 100
 
 
-def test_a_trained_network_is_told_from_one_drawn_anew_by_its_spread(components: Components) -> None:
+def test_a_trained_network_is_told_from_one_drawn_anew_by_its_spread(
+    components: Components,
+) -> None:
     trained = components.unet.get_parameter("mid_block.resnets.0.conv1.weight")
     assert float(trained.abs().max()) > 2 * trained[0].numel() ** -0.5
 

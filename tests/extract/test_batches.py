@@ -26,7 +26,10 @@ def test_batches_are_small_enough_and_joined_in_order(rows: int, batch: int) -> 
         assert timestep == 7.0
         return Prediction(latents * 2, {"up3.0": text + 1, "mid.0": latents.flatten(2)})
 
-    latents, text = torch.arange(rows * 4.0).view(rows, 1, 2, 2), torch.arange(rows * 6.0).view(rows, 2, 3)
+    latents, text = (
+        torch.arange(rows * 4.0).view(rows, 1, 2, 2),
+        torch.arange(rows * 6.0).view(rows, 2, 3),
+    )
     whole = in_batches(engine, latents, 7.0, text, batch)
     assert max(sizes) <= batch
     assert sum(sizes) == rows
@@ -70,7 +73,9 @@ class LateCopier:
 
 @given(rows=st.integers(1, 20), batch=st.integers(1, 24))
 @settings(max_examples=40, deadline=None)
-def test_what_is_born_on_a_device_arrives_on_the_cpu_whole_and_in_fp32(rows: int, batch: int) -> None:
+def test_what_is_born_on_a_device_arrives_on_the_cpu_whole_and_in_fp32(
+    rows: int, batch: int
+) -> None:
     copier = LateCopier()
     ring = Ring(copier, 2)
 
@@ -79,13 +84,22 @@ def test_what_is_born_on_a_device_arrives_on_the_cpu_whole_and_in_fp32(rows: int
         taps = {"up3.0": copier.born((text + 1).half()), "mid.0": copier.born(latents.flatten(2))}
         return Prediction(copier.born((latents * 2).half()), taps)
 
-    latents, text = torch.arange(rows * 4.0).view(rows, 1, 2, 2), torch.arange(rows * 6.0).view(rows, 2, 3)
+    latents, text = (
+        torch.arange(rows * 4.0).view(rows, 1, 2, 2),
+        torch.arange(rows * 6.0).view(rows, 2, 3),
+    )
     kept = []
     for offset in (0.0, 1000.0):
-        found = in_batches(engine, latents + offset, 7.0, text + offset, batch, lambda _device: ring)
+        found = in_batches(
+            engine, latents + offset, 7.0, text + offset, batch, lambda _device: ring
+        )
         kept.append((found, latents + offset, text + offset))
     for whole, given_latents, given_text in kept:
-        expected = {"noise": given_latents * 2, "up3.0": given_text + 1, "mid.0": given_latents.flatten(2)}
+        expected = {
+            "noise": given_latents * 2,
+            "up3.0": given_text + 1,
+            "mid.0": given_latents.flatten(2),
+        }
         arrived = {"noise": whole.noise, **whole.taps}
         assert list(arrived) == list(expected)
         for name, value in arrived.items():
@@ -94,7 +108,12 @@ def test_what_is_born_on_a_device_arrives_on_the_cpu_whole_and_in_fp32(rows: int
             assert torch.equal(value, expected[name])
     calls = -(-rows // batch)
     # Each copy is waited for once, and only when the engine has been given the batch after it.
-    assert copier.log[: 3 * calls] == ["call", "put", *["call", "put", "wait"] * (calls - 1), "wait"]
+    assert copier.log[: 3 * calls] == [
+        "call",
+        "put",
+        *["call", "put", "wait"] * (calls - 1),
+        "wait",
+    ]
 
 
 def test_an_engine_that_fails_leaves_its_devices_ring_to_others() -> None:

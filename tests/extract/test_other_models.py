@@ -15,16 +15,23 @@ from engines.load import load
 from extract.taps import self_attention_taps
 from extract.trajectory import Step, denoise, initial_noise
 
-PROMPTS = ["a red sphere on a sand floor with a blue wall and light from the left", "an orange cone"]
+PROMPTS = [
+    "a red sphere on a sand floor with a blue wall and light from the left",
+    "an orange cone",
+]
 SEEDS = [1234567, 89]
 STEPS = 8
 GUIDANCE = 5.0
 
 
-def painted(parts: Components, cache: Path) -> list[Step]:
+def generated(parts: Components, cache: Path) -> list[Step]:
     engine = BACKEND.open(parts.unet, self_attention_taps(parts.unet), cache, 1)
     noise = initial_noise(SEEDS, parts.latent_shape)
-    return list(denoise(engine, parts.scheduler(STEPS), noise, parts.embed(PROMPTS), parts.embed([""]), GUIDANCE))
+    return list(
+        denoise(
+            engine, parts.scheduler(STEPS), noise, parts.embed(PROMPTS), parts.embed([""]), GUIDANCE
+        )
+    )
 
 
 def by_diffusers(parts: Components, zeros: bool = True) -> Tensor:
@@ -40,7 +47,9 @@ def by_diffusers(parts: Components, zeros: bool = True) -> Tensor:
         "feature_extractor": None,
     }
     if parts.text_encoder_2 is None:
-        pipeline = StableDiffusionPipeline(**common, safety_checker=None, requires_safety_checker=False)
+        pipeline = StableDiffusionPipeline(
+            **common, safety_checker=None, requires_safety_checker=False
+        )
     else:
         pipeline = StableDiffusionXLPipeline(
             **common,
@@ -50,17 +59,25 @@ def by_diffusers(parts: Components, zeros: bool = True) -> Tensor:
             add_watermarker=False,
         )
     pipeline.set_progress_bar_config(disable=True)
-    latents = torch.cat([torch.randn(1, *parts.latent_shape, generator=torch.manual_seed(seed)) for seed in SEEDS])
+    latents = torch.cat(
+        [torch.randn(1, *parts.latent_shape, generator=torch.manual_seed(seed)) for seed in SEEDS]
+    )
     final: Tensor = pipeline(
-        PROMPTS, num_inference_steps=STEPS, guidance_scale=GUIDANCE, latents=latents, output_type="latent"
+        PROMPTS,
+        num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
+        latents=latents,
+        output_type="latent",
     ).images
     return final
 
 
 @pytest.mark.parametrize("kind", ["sd2", "sdxl"])
-def test_trajectories_end_where_diffusers_do(kind: str, small_models: dict[str, Path], cache: Path) -> None:
+def test_trajectories_end_where_diffusers_do(
+    kind: str, small_models: dict[str, Path], cache: Path
+) -> None:
     parts = load(small_models[kind])
-    ours, theirs = painted(parts, cache)[-1].latents, by_diffusers(parts)
+    ours, theirs = generated(parts, cache)[-1].latents, by_diffusers(parts)
     assert float((ours - theirs).norm() / theirs.norm()) <= 1e-4
     # A random network is no constant: the prompts, and what else SDXL is told, matter far more than the tolerance.
     assert float((theirs[0] - theirs[1]).norm() / theirs[0].norm()) > 0.1
@@ -73,27 +90,31 @@ def test_an_empty_prompt_is_the_text_itself_where_the_model_was_trained_so(
 
     parts = load(small_models["sdxl"])
     spoken = replace(parts, silent_if_empty=False)
-    ours, theirs = painted(spoken, cache)[-1].latents, by_diffusers(parts, zeros=False)
+    ours, theirs = generated(spoken, cache)[-1].latents, by_diffusers(parts, zeros=False)
     assert float((ours - theirs).norm() / theirs.norm()) <= 1e-4
     assert not torch.equal(spoken.embed([""]), parts.embed([""]))
 
 
-def test_every_self_attention_is_tapped_in_the_order_of_computation(small_models: dict[str, Path], cache: Path) -> None:
+def test_every_self_attention_is_tapped_in_the_order_of_computation(
+    small_models: dict[str, Path], cache: Path
+) -> None:
     parts = load(small_models["sdxl"])
     taps = self_attention_taps(parts.unet)
     expected = (
-        [f"down1.0.{k}" for k in range(2)] + [f"down2.0.{k}" for k in range(3)] + [f"mid.0.{k}" for k in range(3)]
+        [f"down1.0.{k}" for k in range(2)]
+        + [f"down2.0.{k}" for k in range(3)]
+        + [f"mid.0.{k}" for k in range(3)]
     )
     expected += [f"up0.{a}.{k}" for a in range(2) for k in range(3)] + [
         f"up1.{a}.{k}" for a in range(2) for k in range(2)
     ]
     assert [tap.layer for tap in taps] == expected
     assert len(taps) == sum(name.endswith("attn1") for name, _ in parts.unet.named_modules())
-    assert list(painted(parts, cache)[0].prediction.taps) == expected
+    assert list(generated(parts, cache)[0].prediction.taps) == expected
 
 
-def test_pictures_have_the_size_that_the_latents_say(small_models: dict[str, Path]) -> None:
+def test_images_have_the_size_that_the_latents_say(small_models: dict[str, Path]) -> None:
     for folder in small_models.values():
         parts = load(folder)
-        assert parts.picture_side == 64
+        assert parts.image_side == 64
         assert parts.decode(torch.zeros(1, *parts.latent_shape)).shape == (1, 3, 64, 64)

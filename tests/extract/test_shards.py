@@ -16,13 +16,21 @@ from extract import shards as module
 from extract.errors import ExtractError
 from extract.shards import Shards
 
-KINDS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool]
+KINDS = [
+    torch.float64,
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.uint8,
+    torch.bool,
+]
 
 
 def tensors() -> dict[str, Tensor]:
     return {
         "moments/trained/mid.0/mean": torch.arange(12.0, dtype=torch.float64).view(3, 4),
-        "pictures": torch.tensor(7),
+        "images": torch.tensor(7),
         "mask": torch.tensor([[True, False, True]]),
         "empty": torch.zeros(0, 3),
     }
@@ -33,7 +41,9 @@ def refuse() -> dict[str, Tensor]:
 
 
 def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(a[key].dtype == b[key].dtype and torch.equal(a[key], b[key]) for key in a)
+    return a.keys() == b.keys() and all(
+        a[key].dtype == b[key].dtype and torch.equal(a[key], b[key]) for key in a
+    )
 
 
 def files(folder: Path) -> list[str]:
@@ -74,7 +84,9 @@ def test_a_shard_is_made_once_and_read_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_tensors_of_any_kind_and_shape_survive(tmp_path: Path, data: st.DataObject) -> None:
     shape = data.draw(st.lists(st.integers(0, 4), max_size=4))
     kind = data.draw(st.sampled_from(KINDS))
@@ -120,7 +132,7 @@ def test_a_failure_in_the_middle_of_writing_leaves_no_shard(
     assert files(tmp_path) == ["f1/fold-0.safetensors"]
 
 
-def test_a_failure_while_painting_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failure_while_generating_leaves_nothing(tmp_path: Path) -> None:
     shards = Shards(tmp_path, "f1")
     with pytest.raises(AssertionError):
         shards.get("fold-0", refuse)
@@ -152,7 +164,10 @@ def test_a_flipped_bit_in_any_byte_is_found(stored: Path) -> None:
 def test_a_truncated_or_lengthened_file_is_found(stored: Path) -> None:
     shards = Shards(stored.parents[1], "f1")
     content = stored.read_bytes()
-    for wrong in (*(content[:n] for n in (0, 1, 7, 8, 9, 60, len(content) // 2, len(content) - 1)), content + b"\0"):
+    for wrong in (
+        *(content[:n] for n in (0, 1, 7, 8, 9, 60, len(content) // 2, len(content) - 1)),
+        content + b"\0",
+    ):
         stored.write_bytes(wrong)
         assert str(stored) in refusal(shards), f"{len(wrong)} bytes of {len(content)}"
 

@@ -17,8 +17,8 @@ from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
 from engines.weights import permuted
 from extract.sources import (
+    ActivationSource,
     Start,
-    Watcher,
     conditional,
     convolution,
     decoded,
@@ -73,17 +73,19 @@ def start(components: Components) -> Start:
     return Start(noise, components.embed(PROMPTS), components.embed([""]))
 
 
-def painting(components: Components, engine: Engine, start: Start) -> Iterator[Step]:
-    return denoise(engine, components.scheduler(STEPS), start.noise, start.text, start.empty, GUIDANCE)
+def generating(components: Components, engine: Engine, start: Start) -> Iterator[Step]:
+    return denoise(
+        engine, components.scheduler(STEPS), start.noise, start.text, start.empty, GUIDANCE
+    )
 
 
 @pytest.fixture(scope="module")
 def steps(components: Components, with_convolutions: TorchEager, start: Start) -> list[Step]:
     """The trained model's trajectory, its convolutions tapped too."""
-    return list(painting(components, with_convolutions, start))
+    return list(generating(components, with_convolutions, start))
 
 
-def seen(watcher: Watcher, start: Start, steps: Sequence[Step]) -> list[dict[str, Tensor]]:
+def seen(watcher: ActivationSource, start: Start, steps: Sequence[Step]) -> list[dict[str, Tensor]]:
     watch = watcher.begin(start)
     return [dict(watch(step)) for step in steps]
 
@@ -129,7 +131,7 @@ def test_the_unconditional_watch_is_a_direct_call_with_the_empty_prompt_on_the_s
             assert (difference < 1e-4) == (layer == "down0.0")
 
 
-def test_pictures_that_are_noised_have_no_unconditional_half(
+def test_images_that_are_noised_have_no_unconditional_half(
     components: Components, start: Start, eager: TorchEager
 ) -> None:
     noised = next(renoise(eager, components.scheduler(STEPS), start.noise, start.noise, start.text))
@@ -145,7 +147,9 @@ def test_the_text_is_the_mean_word_at_every_token(start: Start, steps: list[Step
         assert pooled.shape == (len(SEEDS), 64, mean.shape[1])
         assert list(found) == ["pooled"]
         for token in range(64):
-            torch.testing.assert_close(pooled[:, token], torch.from_numpy(mean), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                pooled[:, token], torch.from_numpy(mean), rtol=1e-5, atol=1e-6
+            )
 
 
 def test_a_matched_network_sees_the_trained_networks_latents(
@@ -172,20 +176,29 @@ def test_other_networks_are_given_no_more_rows_than_the_batch(
         seen(matched(watched, LAYERS, 2), start, steps[:1])
     else:
         seen(own(watched, LAYERS, 2, components, STEPS, GUIDANCE), start, steps[:1])
-    assert [len(latents) for latents, _, _ in watched.calls] == {"matched": [2, 1], "own": [2, 2, 2]}[watcher]
+    assert [len(latents) for latents, _, _ in watched.calls] == {
+        "matched": [2, 1],
+        "own": [2, 2, 2],
+    }[watcher]
 
 
 @pytest.mark.parametrize("probed", [(0, 1, 2, 3), (1, 3), (3,)])
-def test_a_network_on_its_own_sees_what_it_paints_itself(
-    probed: tuple[int, ...], components: Components, start: Start, steps: list[Step], other: TorchEager
+def test_a_network_on_its_own_sees_what_it_generates_itself(
+    probed: tuple[int, ...],
+    components: Components,
+    start: Start,
+    steps: list[Step],
+    other: TorchEager,
 ) -> None:
     watcher = own(other, LAYERS, 16, components, STEPS, GUIDANCE)
     found = seen(watcher, start, [steps[at] for at in probed])
-    alone = list(painting(components, other, start))
+    alone = list(generating(components, other, start))
     for at, activations in zip(probed, found, strict=True):
         assert_equal(activations, {layer: alone[at].prediction.taps[layer] for layer in LAYERS})
         if at:
-            assert not torch.allclose(alone[at].model_input, steps[at].model_input, rtol=0.01, atol=0.01)
+            assert not torch.allclose(
+                alone[at].model_input, steps[at].model_input, rtol=0.01, atol=0.01
+            )
 
 
 def test_every_block_begins_a_trajectory_of_its_own(
@@ -205,7 +218,9 @@ def heard(unet: UNet2DConditionModel, paths: Sequence[str], *inputs: Tensor) -> 
     """Outputs of the modules at the paths by plain hooks."""
     outputs: dict[str, Tensor] = {}
     handles = [
-        unet.get_submodule(path).register_forward_hook(lambda *args, path=path: outputs.update({path: args[2]}))
+        unet.get_submodule(path).register_forward_hook(
+            lambda *args, path=path: outputs.update({path: args[2]})
+        )
         for path in paths
     ]
     with torch.inference_mode():
@@ -227,7 +242,11 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
     for step, activations in zip(steps, found, strict=True):
         assert list(activations) == ["down0.1", "mid.1", "up2.2"]
         outputs = heard(
-            components.unet, list(paths.values()), step.model_input, torch.tensor(step.timestep), start.text
+            components.unet,
+            list(paths.values()),
+            step.model_input,
+            torch.tensor(step.timestep),
+            start.text,
         )
         for layer, output in zip(paths, outputs, strict=True):
             n, channels, height, width = output.shape
@@ -236,7 +255,9 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
                 assert_near(activations[layer][:, y * width + x], output[:, :, y, x])
 
 
-def test_convolution_and_attention_of_one_name_are_told_apart(start: Start, steps: list[Step]) -> None:
+def test_convolution_and_attention_of_one_name_are_told_apart(
+    start: Start, steps: list[Step]
+) -> None:
     convolved = seen(convolution(["down0.0"]), start, steps[:1])[0]["down0.0"]
     attended = seen(conditional(["down0.0"]), start, steps[:1])[0]["down0.0"]
     assert convolved.shape == attended.shape
@@ -254,7 +275,7 @@ def test_convolutions_of_onnxruntime_are_those_of_torch(
     engine = ONNX.open(components.unet, tapped, cache, 1)
     layers = [layer_of_convolution(tap) for tap in tapped[len(taps) :]]
     watch = convolution(layers).begin(start)
-    for step, there in zip(painting(components, engine, start), steps, strict=True):
+    for step, there in zip(generating(components, engine, start), steps, strict=True):
         found, expected = watch(step), convolution(layers).begin(start)(there)
         assert list(found) == list(expected) == layers
         for layer in layers:
@@ -268,18 +289,23 @@ def test_the_decoder_is_watched_on_the_latents_after_the_step(
         assert_equal(found, decoder_activations(components, step.latents))
 
 
-def test_what_is_decoded_is_the_latents_and_the_clean_latents_foreseen(
+def test_what_is_decoded_is_the_latents_and_the_clean_latents_predicted(
     components: Components, start: Start, steps: list[Step]
 ) -> None:
-    def read(pictures: Tensor) -> Tensor:
-        return pictures.flatten(2).mT
+    def read(images: Tensor) -> Tensor:
+        return images.flatten(2).mT
 
     watcher = decoded(components, read)
     assert not watcher.fitted
     for step, found in zip(steps, seen(watcher, start, steps), strict=True):
-        expected = {"latent": components.decode(step.latents), "foreseen": components.decode(step.clean)}
-        assert_equal(found, {layer: read(pictures) for layer, pictures in expected.items()})
-    assert not torch.allclose(found["latent"], seen(watcher, start, steps[:1])[0]["latent"], atol=0.01)
+        expected = {
+            "latent": components.decode(step.latents),
+            "predicted": components.decode(step.clean),
+        }
+        assert_equal(found, {layer: read(images) for layer, images in expected.items()})
+    assert not torch.allclose(
+        found["latent"], seen(watcher, start, steps[:1])[0]["latent"], atol=0.01
+    )
 
 
 def test_patches_are_the_zero_padded_neighbourhoods() -> None:
@@ -289,7 +315,7 @@ def test_patches_are_the_zero_padded_neighbourhoods() -> None:
     for y in range(5):
         for x in range(5):
             for channel in range(3):
-                for place, (dy, dx) in enumerate((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+                for site, (dy, dx) in enumerate((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
                     inside = 0 <= y + dy < 5 and 0 <= x + dx < 5
                     expected = latents[:, channel, y + dy, x + dx] if inside else torch.zeros(2)
-                    assert torch.equal(found[:, 5 * y + x, 9 * channel + place], expected)
+                    assert torch.equal(found[:, 5 * y + x, 9 * channel + site], expected)

@@ -17,8 +17,8 @@ from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
 from engines.onnx_session import OnnxRuntime
 from engines.weights import permuted
-from extract.sources import Watcher, conditional, latent, matched, patches
-from extract.stream import Given, Painted, Subject, stream
+from extract.sources import ActivationSource, conditional, latent, matched, patches
+from extract.stream import BlockInput, BlockOutput, RecordedModel, stream
 from extract.trajectory import denoise, initial_noise
 
 STEPS = 4
@@ -32,13 +32,15 @@ PROMPTS = [
 SEEDS = [11, 22, 33, 44]
 LAYERS = ("down0.0", "mid.0", "up3.2")
 
-Make = Callable[..., Subject]
+Make = Callable[..., RecordedModel]
 
 
 class Watched:
     """An engine that remembers what it was given."""
 
-    def __init__(self, engine: Engine, spoil: Callable[[int, Prediction], None] | None = None) -> None:
+    def __init__(
+        self, engine: Engine, spoil: Callable[[int, Prediction], None] | None = None
+    ) -> None:
         self.engine = engine
         self.spoil = spoil
         self.calls: list[tuple[Tensor, float, Tensor]] = []
@@ -66,45 +68,67 @@ class Recorder:
         self.labels.append(labels)
 
 
-def read(pictures: Tensor) -> Labels:
-    return Labels(pictures.mean(1), pictures[:, 0] > 0.5)
+def read(images: Tensor) -> Labels:
+    return Labels(images.mean(1), images[:, 0] > 0.5)
 
 
 @pytest.fixture(scope="module")
-def random_engine(components: Components, taps: tuple[Tap, ...], cache: Path, onnx_engine: OnnxRuntime) -> OnnxRuntime:
+def random_engine(
+    components: Components, taps: tuple[Tap, ...], cache: Path, onnx_engine: OnnxRuntime
+) -> OnnxRuntime:
     assert onnx_engine
     return BACKEND.open(permuted(components.unet, 0), taps, cache, 1)
 
 
-def watched(random: Engine, layers: Sequence[str], batch: int) -> dict[str, Watcher]:
-    return {"input": latent(), "trained": conditional(layers), "random-1": matched(random, layers, batch)}
+def watched(random: Engine, layers: Sequence[str], batch: int) -> dict[str, ActivationSource]:
+    return {
+        "input": latent(),
+        "trained": conditional(layers),
+        "random-1": matched(random, layers, batch),
+    }
 
 
 @pytest.fixture(scope="module")
 def make(components: Components, onnx_engine: OnnxRuntime, random_engine: OnnxRuntime) -> Make:
-    def subject(trained: Engine = onnx_engine, random: Engine = random_engine, batch: int = 16) -> Subject:
-        return Subject(components, trained, watched(random, LAYERS, batch), STEPS, GUIDANCE, batch)
+    def recorded(
+        trained: Engine = onnx_engine, random: Engine = random_engine, batch: int = 16
+    ) -> RecordedModel:
+        return RecordedModel(
+            components, trained, watched(random, LAYERS, batch), STEPS, GUIDANCE, batch
+        )
 
-    return subject
+    return recorded
 
 
 def run(
-    subject: Subject, items: slice = slice(None), probed: Sequence[int] = range(STEPS), noisy: Sequence[int] = ()
-) -> tuple[Recorder, Painted, Labels]:
+    recorded: RecordedModel,
+    items: slice = slice(None),
+    probed: Sequence[int] = range(STEPS),
+    noisy: Sequence[int] = (),
+) -> tuple[Recorder, BlockOutput, Labels]:
     recorder = Recorder()
-    painted, labels = stream(subject, Given(PROMPTS[items], SEEDS[items]), [recorder], probed, read, noisy)
-    return recorder, painted, labels
+    generated, labels = stream(
+        recorded, BlockInput(PROMPTS[items], SEEDS[items]), [recorder], probed, read, noisy
+    )
+    return recorder, generated, labels
 
 
-def places() -> list[tuple[str, str]]:
-    return [("input", "latent"), *((network, layer) for network in ("trained", "random-1") for layer in LAYERS)]
+def sites() -> list[tuple[str, str]]:
+    return [
+        ("input", "latent"),
+        *((network, layer) for network in ("trained", "random-1") for layer in LAYERS),
+    ]
 
 
 @pytest.mark.parametrize("probed", [(0, 1, 2, 3), (1, 3), (0,)])
-def test_every_place_is_seen_once_per_probed_step_and_in_order(make: Make, probed: tuple[int, ...]) -> None:
-    recorder, painted, _ = run(make(), slice(0, 1), probed)
-    assert recorder.order == [(step, network, layer) for step in probed for network, layer in places()]
-    assert torch.equal(painted.pictures, run(make(), slice(0, 1))[1].pictures)
+def test_every_place_is_seen_once_per_probed_step_and_in_order(
+    make: Make, probed: tuple[int, ...]
+) -> None:
+    recorder, generated, _ = run(make(), slice(0, 1), probed)
+    assert recorder.order == [
+        (step, network, layer) for step in probed for network, layer in sites()
+    ]
+    assert torch.equal(generated.images, run(make(), slice(0, 1))[1].images)
 
 
 def test_the_order_of_layers_is_that_of_computation_whatever_was_asked(
@@ -112,10 +136,10 @@ def test_the_order_of_layers_is_that_of_computation_whatever_was_asked(
 ) -> None:
     every = [tap.layer for tap in taps]
     watchers = {"input": latent(), "trained": conditional(every[::-1])}
-    subject = Subject(components, onnx_engine, watchers, steps=2, guidance=1.5, batch=4)
-    recorder, _, _ = run(subject, slice(0, 1), range(2))
+    recorded = RecordedModel(components, onnx_engine, watchers, steps=2, guidance=1.5, batch=4)
+    recorder, _, _ = run(recorded, slice(0, 1), range(2))
     one = [("input", "latent"), *(("trained", layer) for layer in every)]
-    assert recorder.order == [(step, *place) for step in range(2) for place in one]
+    assert recorder.order == [(step, *site) for step in range(2) for site in one]
 
 
 def test_activations_are_those_of_the_conditional_half(
@@ -134,10 +158,10 @@ def test_activations_are_those_of_the_conditional_half(
             assert torch.equal(recorder.seen[step, "trained", layer], direct.taps[layer])
 
 
-def test_pictures_are_the_decoded_end_of_the_trajectory_and_labels_are_read_from_them(
+def test_images_are_the_decoded_end_of_the_trajectory_and_labels_are_read_from_them(
     make: Make, components: Components, onnx_engine: OnnxRuntime
 ) -> None:
-    recorder, painted, labels = run(make())
+    recorder, generated, labels = run(make())
     steps = denoise(
         onnx_engine,
         components.scheduler(STEPS),
@@ -146,28 +170,30 @@ def test_pictures_are_the_decoded_end_of_the_trajectory_and_labels_are_read_from
         components.embed([""]),
         GUIDANCE,
     )
-    assert torch.equal(painted.pictures, components.decode(list(steps)[-1].latents))
-    assert torch.equal(labels.disparity, painted.pictures.mean(1))
+    assert torch.equal(generated.images, components.decode(list(steps)[-1].latents))
+    assert torch.equal(labels.disparity, generated.images.mean(1))
     assert recorder.labels == [labels]
 
 
-def test_noisy_latents_are_kept_as_the_network_saw_them(make: Make, onnx_engine: OnnxRuntime) -> None:
+def test_noisy_latents_are_kept_as_the_network_saw_them(
+    make: Make, onnx_engine: OnnxRuntime
+) -> None:
     watched = Watched(onnx_engine)
-    _, painted, _ = run(make(watched), probed=(0,), noisy=(1, 3))
-    assert list(painted.noisy) == [1, 3]
-    for step, latents in painted.noisy.items():
+    _, generated, _ = run(make(watched), probed=(0,), noisy=(1, 3))
+    assert list(generated.noisy) == [1, 3]
+    for step, latents in generated.noisy.items():
         assert torch.equal(latents, watched.calls[step][0][4:])
 
 
 def test_no_batch_and_no_block_changes_a_bit(make: Make) -> None:
-    whole, painted, _ = run(make(batch=16))
+    whole, generated, _ = run(make(batch=16))
     for batch in (2, 3):
         recorder, again, _ = run(make(batch=batch))
-        assert torch.equal(again.pictures, painted.pictures)
+        assert torch.equal(again.images, generated.images)
         assert all(torch.equal(recorder.seen[key], whole.seen[key]) for key in whole.seen)
     for item in range(len(PROMPTS)):
         recorder, alone, _ = run(make(batch=2), slice(item, item + 1))
-        assert torch.equal(alone.pictures[0], painted.pictures[item])
+        assert torch.equal(alone.images[0], generated.images[item])
         assert all(torch.equal(recorder.seen[key][0], whole.seen[key][item]) for key in whole.seen)
 
 
@@ -180,25 +206,30 @@ def test_engines_are_never_given_more_rows_than_the_batch(
     assert [len(call[0]) for call in random.calls] == [3, 1]
 
 
-def test_rendered_pictures_are_noised_to_every_steps_level(
+def test_rendered_images_are_noised_to_every_steps_level(
     make: Make, components: Components, onnx_engine: OnnxRuntime
 ) -> None:
-    pictures = render([draw_scene(5, index) for index in range(2)]).rgb
+    images = render([draw_scene(5, index) for index in range(2)]).rgb
     watched, recorder = Watched(onnx_engine), Recorder()
-    given = Given(PROMPTS[:2], SEEDS[:2], pictures)
-    painted, labels = stream(make(watched), given, [recorder], range(STEPS), read, (2,))
-    clean, noise = components.encode(pictures), initial_noise(SEEDS[:2], components.latent_shape)
+    given = BlockInput(PROMPTS[:2], SEEDS[:2], images)
+    generated, labels = stream(make(watched), given, [recorder], range(STEPS), read, (2,))
+    clean, noise = components.encode(images), initial_noise(SEEDS[:2], components.latent_shape)
     sigmas = components.scheduler(STEPS).sigmas[:STEPS].tolist()
     assert len(watched.calls) == STEPS
     for step, (latents, timestep, text) in enumerate(watched.calls):
         sigma = sigmas[step]
-        torch.testing.assert_close(latents, (clean + sigma * noise) / (sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            latents, (clean + sigma * noise) / (sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6
+        )
         assert torch.equal(text, components.embed(PROMPTS[:2]))
         direct = onnx_engine(latents, timestep, text)
-        assert all(torch.equal(recorder.seen[step, "trained", layer], direct.taps[layer]) for layer in LAYERS)
-    assert torch.equal(painted.pictures, pictures)
-    assert torch.equal(labels.disparity, pictures.mean(1))
-    assert torch.equal(painted.noisy[2], watched.calls[2][0])
+        assert all(
+            torch.equal(recorder.seen[step, "trained", layer], direct.taps[layer])
+            for layer in LAYERS
+        )
+    assert torch.equal(generated.images, images)
+    assert torch.equal(labels.disparity, images.mean(1))
+    assert torch.equal(generated.noisy[2], watched.calls[2][0])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -223,19 +254,21 @@ def test_a_noise_prediction_that_is_no_number_is_refused_at_its_step(
         if call == step:
             prediction.noise[0 if half == "unconditional" else 1, 0, 0, 0] = float("nan")
 
-    with pytest.raises(EngineError, match=rf"noise prediction of the trained network at step {step + 1}\b"):
+    with pytest.raises(
+        EngineError, match=rf"noise prediction of the trained network at step {step + 1}\b"
+    ):
         run(make(Watched(onnx_engine, spoil)), slice(0, 1), probed=(0,))
 
 
-def test_a_noise_prediction_for_a_rendered_picture_that_is_no_number_is_refused(
+def test_a_noise_prediction_for_a_rendered_image_that_is_no_number_is_refused(
     make: Make, components: Components, onnx_engine: OnnxRuntime
 ) -> None:
     def spoil(call: int, prediction: Prediction) -> None:
         if call == 1:
             prediction.noise[0, 0, 0, 0] = float("inf")
 
-    pictures = torch.zeros(1, 3, components.picture_side, components.picture_side)
-    given = Given(PROMPTS[:1], SEEDS[:1], pictures)
+    images = torch.zeros(1, 3, components.image_side, components.image_side)
+    given = BlockInput(PROMPTS[:1], SEEDS[:1], images)
     with pytest.raises(EngineError, match=r"noise prediction of the trained network at step 2\b"):
         stream(make(Watched(onnx_engine, spoil)), given, [], range(STEPS), read)
 
@@ -254,7 +287,9 @@ def test_half_precision_activations_are_sound_though_their_sum_is_beyond_its_ran
     assert seen.numel() > 1
 
 
-def test_a_random_network_that_gives_no_numbers_is_refused_by_name(make: Make, random_engine: OnnxRuntime) -> None:
+def test_a_random_network_that_gives_no_numbers_is_refused_by_name(
+    make: Make, random_engine: OnnxRuntime
+) -> None:
     def spoil(call: int, prediction: Prediction) -> None:
         if call == 1:
             prediction.taps["up3.2"][0, 0, 0] = float("nan")
@@ -270,7 +305,7 @@ def test_no_activation_outlives_its_step(make: Make) -> None:
             self.ages: set[int] = set()
 
         def see(self, step: int, network: str, layer: str, activation: Tensor) -> None:
-            assert (network, layer) in places()
+            assert (network, layer) in sites()
             self.born.append((step, weakref.ref(activation.untyped_storage())))
             self.ages |= {step - born for born, storage in self.born if storage() is not None}
 
@@ -278,21 +313,21 @@ def test_no_activation_outlives_its_step(make: Make) -> None:
             assert len(labels.disparity) == 1
 
     ages = Ages()
-    stream(make(), Given(PROMPTS[:1], SEEDS[:1]), [ages], range(STEPS), read)
+    stream(make(), BlockInput(PROMPTS[:1], SEEDS[:1]), [ages], range(STEPS), read)
     assert ages.ages == {0}
     assert not any(storage() is not None for _, storage in ages.born)
 
 
 def test_every_reducer_sees_everything(make: Make) -> None:
     first, second = Recorder(), Recorder()
-    stream(make(), Given(PROMPTS[:1], SEEDS[:1]), [first, second], range(STEPS), read)
+    stream(make(), BlockInput(PROMPTS[:1], SEEDS[:1]), [first, second], range(STEPS), read)
     assert first.order == second.order
     assert len(first.labels) == len(second.labels) == 1
 
 
 def test_costs_count_every_call(make: Make) -> None:
-    _, painted, _ = run(make(batch=3), probed=(1, 2))
-    table = painted.cost_table()
+    _, generated, _ = run(make(batch=3), probed=(1, 2))
+    table = generated.cost_table()
     assert table.dtype == torch.float64
     calls = [(0, 0, 8), (1, 0, 8), (1, 1, 4), (2, 0, 8), (2, 1, 4), (3, 0, 8)]
     assert [tuple(row) for row in table[:, :3].int().tolist()] == calls

@@ -58,7 +58,9 @@ def heard_in_order(unet: UNet2DConditionModel, end: str = PROJECTION) -> list[st
 
 
 def test_the_sixteen_taps_have_the_paths_of_stable_diffusion_v1(taps: tuple[Tap, ...]) -> None:
-    assert [tap.path for tap in taps] == [f"{place}.transformer_blocks.0.{PROJECTION}" for place in SD_V1]
+    assert [tap.path for tap in taps] == [
+        f"{site}.transformer_blocks.0.{PROJECTION}" for site in SD_V1
+    ]
     assert [tap.layer for tap in taps] == LAYERS
 
 
@@ -70,7 +72,9 @@ def test_stable_diffusion_v1_itself_has_the_same_taps(taps: tuple[Tap, ...]) -> 
     assert channels == [320] * 2 + [640] * 2 + [1280] * 6 + [640] * 3 + [320] * 3
 
 
-def test_taps_are_listed_in_the_order_of_computation(components: Components, taps: tuple[Tap, ...]) -> None:
+def test_taps_are_listed_in_the_order_of_computation(
+    components: Components, taps: tuple[Tap, ...]
+) -> None:
     assert heard_in_order(components.unet) == [tap.path for tap in taps]
 
 
@@ -79,7 +83,10 @@ def test_taps_are_listed_in_the_order_of_computation(components: Components, tap
     [
         {"transformer_layers_per_block": 2},
         {"layers_per_block": 3},
-        {"down_block_types": ("CrossAttnDownBlock2D",) * 2, "up_block_types": ("CrossAttnUpBlock2D",) * 2},
+        {
+            "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+            "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        },
         {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2},
     ],
 )
@@ -124,12 +131,20 @@ def test_taps_are_chosen_by_layer_or_block_in_the_order_of_computation(
 
 
 def test_a_block_is_named_whole() -> None:
-    taps = [Tap("up1.0", "a"), Tap("up10.0", "b"), Tap("up10.1", "c"), Tap("up10.1.1", "d"), Tap("up10.10", "e")]
+    taps = [
+        Tap("up1.0", "a"),
+        Tap("up10.0", "b"),
+        Tap("up10.1", "c"),
+        Tap("up10.1.1", "d"),
+        Tap("up10.10", "e"),
+    ]
     assert [tap.path for tap in choose(taps, ["up1"])] == ["a"]
     assert [tap.path for tap in choose(taps, ["up10.1"])] == ["c", "d"]
 
 
-@pytest.mark.parametrize("name", ["up4", "up0", "down3", "up2.3", "up2.", "u", "mid.1", "middle", "", "attn1", "UP2"])
+@pytest.mark.parametrize(
+    "name", ["up4", "up0", "down3", "up2.3", "up2.", "u", "mid.1", "middle", "", "attn1", "UP2"]
+)
 def test_an_unknown_layer_is_refused_with_the_known_ones(taps: tuple[Tap, ...], name: str) -> None:
     with pytest.raises(EngineError) as caught:
         choose(taps, ["mid", name])
@@ -153,14 +168,19 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
 
 def test_convolutions_are_named_after_their_block_and_place(components: Components) -> None:
     named = {tap.layer: tap.path for tap in convolution_taps(components.unet)}
-    down, up = [f"down{i}.{j}" for i in range(4) for j in range(2)], [f"up{i}.{j}" for i in range(4) for j in range(3)]
+    down, up = (
+        [f"down{i}.{j}" for i in range(4) for j in range(2)],
+        [f"up{i}.{j}" for i in range(4) for j in range(3)],
+    )
     assert list(named) == [f"conv.{layer}" for layer in (*down, "mid.0", "mid.1", *up)]
     assert named["conv.down3.1"] == "down_blocks.3.resnets.1.conv2"
     assert named["conv.mid.1"] == "mid_block.resnets.1.conv2"
     assert named["conv.up0.2"] == "up_blocks.0.resnets.2.conv2"
 
 
-def test_names_of_convolutions_and_attentions_never_meet(components: Components, taps: tuple[Tap, ...]) -> None:
+def test_names_of_convolutions_and_attentions_never_meet(
+    components: Components, taps: tuple[Tap, ...]
+) -> None:
     convolutions = convolution_taps(components.unet)
     assert not {tap.layer for tap in taps} & {tap.layer for tap in convolutions}
     for tap in convolutions:
@@ -184,5 +204,7 @@ def test_names_of_convolutions_and_attentions_never_meet(components: Components,
         ("up2.1", "u", False),
     ],
 )
-def test_a_layer_fits_its_name_and_the_blocks_it_lies_in(layer: str, name: str, is_in: bool) -> None:
+def test_a_layer_fits_its_name_and_the_blocks_it_lies_in(
+    layer: str, name: str, is_in: bool
+) -> None:
     assert fits(layer, name) is is_in

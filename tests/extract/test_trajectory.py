@@ -26,7 +26,7 @@ STEPS = 15
 @pytest.fixture(scope="module")
 def pipeline(components: Components) -> StableDiffusionPipeline:
     schedule = {key: value for key, value in components.schedule.items() if not key.startswith("_")}
-    painter = StableDiffusionPipeline(
+    generator = StableDiffusionPipeline(
         vae=components.vae,
         text_encoder=components.text_encoder,
         tokenizer=components.tokenizer,
@@ -36,11 +36,13 @@ def pipeline(components: Components) -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    painter.set_progress_bar_config(disable=True)
-    return painter
+    generator.set_progress_bar_config(disable=True)
+    return generator
 
 
-def painted(components: Components, engine: Callable[..., Prediction], guidance: float) -> list[Step]:
+def generated(
+    components: Components, engine: Callable[..., Prediction], guidance: float
+) -> list[Step]:
     noise = initial_noise(SEEDS, components.latent_shape)
     text, empty = components.embed(PROMPTS), components.embed([""])
     return list(denoise(engine, components.scheduler(STEPS), noise, text, empty, guidance))
@@ -48,7 +50,9 @@ def painted(components: Components, engine: Callable[..., Prediction], guidance:
 
 def torch_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
     with torch.random.fork_rng():
-        return torch.cat([torch.randn(1, *shape, generator=torch.manual_seed(seed)) for seed in seeds])
+        return torch.cat(
+            [torch.randn(1, *shape, generator=torch.manual_seed(seed)) for seed in seeds]
+        )
 
 
 def relative(ours: Tensor, truth: Tensor) -> float:
@@ -92,10 +96,13 @@ def test_latents_after_every_step_are_those_of_diffusers(
         output_type="latent",
         callback_on_step_end=keep,
     ).images
-    steps = painted(components, eager, guidance)
+    steps = generated(components, eager, guidance)
     assert len(steps) == len(theirs) == STEPS
     assert relative(steps[-1].latents, final) <= 1e-5
-    assert max(relative(step.latents, latents) for step, latents in zip(steps, theirs, strict=True)) <= 1e-5
+    assert (
+        max(relative(step.latents, latents) for step, latents in zip(steps, theirs, strict=True))
+        <= 1e-5
+    )
 
 
 def test_onnx_runtime_ends_where_diffusers_does(
@@ -108,11 +115,11 @@ def test_onnx_runtime_ends_where_diffusers_does(
         latents=torch_noise(SEEDS, components.latent_shape),
         output_type="latent",
     ).images
-    assert relative(painted(components, onnx_engine, 7.5)[-1].latents, final) <= 1e-4
+    assert relative(generated(components, onnx_engine, 7.5)[-1].latents, final) <= 1e-4
 
 
 def test_a_step_says_what_the_network_saw(components: Components, onnx_engine: OnnxRuntime) -> None:
-    steps = painted(components, onnx_engine, 3.0)
+    steps = generated(components, onnx_engine, 3.0)
     scheduler = components.scheduler(STEPS)
     before = initial_noise(SEEDS, components.latent_shape) * scheduler.init_noise_sigma
     text = components.embed(PROMPTS)
@@ -120,14 +127,18 @@ def test_a_step_says_what_the_network_saw(components: Components, onnx_engine: O
     assert [step.timestep for step in steps] == scheduler.timesteps.tolist()
     assert [step.sigma for step in steps] == scheduler.sigmas[:STEPS].tolist()
     for step in steps:
-        torch.testing.assert_close(step.model_input, before / (step.sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            step.model_input, before / (step.sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6
+        )
         assert torch.equal(step.text, text)
         before = step.latents
 
 
-def test_taps_and_noise_are_those_of_the_conditional_half(components: Components, onnx_engine: OnnxRuntime) -> None:
+def test_taps_and_noise_are_those_of_the_conditional_half(
+    components: Components, onnx_engine: OnnxRuntime
+) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    for step in painted(components, onnx_engine, 3.0):
+    for step in generated(components, onnx_engine, 3.0):
         direct = onnx_engine(step.model_input, step.timestep, components.embed(PROMPTS))
         other = onnx_engine(step.model_input, step.timestep, empty)
         assert torch.equal(step.prediction.noise, direct.noise)
@@ -143,7 +154,7 @@ def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
     components: Components, eager: TorchEager, guidance: float
 ) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    steps = painted(components, eager, guidance)
+    steps = generated(components, eager, guidance)
     for step in steps[:3] + steps[-1:]:
         incoming = step.model_input.double() * (step.sigma**2 + 1) ** 0.5
         given = eager(step.model_input, step.timestep, components.embed(PROMPTS))
@@ -151,25 +162,35 @@ def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
         guided = (other.noise + guidance * (given.noise - other.noise)).double()
         assert relative(step.clean, incoming - step.sigma * guided) < 1e-5
     # The last step ends at no noise: there the first-order sampler would give the clean latents themselves.
-    assert relative(steps[-1].clean, steps[-1].latents) < 0.1 < relative(steps[0].clean, steps[0].latents)
+    assert (
+        relative(steps[-1].clean, steps[-1].latents)
+        < 0.1
+        < relative(steps[0].clean, steps[0].latents)
+    )
 
 
-def test_the_other_half_is_a_direct_call_without_a_prompt(components: Components, eager: TorchEager) -> None:
+def test_the_other_half_is_a_direct_call_without_a_prompt(
+    components: Components, eager: TorchEager
+) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    for step in painted(components, eager, 3.0)[::5]:
+    for step in generated(components, eager, 3.0)[::5]:
         direct = eager(step.model_input, step.timestep, empty)
         assert step.without is not None
         assert relative(step.without.noise, direct.noise) < 1e-5
         assert step.without.taps.keys() == direct.taps.keys()
-        assert all(relative(step.without.taps[layer], seen) < 1e-4 for layer, seen in direct.taps.items())
+        assert all(
+            relative(step.without.taps[layer], seen) < 1e-4 for layer, seen in direct.taps.items()
+        )
         assert relative(step.without.noise, step.prediction.noise) > 1e-3
 
 
-def test_a_network_that_knows_the_noise_foresees_the_clean_picture(components: Components) -> None:
+def test_a_network_that_knows_the_noise_predicts_the_clean_image(components: Components) -> None:
     clean = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(4))
     noise = initial_noise(SEEDS, components.latent_shape)
     text = components.embed(PROMPTS)
-    for step in renoise(lambda *_: Prediction(noise, {}), components.scheduler(STEPS), clean, noise, text):
+    for step in renoise(
+        lambda *_: Prediction(noise, {}), components.scheduler(STEPS), clean, noise, text
+    ):
         assert step.without is None
         # Single precision leaves a share of the noise's rounding.
         torch.testing.assert_close(step.clean, clean, rtol=0, atol=1e-5 * max(1.0, step.sigma))
@@ -199,7 +220,9 @@ def test_renoising_adds_the_seeds_noise_at_every_steps_level(components: Compone
     steps = list(renoise(engine, components.scheduler(STEPS), clean, noise, text))
     levels = noise_levels()
     assert len(steps) == len(calls) == STEPS
-    assert [step.timestep for step in steps] == pytest.approx(torch.linspace(999, 0, STEPS).tolist())
+    assert [step.timestep for step in steps] == pytest.approx(
+        torch.linspace(999, 0, STEPS).tolist()
+    )
     for step, (latents, timestep, words), level in zip(steps, calls, levels, strict=True):
         expected = (clean.double() + level * noise.double()) / (level**2 + 1) ** 0.5
         torch.testing.assert_close(latents.double(), expected, rtol=1e-4, atol=1e-5)

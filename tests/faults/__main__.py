@@ -28,15 +28,23 @@ _FAULT, _EXAMPLE = 30, 80
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try everything and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=20, help="kills of whole runs (default %(default)s)")
-    parser.add_argument("--inputs", type=int, default=200, help="malformed inputs, about (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default %(default)s)")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="kills of whole runs (default %(default)s)"
+    )
+    parser.add_argument(
+        "--inputs", type=int, default=200, help="malformed inputs, about (default %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of all that is drawn (default %(default)s)"
+    )
     parser.add_argument("--only", help="faults whose function's name begins so, such as kills")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     with TemporaryDirectory(prefix="scenebench-faults-") as folder:
         # Before anything is imported that would start threads, look for a network or write into the user's cache.
-        os.environ.update(_ONE_THREAD, HF_HUB_OFFLINE="1", SCENEBENCH_CACHE=f"{folder}/cache", TMPDIR=folder)
+        os.environ.update(
+            _ONE_THREAD, HF_HUB_OFFLINE="1", SCENEBENCH_CACHE=f"{folder}/cache", TMPDIR=folder
+        )
         from tests.faults.verdict import listed
 
         rows = list(_rows(Path(folder), options))
@@ -78,7 +86,10 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
         if name.startswith(options.only or ""):
             begun = time.monotonic()
             for found in make():
-                print(f"{found.fault}: {len(found.trials)} tried, {len(found.failures)} failed", file=sys.stderr)
+                print(
+                    f"{found.fault}: {len(found.trials)} tried, {len(found.failures)} failed",
+                    file=sys.stderr,
+                )
                 yield found
             print(f"  {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
@@ -102,12 +113,17 @@ def _table(rows: Sequence[Row], folder: str) -> str:
 
     lines = [
         _line(
-            found.fault, len(found.trials), len(found.trials) - len(found.failures), found.example.replace(folder, ".")
+            found.fault,
+            len(found.trials),
+            len(found.trials) - len(found.failures),
+            found.example.replace(folder, "."),
         )
         for found in rows
     ]
     tried, kept = (sum(int(str(line[name])) for line in lines) for name in ("tried", "as promised"))
-    return tabulate([*lines, _line("total", tried, kept, "")], headers="keys", tablefmt="simple_grid")
+    return tabulate(
+        [*lines, _line("total", tried, kept, "")], headers="keys", tablefmt="simple_grid"
+    )
 
 
 def _line(fault: str, tried: int, kept: int, seen: str) -> dict[str, object]:

@@ -69,8 +69,11 @@ def _full(world: World, count: int) -> Iterator[Trial]:
     used = sum(path.stat().st_size for path in world.unfinished.rglob("*") if path.is_file())
     whole = used + sum(path.stat().st_size for path in world.finished.rglob("*") if path.is_file())
     limits = [f"size={world.rng.randint(1, max(1, whole // 4096)) * 4}k" for _ in range(count - 2)]
-    # Enough for the pictures' shards and not for all that follows; then few files of any size.
-    limits += [f"size={(used + world.rng.randint(0, 150_000)) // 1024}k", f"nr_inodes={world.rng.randint(2, 12)}"]
+    # Enough for the images' shards and not for all that follows; then few files of any size.
+    limits += [
+        f"size={(used + world.rng.randint(0, 150_000)) // 1024}k",
+        f"nr_inodes={world.rng.randint(2, 12)}",
+    ]
     for limit in limits:
         with disk(world, limit) as small:
             assert small is not None
@@ -90,7 +93,9 @@ def _limited(world: World, count: int) -> Iterator[Trial]:
         most = world.rng.randint(100, 400_000)
         out = world.fresh("limited")
         outcome = ended(run(out), lambda most=most: _limit(most))  # type: ignore[misc]
-        wrong = first(refused_or(lambda _, out=out: world.unlike(out), outcome), world.goes_on(run(out), out))  # type: ignore[misc]
+        wrong = first(
+            refused_or(lambda _, out=out: world.unlike(out), outcome), world.goes_on(run(out), out)
+        )  # type: ignore[misc]
         yield Trial(f"files of at most {most} bytes", outcome, wrong)
         shutil.rmtree(out, ignore_errors=True)
 
@@ -121,13 +126,19 @@ def _commands(
 def _read_only(world: World) -> Iterator[Trial]:
     with disk(world, f"size={ROOM}") as other:
         assert other is not None
-        yield from _locked_up(world, other.path, lambda: other.remount("ro"), lambda: other.remount("rw"), lambda: None)
+        yield from _locked_up(
+            world,
+            other.path,
+            lambda: other.remount("ro"),
+            lambda: other.remount("rw"),
+            lambda: None,
+        )
 
 
 def _unwritable(world: World) -> Iterator[Trial]:
     """Folders without the right to write, as somebody whom rights bind."""
-    place = world.fresh("unwritable")
-    place.mkdir()
+    site = world.fresh("unwritable")
+    site.mkdir()
 
     def become_nobody() -> None:
         if os.geteuid() == 0:
@@ -135,21 +146,29 @@ def _unwritable(world: World) -> Iterator[Trial]:
             os.setuid(NOBODY)
 
     yield from _locked_up(
-        world, place, lambda: _chmod(place, 0o555, 0o444), lambda: _chmod(place, 0o755, 0o644), become_nobody
+        world,
+        site,
+        lambda: _chmod(site, 0o555, 0o444),
+        lambda: _chmod(site, 0o755, 0o644),
+        become_nobody,
     )
 
 
-def _chmod(place: Path, folders: int, files: int) -> None:
-    for path in (place, *place.rglob("*")):
+def _chmod(site: Path, folders: int, files: int) -> None:
+    for path in (site, *site.rglob("*")):
         with suppress(FileNotFoundError):
             path.chmod(folders if path.is_dir() else files)
 
 
 def _locked_up(
-    world: World, place: Path, close: Callable[[], None], open_: Callable[[], None], prepare: Callable[[], None]
+    world: World,
+    site: Path,
+    close: Callable[[], None],
+    open_: Callable[[], None],
+    prepare: Callable[[], None],
 ) -> Iterator[Trial]:
-    unfinished = Path(shutil.copytree(world.unfinished, place / "unfinished"))
-    finished = Path(shutil.copytree(world.finished, place / "finished"))
+    unfinished = Path(shutil.copytree(world.unfinished, site / "unfinished"))
+    finished = Path(shutil.copytree(world.finished, site / "finished"))
     for arguments, judge in _commands(world, unfinished, finished):
         close()
         try:
@@ -158,4 +177,8 @@ def _locked_up(
             open_()
         yield Trial(" ".join(arguments), outcome, judge(outcome))
     nothing = Outcome(0, "", "")
-    yield Trial("writable again", nothing, first(world.goes_on(run(unfinished), unfinished), world.unlike(finished)))
+    yield Trial(
+        "writable again",
+        nothing,
+        first(world.goes_on(run(unfinished), unfinished), world.unlike(finished)),
+    )

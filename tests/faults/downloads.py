@@ -102,24 +102,43 @@ def _downloads(world: World) -> Iterator[Trial]:
     for given, answer in SERVERS.items():
         # Whatever breaks off, the other file is whole.
         bad, cache = world.rng.choice(list(texts)), world.fresh("cache")
-        outcome = ended([*arguments, "--fetch", "--out", str(fetched)], partial(_served, texts, cache, {bad: answer}))
-        left = [path.name for path in cache.rglob("*") if path.is_file() and path.read_bytes() not in texts.values()]
-        yield Trial(f"{given} ({bad})", outcome, first(refused(outcome), f"{left[0]} stays" if left else None))
-    outcome = ended([*arguments, "--fetch", "--out", str(fetched)], partial(_unreachable, texts, cache))
+        outcome = ended(
+            [*arguments, "--fetch", "--out", str(fetched)],
+            partial(_served, texts, cache, {bad: answer}),
+        )
+        left = [
+            path.name
+            for path in cache.rglob("*")
+            if path.is_file() and path.read_bytes() not in texts.values()
+        ]
+        yield Trial(
+            f"{given} ({bad})",
+            outcome,
+            first(refused(outcome), f"{left[0]} stays" if left else None),
+        )
+    outcome = ended(
+        [*arguments, "--fetch", "--out", str(fetched)], partial(_unreachable, texts, cache)
+    )
     yield Trial(
         "nobody listens, half of it is there",
         outcome,
         refused(outcome) if len(list(cache.rglob("*.csv"))) < 2 else None,
     )
-    outcome = ended([*arguments, "--fetch", "--out", str(fetched)], partial(_served, texts, cache, {}))
+    outcome = ended(
+        [*arguments, "--fetch", "--out", str(fetched)], partial(_served, texts, cache, {})
+    )
     given = world.fresh("given")
     given.mkdir()
     for name, text in texts.items():
         (given / name).write_bytes(text)
     beside = world.fresh("given-run")
-    alone = ended([*arguments, "--prompts", str(given), "--out", str(beside)], partial(_patched, texts))
+    alone = ended(
+        [*arguments, "--prompts", str(given), "--out", str(beside)], partial(_patched, texts)
+    )
     wrong = first(done(outcome), done(alone), differing(beside, fetched))
-    yield Trial("whole again: the scores are those of the files themselves", Outcome(0, "", ""), wrong)
+    yield Trial(
+        "whole again: the scores are those of the files themselves", Outcome(0, "", ""), wrong
+    )
 
 
 def _texts() -> dict[str, bytes]:
@@ -132,8 +151,8 @@ def _texts() -> dict[str, bytes]:
     return {
         name: b"prompts,seeds,prompt_inds\n"
         + b"".join(
-            f'"{item.prompt}",{item.seed},{place}\n'.encode()
-            for place, item in enumerate(rows[split], 10 * (split == "test"))
+            f'"{item.prompt}",{item.seed},{site}\n'.encode()
+            for site, item in enumerate(rows[split], 10 * (split == "test"))
         )
         for split, (name, _) in FILES.items()
     }
@@ -158,11 +177,14 @@ def _served(texts: dict[str, bytes], cache: Path, answers: dict[str, Answer]) ->
     """Serve the files in this process, some of them badly."""
     from datasets.sets.paper617 import COMMIT, FILES, TRAIN_COPY
 
-    places = {f"/{COMMIT}/{TRAIN_COPY}": FILES["train"][0], f"/{COMMIT}/{FILES['test'][0]}": FILES["test"][0]}
+    sites = {
+        f"/{COMMIT}/{TRAIN_COPY}": FILES["train"][0],
+        f"/{COMMIT}/{FILES['test'][0]}": FILES["test"][0],
+    }
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = places[self.path]
+            name = sites[self.path]
             answers.get(name, _whole)(self, texts[name])
             self.close_connection = True
 

@@ -38,7 +38,11 @@ def damaged_folders(world: World, count: int) -> Iterator[Row]:
 
 
 def _trials(world: World, whole: Path, count: int) -> Iterator[Trial]:
-    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file() and path.name != ".lock")
+    files = sorted(
+        path.relative_to(whole)
+        for path in whole.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    )
     read = [path for path in files if path.suffix in (".json", ".csv", ".safetensors")]
     names = list(COMMANDS)
     usual: dict[str, str] = {}
@@ -47,26 +51,28 @@ def _trials(world: World, whole: Path, count: int) -> Iterator[Trial]:
         with world.copied(whole) as folder:
             given, is_value = _damage(folder / path, world.rng)
             # To the command every folder has the same name.
-            place = world.folder / "looked-at"
-            folder.rename(place)
+            site = world.folder / "looked-at"
+            folder.rename(site)
             try:
-                outcome = ended(COMMANDS[name](str(place), str(world.finished)))
+                outcome = ended(COMMANDS[name](str(site), str(world.finished)))
                 if name not in usual:
-                    usual[name] = _undamaged(place, whole, world, name)
+                    usual[name] = _undamaged(site, whole, world, name)
             finally:
-                shutil.rmtree(place)
+                shutil.rmtree(site)
         # A value that another run might have had is no damage that can be seen.
         wrong = (
-            refused(outcome) if outcome.code else done(outcome) or (None if is_value else _unlike(outcome, usual[name]))
+            refused(outcome)
+            if outcome.code
+            else done(outcome) or (None if is_value else _unlike(outcome, usual[name]))
         )
         yield Trial(f"{name}: {path} {given}", outcome, wrong)
 
 
-def _undamaged(place: Path, whole: Path, world: World, name: str) -> str:
+def _undamaged(site: Path, whole: Path, world: World, name: str) -> str:
     """What a command prints of the folder when nothing happened to it."""
-    shutil.rmtree(place)
-    shutil.copytree(whole, place)
-    return ended(COMMANDS[name](str(place), str(world.finished))).printed
+    shutil.rmtree(site)
+    shutil.copytree(whole, site)
+    return ended(COMMANDS[name](str(site), str(world.finished))).printed
 
 
 def _unlike(outcome: Outcome, usual: str) -> str | None:
@@ -78,7 +84,7 @@ def _unlike(outcome: Outcome, usual: str) -> str | None:
 
 
 def _figures(printed: str) -> str:
-    """What is printed without clock readings, which differ where something is painted again."""
+    """What is printed without clock readings, which differ where something is generated again."""
     return re.sub(r"[\d.]+ s per trial", "", printed)
 
 

@@ -136,7 +136,9 @@ def _csv() -> bytes:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow(["id", "prompt", "seed", "split"])
-    writer.writerows([item.id, item.prompt, item.seed, item.split] for item in (*items[:10], *items[-2:]))
+    writer.writerows(
+        [item.id, item.prompt, item.seed, item.split] for item in (*items[:10], *items[-2:])
+    )
     return stream.getvalue().encode()
 
 
@@ -164,7 +166,15 @@ def _field(whole: bytes, rng: Random) -> bytes:
 
 def _header(whole: bytes, rng: Random) -> bytes:
     head = rng.choice(
-        [b"", b"text", b"prompt,prompts", b"prompt;seed", b'"prompt', b"id,seed,split", b"prompt,seed,id,id"]
+        [
+            b"",
+            b"text",
+            b"prompt,prompts",
+            b"prompt;seed",
+            b'"prompt',
+            b"id,seed,split",
+            b"prompt,seed,id,id",
+        ]
     )
     return head + b"\n" + whole.split(b"\n", 1)[1]
 
@@ -192,9 +202,12 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
     for _ in range(count):
         path, out = world.fresh("options").with_suffix(".toml"), world.fresh("configured")
         name = world.rng.choice([*names, "quick", "limits", "model.name", "a b", '""'])
-        value = world.rng.choice([value for value in VALUES if name not in LONG or value not in HUGE])
+        value = world.rng.choice(
+            [value for value in VALUES if name not in LONG or value not in HUGE]
+        )
         text = world.rng.choice(
-            ["{} = {}\n"] * 6 + ["{} {}", "[{}]\n{} = 1", "{0} = {1}\n{0} = {1}", "{} = [{}", "{} = '{}\n"]
+            ["{} = {}\n"] * 6
+            + ["{} {}", "[{}]\n{} = 1", "{0} = {1}\n{0} = {1}", "{} = [{}", "{} = '{}\n"]
         )
         content = text.format(name, value).encode()
         if world.rng.random() < 0.1:
@@ -243,10 +256,30 @@ def _mistyped(world: World) -> list[str]:
 
     from bench.config import Config
 
-    names = [entry.name.replace("_", "-") for entry in fields(Config) if entry.name not in ("out", "fetch")]
+    names = [
+        entry.name.replace("_", "-")
+        for entry in fields(Config)
+        if entry.name not in ("out", "fetch")
+    ]
     name = world.rng.choice(names)
     value = world.rng.choice(
-        ["-1", "0", "x", "", "1.5", "nan", "1e99", ",", "1,,x", "\udc80", "-", "--", "a b", "\u2028", "9" * 20]
+        [
+            "-1",
+            "0",
+            "x",
+            "",
+            "1.5",
+            "nan",
+            "1e99",
+            ",",
+            "1,,x",
+            "\udc80",
+            "-",
+            "--",
+            "a b",
+            "\u2028",
+            "9" * 20,
+        ]
     )
     if name.replace("-", "_") in LONG:
         value = "x"

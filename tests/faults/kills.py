@@ -50,7 +50,8 @@ def _runs(world: World, count: int) -> Iterator[Trial]:
             # What is finished needs its shards no more.
             if not (out / "run.json").exists():
                 lost = lost or next(
-                    (f"{path.name} was lost" for path in before if after.get(path) != before[path]), None
+                    (f"{path.name} was lost" for path in before if after.get(path) != before[path]),
+                    None,
                 )
         killed += len(moments)
         wrong = first(lost, world.goes_on(run(out), out))
@@ -58,7 +59,12 @@ def _runs(world: World, count: int) -> Iterator[Trial]:
             wrong = first(wrong, "it ended before it could be killed")
         shutil.rmtree(out, ignore_errors=True)
         for moment in moments:
-            yield Trial(f"killed {moment}", _NOTHING, wrong, "nothing (it is dead); the rerun goes on from its shards")
+            yield Trial(
+                f"killed {moment}",
+                _NOTHING,
+                wrong,
+                "nothing (it is dead); the rerun goes on from its shards",
+            )
 
 
 _NOTHING = Outcome(-9, "", "")
@@ -93,19 +99,23 @@ def _ranks(world: World) -> Iterator[Trial]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        ranks = [start(run(out), partial(_join, rank, port)) for rank in (0, 1)]
-        ranks[1 - victim].wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
-        ranks[victim].kill()
+        workers = [start(run(out), partial(_join, rank, port)) for rank in (0, 1)]
+        workers[1 - victim].wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
+        workers[victim].kill()
         kept = shards_of(out)
-        survivor = ranks[1 - victim].outcome()
-        lost = None if kept and kept.keys() <= shards_of(out).keys() else "finished shards were lost"
+        survivor = workers[1 - victim].outcome()
+        lost = (
+            None if kept and kept.keys() <= shards_of(out).keys() else "finished shards were lost"
+        )
         wrong = first(refused(survivor), lost, world.goes_on(run(out), out))
         shutil.rmtree(out, ignore_errors=True)
         yield Trial(f"rank {victim} of two killed", survivor, wrong)
 
 
 def _join(rank: int, port: int) -> None:
-    os.environ.update(WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        WORLD_SIZE="2", RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
 
 
 def _torchrun(world: World) -> Trial:
@@ -113,14 +123,22 @@ def _torchrun(world: World) -> Trial:
     out = world.fresh("torchrun")
     launcher = start(run(out), program=_TORCHRUN)
     launcher.wait(lambda: bool(shards_of(out)))
-    ranks = _ranks_of(launcher)
-    if not ranks:
-        return Trial("rank 1 killed", launcher.outcome(), "torchrun has started no ranks that could be killed")
-    ranks["1"].kill()
+    workers = _ranks_of(launcher)
+    if not workers:
+        return Trial(
+            "rank 1 killed",
+            launcher.outcome(),
+            "torchrun has started no ranks that could be killed",
+        )
+    workers["1"].kill()
     outcome = launcher.outcome()
     ours = [line for line in outcome.said if line.startswith("bench: ")]
-    wrong = None if len(ours) == 1 and outcome.code != 0 else f"{len(ours)} sentences of ours, exit code {outcome.code}"
-    wrong = first(wrong, _left(ranks), world.goes_on(run(out), out))
+    wrong = (
+        None
+        if len(ours) == 1 and outcome.code != 0
+        else f"{len(ours)} sentences of ours, exit code {outcome.code}"
+    )
+    wrong = first(wrong, _left(workers), world.goes_on(run(out), out))
     shutil.rmtree(out, ignore_errors=True)
     return Trial("rank 1 of two killed under torchrun", outcome, wrong, next(iter(ours), None))
 
@@ -137,6 +155,10 @@ def _ranks_of(launcher: Child) -> dict[str, psutil.Process]:
     return {rank: process for rank, process in found.items() if rank}
 
 
-def _left(ranks: dict[str, psutil.Process]) -> str | None:
+def _left(workers: dict[str, psutil.Process]) -> str | None:
     time.sleep(0.2)
-    return "a rank goes on without the others" if any(process.is_running() for process in ranks.values()) else None
+    return (
+        "a rank goes on without the others"
+        if any(process.is_running() for process in workers.values())
+        else None
+    )

@@ -38,7 +38,17 @@ def _runs(world: World) -> Iterator[Trial]:
         # Without what earlier ones have left: its first shard says that this one is at work.
         shutil.rmtree(folder / "interventions", ignore_errors=True)
         (folder / "interventions").mkdir()
-        arguments = ["intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16", "--shifts", "4", "--batch", "4"]
+        arguments = [
+            "intervene",
+            str(folder),
+            *EDIT,
+            "--strengths",
+            "1,2,4,8,16",
+            "--shifts",
+            "4",
+            "--batch",
+            "4",
+        ]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
         for other in (arguments, ["recipe", str(folder), "--cells", "1", "--epochs", "1"]):

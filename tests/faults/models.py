@@ -18,7 +18,21 @@ from tests.faults.verdict import Outcome, Row, Trial, done, first, refused_or, r
 
 Change = Callable[[Path], object]
 
-WRONG: tuple[Any, ...] = (None, -1, 0, 1.5, 10**30, True, "", "nonsense", [], {}, [None], {"a": 1}, [1, "x"])
+WRONG: tuple[Any, ...] = (
+    None,
+    -1,
+    0,
+    1.5,
+    10**30,
+    True,
+    "",
+    "nonsense",
+    [],
+    {},
+    [None],
+    {"a": 1},
+    [1, "x"],
+)
 """What a configuration's key may hold by mistake."""
 
 
@@ -30,14 +44,27 @@ def damaged_models(world: World, count: int) -> Iterator[Row]:
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     whole = chain.from_iterable(_file_changes(name, world.rng) for name in files)
     yield row("model folders: nothing wrong (the control of those below)", _sound(world, source))
-    yield row("model folders: a file missing, cut short or junk", _trials(world, source, whole, world.unlike))
+    yield row(
+        "model folders: a file missing, cut short or junk",
+        _trials(world, source, whole, world.unlike),
+    )
     weights = [name for name in files if name.suffix == ".safetensors"]
     broken = chain.from_iterable(_weight_changes(name, world.rng) for name in weights)
-    yield row("model folders: weights of NaN, of other shapes, missing", _trials(world, source, broken, _refused_only))
-    configs = [name for name in files if name.name in ("config.json", "model_index.json", "scheduler_config.json")]
+    yield row(
+        "model folders: weights of NaN, of other shapes, missing",
+        _trials(world, source, broken, _refused_only),
+    )
+    configs = [
+        name
+        for name in files
+        if name.name in ("config.json", "model_index.json", "scheduler_config.json")
+    ]
     wrong = [_key_change(world.rng.choice(configs), source, world.rng) for _ in range(count)]
     quick = ("--sampler-steps", "1")
-    yield row("model folders: wrong values in a configuration", _trials(world, source, wrong, lambda _: None, quick))
+    yield row(
+        "model folders: wrong values in a configuration",
+        _trials(world, source, wrong, lambda _: None, quick),
+    )
 
 
 def _sound(world: World, source: Path) -> Iterator[Trial]:
@@ -59,7 +86,7 @@ def _refused_only(_: Path) -> str:
 
 def _trials(
     world: World, source: Path, changes: Iterator[tuple[str, Change]] | list[tuple[str, Change]],
-    judge: Callable[[Path], str | None], options: tuple[str, ...] = (),
+    evaluator: Callable[[Path], str | None], options: tuple[str, ...] = (),
 ) -> Iterator[Trial]:  # fmt: skip
     for given, change in changes:
         # Links, for a copy of the weights would take longer than reading them.
@@ -67,13 +94,13 @@ def _trials(
         out = world.fresh("modelled")
         change(model)
         outcome = ended(_run(out, model, *options))
-        yield Trial(given, outcome, _judged(outcome, lambda out=out: judge(out)))  # type: ignore[misc]
+        yield Trial(given, outcome, _judged(outcome, lambda out=out: evaluator(out)))  # type: ignore[misc]
         shutil.rmtree(model)
         shutil.rmtree(out, ignore_errors=True)
 
 
-def _judged(outcome: Outcome, judge: Callable[[], str | None]) -> str | None:
-    return refused_or(lambda _: judge(), outcome)
+def _judged(outcome: Outcome, evaluator: Callable[[], str | None]) -> str | None:
+    return refused_or(lambda _: evaluator(), outcome)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -85,12 +112,21 @@ def _file_changes(name: Path, rng: Random) -> Iterator[tuple[str, Change]]:
     """Every damage of one file."""
     yield f"{name} missing", lambda folder: (folder / name).unlink()
     yield f"{name} empty", lambda folder: _replace(folder / name, b"")
-    yield f"{name} truncated", lambda folder: _replace(folder / name, truncated((folder / name).read_bytes(), rng))
-    yield f"{name} junk", lambda folder: _replace(folder / name, junk((folder / name).read_bytes(), rng))
+    yield (
+        f"{name} truncated",
+        lambda folder: _replace(folder / name, truncated((folder / name).read_bytes(), rng)),
+    )
+    yield (
+        f"{name} junk",
+        lambda folder: _replace(folder / name, junk((folder / name).read_bytes(), rng)),
+    )
     if name.suffix == ".json":
         yield f"{name} is a list", lambda folder: _replace(folder / name, b"[1, 2]")
     else:
-        yield f"{name} of another head", lambda folder: _replace(folder / name, _beheaded(folder / name, rng))
+        yield (
+            f"{name} of another head",
+            lambda folder: _replace(folder / name, _beheaded(folder / name, rng)),
+        )
 
 
 def _beheaded(path: Path, rng: Random) -> bytes:
@@ -102,7 +138,10 @@ def _beheaded(path: Path, rng: Random) -> bytes:
 def _weight_changes(name: Path, rng: Random) -> Iterator[tuple[str, Change]]:
     """Weights that can be read and that no network has."""
     for given, change in (("NaN", float("nan")), ("infinite", float("inf"))):
-        yield f"{name} {given}", lambda folder, change=change: _reweighted(folder / name, rng, change)  # type: ignore[misc]
+        yield (
+            f"{name} {given}",
+            lambda folder, change=change: _reweighted(folder / name, rng, change),
+        )  # type: ignore[misc]
     yield f"{name} lacks a tensor", lambda folder: _reweighted(folder / name, rng, None)
     yield f"{name} of another shape", lambda folder: _reweighted(folder / name, rng, ())
 
@@ -114,7 +153,11 @@ def _reweighted(path: Path, rng: Random, value: float | tuple[()] | None) -> Non
 
     tensors = load_file(path)
     name = rng.choice(
-        sorted(name for name, tensor in tensors.items() if tensor.numel() > 1 and tensor.is_floating_point())
+        sorted(
+            name
+            for name, tensor in tensors.items()
+            if tensor.numel() > 1 and tensor.is_floating_point()
+        )
     )
     if value is None:
         del tensors[name]

@@ -41,7 +41,9 @@ class Child:
                 self.code = os.waitstatus_to_exitcode(status)
         return self.code is not None
 
-    def wait(self, until: Callable[[], bool] = lambda: False, seconds: float = LONGEST_SECONDS) -> bool:
+    def wait(
+        self, until: Callable[[], bool] = lambda: False, seconds: float = LONGEST_SECONDS
+    ) -> bool:
         """Wait for its end, a condition or so many seconds; whether it has ended."""
         end = time.monotonic() + seconds
         while not self.ended() and not until() and time.monotonic() < end:
@@ -59,12 +61,17 @@ class Child:
         if not self.wait():
             self.kill()
         assert self.code is not None
-        printed, error = ((self.streams / name).read_text(errors="replace") for name in ("out", "err"))
+        printed, error = (
+            (self.streams / name).read_text(errors="replace") for name in ("out", "err")
+        )
         return Outcome(self.code, printed, error)
 
 
 def start(
-    arguments: Sequence[str], prepare: Prepare = lambda: None, program: Sequence[str] = (), folder: Path | None = None
+    arguments: Sequence[str],
+    prepare: Prepare = lambda: None,
+    program: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> Child:
     """Start ``python -m bench`` with these arguments, forked; or ``program``, anew, with these arguments."""
     streams = Path(mkdtemp(dir=folder or os.environ["TMPDIR"]))
@@ -121,7 +128,11 @@ def warm_up() -> None:
     import bench.runs.workers
 
     _ = (diffusers.AutoencoderKL, diffusers.LMSDiscreteScheduler, diffusers.UNet2DConditionModel)
-    _ = (transformers.CLIPTextModel, transformers.CLIPTokenizer, transformers.CLIPTextModelWithProjection)
+    _ = (
+        transformers.CLIPTextModel,
+        transformers.CLIPTokenizer,
+        transformers.CLIPTextModelWithProjection,
+    )
     _ = (onnxruntime.InferenceSession, bench.run.run)
     # Threads do not survive a fork.
     torch.set_num_threads(1)

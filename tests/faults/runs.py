@@ -35,7 +35,7 @@ class World:
     finished: Path
     """The run folder of an undisturbed run."""
     unfinished: Path
-    """The folder of the same run as one part leaves it: all shards of pictures, no results."""
+    """The folder of the same run as one part leaves it: all shards of images, no results."""
     seconds: float
     """What the undisturbed run took."""
     rng: Random = field(default_factory=Random)

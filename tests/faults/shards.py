@@ -44,8 +44,8 @@ def _round(world: World) -> Iterator[tuple[str, Trial]]:
     with world.copied(world.unfinished) as folder:
         shards = sorted(shards_of(folder))
         chosen = world.rng.sample(shards, max(len(DAMAGES), len(shards) // 2))
-        for place, path in enumerate(chosen):
-            path.write_bytes(DAMAGES[place % len(DAMAGES)](path.read_bytes(), world.rng))
+        for site, path in enumerate(chosen):
+            path.write_bytes(DAMAGES[site % len(DAMAGES)](path.read_bytes(), world.rng))
         before = shards_of(folder)
         outcome = ended(run(folder, "--part", "1/1"))
         after = shards_of(folder)
@@ -53,13 +53,17 @@ def _round(world: World) -> Iterator[tuple[str, Trial]]:
         wrong = None if outcome.code == 0 else f"exit code {outcome.code} where 0 is promised"
         wrong = first(
             wrong,
-            None if len(outcome.said) == len(chosen) else f"{len(outcome.said)} lines about {len(chosen)} shards",
-            None if touched == sorted(chosen) else f"{len(touched)} shards were made again, {len(chosen)} were damaged",
+            None
+            if len(outcome.said) == len(chosen)
+            else f"{len(outcome.said)} lines about {len(chosen)} shards",
+            None
+            if touched == sorted(chosen)
+            else f"{len(touched)} shards were made again, {len(chosen)} were damaged",
             _merged(world, folder),
         )
-        for place, path in enumerate(chosen):
+        for site, path in enumerate(chosen):
             mine = next((line for line in outcome.said if path.name in line), None)
-            yield DAMAGES[place % len(DAMAGES)].__name__, Trial(path.name, outcome, wrong, mine)
+            yield DAMAGES[site % len(DAMAGES)].__name__, Trial(path.name, outcome, wrong, mine)
 
 
 def _merged(world: World, folder: Path) -> str | None:

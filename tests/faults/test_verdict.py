@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.verdict import Outcome, Row, Trial, done, listed, refused, refused_or
 
-BAR = "painting:   0%|          | 0/24 [00:00<?, ?item/s]\rpainting: 100%|####| 24/24 [00:03<00:00,  7.19item/s]\n"
+BAR = "generating:   0%|          | 0/24 [00:00<?, ?item/s]\rgenerating: 100%|####| 24/24 [00:03<00:00,  7.19item/s]\n"
 SENTENCE = "bench: cannot write /x (No space left on device); free space and run again\n"
 
 

@@ -80,7 +80,11 @@ def refused(outcome: Outcome) -> str | None:
     if len(outcome.said) != 1:
         return f"{len(outcome.said)} lines on the error stream where one is promised"
     (sentence,) = outcome.said
-    if not sentence.startswith("bench: ") or len(sentence) > _LONGEST or not re.search(r"\w \w", sentence):
+    if (
+        not sentence.startswith("bench: ")
+        or len(sentence) > _LONGEST
+        or not re.search(r"\w \w", sentence)
+    ):
         return "what is said is no sentence of ours"
     return None
 

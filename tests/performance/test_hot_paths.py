@@ -22,11 +22,11 @@ from datasets.labels import Labels
 from engines.components import Components
 from engines.engine import Backend, Engine, Tap
 from extract.networks import TRAINED
-from probes.accumulate import DRAWS, Gather, Sums
+from probes.accumulate import DRAWS, Accumulator, SufficientStatistics
 from probes.bootstrap import paired_difference
-from probes.probe_set import PERMUTED, Bank
+from probes.probe_set import PERMUTED, ProbeSet
 from probes.readout import Readout
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
 
@@ -46,30 +46,38 @@ def labels(seed: int) -> Labels:
 
 def activations(seed: int) -> torch.Tensor:
     """What a layer of the shipped model gives for a block."""
-    return torch.randn(PICTURES, SIDE * SIDE, CHANNELS, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        PICTURES, SIDE * SIDE, CHANNELS, generator=torch.Generator().manual_seed(seed)
+    )
 
 
-def gathered(seed: int) -> Sums:
-    orders = [[(place + draw) % PICTURES for place in range(PICTURES)] for draw in range(1, DRAWS + 1)]
-    gather = Gather(TASKS, orders)
-    gather.see(0, TRAINED, "up3.0", activations(seed))
-    gather.finish(labels(seed))
-    return gather.sums()
+def gathered(seed: int) -> SufficientStatistics:
+    orders = [
+        [(site + draw) % PICTURES for site in range(PICTURES)] for draw in range(1, DRAWS + 1)
+    ]
+    accumulator = Accumulator(TASKS, orders)
+    accumulator.see(0, TRAINED, "up3.0", activations(seed))
+    accumulator.finish(labels(seed))
+    return accumulator.sums()
 
 
 @pytest.fixture(scope="module")
-def folds() -> list[Sums]:
+def folds() -> list[SufficientStatistics]:
     return [gathered(seed) for seed in range(FOLDS)]
 
 
 @pytest.fixture(scope="module")
-def bank(folds: list[Sums]) -> Bank:
-    return solve_bank(folds, list(TASKS), (0,), {TRAINED}, 1)
+def probe_set(folds: list[SufficientStatistics]) -> ProbeSet:
+    return solve_probe_set(folds, list(TASKS), (0,), {TRAINED}, 1)
 
 
 @pytest.mark.parametrize("name", plugins("engine"))
 def test_one_denoising_step(
-    name: str, components: Components, taps: tuple[Tap, ...], cache: Path, benchmark: BenchmarkFixture
+    name: str,
+    components: Components,
+    taps: tuple[Tap, ...],
+    cache: Path,
+    benchmark: BenchmarkFixture,
 ) -> None:
     backend: Backend = plugin("engine", name)
     reason = backend.unavailable()
@@ -78,7 +86,9 @@ def test_one_denoising_step(
     if reason:
         pytest.skip(reason)
     engine: Engine = backend.open(components.unet, taps, cache, 1)
-    latents = torch.randn(2 * PICTURES, *components.latent_shape, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        2 * PICTURES, *components.latent_shape, generator=torch.Generator().manual_seed(0)
+    )
     text = components.embed(["a cyan cone on a clay floor"]).expand(2 * PICTURES, -1, -1)
     prediction = benchmark(engine, latents, 500.0, text)
     assert prediction.noise.shape == latents.shape
@@ -89,22 +99,22 @@ def test_accumulation_of_a_block(benchmark: BenchmarkFixture) -> None:
     assert sums.moments[TRAINED, "up3.0"].n == PICTURES * SIDE * SIDE
 
 
-def test_solving_a_place(folds: list[Sums], benchmark: BenchmarkFixture) -> None:
-    bank = benchmark(solve_bank, folds, list(TASKS), (0,), {TRAINED}, 1)
-    assert sum(cell.probe == PERMUTED for cell in bank.probes["depth"]) == DRAWS
+def test_solving_a_place(folds: list[SufficientStatistics], benchmark: BenchmarkFixture) -> None:
+    probe_set = benchmark(solve_probe_set, folds, list(TASKS), (0,), {TRAINED}, 1)
+    assert sum(cell.probe == PERMUTED for cell in probe_set.probes["depth"]) == DRAWS
 
 
-def test_scoring_a_block(bank: Bank, benchmark: BenchmarkFixture) -> None:
+def test_scoring_a_block(probe_set: ProbeSet, benchmark: BenchmarkFixture) -> None:
     seen, truth = activations(99), labels(99)
 
     def scored() -> dict[str, torch.Tensor]:
-        readout = Readout(bank, TASKS)
+        readout = Readout(probe_set, TASKS)
         readout.see(0, TRAINED, "up3.0", seen)
         readout.finish(truth)
         return readout.scores()
 
     scores = benchmark(scored)
-    assert scores["depth"].shape == (len(bank.cells("depth")), len(DEPTH.metrics), PICTURES)
+    assert scores["depth"].shape == (len(probe_set.cells("depth")), len(DEPTH.metrics), PICTURES)
 
 
 def test_testing_many_cells(benchmark: BenchmarkFixture) -> None:

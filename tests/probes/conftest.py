@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.accumulate import Gather, Sums, total_sums
-from probes.probe_set import Bank, Cell
-from probes.solve import solve_bank
+from probes.accumulate import Accumulator, SufficientStatistics, total_sums
+from probes.probe_set import Cell, ProbeSet
+from probes.solve import solve_probe_set
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.normals import TASK as NORMALS
@@ -89,7 +89,7 @@ PIXEL_LEVEL = {
 
 @dataclass(frozen=True)
 class Block:
-    """Pictures painted together: their labels, what every place says of them per step, whose labels controls borrow."""
+    """Images generated together: their labels, what every place says of them per step, whose labels controls borrow."""
 
     labels: Labels
     activations: dict[tuple[str, str], list[Tensor]]
@@ -103,10 +103,10 @@ class Block:
         for reducer in reducers:
             reducer.finish(self.labels)
 
-    def sums(self, tasks: dict[str, Task]) -> Sums:
-        gather = Gather(tasks, self.permutations)
-        self.see(gather)
-        return gather.sums()
+    def sums(self, tasks: dict[str, Task]) -> SufficientStatistics:
+        accumulator = Accumulator(tasks, self.permutations)
+        self.see(accumulator)
+        return accumulator.sums()
 
     def target(self, task: str) -> np.ndarray:
         return TASKS[task].target(self.labels).double().numpy()
@@ -115,11 +115,11 @@ class Block:
 TASKS = {"saliency": SALIENCY, "depth": DEPTH, "normals": NORMALS}
 
 
-def drawn_block(seed: int, noise: float, pictures: int) -> Block:
+def drawn_block(seed: int, noise: float, images: int) -> Block:
     """Activations are noisy mixtures of the labels' block means and of position, with means far from zero."""
     rng = np.random.default_rng([617, seed])
-    coarse = rng.normal(size=(pictures, 5, 4, 4)).repeat(4, -1).repeat(4, -2)
-    smooth = coarse + 0.5 * rng.normal(size=(pictures, 5, SIZE, SIZE))
+    coarse = rng.normal(size=(images, 5, 4, 4)).repeat(4, -1).repeat(4, -2)
+    smooth = coarse + 0.5 * rng.normal(size=(images, 5, SIZE, SIZE))
     normals = smooth[:, 2:] / np.linalg.norm(smooth[:, 2:], axis=1, keepdims=True)
     rows = np.linspace(-1, 1, SIZE)[:, None]
     labels = Labels(
@@ -129,22 +129,30 @@ def drawn_block(seed: int, noise: float, pictures: int) -> Block:
     )
     seen = np.concatenate([labels.disparity[:, None], labels.saliency[:, None], normals], axis=1)
     activations = {}
-    for number, (place, side) in enumerate(SIDES.items()):
-        means = seen.reshape(pictures, 5, side, SIZE // side, side, SIZE // side).mean((3, 5)).reshape(pictures, 5, -1)
-        mixing = np.random.default_rng([1, number]).normal(size=(5, CHANNELS[place]))
-        signal = means.transpose(0, 2, 1) @ mixing if place[0] == "trained" else 0.0
-        activations[place] = [
+    for number, (site, side) in enumerate(SIDES.items()):
+        means = (
+            seen.reshape(images, 5, side, SIZE // side, side, SIZE // side)
+            .mean((3, 5))
+            .reshape(images, 5, -1)
+        )
+        mixing = np.random.default_rng([1, number]).normal(size=(5, CHANNELS[site]))
+        signal = means.transpose(0, 2, 1) @ mixing if site[0] == "trained" else 0.0
+        activations[site] = [
             torch.from_numpy(
-                10 + signal / (1 + at) + noise * rng.normal(size=(pictures, side * side, CHANNELS[place]))
+                10
+                + signal / (1 + at)
+                + noise * rng.normal(size=(images, side * side, CHANNELS[site]))
             ).float()
             for at in range(len(STEPS))
         ]
-    permutations = [np.roll(np.arange(pictures), 1 + draw % (pictures - 1)).tolist() for draw in range(DRAWS)]
+    permutations = [
+        np.roll(np.arange(images), 1 + draw % (images - 1)).tolist() for draw in range(DRAWS)
+    ]
     return Block(labels, activations, permutations)
 
 
-def cell_of(place: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell:
-    return Cell(*place, step, probe, draw, SIDES[place])
+def cell_of(site: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell:
+    return Cell(*site, step, probe, draw, SIDES[site])
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +164,7 @@ def pixels() -> SimpleNamespace:
 @pytest.fixture(scope="session")
 def world() -> SimpleNamespace:
     """Five folds of one small block each, with real tasks in an order that is not the alphabet's."""
-    blocks = [drawn_block(seed, noise=1.0, pictures=PICTURES) for seed in range(5)]
+    blocks = [drawn_block(seed, noise=1.0, images=PICTURES) for seed in range(5)]
     return SimpleNamespace(
         tasks=TASKS,
         steps=STEPS,
@@ -172,6 +180,6 @@ def world() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def bank(world: SimpleNamespace) -> Bank:
+def probe_set(world: SimpleNamespace) -> ProbeSet:
     """All probes of the five folds; the trained network's also of permuted labels."""
-    return solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+    return solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)

@@ -8,7 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from probes import accumulate as accumulate_module
-from probes.accumulate import DRAWS, Columns, Gather, Sums, Total, side_of, sums_of_tensors, total_sums
+from probes.accumulate import (
+    DRAWS,
+    Accumulator,
+    Columns,
+    SufficientStatistics,
+    Total,
+    side_of,
+    sums_of_tensors,
+    total_sums,
+)
 from probes.moments import moments_of
 from probes.position import position_columns
 from probes.task import Task
@@ -18,15 +27,23 @@ WIDTHS = {"depth": 1, "normals": 3, "saliency": 1}
 
 def block_means_of(maps: np.ndarray, side: int) -> np.ndarray:
     n, k, h, w = maps.shape
-    return maps.reshape(n, k, side, h // side, side, w // side).mean((3, 5)).reshape(n, k, -1).transpose(0, 2, 1)
+    return (
+        maps.reshape(n, k, side, h // side, side, w // side)
+        .mean((3, 5))
+        .reshape(n, k, -1)
+        .transpose(0, 2, 1)
+    )
 
 
-def stacked(blocks: list, place: tuple[str, str], at: int, side: int) -> np.ndarray:
+def stacked(blocks: list, site: tuple[str, str], at: int, side: int) -> np.ndarray:
     """Activations, position, then every task's block means, true and borrowed, row upon row."""
     rows = []
     for block in blocks:
         n = len(block.labels.disparity)
-        parts = [block.activations[place][at].double().numpy(), np.tile(position_columns(side).numpy(), (n, 1, 1))]
+        parts = [
+            block.activations[site][at].double().numpy(),
+            np.tile(position_columns(side).numpy(), (n, 1, 1)),
+        ]
         for task in sorted(WIDTHS):
             means = block_means_of(block.target(task), side)
             parts += [means, *(means[order] for order in block.permutations)]
@@ -37,10 +54,10 @@ def stacked(blocks: list, place: tuple[str, str], at: int, side: int) -> np.ndar
 @pytest.mark.parametrize("at", [0, 1])
 def test_sums_are_the_moments_of_the_stacked_rows(world: SimpleNamespace, at: int) -> None:
     everything = world.total(world.folds)
-    assert everything.pictures == 20
-    for place, side in world.sides.items():
-        rows = stacked(world.blocks, place, at, side)
-        found = everything.moments[place][at]
+    assert everything.images == 20
+    for site, side in world.sides.items():
+        rows = stacked(world.blocks, site, at, side)
+        found = everything.moments[site][at]
         spread = rows.std(0)
         assert found.n == len(rows)
         np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
@@ -48,30 +65,35 @@ def test_sums_are_the_moments_of_the_stacked_rows(world: SimpleNamespace, at: in
         assert (error < 1e-10 * np.outer(spread, spread) + 1e-14).all()
 
 
-def test_controls_borrow_the_labels_of_the_picture_that_the_order_names(world: SimpleNamespace) -> None:
-    block = world.draw(9, noise=0.0, pictures=4)
-    for picture in range(4):
-        block.labels.disparity[picture] = picture
+def test_controls_borrow_the_labels_of_the_image_that_the_order_names(
+    world: SimpleNamespace,
+) -> None:
+    block = world.draw(9, noise=0.0, images=4)
+    for image in range(4):
+        block.labels.disparity[image] = image
     tasks = {"depth": world.tasks["depth"]}
-    place, side = ("trained", "coarse"), 4
-    for picture in range(4):
+    site, side = ("trained", "coarse"), 4
+    for image in range(4):
         for steps in block.activations.values():
             for activation in steps:
                 activation[:] = 0
-                activation[picture] = 1
-        moments = block.sums(tasks).moments[place][0]
-        columns = Columns(world.channels[place], 14, {"depth": 1}, DRAWS)
+                activation[image] = 1
+        moments = block.sums(tasks).moments[site][0]
+        columns = Columns(world.channels[site], 14, {"depth": 1}, DRAWS)
         one_hot = columns.activations[0]
         for draw, order in enumerate([[0, 1, 2, 3], *block.permutations]):
             target = columns.targets([("depth", draw)])[0]
-            found = moments.scatter[one_hot, target] / side**2 + moments.mean[one_hot] * moments.mean[target] * 4
-            assert float(found) == pytest.approx(order[picture], abs=1e-9)
+            found = (
+                moments.scatter[one_hot, target] / side**2
+                + moments.mean[one_hot] * moments.mean[target] * 4
+            )
+            assert float(found) == pytest.approx(order[image], abs=1e-9)
 
 
 def test_columns_are_channels_position_then_tasks_by_name_then_draws() -> None:
     columns = Columns(7, 14, WIDTHS, DRAWS)
     assert columns.activations.tolist() == list(range(7))
-    assert columns.place.tolist() == list(range(7, 21))
+    assert columns.site.tolist() == list(range(7, 21))
     assert columns.targets([("depth", 0)]).tolist() == [21]
     assert columns.targets([("depth", DRAWS)]).tolist() == [26]
     assert columns.targets([("normals", 0), ("normals", 2)]).tolist() == [27, 28, 29, 33, 34, 35]
@@ -84,7 +106,9 @@ def test_targets_and_variances_inside_blocks_are_summed(world: SimpleNamespace) 
         maps = np.concatenate([block.target(task) for block in world.blocks])
         np.testing.assert_allclose(everything.target[task], maps.sum(0), rtol=1e-12, atol=1e-12)
         for side in set(world.sides.values()):
-            tiles = maps.reshape(*maps.shape[:2], side, world.size // side, side, world.size // side)
+            tiles = maps.reshape(
+                *maps.shape[:2], side, world.size // side, side, world.size // side
+            )
             expected = tiles.var((3, 5)).mean((2, 3)).sum(0)
             np.testing.assert_allclose(everything.within[task, side], expected, rtol=1e-10)
 
@@ -98,14 +122,14 @@ def test_the_order_of_tasks_changes_no_bit(world: SimpleNamespace) -> None:
         assert torch.equal(value, other[name]), name
 
 
-def assert_same(a: Sums, b: Sums) -> None:
-    assert a.pictures == b.pictures
+def assert_same(a: SufficientStatistics, b: SufficientStatistics) -> None:
+    assert a.images == b.images
     assert a.moments.keys() == b.moments.keys()
-    for place, moments in a.moments.items():
-        assert moments.n == b.moments[place].n
-        assert torch.equal(moments.mean, b.moments[place].mean)
+    for site, moments in a.moments.items():
+        assert moments.n == b.moments[site].n
+        assert torch.equal(moments.mean, b.moments[site].mean)
         upper = torch.ones(moments.columns, moments.columns).triu().bool()
-        assert torch.equal(moments.scatter[..., upper], b.moments[place].scatter[..., upper])
+        assert torch.equal(moments.scatter[..., upper], b.moments[site].scatter[..., upper])
     for field in ("target", "within"):
         mine, theirs = getattr(a, field), getattr(b, field)
         assert mine.keys() == theirs.keys()
@@ -113,7 +137,7 @@ def assert_same(a: Sums, b: Sums) -> None:
             assert torch.equal(value, theirs[key]), key
 
 
-def assert_symmetric(sums: Sums) -> None:
+def assert_symmetric(sums: SufficientStatistics) -> None:
     """A product of a matrix with its own transpose is so up to rounding alone, on some processors; a file's is."""
     for moments in sums.moments.values():
         assert torch.equal(moments.scatter, moments.scatter.mT)
@@ -138,54 +162,62 @@ def test_a_trip_through_a_file_loses_nothing(world: SimpleNamespace, tmp_path: P
     assert_symmetric(found)
 
 
-def copy_of(sums: Sums) -> Sums:
+def copy_of(sums: SufficientStatistics) -> SufficientStatistics:
     return sums_of_tensors({name: value.clone() for name, value in sums.tensors().items()})
 
 
-def with_pictures(world: SimpleNamespace) -> dict[str, Task]:
-    """The tasks of maps, and one of whole pictures: the mean depth."""
+def with_images(world: SimpleNamespace) -> dict[str, Task]:
+    """The tasks of maps, and one of whole images: the mean depth."""
     depth = world.tasks["depth"]
     whole = replace(
-        depth, target=lambda labels: depth.target(labels).double().mean((-1, -2), keepdim=True), per_picture=True
+        depth,
+        target=lambda labels: depth.target(labels).double().mean((-1, -2), keepdim=True),
+        per_image=True,
     )
     return world.tasks | {"distance": whole}
 
 
-def picture_rows(block: object, place: tuple[str, str], at: int) -> np.ndarray:
-    """Every picture's mean activation, then its distance, true and borrowed."""
+def image_rows(block: object, site: tuple[str, str], at: int) -> np.ndarray:
+    """Every image's mean activation, then its distance, true and borrowed."""
     distance = block.target("depth").mean((2, 3))
     borrowed = [distance[order] for order in block.permutations]
-    return np.concatenate([block.activations[place][at].double().numpy().mean(1), distance, *borrowed], axis=1)
+    return np.concatenate(
+        [block.activations[site][at].double().numpy().mean(1), distance, *borrowed], axis=1
+    )
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_a_total_is_the_moments_of_all_rows(world: SimpleNamespace, parts: int) -> None:
-    tasks, blocks = with_pictures(world), world.blocks[:parts]
+    tasks, blocks = with_images(world), world.blocks[:parts]
     adding = Total()
     for block in blocks:
         adding.add(block.sums(tasks))
-    pictures = sum(len(block.labels.disparity) for block in blocks)
-    assert adding.sums.pictures == pictures
+    images = sum(len(block.labels.disparity) for block in blocks)
+    assert adding.sums.images == images
     assert adding.sums.moments.keys() == adding.sums.pooled.keys() == world.sides.keys()
-    for place, side in world.sides.items():
+    for site, side in world.sides.items():
         for at in range(len(world.steps)):
-            rows = stacked(blocks, place, at, side)
-            found = adding.sums.moments[place][at]
+            rows = stacked(blocks, site, at, side)
+            found = adding.sums.moments[site][at]
             assert found.n == len(rows)
             np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
-            np.testing.assert_allclose(found.scatter / len(rows), np.cov(rows.T, bias=True), rtol=1e-8, atol=1e-10)
-            whole = np.concatenate([picture_rows(block, place, at) for block in blocks])
-            pooled = adding.sums.pooled[place][at]
-            assert pooled.n == pictures
+            np.testing.assert_allclose(
+                found.scatter / len(rows), np.cov(rows.T, bias=True), rtol=1e-8, atol=1e-10
+            )
+            whole = np.concatenate([image_rows(block, site, at) for block in blocks])
+            pooled = adding.sums.pooled[site][at]
+            assert pooled.n == images
             np.testing.assert_allclose(pooled.mean, whole.mean(0), rtol=1e-10, atol=1e-12)
-            np.testing.assert_allclose(pooled.scatter / pictures, np.cov(whole.T, bias=True), rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(
+                pooled.scatter / images, np.cov(whole.T, bias=True), rtol=1e-8, atol=1e-10
+            )
     for task in ("depth", "normals", "saliency"):
         expected = np.concatenate([block.target(task) for block in blocks]).sum(0)
         np.testing.assert_allclose(adding.sums.target[task], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_total_in_memory_of_its_own_alters_no_part(world: SimpleNamespace) -> None:
-    tasks = with_pictures(world)
+    tasks = with_images(world)
     parts = [block.sums(tasks) for block in world.blocks]
     before = [copy_of(part).tensors() for part in parts]
     first, again = total_sums(parts), total_sums(iter(parts))
@@ -220,31 +252,33 @@ def test_steps_taken_one_at_a_time_give_the_same_moments(
     together = world.folds[1]
     monkeypatch.setattr(accumulate_module, "_ENTRIES_AT_ONCE", 1)
     apart = world.blocks[1].sums(world.tasks)
-    for place, moments in together.moments.items():
-        torch.testing.assert_close(apart.moments[place].mean, moments.mean, rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(apart.moments[place].scatter, moments.scatter, rtol=1e-10, atol=1e-8)
+    for site, moments in together.moments.items():
+        torch.testing.assert_close(apart.moments[site].mean, moments.mean, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            apart.moments[site].scatter, moments.scatter, rtol=1e-10, atol=1e-8
+        )
 
 
 def test_activations_are_let_go(world: SimpleNamespace) -> None:
-    gather = Gather(world.tasks, world.blocks[0].permutations)
-    world.blocks[0].see(gather)
-    assert not gather._held
+    accumulator = Accumulator(world.tasks, world.blocks[0].permutations)
+    world.blocks[0].see(accumulator)
+    assert not accumulator._held
 
 
 def test_half_precision_activations_are_summed_in_float64(world: SimpleNamespace) -> None:
-    block = world.draw(3, noise=1.0, pictures=4)
-    place = ("trained", "coarse")
-    halved = [activation.half() for activation in block.activations[place]]
-    block.activations[place][:] = halved
-    found = block.sums({"depth": world.tasks["depth"]}).moments[place][1]
+    block = world.draw(3, noise=1.0, images=4)
+    site = ("trained", "coarse")
+    halved = [activation.half() for activation in block.activations[site]]
+    block.activations[site][:] = halved
+    found = block.sums({"depth": world.tasks["depth"]}).moments[site][1]
     expected = moments_of(halved[1].double().flatten(0, 1))
     torch.testing.assert_close(found.scatter[:7, :7], expected.scatter, rtol=1e-12, atol=1e-10)
 
 
 def test_an_unfinished_block_has_no_sums(world: SimpleNamespace) -> None:
-    gather = Gather(world.tasks, world.blocks[0].permutations)
+    accumulator = Accumulator(world.tasks, world.blocks[0].permutations)
     with pytest.raises(RuntimeError, match="not finished"):
-        gather.sums()
+        accumulator.sums()
 
 
 def test_tokens_that_form_no_square_are_refused() -> None:

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from probes.adam import BATCH, Epochs, block_loss, new_probe, pixel_loss, reading, seen_in_blocks, train, update
+from probes.adam import (
+    BATCH,
+    Epochs,
+    block_loss,
+    new_probe,
+    pixel_loss,
+    reading,
+    seen_in_blocks,
+    train,
+    update,
+)
 from probes.adam import optimizer as adam_of
 
 PICTURES, SIDE, SIZE, CHANNELS = 10, 4, 12, 3
@@ -17,7 +27,9 @@ PICTURES, SIDE, SIZE, CHANNELS = 10, 4, 12, 3
 def drawn(is_mask: bool, outputs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Predictions and a target whose blocks are not constant."""
     generator = torch.Generator().manual_seed(seed)
-    prediction = 3 * torch.randn(PICTURES, SIDE**2, outputs, generator=generator, dtype=torch.float64)
+    prediction = 3 * torch.randn(
+        PICTURES, SIDE**2, outputs, generator=generator, dtype=torch.float64
+    )
     target = 2 * torch.randn(PICTURES, SIZE, SIZE, generator=generator, dtype=torch.float64)
     return prediction, (target > 0.5).double() if is_mask else target
 
@@ -48,7 +60,9 @@ def test_a_huber_loss_of_block_means_would_be_another_one() -> None:
 
 @pytest.mark.parametrize("is_mask", [True, False])
 def test_training_in_blocks_takes_the_path_of_training_over_pixels(is_mask: bool) -> None:
-    activations = torch.randn(PICTURES, SIDE**2, CHANNELS, generator=torch.Generator().manual_seed(1))
+    activations = torch.randn(
+        PICTURES, SIDE**2, CHANNELS, generator=torch.Generator().manual_seed(1)
+    )
     target = drawn(is_mask, 1)[1].float()
     fitted = train(activations, seen_in_blocks(target, SIDE, is_mask), is_mask, epochs=3, seed=5)
     probe = new_probe(CHANNELS, is_mask, seed=5)
@@ -58,7 +72,9 @@ def test_training_in_blocks_takes_the_path_of_training_over_pixels(is_mask: bool
         losses = []
         for batch in torch.randperm(PICTURES, generator=generator).split(BATCH):
             losses.append(update(adam, pixel_loss(probe(activations[batch]), target[batch])))
-        torch.testing.assert_close(fitted.weights[epoch], probe.weight.detach().mT, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            fitted.weights[epoch], probe.weight.detach().mT, atol=1e-5, rtol=1e-4
+        )
         assert float(fitted.train_loss[epoch]) == pytest.approx(sum(losses) / len(losses), rel=1e-4)
     assert (fitted.intercept == 0).all() == is_mask
 
@@ -93,7 +109,9 @@ def test_outputs_of_every_epoch_are_those_of_its_weights() -> None:
 def test_a_seed_gives_the_same_probe_and_leaves_the_global_generator_alone() -> None:
     activations, blocks = torch.ones(5, SIDE**2, CHANNELS), torch.ones(5, SIDE**2, 9)
     state = torch.random.get_rng_state()
-    first, again, other = (train(activations, blocks, False, epochs=1, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (
+        train(activations, blocks, False, epochs=1, seed=seed) for seed in (1, 1, 2)
+    )
     assert torch.equal(first.weights, again.weights)
     assert not torch.equal(first.weights, other.weights)
     assert torch.equal(state, torch.random.get_rng_state())

@@ -9,12 +9,16 @@ from scipy.stats import rankdata
 from probes.blocks import Blocks, average_ranks, block_means
 
 
-def blocks_one_by_one(picture: np.ndarray, side: int) -> list[np.ndarray]:
-    h, w = picture.shape[0] // side, picture.shape[1] // side
-    return [picture[r * h : (r + 1) * h, c * w : (c + 1) * w] for r in range(side) for c in range(side)]
+def blocks_one_by_one(image: np.ndarray, side: int) -> list[np.ndarray]:
+    h, w = image.shape[0] // side, image.shape[1] // side
+    return [
+        image[r * h : (r + 1) * h, c * w : (c + 1) * w] for r in range(side) for c in range(side)
+    ]
 
 
-@pytest.mark.parametrize(("h", "w", "side"), [(8, 8, 2), (6, 6, 6), (4, 12, 4), (9, 6, 3), (5, 5, 1)])
+@pytest.mark.parametrize(
+    ("h", "w", "side"), [(8, 8, 2), (6, 6, 6), (4, 12, 4), (9, 6, 3), (5, 5, 1)]
+)
 def test_block_means_go_row_by_row(h: int, w: int, side: int) -> None:
     maps = np.random.default_rng(0).normal(size=(2, 3, h, w))
     found = block_means(torch.from_numpy(maps), side)
@@ -29,7 +33,9 @@ def test_maps_that_do_not_tile_are_refused() -> None:
         block_means(torch.zeros(6, 8), 4)
 
 
-@given(arrays(np.int8, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.integers(-4, 4)))
+@given(
+    arrays(np.int8, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=st.integers(-4, 4))
+)
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_ranks_equal_scipy_with_ties(values: np.ndarray) -> None:
     found = average_ranks(torch.from_numpy(values.astype(np.float64)))
@@ -63,12 +69,16 @@ def test_block_statistics_equal_those_of_pixels(levels: int, offset: float) -> N
     for n in range(2):
         for k in range(2):
             here = target[n, k]
-            ranks = rankdata(here).reshape(here.shape)
+            workers = rankdata(here).reshape(here.shape)
             parts = blocks_one_by_one(here, 4)
-            np.testing.assert_allclose(blocks.mean[n, k], [part.mean() for part in parts], rtol=1e-12)
-            np.testing.assert_allclose(blocks.variance[n, k], [part.var() for part in parts], rtol=1e-9, atol=1e-18)
-            rank_means = [part.mean() for part in blocks_one_by_one(ranks, 4)]
+            np.testing.assert_allclose(
+                blocks.mean[n, k], [part.mean() for part in parts], rtol=1e-12
+            )
+            np.testing.assert_allclose(
+                blocks.variance[n, k], [part.var() for part in parts], rtol=1e-9, atol=1e-18
+            )
+            rank_means = [part.mean() for part in blocks_one_by_one(workers, 4)]
             np.testing.assert_allclose(blocks.rank[n, k], rank_means, rtol=1e-12)
-            assert float(blocks.rank_variance[n, k]) == pytest.approx(ranks.var(), rel=1e-12)
+            assert float(blocks.rank_variance[n, k]) == pytest.approx(workers.var(), rel=1e-12)
             within = np.mean([part.var() for part in parts])
             assert float(blocks.within[n, k]) == pytest.approx(within, rel=1e-9)

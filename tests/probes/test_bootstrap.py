@@ -5,7 +5,7 @@ from scipy.stats import binom, ttest_1samp
 from probes.bootstrap import intervals, paired_difference, resampled_means, resampling_weights
 
 
-def test_weights_draw_as_many_pictures_as_there_are() -> None:
+def test_weights_draw_as_many_images_as_there_are() -> None:
     weights = resampling_weights(30, draws=4000, seed=1)
     assert weights.shape == (4000, 30)
     assert (weights.sum(1) == 30).all()
@@ -19,7 +19,9 @@ def loop(scores: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, 
     scores, weights = scores[np.isfinite(scores)], weights[:, np.isfinite(scores)].astype(int)
     mean, error = scores.mean(), scores.std() / np.sqrt(len(scores))
     samples = [np.repeat(scores, weight) for weight in weights]
-    t = sorted(abs(sample.mean() - mean) / (sample.std() / np.sqrt(len(sample))) for sample in samples)
+    t = sorted(
+        abs(sample.mean() - mean) / (sample.std() / np.sqrt(len(sample))) for sample in samples
+    )
     c = t[int(np.ceil(level * (len(t) + 1))) - 1]
     low, high = max(mean - c * error, scores.min()), min(mean + c * error, scores.max())
     return low, high, (1 + sum(draw >= abs(mean) / error for draw in t)) / (len(t) + 1)
@@ -48,7 +50,9 @@ def test_undefined_scores_are_left_out_draw_by_draw() -> None:
         expected = [np.nanmean(np.repeat(scores[row], weight.astype(int))) for weight in weights]
         np.testing.assert_allclose(means[row], expected, rtol=1e-12)
         assert found.mean[row] == pytest.approx(np.nanmean(scores[row]), rel=1e-12)
-        assert (found.low[row], found.high[row], found.p[row]) == pytest.approx(loop(scores[row], weights, 0.95))
+        assert (found.low[row], found.high[row], found.p[row]) == pytest.approx(
+            loop(scores[row], weights, 0.95)
+        )
 
 
 def test_a_cell_without_scores_is_nan_and_spoils_no_other() -> None:
@@ -68,7 +72,9 @@ def test_many_cells_equal_few() -> None:
     for row in (0, 511, 512, 1023, 1024, 1099):
         alone = intervals(scores[[row]], draws=50)
         np.testing.assert_allclose(
-            [found.mean[row], found.low[row], found.high[row]], [alone.mean[0], alone.low[0], alone.high[0]], rtol=1e-12
+            [found.mean[row], found.low[row], found.high[row]],
+            [alone.mean[0], alone.low[0], alone.high[0]],
+            rtol=1e-12,
         )
 
 
@@ -103,7 +109,9 @@ def test_pairing_tightens_differences_of_correlated_scores() -> None:
 
 
 def test_the_interval_leaves_out_zero_exactly_where_p_is_at_most_five_percent() -> None:
-    scores = np.random.default_rng(7).exponential(size=(400, 30)) - np.linspace(0.5, 1.5, 400)[:, None]
+    scores = (
+        np.random.default_rng(7).exponential(size=(400, 30)) - np.linspace(0.5, 1.5, 400)[:, None]
+    )
     for draws in (500, 999, 2000):
         found = paired_difference(scores, np.zeros(30), draws=draws)
         outside = (found.low > 0) | (found.high < 0)
@@ -114,7 +122,10 @@ def test_the_interval_leaves_out_zero_exactly_where_p_is_at_most_five_percent() 
 
 def test_p_is_that_of_students_t_on_normal_scores() -> None:
     scores = np.random.default_rng(9).normal(0.1, 1.0, size=(40, 300))
-    found, expected = paired_difference(scores, np.zeros(300)).p, ttest_1samp(scores, 0.0, axis=1).pvalue
+    found, expected = (
+        paired_difference(scores, np.zeros(300)).p,
+        ttest_1samp(scores, 0.0, axis=1).pvalue,
+    )
     assert np.abs(found - expected).max() < 0.02
 
 
@@ -143,14 +154,14 @@ def test_skewed_scores_are_covered_as_often_as_claimed() -> None:
     assert 0.04 < missed < 0.066
 
 
-def test_a_picture_undefined_on_one_side_is_left_out_of_the_pair() -> None:
+def test_a_image_undefined_on_one_side_is_left_out_of_the_pair() -> None:
     rng = np.random.default_rng(8)
     a, b = rng.normal(size=18), rng.normal(size=18)
     a[2], b[5] = np.nan, np.nan
     assert paired_difference(a, b).mean[0] == pytest.approx(np.nanmean(a - b), rel=1e-12)
 
 
-def test_one_picture_has_a_mean_and_neither_interval_nor_test() -> None:
+def test_one_image_has_a_mean_and_neither_interval_nor_test() -> None:
     found = paired_difference(np.array([[1.0], [0.5]]), np.array([[0.9], [np.nan]]))
     np.testing.assert_allclose(found.mean, [0.1, np.nan])
     assert np.isnan([found.low, found.high, found.p]).all()

@@ -23,7 +23,7 @@ from probes.edit import (
     weights_change,
 )
 from probes.probe_set import ACTIVATIONS, PERMUTED, Cell
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 
 N, T, C = 3, 4, 6
 
@@ -35,7 +35,12 @@ def case(k: int, **more: float) -> tuple[torch.Tensor, Probe, torch.Tensor, torc
     x = torch.randn(N, T, C, generator=draw, dtype=torch.float64) @ mixing
     weights = torch.randn(C, k, generator=draw, dtype=torch.float64)
     covariance = mixing.mT @ mixing
-    probe = Probe(weights, torch.randn(k, generator=draw).double(), activation_pattern(weights, covariance), **more)
+    probe = Probe(
+        weights,
+        torch.randn(k, generator=draw).double(),
+        activation_pattern(weights, covariance),
+        **more,
+    )
     return x, probe, torch.rand(N, T, k, generator=draw, dtype=torch.float64), covariance
 
 
@@ -43,7 +48,9 @@ def case(k: int, **more: float) -> tuple[torch.Tensor, Probe, torch.Tensor, torc
 @pytest.mark.parametrize("method", ["weights", "pattern"])
 def test_at_strength_one_the_probe_reads_exactly_the_target(method: str, k: int) -> None:
     x, probe, target, _ = case(k)
-    assert torch.allclose(probe.read(x + METHODS[method](x, probe, target)), target, rtol=0, atol=1e-12)
+    assert torch.allclose(
+        probe.read(x + METHODS[method](x, probe, target)), target, rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -77,7 +84,9 @@ def test_one_target_gives_the_textbook_formulas() -> None:
     assert torch.allclose(pattern_change(x, probe, target), residual * sw / (w @ sw))
 
 
-def test_the_pattern_does_not_depend_on_the_scale_of_the_covariance_and_a_blind_probe_has_none() -> None:
+def test_the_pattern_does_not_depend_on_the_scale_of_the_covariance_and_a_blind_probe_has_none() -> (
+    None
+):
     _, probe, _, covariance = case(2)
     assert torch.allclose(activation_pattern(probe.weights, 1e6 * covariance), probe.pattern)
     assert activation_pattern(torch.zeros(C, 2).double(), covariance).abs().max() == 0
@@ -115,7 +124,9 @@ def test_adam_works_where_gradients_are_off_and_leaves_its_input_alone() -> None
 def test_a_control_has_the_norm_of_the_change_at_every_token_and_keeps_the_sign() -> None:
     x, probe, target, _ = case(1)
     change, residual = pattern_change(x, probe, target), target - probe.read(x)
-    directions = torch.randn(N, C, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    directions = torch.randn(
+        N, C, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64
+    )
     control = along(directions, residual, change)
     assert torch.allclose(control.norm(dim=-1), change.norm(dim=-1))
     signs = (control @ directions)[..., 0].sign()
@@ -130,17 +141,21 @@ def test_a_control_of_no_change_is_no_change() -> None:
     assert matched(nothing, other).abs().max() == 0
 
 
-@pytest.mark.parametrize(("task", "probe", "draw"), [("depth", ACTIVATIONS, 0), ("normals", PERMUTED, 1)])
+@pytest.mark.parametrize(
+    ("task", "probe", "draw"), [("depth", ACTIVATIONS, 0), ("normals", PERMUTED, 1)]
+)
 def test_a_bank_stores_the_pattern_of_the_training_activations(
     world: SimpleNamespace, task: str, probe: str, draw: int
 ) -> None:
-    bank = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
-    solved = bank.probes[task][Cell("trained", "fine", 3, probe, draw, 8)]
-    x = np.concatenate([block.activations["trained", "fine"][1].double().flatten(0, 1) for block in world.blocks])
+    probe_set = solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+    solved = probe_set.probes[task][Cell("trained", "fine", 3, probe, draw, 8)]
+    x = np.concatenate(
+        [block.activations["trained", "fine"][1].double().flatten(0, 1) for block in world.blocks]
+    )
     reading = x @ solved.weights.numpy()
     # Haufe et al. 2014: the covariance of activations with readings over the covariance of the readings.
     both = np.cov(np.concatenate([x, reading], axis=1).T)
     channels = x.shape[1]
     expected = both[:channels, channels:] @ np.linalg.inv(both[channels:, channels:])
     assert np.allclose(solved.pattern.numpy(), expected, rtol=1e-6, atol=0)
-    assert bank.probes[task][Cell("random-1", "coarse", 3, ACTIVATIONS, 0, 4)].pattern is None
+    assert probe_set.probes[task][Cell("random-1", "coarse", 3, ACTIVATIONS, 0, 4)].pattern is None

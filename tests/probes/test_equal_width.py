@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 from probes.equal_width import projected, projection
 from probes.moments import moments_of
 from probes.probe_set import EQUAL_WIDTH, Cell
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 
 PLACE, SIDE = ("trained", "coarse"), 4
 
@@ -20,13 +20,15 @@ PLACE, SIDE = ("trained", "coarse"), 4
 def test_probes_are_ridge_on_as_many_random_directions_as_the_narrowest_layer_has_channels(
     world: SimpleNamespace, task: str
 ) -> None:
-    bank = solve_bank(world.folds, [task], world.steps, {"trained"}, threads=1)
-    x = np.concatenate([block.activations[PLACE][1].double().flatten(0, 1).numpy() for block in world.blocks])
+    probe_set = solve_probe_set(world.folds, [task], world.steps, {"trained"}, threads=1)
+    x = np.concatenate(
+        [block.activations[PLACE][1].double().flatten(0, 1).numpy() for block in world.blocks]
+    )
     targets = np.concatenate([block.target(task) for block in world.blocks])
     n, k = targets.shape[:2]
     y = targets.reshape(n, k, SIDE, 4, SIDE, 4).mean((3, 5)).transpose(0, 2, 3, 1).reshape(-1, k)
     few = x @ projection(7, 5).numpy()
-    solved = bank.probes[task][Cell(*PLACE, world.steps[1], EQUAL_WIDTH, 0, SIDE)]
+    solved = probe_set.probes[task][Cell(*PLACE, world.steps[1], EQUAL_WIDTH, 0, SIDE)]
     scale = ((few - few.mean(0)) ** 2).sum(0).mean()
     read = x @ solved.weights.numpy() + solved.intercept.numpy()
     if k == 1:
@@ -34,17 +36,23 @@ def test_probes_are_ridge_on_as_many_random_directions_as_the_narrowest_layer_ha
         np.testing.assert_allclose(read, ridge.predict(few).reshape(-1, 1), rtol=1e-6, atol=1e-8)
     # The weights lie in the span of the directions: no probe reads more of them than that.
     directions = projection(7, 5)
-    torch.testing.assert_close(directions @ (directions.mT @ solved.weights), solved.weights, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        directions @ (directions.mT @ solved.weights), solved.weights, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_directions_are_orthonormal_and_the_same_every_time() -> None:
     directions = projection(12, 4)
-    torch.testing.assert_close(directions.mT @ directions, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        directions.mT @ directions, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-12
+    )
     assert torch.equal(directions, projection.__wrapped__(12, 4))
 
 
 def test_directions_favour_no_channel() -> None:
-    entries = torch.cat([projection(channels, 3)[:, 0] * channels**0.5 for channels in range(200, 220)])
+    entries = torch.cat(
+        [projection(channels, 3)[:, 0] * channels**0.5 for channels in range(200, 220)]
+    )
     assert kstest(entries.numpy(), "norm").pvalue > 0.01
 
 

@@ -55,7 +55,9 @@ def test_leading_axes_are_separate_sets() -> None:
 
 def test_adding_no_rows_changes_nothing() -> None:
     some = moments_of(torch.from_numpy(offset_rows(np.random.default_rng(3), 20, 3)))
-    nothing = Moments(0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64))
+    nothing = Moments(
+        0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
+    )
     sums = (merged(copied(some), nothing), merged(copied(nothing), some))
     for union in sums:
         assert union.n == some.n
@@ -65,10 +67,14 @@ def test_adding_no_rows_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("batch", [(), (4,)], ids=str)
-def test_merging_in_place_takes_the_memory_of_the_first_and_leaves_the_second(batch: tuple[int, ...]) -> None:
+def test_merging_in_place_takes_the_memory_of_the_first_and_leaves_the_second(
+    batch: tuple[int, ...],
+) -> None:
     rng = np.random.default_rng(5)
     first, second = (
-        np.concatenate([offset_rows(rng, n, 3) for _ in range(4)]).reshape(4, n, 3)[: 4 if batch else 1]
+        np.concatenate([offset_rows(rng, n, 3) for _ in range(4)]).reshape(4, n, 3)[
+            : 4 if batch else 1
+        ]
         for n in (50, 70)
     )
     first, second = (rows if batch else rows[0] for rows in (first, second))

@@ -43,18 +43,23 @@ def test_wrong_ones_stay_within_the_rate() -> None:
 
 def test_a_probe_among_permuted_ones_is_tested_as_one_draw_more() -> None:
     rng = np.random.default_rng(2)
-    # Pictures differ little, draws much: the test over draws decides.
+    # Images differ little, draws much: the test over draws decides.
     permuted = rng.normal(0, 0.2, size=(30, 5, 1)) + rng.normal(0, 0.01, size=(30, 5, 200))
     ours = rng.normal(0.3, 0.2, size=(30, 1)) + rng.normal(0, 0.01, size=(30, 200))
     found = over_permuted(ours, permuted, draws=999)
-    expected = [ttest_ind([mine.mean()], theirs.mean(1)) for mine, theirs in zip(ours, permuted, strict=True)]
-    np.testing.assert_allclose(found.p, np.maximum([test.pvalue for test in expected], 0.001), rtol=1e-6)
+    expected = [
+        ttest_ind([mine.mean()], theirs.mean(1))
+        for mine, theirs in zip(ours, permuted, strict=True)
+    ]
+    np.testing.assert_allclose(
+        found.p, np.maximum([test.pvalue for test in expected], 0.001), rtol=1e-6
+    )
     spans = [test.confidence_interval() for test in expected]
     np.testing.assert_allclose(found.low, [span.low for span in spans], rtol=1e-6)
     np.testing.assert_allclose(found.high, [span.high for span in spans], rtol=1e-6)
 
 
-def test_few_pictures_widen_what_draws_agree_on() -> None:
+def test_few_images_widen_what_draws_agree_on() -> None:
     rng = np.random.default_rng(3)
     ours, permuted = rng.normal(0.1, 1.0, size=(1, 20)), np.zeros((1, 5, 20))
     found, paired = over_permuted(ours, permuted), paired_difference(ours, np.zeros(20))
@@ -69,7 +74,7 @@ def test_probes_that_learned_nothing_are_called_at_the_nominal_rate() -> None:
     found = over_permuted(draws[:, 0], draws[:, 1:], draws=999)
     wrong = int((found.p <= 0.05).sum())
     assert binomtest(wrong, cells, 0.05).pvalue > 0.001
-    # Pictures alone would call most of these differences between two arbitrary probes.
+    # Images alone would call most of these differences between two arbitrary probes.
     assert (paired_difference(draws[:, 0], draws[:, 1:].mean(1), draws=999).p <= 0.05).mean() > 0.3
 
 

@@ -7,18 +7,18 @@ from scipy.stats import pearsonr
 from probes.object_size import by_area, terciles
 
 
-@pytest.mark.parametrize("pictures", [3, 7, 8, 9, 72])
-def test_terciles_are_thirds_in_the_order_of_area(pictures: int) -> None:
-    area = np.random.default_rng(pictures).random(pictures)
+@pytest.mark.parametrize("images", [3, 7, 8, 9, 72])
+def test_terciles_are_thirds_in_the_order_of_area(images: int) -> None:
+    area = np.random.default_rng(images).random(images)
     number = terciles(area)
     sizes = np.bincount(number, minlength=3)
-    assert sizes.sum() == pictures
+    assert sizes.sum() == images
     assert sizes.max() - sizes.min() <= 1
     for low, high in ((0, 1), (1, 2)):
         assert area[number == low].max() < area[number == high].min()
 
 
-def test_pictures_of_one_area_are_still_cut_in_three() -> None:
+def test_images_of_one_area_are_still_cut_in_three() -> None:
     assert np.bincount(terciles(np.full(9, 0.1))).tolist() == [3, 3, 3]
     assert terciles(np.array([])).tolist() == []
 
@@ -29,10 +29,10 @@ def test_scores_are_summarised_within_each_tercile() -> None:
     scores[2, 5] = np.nan
     strata = by_area(scores, area)
     assert [stratum.name for stratum in strata] == ["small", "medium", "large"]
-    assert sum(stratum.pictures for stratum in strata) == 31
+    assert sum(stratum.images for stratum in strata) == 31
     for stratum in strata:
         mine = (area >= stratum.low_area) & (area <= stratum.high_area)
-        assert mine.sum() == stratum.pictures
+        assert mine.sum() == stratum.images
         np.testing.assert_allclose(stratum.scores.mean, np.nanmean(scores[:, mine], axis=1))
         assert (stratum.scores.low <= stratum.scores.mean).all()
 
@@ -44,5 +44,5 @@ def test_scores_that_follow_the_area_differ_between_terciles() -> None:
     assert pearsonr(area, terciles(area)).statistic > 0.9
 
 
-def test_fewer_than_three_pictures_leave_terciles_out() -> None:
-    assert [stratum.pictures for stratum in by_area(np.ones((1, 2)), np.array([0.2, 0.1]))] == [1, 1]
+def test_fewer_than_three_images_leave_terciles_out() -> None:
+    assert [stratum.images for stratum in by_area(np.ones((1, 2)), np.array([0.2, 0.1]))] == [1, 1]

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from probes.accumulate import Gather, Sums
+from probes.accumulate import Accumulator, SufficientStatistics
 from probes.moments import CPU, moments_of
-from probes.probe_set import Bank, united
+from probes.probe_set import ProbeSet, united
 from probes.readout import Readout
 from probes.ridge import fit
-from probes.solve import mean_maps, solve_places, solve_position
+from probes.solve import mean_maps, solve_position, solve_sites
 from probes.task import Task
 
 
@@ -40,22 +40,29 @@ def test_the_stand_in_computes_and_refuses_to_mix(card: SimpleNamespace) -> None
 
 
 def test_a_fit_stays_where_its_moments_are(card: SimpleNamespace) -> None:
-    folds = [moments_of(torch.randn(40, 9, generator=torch.Generator().manual_seed(seed))) for seed in range(3)]
+    folds = [
+        moments_of(torch.randn(40, 9, generator=torch.Generator().manual_seed(seed)))
+        for seed in range(3)
+    ]
     features, targets = torch.arange(6), torch.arange(6, 9)
     for groups in (None, torch.tensor([0, 1, 0])):
         expected = fit(folds, features, targets, groups=groups)
-        there = fit([moments.to(card.device) for moments in folds], features, targets, groups=groups)
+        there = fit(
+            [moments.to(card.device) for moments in folds], features, targets, groups=groups
+        )
         assert there.weights.device == card.device
         found = there.cpu()
         for name in ("weights", "intercept", "penalty_index", "cv_loss"):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
 
-def gathered(world: SimpleNamespace, tasks: dict[str, Task], device: torch.device) -> Sums:
+def gathered(
+    world: SimpleNamespace, tasks: dict[str, Task], device: torch.device
+) -> SufficientStatistics:
     block = world.blocks[0]
-    gather = Gather(tasks, block.permutations, device)
-    block.see(gather)
-    return gather.sums()
+    accumulator = Accumulator(tasks, block.permutations, device)
+    block.see(accumulator)
+    return accumulator.sums()
 
 
 def test_sums_are_the_same_and_come_home(world: SimpleNamespace, card: SimpleNamespace) -> None:
@@ -68,15 +75,19 @@ def test_sums_are_the_same_and_come_home(world: SimpleNamespace, card: SimpleNam
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def solved(world: SimpleNamespace, device: torch.device, threads: int) -> Bank:
+def solved(world: SimpleNamespace, device: torch.device, threads: int) -> ProbeSet:
     tasks = list(world.tasks)
-    places = solve_places(world.folds, tasks, world.steps, {"trained"}, threads, device=device)
+    sites = solve_sites(world.folds, tasks, world.steps, {"trained"}, threads, device=device)
     position = solve_position(world.folds, tasks, {"trained"}, device)
-    return Bank(united([places, position], tasks), mean_maps(world.folds, tasks))
+    return ProbeSet(united([sites, position], tasks), mean_maps(world.folds, tasks))
 
 
-def same_bank(found: Bank, expected: Bank) -> bool:
-    pairs = [(one, expected.probes[task][cell]) for task, cells in found.probes.items() for cell, one in cells.items()]
+def same_bank(found: ProbeSet, expected: ProbeSet) -> bool:
+    pairs = [
+        (one, expected.probes[task][cell])
+        for task, cells in found.probes.items()
+        for cell, one in cells.items()
+    ]
     assert pairs
     assert on_cpu(*(one.weights for one, _ in pairs))
     return all(
@@ -87,36 +98,48 @@ def same_bank(found: Bank, expected: Bank) -> bool:
     )
 
 
-def test_probes_are_the_same_and_come_home(world: SimpleNamespace, bank: Bank, card: SimpleNamespace) -> None:
+def test_probes_are_the_same_and_come_home(
+    world: SimpleNamespace, probe_set: ProbeSet, card: SimpleNamespace
+) -> None:
     # However many threads there are: none is started, where the stand-in would not be known.
     found = solved(world, card.device, threads=4)
     assert card.operations
-    assert found.probes.keys() == bank.probes.keys()
-    assert same_bank(found, bank)
+    assert found.probes.keys() == probe_set.probes.keys()
+    assert same_bank(found, probe_set)
 
 
-def test_scores_are_the_same(world: SimpleNamespace, bank: Bank, card: SimpleNamespace) -> None:
+def test_scores_are_the_same(
+    world: SimpleNamespace, probe_set: ProbeSet, card: SimpleNamespace
+) -> None:
     tables = []
     for device in (CPU, card.device):
         before = card.operations
-        readout = Readout(bank, world.tasks, device)
+        readout = Readout(probe_set, world.tasks, device)
         world.blocks[1].see(readout)
         assert (card.operations > before) is (device == card.device)
         tables.append(readout.scores())
     assert on_cpu(*tables[1].values())
-    assert all(torch.equal(tables[0][name].nan_to_num(7), tables[1][name].nan_to_num(7)) for name in world.tasks)
+    assert all(
+        torch.equal(tables[0][name].nan_to_num(7), tables[1][name].nan_to_num(7))
+        for name in world.tasks
+    )
 
 
 @pytest.mark.gpu
-def test_a_real_card_agrees(world: SimpleNamespace, bank: Bank) -> None:
+def test_a_real_card_agrees(world: SimpleNamespace, probe_set: ProbeSet) -> None:
     cuda = torch.device("cuda")
-    expected, found = gathered(world, world.tasks, CPU).tensors(), gathered(world, world.tasks, cuda).tensors()
+    expected, found = (
+        gathered(world, world.tasks, CPU).tensors(),
+        gathered(world, world.tasks, cuda).tensors(),
+    )
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-8)
     tables = []
-    for probes, device in ((bank, CPU), (solved(world, cuda, threads=2), cuda)):
+    for probes, device in ((probe_set, CPU), (solved(world, cuda, threads=2), cuda)):
         readout = Readout(probes, world.tasks, device)
         world.blocks[1].see(readout)
         tables.append(readout.scores())
     for name in world.tasks:
-        torch.testing.assert_close(tables[0][name], tables[1][name], rtol=1e-6, atol=1e-6, equal_nan=True)
+        torch.testing.assert_close(
+            tables[0][name], tables[1][name], rtol=1e-6, atol=1e-6, equal_nan=True
+        )

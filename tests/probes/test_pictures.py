@@ -1,4 +1,4 @@
-"""Tasks of whole pictures, held against scikit-learn on the stacked pooled activations."""
+"""Tasks of whole images, held against scikit-learn on the stacked pooled activations."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
 from datasets.scenes import LIGHTS, SHAPES
-from probes.accumulate import Sums, sums_of_tensors
-from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Bank, Cell
+from probes.accumulate import SufficientStatistics, sums_of_tensors
+from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Cell, ProbeSet
 from probes.readout import Readout
 from probes.ridge import PENALTIES
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 from probes.task import Task
 from probes.tasks.light import TASK as LIGHT
 from probes.tasks.shape import TASK as SHAPE
@@ -27,16 +27,18 @@ CLASSES = {"shape": len(SHAPES), "light": len(LIGHTS)}
 PLACE = ("trained", "coarse")
 
 
-def labelled(world: SimpleNamespace, seed: int, pictures: int) -> object:
-    """A block of the world whose pictures also have a shape and a light, which every token hints at."""
-    block = world.draw(seed, noise=1.0, pictures=pictures)
+def labelled(world: SimpleNamespace, seed: int, images: int) -> object:
+    """A block of the world whose images also have a shape and a light, which every token hints at."""
+    block = world.draw(seed, noise=1.0, images=images)
     rng = np.random.default_rng([3, seed])
-    classes = {task: rng.integers(count, size=pictures) for task, count in CLASSES.items()}
-    for place, steps in block.activations.items():
+    classes = {task: rng.integers(count, size=images) for task, count in CLASSES.items()}
+    for site, steps in block.activations.items():
         for step in steps:
             for number, task in enumerate(CLASSES):
-                hints = np.random.default_rng([number, step.shape[-1]]).normal(size=(CLASSES[task], step.shape[-1]))
-                if place[0] == "trained":
+                hints = np.random.default_rng([number, step.shape[-1]]).normal(
+                    size=(CLASSES[task], step.shape[-1])
+                )
+                if site[0] == "trained":
                     step += torch.from_numpy(hints[classes[task]][:, None]).float()
     words = {task: torch.from_numpy(values) for task, values in classes.items()}
     return replace(block, labels=replace(block.labels, **words))
@@ -44,7 +46,7 @@ def labelled(world: SimpleNamespace, seed: int, pictures: int) -> object:
 
 @dataclass(frozen=True)
 class Stack:
-    """Pooled activations and classes of all pictures."""
+    """Pooled activations and classes of all images."""
 
     x: np.ndarray
     classes: dict[str, np.ndarray]
@@ -56,17 +58,20 @@ class Stack:
         return np.eye(CLASSES[task])[chosen]
 
 
-def stacked(blocks: list, place: tuple[str, str], at: int) -> Stack:
+def stacked(blocks: list, site: tuple[str, str], at: int) -> Stack:
     def classes(task: str, block: object, order: list[int] | None = None) -> np.ndarray:
         values = getattr(block.labels, task).numpy()
         return values if order is None else values[order]
 
     join = np.concatenate
     return Stack(
-        x=join([block.activations[place][at].double().numpy().mean(1) for block in blocks]),
+        x=join([block.activations[site][at].double().numpy().mean(1) for block in blocks]),
         classes={task: join([classes(task, block) for block in blocks]) for task in CLASSES},
         borrowed={
-            task: [join([classes(task, block, block.permutations[draw]) for block in blocks]) for draw in range(5)]
+            task: [
+                join([classes(task, block, block.permutations[draw]) for block in blocks])
+                for draw in range(5)
+            ]
             for task in CLASSES
         },
         fold=join([[number] * len(block.labels.disparity) for number, block in enumerate(blocks)]),
@@ -88,23 +93,25 @@ def best_alpha(stack: Stack, x: np.ndarray, y: np.ndarray) -> tuple[int, float, 
 
 @pytest.fixture(scope="module")
 def blocks(world: SimpleNamespace) -> list:
-    return [labelled(world, seed, pictures=7) for seed in range(70, 75)]
+    return [labelled(world, seed, images=7) for seed in range(70, 75)]
 
 
 @pytest.fixture(scope="module")
-def folds(world: SimpleNamespace, blocks: list) -> list[Sums]:
+def folds(world: SimpleNamespace, blocks: list) -> list[SufficientStatistics]:
     return [block.sums(TASKS | {"depth": world.tasks["depth"]}) for block in blocks]
 
 
 @pytest.fixture(scope="module")
-def bank(world: SimpleNamespace, folds: list[Sums]) -> Bank:
-    return solve_bank(folds, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
+def probe_set(world: SimpleNamespace, folds: list[SufficientStatistics]) -> ProbeSet:
+    return solve_probe_set(folds, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
 
 
-def assert_is_ridge(bank: Bank, task: str, cell: Cell, stack: Stack, x: np.ndarray, y: np.ndarray) -> None:
+def assert_is_ridge(
+    probe_set: ProbeSet, task: str, cell: Cell, stack: Stack, x: np.ndarray, y: np.ndarray
+) -> None:
     at, alpha, loss = best_alpha(stack, x, y)
     ridge = Ridge(alpha=alpha, solver="svd").fit(x, y)
-    solved = bank.probes[task][cell]
+    solved = probe_set.probes[task][cell]
     read = stack.x @ solved.weights.numpy() + solved.intercept.numpy()
     np.testing.assert_allclose(read, ridge.predict(x), rtol=1e-6, atol=1e-8)
     assert solved.penalty == PENALTIES[at]
@@ -115,34 +122,42 @@ def assert_is_ridge(bank: Bank, task: str, cell: Cell, stack: Stack, x: np.ndarr
 @pytest.mark.parametrize("at", [0, 1])
 @pytest.mark.parametrize("draw", [0, 2])
 def test_probes_are_ridge_on_indicators_with_one_penalty(
-    world: SimpleNamespace, bank: Bank, blocks: list, task: str, at: int, draw: int
+    world: SimpleNamespace, probe_set: ProbeSet, blocks: list, task: str, at: int, draw: int
 ) -> None:
     stack = stacked(blocks, PLACE, at)
     cell = Cell(*PLACE, world.steps[at], PERMUTED if draw else ACTIVATIONS, draw, 1)
-    assert_is_ridge(bank, task, cell, stack, stack.x, stack.targets(task, draw))
+    assert_is_ridge(probe_set, task, cell, stack, stack.x, stack.targets(task, draw))
 
 
-def test_probes_of_equal_width_read_fewer_directions(world: SimpleNamespace, bank: Bank, blocks: list) -> None:
+def test_probes_of_equal_width_read_fewer_directions(
+    world: SimpleNamespace, probe_set: ProbeSet, blocks: list
+) -> None:
     from probes.equal_width import projection
 
     stack = stacked(blocks, PLACE, 0)
     cell = Cell(*PLACE, world.steps[0], EQUAL_WIDTH, 0, 1)
-    assert_is_ridge(bank, "shape", cell, stack, stack.x @ projection(7, 5).numpy(), stack.targets("shape"))
+    assert_is_ridge(
+        probe_set, "shape", cell, stack, stack.x @ projection(7, 5).numpy(), stack.targets("shape")
+    )
 
 
 @pytest.mark.parametrize("task", CLASSES)
-def test_accuracy_is_that_of_scikit_learn(world: SimpleNamespace, bank: Bank, blocks: list, task: str) -> None:
-    train, block = stacked(blocks, PLACE, 1), labelled(world, 90, pictures=24)
+def test_accuracy_is_that_of_scikit_learn(
+    world: SimpleNamespace, probe_set: ProbeSet, blocks: list, task: str
+) -> None:
+    train, block = stacked(blocks, PLACE, 1), labelled(world, 90, images=24)
     test = stacked([block], PLACE, 1)
-    readout = Readout(bank, TASKS)
+    readout = Readout(probe_set, TASKS)
     block.see(readout)
     accuracy, brier = readout.scores()[task].unbind(1)
     assert set(accuracy.unique().tolist()) <= {0.0, 1.0}
-    cells = bank.cells(task)
+    cells = probe_set.cells(task)
 
     def found(network: str, probe: str, step: int) -> int:
         return next(
-            at for at, cell in enumerate(cells) if (cell.network, cell.probe, cell.step) == (network, probe, step)
+            at
+            for at, cell in enumerate(cells)
+            if (cell.network, cell.probe, cell.step) == (network, probe, step)
         )
 
     at = cells.index(Cell(*PLACE, world.steps[1], ACTIVATIONS, 0, 1))
@@ -156,36 +171,48 @@ def test_accuracy_is_that_of_scikit_learn(world: SimpleNamespace, bank: Bank, bl
     squares = ((ridge.predict(test.x) - test.targets(task)) ** 2).sum(1)
     np.testing.assert_allclose(brier[at], squares, rtol=1e-6)
     majority = DummyClassifier(strategy="most_frequent").fit(train.x, train.classes[task])
-    assert float(accuracy[found(MEAN_MAP, MEAN_MAP, -1)].mean()) == majority.score(test.x, test.classes[task])
+    assert float(accuracy[found(MEAN_MAP, MEAN_MAP, -1)].mean()) == majority.score(
+        test.x, test.classes[task]
+    )
     assert (accuracy[found(CEILING, CEILING, -1)] == 1).all()
 
 
-def test_whole_pictures_have_no_position(bank: Bank) -> None:
+def test_whole_images_have_no_position(probe_set: ProbeSet) -> None:
     for task in CLASSES:
-        probes = {cell.probe for cell in bank.cells(task)}
+        probes = {cell.probe for cell in probe_set.cells(task)}
         assert probes == {ACTIVATIONS, PERMUTED, EQUAL_WIDTH, MEAN_MAP, CEILING}
-        assert {cell.side for cell in bank.cells(task)} == {1}
+        assert {cell.side for cell in probe_set.cells(task)} == {1}
 
 
-def test_tasks_of_pictures_change_no_probe_of_maps(world: SimpleNamespace, blocks: list, bank: Bank) -> None:
+def test_tasks_of_images_change_no_probe_of_maps(
+    world: SimpleNamespace, blocks: list, probe_set: ProbeSet
+) -> None:
     depth = {"depth": world.tasks["depth"]}
-    alone = solve_bank([block.sums(depth) for block in blocks], ["depth"], world.steps, {"trained"}, threads=1)
-    assert list(alone.probes["depth"]) == list(bank.probes["depth"])
+    alone = solve_probe_set(
+        [block.sums(depth) for block in blocks], ["depth"], world.steps, {"trained"}, threads=1
+    )
+    assert list(alone.probes["depth"]) == list(probe_set.probes["depth"])
     for cell, solved in alone.probes["depth"].items():
-        assert torch.equal(solved.weights, bank.probes["depth"][cell].weights)
+        assert torch.equal(solved.weights, probe_set.probes["depth"][cell].weights)
 
 
-def test_tasks_of_pictures_alone_keep_no_sums_of_tokens(world: SimpleNamespace, blocks: list, bank: Bank) -> None:
+def test_tasks_of_images_alone_keep_no_sums_of_tokens(
+    world: SimpleNamespace, blocks: list, probe_set: ProbeSet
+) -> None:
     folds = [block.sums(TASKS) for block in blocks]
     assert not folds[0].moments
-    alone = solve_bank(folds, list(TASKS), world.steps, {"trained"}, threads=2)
+    alone = solve_probe_set(folds, list(TASKS), world.steps, {"trained"}, threads=2)
     for task in TASKS:
-        assert alone.probes[task].keys() == bank.probes[task].keys()
+        assert alone.probes[task].keys() == probe_set.probes[task].keys()
 
 
-def test_sums_from_files_give_the_same_probes(world: SimpleNamespace, folds: list[Sums], bank: Bank) -> None:
+def test_sums_from_files_give_the_same_probes(
+    world: SimpleNamespace, folds: list[SufficientStatistics], probe_set: ProbeSet
+) -> None:
     read = [sums_of_tensors(dict(sorted(sums.tensors().items()))) for sums in folds]
-    again = solve_bank(read, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
-    for task in bank.probes:
-        for cell, solved in bank.probes[task].items():
-            torch.testing.assert_close(again.probes[task][cell].weights, solved.weights, rtol=1e-9, atol=1e-12)
+    again = solve_probe_set(read, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
+    for task in probe_set.probes:
+        for cell, solved in probe_set.probes[task].items():
+            torch.testing.assert_close(
+                again.probes[task][cell].weights, solved.weights, rtol=1e-9, atol=1e-12
+            )

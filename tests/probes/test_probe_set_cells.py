@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.accumulate import Place, Sums, in_places, sums_of_tensors
+from probes.accumulate import Site, SufficientStatistics, at_sites, sums_of_tensors
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,
@@ -22,63 +22,69 @@ from probes.probe_set import (
     PERMUTED,
     POSITION,
     WITH_POSITION,
-    Bank,
     Cell,
-    Solved,
+    FittedProbe,
+    ProbeSet,
     probes_of,
     tensors_of,
     united,
 )
-from probes.solve import mean_maps, position_places, solve_bank, solve_places, solve_position
+from probes.solve import mean_maps, position_sites, solve_position, solve_probe_set, solve_sites
 
 PLACE = ("trained", "fine")
 
 
-def test_there_is_one_cell_per_probe_and_no_other(world: SimpleNamespace, bank: Bank) -> None:
+def test_there_is_one_cell_per_probe_and_no_other(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
     expected = set()
-    for place in world.sides:
+    for site in world.sides:
         for step in world.steps:
-            expected |= {world.cell(place, step, probe) for probe in (ACTIVATIONS, WITH_POSITION)}
-            if place[0] == "trained":
-                expected |= {world.cell(place, step, PERMUTED, draw) for draw in range(1, 6)}
-            if place == ("trained", "coarse"):
-                expected.add(world.cell(place, step, EQUAL_WIDTH))
+            expected |= {world.cell(site, step, probe) for probe in (ACTIVATIONS, WITH_POSITION)}
+            if site[0] == "trained":
+                expected |= {world.cell(site, step, PERMUTED, draw) for draw in range(1, 6)}
+            if site == ("trained", "coarse"):
+                expected.add(world.cell(site, step, EQUAL_WIDTH))
     expected |= {Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side) for side in (4, 8)}
     for task in world.tasks:
-        assert set(bank.probes[task]) == expected
+        assert set(probe_set.probes[task]) == expected
         baselines = [Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in (4, 8)]
-        assert bank.cells(task) == (
-            *bank.probes[task],
+        assert probe_set.cells(task) == (
+            *probe_set.probes[task],
             *baselines,
             Cell(MEAN_MAP, "16x16", ALWAYS, MEAN_MAP, 0, 16),
         )
 
 
-def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(bank: Bank) -> None:
-    masks = replace(bank, thresholds={"saliency": {}})
+def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(probe_set: ProbeSet) -> None:
+    masks = replace(probe_set, thresholds={"saliency": {}})
     assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
-    assert masks.cells("depth") == bank.cells("depth")
+    assert masks.cells("depth") == probe_set.cells("depth")
 
 
-def test_mean_map_is_the_mean_training_target(world: SimpleNamespace, bank: Bank) -> None:
+def test_mean_map_is_the_mean_training_target(world: SimpleNamespace, probe_set: ProbeSet) -> None:
     for task in world.tasks:
         maps = np.concatenate([block.target(task) for block in world.blocks])
-        np.testing.assert_allclose(bank.mean_map[task], maps.mean(0), rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(probe_set.mean_map[task], maps.mean(0), rtol=1e-12, atol=1e-14)
 
 
-def assert_same_probes(a: dict[Cell, Solved], b: dict[Cell, Solved]) -> None:
+def assert_same_probes(a: dict[Cell, FittedProbe], b: dict[Cell, FittedProbe]) -> None:
     assert list(a) == list(b)
     for key, solved in a.items():
         other = b[key]
         assert torch.equal(solved.weights, other.weights)
         assert torch.equal(solved.intercept, other.intercept)
-        assert (solved.penalty, solved.at_edge, solved.cv_loss) == (other.penalty, other.at_edge, other.cv_loss)
+        assert (solved.penalty, solved.at_edge, solved.cv_loss) == (
+            other.penalty,
+            other.at_edge,
+            other.cv_loss,
+        )
 
 
-def test_threads_change_no_bit(world: SimpleNamespace, bank: Bank) -> None:
-    again = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=4)
+def test_threads_change_no_bit(world: SimpleNamespace, probe_set: ProbeSet) -> None:
+    again = solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=4)
     for task in world.tasks:
-        assert_same_probes(bank.probes[task], again.probes[task])
+        assert_same_probes(probe_set.probes[task], again.probes[task])
 
 
 def test_places_solved_one_by_one_from_files_give_the_same_bits_in_the_same_order(
@@ -90,37 +96,44 @@ def test_places_solved_one_by_one_from_files_give_the_same_bits_in_the_same_orde
     files = [load_file(tmp_path / f"{fold}.safetensors") for fold in range(len(world.folds))]
     # Whoever reads a file sorts the names of what is in it.
     files = [dict(sorted(flat.items())) for flat in files]
-    bank = solve_bank([sums_of_tensors(flat) for flat in files], tasks, world.steps, {"trained"}, threads=1)
+    probe_set = solve_probe_set(
+        [sums_of_tensors(flat) for flat in files], tasks, world.steps, {"trained"}, threads=1
+    )
 
-    def read(*places: Place) -> list[Sums]:
-        wanted = in_places(places)
-        return [sums_of_tensors({name: value for name, value in flat.items() if wanted(name)}) for flat in files]
+    def read(*sites: Site) -> list[SufficientStatistics]:
+        wanted = at_sites(sites)
+        return [
+            sums_of_tensors({name: value for name, value in flat.items() if wanted(name)})
+            for flat in files
+        ]
 
     bare = read()
     assert not bare[0].moments
     parts = []
-    for place in bare[0].shapes:
-        sums = read(place)
-        assert list(sums[0].moments) == [place]
-        parts.append(solve_places(sums, tasks, world.steps, {"trained"}, threads=1))
-    for place in position_places(bare[0], {"trained"}):
-        parts.append(solve_position(read(place), tasks, {"trained"}))
-    found = Bank(united(parts, tasks), mean_maps(bare, tasks))
+    for site in bare[0].shapes:
+        sums = read(site)
+        assert list(sums[0].moments) == [site]
+        parts.append(solve_sites(sums, tasks, world.steps, {"trained"}, threads=1))
+    for site in position_sites(bare[0], {"trained"}):
+        parts.append(solve_position(read(site), tasks, {"trained"}))
+    found = ProbeSet(united(parts, tasks), mean_maps(bare, tasks))
     for task in tasks:
-        assert found.cells(task) == bank.cells(task)
-        assert_same_probes(found.probes[task], bank.probes[task])
-        assert torch.equal(found.mean_map[task], bank.mean_map[task])
+        assert found.cells(task) == probe_set.cells(task)
+        assert_same_probes(found.probes[task], probe_set.probes[task])
+        assert torch.equal(found.mean_map[task], probe_set.mean_map[task])
 
 
-def test_probes_survive_a_file(bank: Bank, tmp_path: Path) -> None:
-    tasks = list(bank.probes)
-    save_file(tensors_of(bank.probes) | {"made": torch.ones(3)}, tmp_path / "probes.safetensors")
+def test_probes_survive_a_file(probe_set: ProbeSet, tmp_path: Path) -> None:
+    tasks = list(probe_set.probes)
+    save_file(
+        tensors_of(probe_set.probes) | {"made": torch.ones(3)}, tmp_path / "probes.safetensors"
+    )
     found = probes_of(load_file(tmp_path / "probes.safetensors"), tasks)
     patterns = 0
     for task in tasks:
-        assert list(found[task]) == list(bank.probes[task])
-        assert_same_probes(found[task], bank.probes[task])
-        for cell, probe in bank.probes[task].items():
+        assert list(found[task]) == list(probe_set.probes[task])
+        assert_same_probes(found[task], probe_set.probes[task])
+        for cell, probe in probe_set.probes[task].items():
             pattern = found[task][cell].pattern
             assert (pattern is None) == (probe.pattern is None)
             if pattern is not None and probe.pattern is not None:
@@ -129,55 +142,75 @@ def test_probes_survive_a_file(bank: Bank, tmp_path: Path) -> None:
     assert patterns
 
 
-def test_a_bank_of_one_task_is_that_task_of_the_whole_bank(world: SimpleNamespace, bank: Bank) -> None:
-    alone = solve_bank(world.folds, ["saliency"], world.steps, {"trained"}, threads=1)
+def test_a_bank_of_one_task_is_that_task_of_the_whole_bank(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
+    alone = solve_probe_set(world.folds, ["saliency"], world.steps, {"trained"}, threads=1)
     assert list(alone.probes) == ["saliency"]
     for key, solved in alone.probes["saliency"].items():
-        other = bank.probes["saliency"][key]
+        other = probe_set.probes["saliency"][key]
         torch.testing.assert_close(solved.weights, other.weights, rtol=1e-9, atol=1e-12)
         assert solved.penalty == other.penalty
         assert solved.cv_loss == pytest.approx(other.cv_loss, rel=1e-10)
 
 
-def test_the_order_of_tasks_swaps_no_probe(world: SimpleNamespace, bank: Bank) -> None:
+def test_the_order_of_tasks_swaps_no_probe(world: SimpleNamespace, probe_set: ProbeSet) -> None:
     reverse = dict(reversed(world.tasks.items()))
     folds = [block.sums(reverse) for block in world.blocks]
-    again = solve_bank(folds, list(reverse), world.steps, {"trained"}, threads=1)
+    again = solve_probe_set(folds, list(reverse), world.steps, {"trained"}, threads=1)
     for task in world.tasks:
-        for key, solved in bank.probes[task].items():
-            torch.testing.assert_close(solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12)
+        for key, solved in probe_set.probes[task].items():
+            torch.testing.assert_close(
+                solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12
+            )
 
 
-def test_the_best_layer_has_the_least_loss_on_training_pictures(world: SimpleNamespace, bank: Bank) -> None:
+def test_the_best_layer_has_the_least_loss_on_training_images(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
     step = world.steps[1]
     for task in world.tasks:
-        best = bank.best(task, "trained", step, ACTIVATIONS)
+        best = probe_set.best(task, "trained", step, ACTIVATIONS)
         losses = {
-            layer: bank.probes[task][world.cell(("trained", layer), step, ACTIVATIONS)].cv_loss
+            layer: probe_set.probes[task][world.cell(("trained", layer), step, ACTIVATIONS)].cv_loss
             for layer in ("fine", "coarse")
         }
-        assert best == world.cell(("trained", min(losses, key=losses.__getitem__)), step, ACTIVATIONS)
+        assert best == world.cell(
+            ("trained", min(losses, key=losses.__getitem__)), step, ACTIVATIONS
+        )
 
 
-def test_probes_of_what_the_network_knows_beat_those_of_permuted_labels(world: SimpleNamespace, bank: Bank) -> None:
+def test_probes_of_what_the_network_knows_beat_those_of_permuted_labels(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
     for task in world.tasks:
-        real = bank.probes[task][world.cell(PLACE, world.steps[0], ACTIVATIONS)].cv_loss
+        real = probe_set.probes[task][world.cell(PLACE, world.steps[0], ACTIVATIONS)].cv_loss
         for draw in range(1, 6):
-            assert real < bank.probes[task][world.cell(PLACE, world.steps[0], PERMUTED, draw)].cv_loss
+            assert (
+                real
+                < probe_set.probes[task][world.cell(PLACE, world.steps[0], PERMUTED, draw)].cv_loss
+            )
 
 
 def test_no_task_makes_an_empty_bank(world: SimpleNamespace) -> None:
-    bank = solve_bank(world.folds, [], world.steps, {"trained"}, threads=1)
-    assert not bank.probes
-    assert not bank.mean_map
+    probe_set = solve_probe_set(world.folds, [], world.steps, {"trained"}, threads=1)
+    assert not probe_set.probes
+    assert not probe_set.mean_map
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_sums_from_files_of_any_order_give_the_same_probes(world: SimpleNamespace, bank: Bank, reverse: bool) -> None:
-    folds = [sums_of_tensors(dict(sorted(sums.tensors().items(), reverse=reverse))) for sums in world.folds]
-    again = solve_bank(folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+def test_sums_from_files_of_any_order_give_the_same_probes(
+    world: SimpleNamespace, probe_set: ProbeSet, reverse: bool
+) -> None:
+    folds = [
+        sums_of_tensors(dict(sorted(sums.tensors().items(), reverse=reverse)))
+        for sums in world.folds
+    ]
+    again = solve_probe_set(folds, list(world.tasks), world.steps, {"trained"}, threads=1)
     for task in world.tasks:
-        assert set(again.probes[task]) == set(bank.probes[task])
-        for key, solved in bank.probes[task].items():
-            torch.testing.assert_close(solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12)
+        assert set(again.probes[task]) == set(probe_set.probes[task])
+        for key, solved in probe_set.probes[task].items():
+            torch.testing.assert_close(
+                solved.weights, again.probes[task][key].weights, rtol=1e-9, atol=1e-12
+            )
             assert solved.penalty == again.probes[task][key].penalty

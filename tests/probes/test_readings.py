@@ -12,35 +12,39 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.probe_set import ACTIVATIONS, Bank, Cell, with_readings
+from probes.probe_set import ACTIVATIONS, Cell, ProbeSet, with_readings
 from probes.readout import Readout
 from probes.task import Task
 
-LAYERS, STEPS = ("latent", "foreseen"), (0, 3)
+LAYERS, STEPS = ("latent", "predicted"), (0, 3)
 
 
 def tasks_of(world: SimpleNamespace) -> dict[str, Task]:
-    """The tasks of maps, and one of whole pictures, which nothing reads pixel by pixel."""
+    """The tasks of maps, and one of whole images, which nothing reads pixel by pixel."""
     depth = world.tasks["depth"]
-    whole = replace(depth, target=lambda labels: depth.target(labels).mean((-1, -2), keepdim=True), per_picture=True)
+    whole = replace(
+        depth,
+        target=lambda labels: depth.target(labels).mean((-1, -2), keepdim=True),
+        per_image=True,
+    )
     return world.tasks | {"distance": whole}
 
 
 @pytest.fixture(scope="module")
-def masks(world: SimpleNamespace, bank: Bank) -> Bank:
-    """The bank with a threshold for every mask, and the mean of a task of whole pictures."""
-    thresholds = {"saliency": dict.fromkeys(bank.probes["saliency"], 0.3)}
+def masks(world: SimpleNamespace, probe_set: ProbeSet) -> ProbeSet:
+    """The bank with a threshold for every mask, and the mean of a task of whole images."""
+    thresholds = {"saliency": dict.fromkeys(probe_set.probes["saliency"], 0.3)}
     distance = torch.zeros(1, 1, 1, dtype=torch.float64)
     return replace(
-        bank,
-        probes=bank.probes | {"distance": {}},
-        mean_map=bank.mean_map | {"distance": distance},
+        probe_set,
+        probes=probe_set.probes | {"distance": {}},
+        mean_map=probe_set.mean_map | {"distance": distance},
         thresholds=thresholds,
     )
 
 
 @pytest.fixture(scope="module")
-def read(masks: Bank) -> Bank:
+def read(masks: ProbeSet) -> ProbeSet:
     return with_readings(masks, "decoded", LAYERS, STEPS)
 
 
@@ -55,7 +59,7 @@ def reading(world: SimpleNamespace, layer: str, step: int) -> Cell:
 
 
 def test_every_map_has_a_cell_per_layer_and_step_and_nothing_else_changes(
-    world: SimpleNamespace, masks: Bank, read: Bank
+    world: SimpleNamespace, masks: ProbeSet, read: ProbeSet
 ) -> None:
     expected = {reading(world, layer, step) for layer in LAYERS for step in STEPS}
     for task in world.tasks:
@@ -70,10 +74,10 @@ def test_every_map_has_a_cell_per_layer_and_step_and_nothing_else_changes(
 
 
 def test_readings_are_scored_as_maps_against_the_labels_pixel_by_pixel(
-    world: SimpleNamespace, read: Bank, pixels: SimpleNamespace
+    world: SimpleNamespace, read: ProbeSet, pixels: SimpleNamespace
 ) -> None:
-    """Another block's labels stand for what the labeler reads in an unfinished picture."""
-    block, unfinished = world.draw(50, noise=1.0, pictures=3), world.draw(51, noise=1.0, pictures=3)
+    """Another block's labels stand for what the labeler reads in an unfinished image."""
+    block, unfinished = world.draw(50, noise=1.0, images=3), world.draw(51, noise=1.0, images=3)
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer, labels in zip(LAYERS, (unfinished.labels, block.labels), strict=True):
@@ -90,15 +94,21 @@ def test_readings_are_scored_as_maps_against_the_labels_pixel_by_pixel(
             flat = torch.from_numpy(prediction).flatten(2)[None]
             for column, metric in enumerate(task.metrics):
                 direct = metric.compute(flat, blocks, torch.tensor([0.5], dtype=torch.float64))[0]
-                torch.testing.assert_close(found[column], direct, rtol=1e-12, atol=1e-12, equal_nan=True)
+                torch.testing.assert_close(
+                    found[column], direct, rtol=1e-12, atol=1e-12, equal_nan=True
+                )
                 for n in range(len(target)):
                     channels = slice(None) if name == "normals" else 0
-                    expected = pixels.metrics[metric.name](prediction[n, channels], target[n, channels], 0.5)
+                    expected = pixels.metrics[metric.name](
+                        prediction[n, channels], target[n, channels], 0.5
+                    )
                     assert float(found[column, n]) == pytest.approx(expected, abs=1e-8, nan_ok=True)
 
 
-def test_the_labels_own_maps_are_read_without_a_fault(world: SimpleNamespace, read: Bank) -> None:
-    block = world.draw(52, noise=1.0, pictures=3)
+def test_the_labels_own_maps_are_read_without_a_fault(
+    world: SimpleNamespace, read: ProbeSet
+) -> None:
+    block = world.draw(52, noise=1.0, images=3)
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer in LAYERS:
@@ -106,19 +116,21 @@ def test_the_labels_own_maps_are_read_without_a_fault(world: SimpleNamespace, re
     block.see(readout)
     for name, scores in readout.scores().items():
         metrics = [metric.name for metric in world.tasks[name].metrics]
-        at = read.cells(name).index(reading(world, "foreseen", STEPS[1]))
+        at = read.cells(name).index(reading(world, "predicted", STEPS[1]))
         for metric, values in zip(metrics, scores[at], strict=True):
             best = 0.0 if metric.startswith("rmse") else 1.0
             torch.testing.assert_close(values, torch.full_like(values, best), rtol=0, atol=1e-7)
 
 
-def test_whole_pictures_beside_them_are_left_alone(world: SimpleNamespace, read: Bank) -> None:
-    tasks, block = tasks_of(world), world.draw(53, noise=1.0, pictures=3)
+def test_whole_images_beside_them_are_left_alone(world: SimpleNamespace, read: ProbeSet) -> None:
+    tasks, block = tasks_of(world), world.draw(53, noise=1.0, images=3)
     readout = Readout(read, tasks)
     readout.see(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
     assert {name for name, _ in readout.predictions} == set(world.tasks)
 
 
-def test_a_bank_without_thresholds_gets_none(world: SimpleNamespace, bank: Bank) -> None:
-    assert with_readings(bank, "decoded", LAYERS, STEPS).thresholds == {}
-    assert "decoded" not in {cell.network for name in world.tasks for cell in bank.probes[name]}
+def test_a_bank_without_thresholds_gets_none(world: SimpleNamespace, probe_set: ProbeSet) -> None:
+    assert with_readings(probe_set, "decoded", LAYERS, STEPS).thresholds == {}
+    assert "decoded" not in {
+        cell.network for name in world.tasks for cell in probe_set.probes[name]
+    }

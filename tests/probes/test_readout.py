@@ -10,19 +10,28 @@ import torch
 
 from datasets.labels import Labels
 from probes.position import position_columns
-from probes.probe_set import CEILING, FOREGROUND, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Bank, Cell
+from probes.probe_set import (
+    CEILING,
+    FOREGROUND,
+    MEAN_MAP,
+    PERMUTED,
+    POSITION,
+    WITH_POSITION,
+    Cell,
+    ProbeSet,
+)
 from probes.readout import THRESHOLDS, Readout, best_thresholds
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 
 
 @pytest.fixture(scope="module")
 def block(world: SimpleNamespace) -> object:
-    return world.draw(50, noise=1.0, pictures=3)
+    return world.draw(50, noise=1.0, images=3)
 
 
 @pytest.fixture(scope="module")
-def bank(world: SimpleNamespace) -> Bank:
-    solved = solve_bank(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
+def probe_set(world: SimpleNamespace) -> ProbeSet:
+    solved = solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
     rng = np.random.default_rng(0)
     thresholds = {cell: float(rng.choice(THRESHOLDS)) for cell in solved.cells("saliency")}
     everything = Cell(FOREGROUND, "4x4", -1, FOREGROUND, 0, 4)
@@ -30,8 +39,8 @@ def bank(world: SimpleNamespace) -> Bank:
 
 
 @pytest.fixture(scope="module")
-def readout(world: SimpleNamespace, bank: Bank, block: object) -> Readout:
-    result = Readout(bank, world.tasks)
+def readout(world: SimpleNamespace, probe_set: ProbeSet, block: object) -> Readout:
+    result = Readout(probe_set, world.tasks)
     block.see(result)
     return result
 
@@ -39,8 +48,10 @@ def readout(world: SimpleNamespace, bank: Bank, block: object) -> Readout:
 class Obvious:
     """Every cell's prediction for every pixel, written out."""
 
-    def __init__(self, world: SimpleNamespace, bank: Bank, block: object, pixels: SimpleNamespace) -> None:
-        self.world, self.bank, self.block, self.pixels = world, bank, block, pixels
+    def __init__(
+        self, world: SimpleNamespace, probe_set: ProbeSet, block: object, pixels: SimpleNamespace
+    ) -> None:
+        self.world, self.probe_set, self.block, self.pixels = world, probe_set, block, pixels
 
     def prediction(self, task: str, cell: Cell) -> np.ndarray:
         target = self.block.target(task)
@@ -52,9 +63,13 @@ class Obvious:
             return np.ones_like(target)
         if cell.network == CEILING:
             size = self.world.size // cell.side
-            tokens = target.reshape(n, k, cell.side, size, cell.side, size).mean((3, 5)).reshape(n, k, -1)
+            tokens = (
+                target.reshape(n, k, cell.side, size, cell.side, size)
+                .mean((3, 5))
+                .reshape(n, k, -1)
+            )
         else:
-            probe = self.bank.probes[task][cell]
+            probe = self.probe_set.probes[task][cell]
             features = np.tile(position_columns(cell.side).numpy(), (n, 1, 1))
             if cell.network != POSITION:
                 at = self.world.steps.index(cell.step)
@@ -65,47 +80,65 @@ class Obvious:
         return self.pixels.upsampled(tokens, self.world.size, self.world.size)
 
     def cells(self, task: str) -> Iterator[tuple[int, np.ndarray]]:
-        for at, cell in enumerate(self.bank.cells(task)):
+        for at, cell in enumerate(self.probe_set.cells(task)):
             yield at, self.prediction(task, cell)
 
 
 @pytest.fixture(scope="module")
-def obvious(world: SimpleNamespace, bank: Bank, block: object, pixels: SimpleNamespace) -> Obvious:
-    return Obvious(world, bank, block, pixels)
+def obvious(
+    world: SimpleNamespace, probe_set: ProbeSet, block: object, pixels: SimpleNamespace
+) -> Obvious:
+    return Obvious(world, probe_set, block, pixels)
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
 def test_predictions_equal_the_pixel_level_pipeline(
-    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace, task: str
+    world: SimpleNamespace,
+    probe_set: ProbeSet,
+    readout: Readout,
+    obvious: Obvious,
+    pixels: SimpleNamespace,
+    task: str,
 ) -> None:
-    cells, seen = bank.cells(task), []
+    cells, seen = probe_set.cells(task), []
     for at, predictions, blocks in readout.groups(task):
         assert {cells[index].side for index in at} == {blocks.side}
         for index, prediction in zip(at, predictions, strict=True):
             full = pixels.upsampled(prediction.numpy(), world.size, world.size)
-            np.testing.assert_allclose(full, obvious.prediction(task, cells[index]), rtol=1e-9, atol=1e-10)
+            np.testing.assert_allclose(
+                full, obvious.prediction(task, cells[index]), rtol=1e-9, atol=1e-10
+            )
         seen += at
     assert sorted(seen) == list(range(len(cells)))
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
-def test_scores_equal_pixel_level_metrics_of_every_picture(
-    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace, task: str
+def test_scores_equal_pixel_level_metrics_of_every_image(
+    world: SimpleNamespace,
+    probe_set: ProbeSet,
+    readout: Readout,
+    obvious: Obvious,
+    pixels: SimpleNamespace,
+    task: str,
 ) -> None:
     metrics, target = world.tasks[task].metrics, obvious.block.target(task)
     found = readout.scores()[task]
-    assert found.shape == (len(bank.cells(task)), len(metrics), len(target))
+    assert found.shape == (len(probe_set.cells(task)), len(metrics), len(target))
     for at, prediction in obvious.cells(task):
-        threshold = bank.thresholds[task][bank.cells(task)[at]] if task == "saliency" else np.nan
+        threshold = (
+            probe_set.thresholds[task][probe_set.cells(task)[at]] if task == "saliency" else np.nan
+        )
         for column, metric in enumerate(metrics):
             for n in range(len(target)):
-                at_picture = slice(None) if task == "normals" else 0
-                expected = pixels.metrics[metric.name](prediction[n, at_picture], target[n, at_picture], threshold)
+                at_image = slice(None) if task == "normals" else 0
+                expected = pixels.metrics[metric.name](
+                    prediction[n, at_image], target[n, at_image], threshold
+                )
                 assert float(found[at, column, n]) == pytest.approx(expected, abs=1e-8, nan_ok=True)
 
 
 def test_sweep_is_the_sum_of_dice_at_every_candidate(
-    bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
+    probe_set: ProbeSet, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
 ) -> None:
     truth = obvious.block.target("saliency")[:, 0]
     orders = [np.roll(np.arange(len(truth)), draw).tolist() for draw in range(1, 6)]
@@ -116,7 +149,10 @@ def test_sweep_is_the_sum_of_dice_at_every_candidate(
         draw = cells[at].draw
         target = truth[orders[draw - 1]] if draw else truth
         for column, candidate in enumerate(THRESHOLDS):
-            expected = sum(pixels.metrics["dice"](prediction[n, 0], target[n], candidate) for n in range(len(target)))
+            expected = sum(
+                pixels.metrics["dice"](prediction[n, 0], target[n], candidate)
+                for n in range(len(target))
+            )
             assert float(swept["saliency"][at, column]) == pytest.approx(expected, abs=1e-9)
 
 
@@ -124,81 +160,109 @@ def test_candidates_lie_between_the_two_values_of_a_mask() -> None:
     np.testing.assert_allclose(THRESHOLDS, np.arange(0.02, 0.99, 0.02), atol=1e-12)
 
 
-def test_best_threshold_has_the_best_mean_dice_over_all_blocks(world: SimpleNamespace, bank: Bank) -> None:
+def test_best_threshold_has_the_best_mean_dice_over_all_blocks(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
     tasks = {"saliency": world.tasks["saliency"]}
-    swept, blocks = [], [world.draw(seed, noise=1.0, pictures=3) for seed in (60, 61)]
+    swept, blocks = [], [world.draw(seed, noise=1.0, images=3) for seed in (60, 61)]
     for block in blocks:
-        readout = Readout(bank, tasks)
+        readout = Readout(probe_set, tasks)
         block.see(readout)
         swept.append(readout.sweep([[0, 1, 2]] * 5)["saliency"])
-    found = best_thresholds(replace(bank, thresholds={}), {"saliency": (swept[0] + swept[1])[:-1]})["saliency"]
-    assert tuple(found) == bank.cells("saliency")
+    found = best_thresholds(
+        replace(probe_set, thresholds={}), {"saliency": (swept[0] + swept[1])[:-1]}
+    )["saliency"]
+    assert tuple(found) == probe_set.cells("saliency")
     scores = []
     for candidate in THRESHOLDS:
         table = {"saliency": dict.fromkeys(found, candidate)}
         totals = 0
         for block in blocks:
-            readout = Readout(replace(bank, thresholds=table), tasks)
+            readout = Readout(replace(probe_set, thresholds=table), tasks)
             block.see(readout)
             totals = totals + readout.scores()["saliency"][:, 0].sum(-1)
         scores.append(totals)
     best = torch.stack(scores).max(0).values
     for at, threshold in enumerate(found.values()):
-        assert float(scores[THRESHOLDS.index(threshold)][at]) == pytest.approx(float(best[at]), abs=1e-12)
+        assert float(scores[THRESHOLDS.index(threshold)][at]) == pytest.approx(
+            float(best[at]), abs=1e-12
+        )
 
 
-def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(bank: Bank, readout: Readout) -> None:
+def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(
+    probe_set: ProbeSet, readout: Readout
+) -> None:
     rmse = readout.scores()["depth"][:, 0]
-    cells = bank.cells("depth")
+    cells = probe_set.cells("depth")
     for side in (4, 8):
         here = [at for at, cell in enumerate(cells) if cell.side == side]
         ceiling = next(at for at in here if cells[at].network == CEILING)
         assert (rmse[here] >= rmse[ceiling] - 1e-12).all()
 
 
-def test_the_mean_map_scores_the_same_for_the_whole_resolution(bank: Bank, readout: Readout, obvious: Obvious) -> None:
-    cells = bank.cells("depth")
+def test_the_mean_map_scores_the_same_for_the_whole_resolution(
+    probe_set: ProbeSet, readout: Readout, obvious: Obvious
+) -> None:
+    cells = probe_set.cells("depth")
     at = next(at for at, cell in enumerate(cells) if cell.network == MEAN_MAP)
     assert cells[at].side == 16
     error = obvious.prediction("depth", cells[at]) - obvious.block.target("depth")
-    np.testing.assert_allclose(readout.scores()["depth"][at, 0], np.sqrt((error**2).mean((1, 2, 3))), rtol=1e-9)
+    np.testing.assert_allclose(
+        readout.scores()["depth"][at, 0], np.sqrt((error**2).mean((1, 2, 3))), rtol=1e-9
+    )
 
 
-def test_steps_and_places_without_probes_are_ignored(world: SimpleNamespace, bank: Bank) -> None:
-    readout = Readout(bank, world.tasks)
+def test_steps_and_places_without_probes_are_ignored(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
+    readout = Readout(probe_set, world.tasks)
     readout.see(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
     readout.see(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
     readout.see(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
     assert not readout.predictions
 
 
-def test_pictures_are_scored_alone(world: SimpleNamespace, bank: Bank, block: object, readout: Readout) -> None:
+def test_images_are_scored_alone(
+    world: SimpleNamespace, probe_set: ProbeSet, block: object, readout: Readout
+) -> None:
     together = readout.scores()
-    one = world.draw(50, noise=1.0, pictures=3)
+    one = world.draw(50, noise=1.0, images=3)
     for steps in one.activations.values():
         for at, activation in enumerate(steps):
             steps[at] = activation[[1]]
     labels = one.labels
     picked = Labels(labels.disparity[[1]], labels.saliency[[1]], labels.normals[[1]])
-    alone = Readout(bank, world.tasks)
+    alone = Readout(probe_set, world.tasks)
     replace(one, labels=picked).see(alone)
     for task, table in alone.scores().items():
-        torch.testing.assert_close(table[..., 0], together[task][..., 1], rtol=1e-9, atol=1e-9, equal_nan=True)
+        torch.testing.assert_close(
+            table[..., 0], together[task][..., 1], rtol=1e-9, atol=1e-9, equal_nan=True
+        )
 
 
 def test_permuted_probes_are_scored_against_the_true_labels(
-    world: SimpleNamespace, bank: Bank, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
+    world: SimpleNamespace,
+    probe_set: ProbeSet,
+    readout: Readout,
+    obvious: Obvious,
+    pixels: SimpleNamespace,
 ) -> None:
-    cells = bank.cells("depth")
+    cells = probe_set.cells("depth")
     at = next(at for at, cell in enumerate(cells) if cell.probe == PERMUTED)
     prediction, target = obvious.prediction("depth", cells[at]), obvious.block.target("depth")
     expected = [pixels.metrics["rmse"](prediction[n], target[n], 0.0) for n in range(len(target))]
     np.testing.assert_allclose(readout.scores()["depth"][at, 0], expected, rtol=1e-9)
 
 
-def test_a_mask_of_everything_has_the_dice_of_the_mask_s_share(bank: Bank, readout: Readout, block: object) -> None:
+def test_a_mask_of_everything_has_the_dice_of_the_mask_s_share(
+    probe_set: ProbeSet, readout: Readout, block: object
+) -> None:
     share = block.labels.saliency.numpy().mean((1, 2))
-    at = next(at for at, cell in enumerate(bank.cells("saliency")) if cell.network == FOREGROUND)
-    np.testing.assert_allclose(readout.scores()["saliency"][at, 0], 2 * share / (1 + share), rtol=1e-12)
+    at = next(
+        at for at, cell in enumerate(probe_set.cells("saliency")) if cell.network == FOREGROUND
+    )
+    np.testing.assert_allclose(
+        readout.scores()["saliency"][at, 0], 2 * share / (1 + share), rtol=1e-12
+    )
     np.testing.assert_allclose(readout.scores()["saliency"][at, 2], share, rtol=1e-12)
     np.testing.assert_allclose(readout.foreground, share, rtol=1e-12)

@@ -17,7 +17,9 @@ class Data:
     def __init__(self, n: int, c: int, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, n, c])
         scale = 10.0 ** rng.uniform(-1, 1, c)
-        self.x = (rng.normal(size=(n, c)) @ (np.eye(c) + 0.5 * rng.normal(size=(c, c))) + 10) * scale
+        self.x = (
+            rng.normal(size=(n, c)) @ (np.eye(c) + 0.5 * rng.normal(size=(c, c))) + 10
+        ) * scale
         signal = (self.x - self.x.mean(0)) / scale @ rng.normal(size=(c, 4)) / c**0.5
         self.y = 3 + signal * [1, 1, 0.3, 0] + rng.normal(size=(n, 4)) * [1e-6, 0.5, 2, 1]
         self.fold = np.sort(rng.choice(5, n, p=[0.4, 0.2, 0.2, 0.1, 0.1]))
@@ -48,7 +50,9 @@ def test_solutions_equal_ridge_for_every_penalty(data: Data) -> None:
     worst = 0.0
     for at, alpha in enumerate(data.alphas):
         ridge = Ridge(alpha=alpha, solver="svd").fit(data.x, data.y)
-        worst = max(worst, relative(weights[at].mT, ridge.coef_), relative(intercept[at], ridge.intercept_))
+        worst = max(
+            worst, relative(weights[at].mT, ridge.coef_), relative(intercept[at], ridge.intercept_)
+        )
     print(f"largest relative difference from Ridge: {worst:.1e}")
     assert worst < 1e-6
 
@@ -64,10 +68,16 @@ def test_penalty_and_loss_equal_grid_search(data: Data) -> None:
         ).fit(data.x, data.y[:, k])
         assert int(found.penalty_index[k]) == search.best_index_
         digits = 1e-14 * float(np.var(data.y[:, k]))
-        np.testing.assert_allclose(found.cv_loss[:, k], -search.cv_results_["mean_test_score"], rtol=1e-6, atol=digits)
-        assert float(found.chosen_loss[k]) == pytest.approx(-search.best_score_, rel=1e-6, abs=digits)
+        np.testing.assert_allclose(
+            found.cv_loss[:, k], -search.cv_results_["mean_test_score"], rtol=1e-6, atol=digits
+        )
+        assert float(found.chosen_loss[k]) == pytest.approx(
+            -search.best_score_, rel=1e-6, abs=digits
+        )
         assert relative(found.weights[:, k], search.best_estimator_.coef_) < 1e-6
-        assert float(found.intercept[k]) == pytest.approx(search.best_estimator_.intercept_, rel=1e-6)
+        assert float(found.intercept[k]) == pytest.approx(
+            search.best_estimator_.intercept_, rel=1e-6
+        )
 
 
 def test_targets_choose_their_own_penalty_and_edges_are_flagged() -> None:
@@ -84,7 +94,10 @@ def test_columns_are_taken_by_index() -> None:
     data = Data(*CASES["tall"])
     some = torch.tensor([9, 4, 7])
     found = fit(data.moments, some, data.targets[[2]])
-    alpha = PENALTIES[int(found.penalty_index)] * ((data.x - data.x.mean(0)) ** 2).sum(0)[some - 4].mean()
+    alpha = (
+        PENALTIES[int(found.penalty_index)]
+        * ((data.x - data.x.mean(0)) ** 2).sum(0)[some - 4].mean()
+    )
     ridge = Ridge(alpha=alpha, solver="svd").fit(data.x[:, some - 4], data.y[:, 2])
     assert relative(found.weights[:, 0], ridge.coef_) < 1e-6
 
@@ -92,7 +105,13 @@ def test_columns_are_taken_by_index() -> None:
 def test_loss_from_moments_is_the_mean_squared_error_of_those_rows(data: Data) -> None:
     rng = np.random.default_rng(5)
     weights, intercept = rng.normal(size=(3, data.x.shape[1], 4)), rng.normal(size=(3, 4))
-    found = loss(data.moments[1], data.features, data.targets, torch.from_numpy(weights), torch.from_numpy(intercept))
+    found = loss(
+        data.moments[1],
+        data.features,
+        data.targets,
+        torch.from_numpy(weights),
+        torch.from_numpy(intercept),
+    )
     here = data.fold == 1
     for p in range(3):
         error = data.y[here] - data.x[here] @ weights[p] - intercept[p]
@@ -107,7 +126,9 @@ def test_dead_and_doubled_channels_do_no_harm() -> None:
     rows = torch.from_numpy(np.concatenate([x, y], axis=1))
     found = fit([moments_of(part) for part in rows.chunk(4)], torch.arange(7), torch.tensor([7]))
     alpha = PENALTIES[int(found.penalty_index)] * ((x - x.mean(0)) ** 2).sum(0).mean()
-    assert relative(found.weights[:, 0], Ridge(alpha=alpha, solver="svd").fit(x, y[:, 0]).coef_) < 1e-6
+    assert (
+        relative(found.weights[:, 0], Ridge(alpha=alpha, solver="svd").fit(x, y[:, 0]).coef_) < 1e-6
+    )
 
 
 def test_one_fold_is_refused() -> None:
@@ -128,11 +149,15 @@ def test_fit_on_block_means_is_the_fit_on_upsampled_pixels(penalty: float) -> No
     moments = moments_of(rows)
     features, target = torch.arange(c), torch.tensor([c])
     alpha = penalty * float(moments.scatter.diagonal()[:c].mean())
-    weights, intercept = solve(moments, features, target, torch.tensor([alpha], dtype=torch.float64))
+    weights, intercept = solve(
+        moments, features, target, torch.tensor([alpha], dtype=torch.float64)
+    )
     per_block = (size // side) ** 2
     ridge = Ridge(alpha=alpha * per_block, solver="svd").fit(grid.reshape(-1, c), pixels.ravel())
     assert relative(weights[0, :, 0], ridge.coef_) < 1e-9
     assert float(intercept[0, 0]) == pytest.approx(ridge.intercept_, rel=1e-9)
     within = pixels.reshape(n, side, 3, side, 3).var((2, 4)).mean()
     error = np.mean((ridge.predict(grid.reshape(-1, c)) - pixels.ravel()) ** 2)
-    assert float(loss(moments, features, target, weights, intercept)) + within == pytest.approx(error, rel=1e-9)
+    assert float(loss(moments, features, target, weights, intercept)) + within == pytest.approx(
+        error, rel=1e-9
+    )

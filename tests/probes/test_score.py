@@ -24,7 +24,14 @@ def cases(draw: st.DrawFn, mask: bool) -> tuple[np.ndarray, np.ndarray, np.ndarr
     p, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
     prediction = draw(arrays(np.int8, (p, n, 1, side * side), elements=st.integers(-2, 2))) / 4
-    target = draw(arrays(np.int8, (n, 1, h, w), elements=st.integers(0, 1) if mask else st.integers(-3, 3))) / 1.0
+    target = (
+        draw(
+            arrays(
+                np.int8, (n, 1, h, w), elements=st.integers(0, 1) if mask else st.integers(-3, 3)
+            )
+        )
+        / 1.0
+    )
     if draw(st.booleans()):
         prediction = prediction + rng.normal(size=prediction.shape)
     if not mask and draw(st.booleans()):
@@ -33,7 +40,11 @@ def cases(draw: st.DrawFn, mask: bool) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def assert_equal_to_pixels(
-    metric: Metric, pixels: SimpleNamespace, prediction: np.ndarray, target: np.ndarray, threshold: np.ndarray
+    metric: Metric,
+    pixels: SimpleNamespace,
+    prediction: np.ndarray,
+    target: np.ndarray,
+    threshold: np.ndarray,
 ) -> None:
     side = round(prediction.shape[-1] ** 0.5)
     blocks = Blocks(torch.from_numpy(target), side)
@@ -41,7 +52,10 @@ def assert_equal_to_pixels(
     full = pixels.upsampled(prediction, *target.shape[-2:])
     flat = slice(None) if metric is score.COSINE else 0
     expected = [
-        [pixels.metrics[metric.name](full[p, n, flat], target[n, flat], threshold[p]) for n in range(len(target))]
+        [
+            pixels.metrics[metric.name](full[p, n, flat], target[n, flat], threshold[p])
+            for n in range(len(target))
+        ]
         for p in range(len(prediction))
     ]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
@@ -66,7 +80,7 @@ def test_map_metrics_equal_the_pixel_level_ones(
 
 
 @named
-def test_metrics_agree_on_larger_pictures(metric: Metric, pixels: SimpleNamespace) -> None:
+def test_metrics_agree_on_larger_images(metric: Metric, pixels: SimpleNamespace) -> None:
     rng = np.random.default_rng(3)
     target = rng.normal(size=(3, 1, 64, 64))
     if metric in MASKS:
@@ -104,7 +118,11 @@ def test_a_prediction_at_the_threshold_is_background() -> None:
 
 def test_average_precision_needs_a_positive() -> None:
     prediction = torch.from_numpy(np.random.default_rng(4).normal(size=(1, 1, 1, 4)))
-    assert score.average_precision(prediction, Blocks(torch.zeros(1, 1, 4, 4), 2), torch.zeros(1)).isnan().all()
+    assert (
+        score.average_precision(prediction, Blocks(torch.zeros(1, 1, 4, 4), 2), torch.zeros(1))
+        .isnan()
+        .all()
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1000.1, -1e6 / 3])
@@ -127,12 +145,18 @@ def test_correlation_with_a_constant_target_is_undefined(metric: Metric, value: 
 
 @pytest.mark.parametrize("metric", [score.PEARSON, score.SPEARMAN], ids=lambda metric: metric.name)
 @pytest.mark.parametrize("scale", [1e-12, 1e-6, 1e6])
-def test_correlation_ignores_the_scale_of_the_prediction(metric: Metric, pixels: SimpleNamespace, scale: float) -> None:
+def test_correlation_ignores_the_scale_of_the_prediction(
+    metric: Metric, pixels: SimpleNamespace, scale: float
+) -> None:
     rng = np.random.default_rng(7)
     prediction, target = rng.normal(size=(2, 2, 1, 16)), rng.normal(size=(2, 1, 8, 8))
-    plain = metric.compute(torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2))
+    plain = metric.compute(
+        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+    )
     assert_equal_to_pixels(metric, pixels, prediction * scale, target, np.zeros(2))
-    scaled = metric.compute(torch.from_numpy(prediction * scale), Blocks(torch.from_numpy(target), 4), torch.zeros(2))
+    scaled = metric.compute(
+        torch.from_numpy(prediction * scale), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+    )
     torch.testing.assert_close(scaled, plain, rtol=0, atol=1e-12)
 
 
@@ -150,10 +174,15 @@ def test_a_perfect_prediction_of_whole_blocks_has_no_error(pixels: SimpleNamespa
     assert score.rmse(torch.from_numpy(tokens)[None], blocks, torch.zeros(1)).max() < 1e-9
 
 
-def test_a_prediction_perfect_up_to_scale_and_shift_has_no_aligned_error(pixels: SimpleNamespace) -> None:
+def test_a_prediction_perfect_up_to_scale_and_shift_has_no_aligned_error(
+    pixels: SimpleNamespace,
+) -> None:
     tokens = np.random.default_rng(13).normal(size=(4, 1, 16))
     blocks = Blocks(torch.from_numpy(pixels.upsampled(tokens, 12, 12)), 4)
-    assert score.rmse_aligned(torch.from_numpy(7 - 3 * tokens)[None], blocks, torch.zeros(1)).max() < 1e-9
+    assert (
+        score.rmse_aligned(torch.from_numpy(7 - 3 * tokens)[None], blocks, torch.zeros(1)).max()
+        < 1e-9
+    )
 
 
 def test_a_perfect_prediction_has_no_error() -> None:
@@ -171,9 +200,13 @@ def test_cosine_and_rmse_of_vectors_equal_the_pixel_level_ones(pixels: SimpleNam
     target /= np.linalg.norm(target, axis=1, keepdims=True)
     prediction = rng.normal(size=(2, 3, 3, 16))
     assert_equal_to_pixels(score.COSINE, pixels, prediction, target, np.zeros(2))
-    found = score.rmse(torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2))
+    found = score.rmse(
+        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+    )
     full = pixels.upsampled(prediction, 8, 8)
-    np.testing.assert_allclose(found, np.sqrt(((full - target[None]) ** 2).mean((2, 3, 4))), rtol=1e-9)
+    np.testing.assert_allclose(
+        found, np.sqrt(((full - target[None]) ** 2).mean((2, 3, 4))), rtol=1e-9
+    )
 
 
 @named

@@ -32,7 +32,9 @@ def seconds(what: Callable[[], object], times: int = 1) -> float:
     return min(taken)
 
 
-def test_ridge_from_sums_is_fifty_times_faster_than_grid_search(benchmark: BenchmarkFixture) -> None:
+def test_ridge_from_sums_is_fifty_times_faster_than_grid_search(
+    benchmark: BenchmarkFixture,
+) -> None:
     rng = np.random.default_rng(0)
     n, c = 20_000, 64
     x = rng.normal(size=(n, c)) + 10
@@ -42,7 +44,11 @@ def test_ridge_from_sums_is_fifty_times_faster_than_grid_search(benchmark: Bench
     features, target = torch.arange(c), torch.tensor([c])
     alphas = np.array(PENALTIES) * ((x - x.mean(0)) ** 2).sum(0).mean()
     search = GridSearchCV(
-        Ridge(), {"alpha": alphas}, cv=PredefinedSplit(fold), scoring="neg_mean_squared_error", refit=True
+        Ridge(),
+        {"alpha": alphas},
+        cv=PredefinedSplit(fold),
+        scoring="neg_mean_squared_error",
+        refit=True,
     )
 
     def from_rows() -> Fit:
@@ -64,7 +70,14 @@ def test_ridge_from_sums_is_fifty_times_faster_than_grid_search(benchmark: Bench
 
 @pytest.mark.parametrize(
     "metric",
-    [score.DICE, score.AVERAGE_PRECISION, score.RMSE, score.RMSE_ALIGNED, score.PEARSON, score.SPEARMAN],
+    [
+        score.DICE,
+        score.AVERAGE_PRECISION,
+        score.RMSE,
+        score.RMSE_ALIGNED,
+        score.PEARSON,
+        score.SPEARMAN,
+    ],
     ids=lambda metric: metric.name,
 )
 def test_scores_of_tokens_are_faster_than_scores_of_pixels(
@@ -83,7 +96,9 @@ def test_scores_of_tokens_are_faster_than_scores_of_pixels(
 
     def obvious() -> list[float]:
         full = pixels.upsampled(tokens, size, size)
-        return [pixels.metrics[metric.name](full[p, 0, 0], target[0, 0], 0.5) for p in range(probes)]
+        return [
+            pixels.metrics[metric.name](full[p, 0, 0], target[0, 0], 0.5) for p in range(probes)
+        ]
 
     found = benchmark(fast)
     np.testing.assert_allclose(found[:, 0], obvious(), atol=1e-9)

@@ -40,7 +40,7 @@ def test_exact_labels_serve_every_task(name: str, exact: Labels) -> None:
     task: Task = plugin("task", name)
     target = task.target(exact)
     assert len(target) == 12
-    assert target.shape[2:] == ((1, 1) if task.per_picture else (32, 32))
+    assert target.shape[2:] == ((1, 1) if task.per_image else (32, 32))
     assert torch.isfinite(target).all()
     if task.classes:
         assert target.shape[1] == len(task.classes)
@@ -65,22 +65,30 @@ def test_classes_are_the_words_of_the_scene(
     name: str, attribute: str, words: tuple[str, ...], exact: Labels, scenes: list[Scene]
 ) -> None:
     chosen = plugin("task", name).target(exact)[:, :, 0, 0].argmax(1).tolist()
-    assert [words[at] for at in chosen] == [getattr(scene.attributes, attribute) for scene in scenes]
+    assert [words[at] for at in chosen] == [
+        getattr(scene.attributes, attribute) for scene in scenes
+    ]
 
 
 def test_light_is_the_side_that_the_light_comes_from(exact: Labels, scenes: list[Scene]) -> None:
     chosen = plugin("task", "light").target(exact)[:, :, 0, 0].argmax(1)
-    assert [LIGHTS[at] for at in chosen.tolist()] == ["left" if scene.to_light[0] < 0 else "right" for scene in scenes]
+    assert [LIGHTS[at] for at in chosen.tolist()] == [
+        "left" if scene.to_light[0] < 0 else "right" for scene in scenes
+    ]
 
 
-def test_shadow_lies_where_the_renderer_lets_no_light_fall(exact: Labels, rendered: Rendered) -> None:
+def test_shadow_lies_where_the_renderer_lets_no_light_fall(
+    exact: Labels, rendered: Rendered
+) -> None:
     target = plugin("task", "shadow").target(exact)[:, 0].bool()
     assert torch.equal(target, rendered.shadow)
     brightness = rendered.rgb.mean(1)
     assert brightness[target].mean() < 0.6 * brightness[~target].mean()
 
 
-def test_metric_depth_is_standardised_over_rendered_scenes(rendered: Rendered, exact: Labels) -> None:
+def test_metric_depth_is_standardised_over_rendered_scenes(
+    rendered: Rendered, exact: Labels
+) -> None:
     from datasets.render import scenes_of
     from probes.tasks.metric_depth import MEAN, STD, TASK
 

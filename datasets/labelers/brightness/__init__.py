@@ -1,4 +1,4 @@
-"""Brightness in place of labels, where pictures show nothing: near is what is bright, and no network is needed."""
+"""Brightness in place of labels, where images show nothing: near is what is bright, and no network is needed."""
 
 from __future__ import annotations
 

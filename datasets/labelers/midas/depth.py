@@ -1,4 +1,4 @@
-"""Relative inverse depth from a DPT network, prepared as MiDaS prepares pictures for it."""
+"""Relative inverse depth from a DPT network, prepared as MiDaS prepares images for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from datasets.labels import DisparityScale
 
 DPT_LARGE = "Intel/dpt-large"
 PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
-"""Of DPT-Large on the paper's pictures: the constants in the authors' probing code."""
+"""Of DPT-Large on the paper's images: the constants in the authors' probing code."""
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 """The first fusion has nothing to add, so the published weights lack this layer and no call reaches it."""
 
@@ -36,14 +36,25 @@ class DptDepth:
         net, info = _loaded(source)
         missing = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
         if missing:
-            raise DatasetError(f"the depth model {source} lacks the weights {missing[0]}; it is no whole DPT network")
+            raise DatasetError(
+                f"the depth model {source} lacks the weights {missing[0]}; it is no whole DPT network"
+            )
         self.net = net.eval().requires_grad_(False)
-        state = {name: value for name, value in self.net.state_dict().items() if not name.startswith(_UNUSED)}
+        state = {
+            name: value
+            for name, value in self.net.state_dict().items()
+            if not name.startswith(_UNUSED)
+        }
         broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
         if broken:
-            raise DatasetError(f"the depth model {source}: {broken[0]} holds NaN or infinite weights; fetch it again")
+            raise DatasetError(
+                f"the depth model {source}: {broken[0]} holds NaN or infinite weights; fetch it again"
+            )
         config = self.net.config
-        is_large = not config.is_hybrid and (config.hidden_size, config.num_hidden_layers) == (1024, 24)
+        is_large = not config.is_hybrid and (config.hidden_size, config.num_hidden_layers) == (
+            1024,
+            24,
+        )
         if scale is None and not is_large:
             raise DatasetError(
                 f"mean and standard deviation of inverse depth are known of {DPT_LARGE} only; "
@@ -57,25 +68,29 @@ class DptDepth:
         self.net.to(self.device)
 
     @torch.inference_mode()
-    def __call__(self, picture: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 h w"]:
-        """Raw inverse depth of one picture in 0..1, in the network's own unit, at the picture's size.
+    def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 h w"]:
+        """Raw inverse depth of one image in 0..1, in the network's own unit, at the image's size.
 
         Bicubic without smoothing on the way in (OpenCV's, which MiDaS uses) and on the way out.
         """
-        x = picture.to(self.device, torch.float32)
+        x = image.to(self.device, torch.float32)
         x = functional.interpolate(x, (self.side, self.side), mode="bicubic", align_corners=False)
         with self._exact():
             raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
-        raw = functional.interpolate(raw, picture.shape[-2:], mode="bicubic", align_corners=False)[:, 0]
+        raw = functional.interpolate(raw, image.shape[-2:], mode="bicubic", align_corners=False)[
+            :, 0
+        ]
         if not bool(torch.isfinite(raw).all()):
             raise DatasetError("the depth model gives NaN or infinity; check its weights")
-        return raw.to(picture.device)
+        return raw.to(image.device)
 
     def _exact(self) -> AbstractContextManager[None]:
         """Convolutions in fp32, whatever else this process chose."""
         # Unless it is told, this very function turns cuDNN off.
         return (
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            if self.device.type == "cuda"
+            else nullcontext()
         )
 
 
@@ -90,7 +105,9 @@ def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
         )
     except Exception as error:
         # The library raises anything from OSError to KeyError for a damaged folder or an unknown id.
-        reason = textwrap.shorten(str(error).strip().splitlines()[0] if str(error).strip() else "", 160).rstrip(".")
+        reason = textwrap.shorten(
+            str(error).strip().splitlines()[0] if str(error).strip() else "", 160
+        ).rstrip(".")
         what = "load the depth model in" if Path(source).is_dir() else "fetch the depth model"
         raise DatasetError(
             f"cannot {what} {source} ({type(error).__name__}: {reason}); "

@@ -18,7 +18,7 @@ from datasets.labels import DisparityScale, Labels
 
 @dataclass(frozen=True, slots=True)
 class Photographs:
-    """Both networks: shown one picture at a time, so that no batch changes a bit, in 8 bits, as a file holds it."""
+    """Both networks: shown one image at a time, so that no batch changes a bit, in 8 bits, as a file holds it."""
 
     depth: DptDepth
     saliency: OnnxSaliency
@@ -33,11 +33,11 @@ class Photographs:
         """Both networks, their sizes and the scale."""
         return f"midas-{self.depth.fingerprint}-{self.saliency.fingerprint}-{self.scale}"
 
-    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of pictures in 0..1."""
-        shown = as_bytes(pictures).to(torch.float32) / 255
-        raw = torch.cat([self.depth(picture) for picture in shown.split(1)])
-        mask = torch.cat([self.saliency(picture) for picture in shown.split(1)])
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of images in 0..1."""
+        shown = as_bytes(images).to(torch.float32) / 255
+        raw = torch.cat([self.depth(image) for image in shown.split(1)])
+        mask = torch.cat([self.saliency(image) for image in shown.split(1)])
         return Labels((raw - self.scale.mean) / self.scale.std, mask)
 
 

@@ -24,16 +24,20 @@ class OnnxSaliency:
         try:
             import onnxruntime
         except ImportError as error:
-            raise DatasetError("a salient-object network needs onnxruntime; pip install 'scenebench[cpu]'") from error
+            raise DatasetError(
+                "a salient-object network needs onnxruntime; pip install 'scenebench[cpu]'"
+            ) from error
         try:
             stored = path.read_bytes()
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            raise DatasetError(f"cannot read the saliency model {path} ({reason}); name an ONNX file") from error
+            raise DatasetError(
+                f"cannot read the saliency model {path} ({reason}); name an ONNX file"
+            ) from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that wait for work by spinning take the cores from the engine that paints meanwhile.
+        # Threads that wait for work by spinning take the cores from the engine that generates meanwhile.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         have = onnxruntime.get_available_providers()
         wanted: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
@@ -52,28 +56,38 @@ class OnnxSaliency:
         self._map(torch.zeros(1, 3, side, side))
 
     @torch.inference_mode()
-    def __call__(self, picture: Float[Tensor, "1 3 h w"]) -> Bool[Tensor, "1 h w"]:
-        """The mask of one picture in 0..1.
+    def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Bool[Tensor, "1 h w"]:
+        """The mask of one image in 0..1.
 
         TRACER keeps its map in 8 bits, rounded down, and the authors take what is above 0: a value of at least 1/255.
         """
-        x = functional.interpolate(picture.cpu().float(), (self.side, self.side), mode="bilinear", align_corners=False)
-        x = (x - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        shown = functional.interpolate(self._map(x), picture.shape[-2:], mode="bilinear", align_corners=False)
-        return (shown[:, 0] * 255 >= 1).to(picture.device)
+        x = functional.interpolate(
+            image.cpu().float(), (self.side, self.side), mode="bilinear", align_corners=False
+        )
+        x = (x - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
+            1, 3, 1, 1
+        )
+        shown = functional.interpolate(
+            self._map(x), image.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return (shown[:, 0] * 255 >= 1).to(image.device)
 
     def _map(self, x: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 1 s s"]:
         try:
             name = self.session.get_inputs()[0].name
             (first, *_) = self.session.run(None, {name: x.numpy()})
-            found = torch.from_numpy(np.asarray(first, dtype=np.float32)).view(1, 1, self.side, self.side)
+            found = torch.from_numpy(np.asarray(first, dtype=np.float32)).view(
+                1, 1, self.side, self.side
+            )
         except Exception as error:
             raise DatasetError(
                 f"the saliency model {self.path} does not turn 1 x 3 x {self.side} x {self.side} into a map of that "
                 f"size ({_first_line(error)}); export it so, or choose another --saliency-size"
             ) from error
         if not bool(((found >= 0) & (found <= 1)).all()):
-            raise DatasetError(f"the saliency model {self.path} gives values outside 0..1; export it with its sigmoid")
+            raise DatasetError(
+                f"the saliency model {self.path} gives values outside 0..1; export it with its sigmoid"
+            )
         return found
 
 

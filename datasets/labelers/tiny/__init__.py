@@ -1,4 +1,4 @@
-"""The shipped labeler, trained on rendered scenes: picture -> relative inverse depth, saliency, surface normals."""
+"""The shipped labeler, trained on rendered scenes: image -> relative inverse depth, saliency, surface normals."""
 
 from __future__ import annotations
 

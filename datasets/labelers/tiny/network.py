@@ -1,4 +1,4 @@
-"""The shipped labeler: a small U-shaped network from a picture to depth, saliency, normals and the scene's words."""
+"""The shipped labeler: a small U-shaped network from an image to depth, saliency, normals and the scene's words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the network sees in n pictures."""
+    """What the network sees in n images."""
 
     disparity: Float[Tensor, "n h w"]
     """Standardised inverse depth."""
@@ -58,7 +58,9 @@ class SceneNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(5, 16, 3, padding=1)
-        self.at_half = nn.Sequential(nn.SiLU(), nn.Conv2d(16, 40, 3, stride=2, padding=1), _Block(40))
+        self.at_half = nn.Sequential(
+            nn.SiLU(), nn.Conv2d(16, 40, 3, stride=2, padding=1), _Block(40)
+        )
         self.at_quarter = nn.Sequential(
             nn.SiLU(),
             nn.Conv2d(40, 80, 3, stride=2, padding=1),
@@ -75,7 +77,7 @@ class SceneNet(nn.Module):
         self.attributes = nn.Linear(4 * 80, sum(len(words) for words in WORDS.values()))
 
     def forward(self, rgb: Float[Tensor, "n 3 h w"]) -> Reading:
-        """Read pictures in 0..1."""
+        """Read images in 0..1."""
         n, _, h, w = rgb.shape
         rows = torch.linspace(-1, 1, h, device=rgb.device).view(1, 1, h, 1).expand(n, 1, h, w)
         columns = torch.linspace(-1, 1, w, device=rgb.device).view(1, 1, 1, w).expand(n, 1, h, w)
@@ -84,11 +86,13 @@ class SceneNet(nn.Module):
         quarter = self.at_quarter(half)
         half = self.merge_half(half + _twice(self.rise_half(quarter)))
         maps = self.maps(self.merge_full(full + _twice(self.rise_full(half))))
-        # The words are read where the salient object is, and over the whole picture.
+        # The words are read where the salient object is, and over the whole image.
         weight = nn.functional.avg_pool2d(maps[:, 1:2].detach().sigmoid(), 4)
         on_object = (quarter * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1e-3)
         left, right = quarter[..., : quarter.shape[-1] // 2], quarter[..., quarter.shape[-1] // 2 :]
-        pooled = torch.cat([on_object, left.mean((2, 3)), right.mean((2, 3)), quarter.amax((2, 3))], dim=1)
+        pooled = torch.cat(
+            [on_object, left.mean((2, 3)), right.mean((2, 3)), quarter.amax((2, 3))], dim=1
+        )
         logits = self.attributes(pooled).split([len(words) for words in WORDS.values()], dim=1)
         return Reading(
             disparity=maps[:, 0],

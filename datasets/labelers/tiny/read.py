@@ -1,4 +1,4 @@
-"""Open the shipped labeler and read pictures with it."""
+"""Open the shipped labeler and read images with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from datasets.labelers.tiny.network import WORDS, Reading, SceneNet
 from datasets.labels import DisparityScale, Labels
 
 BATCH = 8
-"""Pictures read at once, padded to this number, so that no caller's batch changes a bit."""
+"""Images read at once, padded to this number, so that no caller's batch changes a bit."""
 
 
 class TinyLabeler:
@@ -30,23 +30,29 @@ class TinyLabeler:
             stored = (folder / "labeler.safetensors").read_bytes()
             found = hashlib.sha256(stored).hexdigest()
             if sha256 is not None and found != sha256:
-                raise ValueError(f"labeler.safetensors has the SHA-256 {found[:12]}..., expected {sha256[:12]}...")
+                raise ValueError(
+                    f"labeler.safetensors has the SHA-256 {found[:12]}..., expected {sha256[:12]}..."
+                )
             weights = load(stored)
             self.net.load_state_dict({name: value.float() for name, value in weights.items()})
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            self.scale = DisparityScale(float(config["disparity_mean"]), float(config["disparity_std"]))
+            self.scale = DisparityScale(
+                float(config["disparity_mean"]), float(config["disparity_std"])
+            )
             self.fingerprint = f"tiny-{found[:20]}-{self.scale}"
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             line = str(error).splitlines()[0]
-            raise DatasetError(f"cannot load the labeler in {folder}: {line}; reinstall or retrain it") from error
+            raise DatasetError(
+                f"cannot load the labeler in {folder}: {line}; reinstall or retrain it"
+            ) from error
 
     @torch.inference_mode()
-    def read(self, pictures: Float[Tensor, "n 3 h w"]) -> Reading:
-        """All the network says of up to ``BATCH`` pictures."""
-        short = BATCH - len(pictures)
+    def read(self, images: Float[Tensor, "n 3 h w"]) -> Reading:
+        """All the network says of up to ``BATCH`` images."""
+        short = BATCH - len(images)
         if short > 0:
-            pictures = torch.cat([pictures, pictures[-1:].expand(short, -1, -1, -1)])
-        whole = self.net(pictures)
+            images = torch.cat([images, images[-1:].expand(short, -1, -1, -1)])
+        whole = self.net(images)
         keep = BATCH - max(short, 0)
         return Reading(
             whole.disparity[:keep],
@@ -55,10 +61,15 @@ class TinyLabeler:
             {name: logits[:keep] for name, logits in whole.words.items()},
         )
 
-    def __call__(self, pictures: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of pictures in 0..1."""
-        readings = [self.read(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH)]
-        words = {name: torch.cat([reading.words[name] for reading in readings]).argmax(1) for name in WORDS}
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Labels of images in 0..1."""
+        readings = [
+            self.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
+        ]
+        words = {
+            name: torch.cat([reading.words[name] for reading in readings]).argmax(1)
+            for name in WORDS
+        }
         return Labels(
             disparity=torch.cat([reading.disparity for reading in readings]),
             saliency=torch.cat([reading.saliency_logit for reading in readings]) > 0,

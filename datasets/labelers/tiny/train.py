@@ -1,7 +1,7 @@
 """Train the shipped labeler: ``python -m datasets.labelers.tiny.train --work FOLDER --out FOLDER``.
 
-Rendered scenes only. Pictures are blurred, tinted and made noisy at random, so that the labeler also reads pictures
-that a generative model painted. Continues where it was cut off; one thread.
+Rendered scenes only. Images are blurred, tinted and made noisy at random, so that the labeler also reads images
+that a generative model generated. Continues where it was cut off; one thread.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Cycle:
     depth_weight: float
 
 
-CYCLES = (Cycle(12288, 2000, 2e-3, 1.0), Cycle(20480, 2600, 1.5e-3, 3.0), Cycle(20480, 1500, 1e-3, 3.0))
+CYCLES = (
+    Cycle(12288, 2000, 2e-3, 1.0),
+    Cycle(20480, 2600, 1.5e-3, 3.0),
+    Cycle(20480, 1500, 1e-3, 3.0),
+)
 """The later ones are for absolute depth, which is slow to learn: it takes weighing several cues for a scene's size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rendered pictures with their exact labels, compact."""
+    """Rendered images with their exact labels, compact."""
 
     rgb: Tensor
     disparity: Tensor
@@ -53,12 +57,16 @@ class Examples:
 
     def pick(self, at: Tensor) -> Examples:
         """The chosen ones."""
-        return Examples(self.rgb[at], self.disparity[at], self.mask[at], self.normals[at], self.words[at])
+        return Examples(
+            self.rgb[at], self.disparity[at], self.mask[at], self.normals[at], self.words[at]
+        )
 
 
 def word_indices(scenes: list[Scene]) -> Tensor:
     """n x 5 indices into ``WORDS``."""
-    return torch.tensor([[WORDS[name].index(getattr(s.attributes, name)) for name in WORDS] for s in scenes])
+    return torch.tensor(
+        [[WORDS[name].index(getattr(s.attributes, name)) for name in WORDS] for s in scenes]
+    )
 
 
 def examples_of(name: str, limit: int | None, cache: Path) -> Examples:
@@ -78,7 +86,7 @@ def examples_of(name: str, limit: int | None, cache: Path) -> Examples:
 
 
 def roughened(rgb: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blur, tint and add noise, each picture by its own amount."""
+    """Blur, tint and add noise, each image by its own amount."""
     n = len(rgb)
     sigma = torch.from_numpy(rng.uniform(0.05, 0.9, n)).float()
     taps = torch.arange(-2, 3).float()
@@ -93,21 +101,31 @@ def roughened(rgb: Tensor, rng: np.random.Generator) -> Tensor:
     return (flat.view_as(rgb) * tint + level * noise).clamp(0, 1)
 
 
-def loss_of(reading: Reading, batch: Examples, mean: float, std: float, depth_weight: float) -> Tensor:
+def loss_of(
+    reading: Reading, batch: Examples, mean: float, std: float, depth_weight: float
+) -> Tensor:
     """Sum of the heads' losses."""
     target = (batch.disparity.float() - mean) / std
     depth = functional.smooth_l1_loss(reading.disparity, target, beta=0.1)
     mask = batch.mask.float()
     probability = reading.saliency_logit.sigmoid()
-    overlap = 2 * (probability * mask).sum((1, 2)) / (probability.sum((1, 2)) + mask.sum((1, 2)) + 1)
-    saliency = functional.binary_cross_entropy_with_logits(reading.saliency_logit, mask) + (1 - overlap).mean()
+    overlap = (
+        2 * (probability * mask).sum((1, 2)) / (probability.sum((1, 2)) + mask.sum((1, 2)) + 1)
+    )
+    saliency = (
+        functional.binary_cross_entropy_with_logits(reading.saliency_logit, mask)
+        + (1 - overlap).mean()
+    )
     normals = 1 - (reading.normals * batch.normals.float() / 127).sum(1).mean()
-    words = sum(functional.cross_entropy(reading.words[name], batch.words[:, i]) for i, name in enumerate(WORDS))
+    words = sum(
+        functional.cross_entropy(reading.words[name], batch.words[:, i])
+        for i, name in enumerate(WORDS)
+    )
     return depth_weight * depth + saliency + normals + 0.1 * words
 
 
 def mirror(batch: Examples, which: Tensor) -> Examples:
-    """Flip the chosen pictures left to right, with everything that depends on it."""
+    """Flip the chosen images left to right, with everything that depends on it."""
     light = list(WORDS).index("light")
     words = batch.words.clone()
     words[which, light] = 1 - words[which, light]
@@ -122,12 +140,18 @@ def mirror(batch: Examples, which: Tensor) -> Examples:
     )
 
 
-def fit(net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Path, number: int) -> None:
+def fit(
+    net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Path, number: int
+) -> None:
     """Adam over one cycle; the randomness of a step depends on the cycle and the step alone."""
     cycle = CYCLES[number]
     steps = cycle.steps
-    optimiser = torch.optim.AdamW(net.parameters(), lr=cycle.learning_rate, weight_decay=1e-3, foreach=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cycle.learning_rate, total_steps=steps, pct_start=0.1)
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=cycle.learning_rate, weight_decay=1e-3, foreach=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, cycle.learning_rate, total_steps=steps, pct_start=0.1
+    )
     first = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -140,7 +164,9 @@ def fit(net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Pat
         rng = np.random.default_rng([30 + number, step])
         batch = train.pick(torch.from_numpy(rng.choice(len(train.rgb), BATCH, replace=False)))
         batch = mirror(batch, torch.from_numpy(rng.random(BATCH) < 0.5))
-        loss = loss_of(net(roughened(batch.rgb.float() / 255, rng)), batch, mean, std, cycle.depth_weight)
+        loss = loss_of(
+            net(roughened(batch.rgb.float() / 255, rng)), batch, mean, std, cycle.depth_weight
+        )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -165,10 +191,14 @@ def fit(net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Pat
 
 def main() -> None:
     """Train and write the labeler."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.labelers.tiny.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m datasets.labelers.tiny.train", description=__doc__
+    )
     parser.add_argument("--work", type=Path, default=Path("train-labeler"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--threads", type=int, default=1, help="on a shared machine, more can be slower")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="on a shared machine, more can be slower"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     work: Path = arguments.work

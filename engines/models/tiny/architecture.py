@@ -23,7 +23,7 @@ SCHEDULE: dict[str, Any] = {
 
 
 def make_vae() -> AutoencoderKL:
-    """Picture 3 x 64 x 64 in -1..1 <-> latent 4 x 16 x 16."""
+    """Image 3 x 64 x 64 in -1..1 <-> latent 4 x 16 x 16."""
     blocks = 3
     return AutoencoderKL(
         in_channels=3,

@@ -1,6 +1,6 @@
 """Train the shipped model from nothing: ``python -m engines.models.tiny.train --work FOLDER --out FOLDER``.
 
-Renders the pictures, fits the autoencoder, then the UNet with its text encoder, and writes a diffusers folder.
+Renders the images, fits the autoencoder, then the UNet with its text encoder, and writes a diffusers folder.
 Every stage continues where it was cut off. One thread: two are slower on a shared machine.
 """
 
@@ -22,10 +22,12 @@ from engines.models.tiny.train_vae import encode, reconstruction_psnr_db, train_
 from engines.models.tiny.words import make_tokenizer
 
 
-def pictures_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
-    """Pictures and prompts of a rendered set; the renderer is another program and is run as one."""
+def images_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
+    """Images and prompts of a rendered set; the renderer is another program and is run as one."""
     folder = work / name
-    subprocess.run([sys.executable, "-m", "datasets.render", "--set", name, "--out", str(folder)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "datasets.render", "--set", name, "--out", str(folder)], check=True
+    )
     prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
     return np.load(folder / "rgb.npy", mmap_mode="r"), prompts
 
@@ -34,19 +36,24 @@ def trained_vae(work: Path) -> AutoencoderKL:
     """The autoencoder of ``work``, trained if it is not there yet."""
     folder = work / "vae"
     if not (folder / "config.json").exists():
-        rgb, _ = pictures_of("train", work)
+        rgb, _ = images_of("train", work)
         train_vae(rgb, work).save_pretrained(folder)
     vae = AutoencoderKL.from_pretrained(folder)
     assert isinstance(vae, AutoencoderKL)
     # diffusers would write the path of this machine into the model.
     vae.register_to_config(_name_or_path="")
-    held_out, _ = pictures_of("held-out", work)
-    print(f"held-out reconstruction: {reconstruction_psnr_db(vae.eval(), held_out):.2f} dB PSNR", flush=True)
+    held_out, _ = images_of("held-out", work)
+    print(
+        f"held-out reconstruction: {reconstruction_psnr_db(vae.eval(), held_out):.2f} dB PSNR",
+        flush=True,
+    )
     return vae
 
 
-def scaled_latents(vae: AutoencoderKL, rgb: np.ndarray, work: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled latents of the pictures and of their mirror images, encoded once."""
+def scaled_latents(
+    vae: AutoencoderKL, rgb: np.ndarray, work: Path
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled latents of the images and of their mirror images, encoded once."""
     path = work / "latents.safetensors"
     if not path.exists():
         scale = vae.config.scaling_factor
@@ -79,18 +86,26 @@ def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out
 
 def main() -> None:
     """Train and write the model."""
-    parser = argparse.ArgumentParser(prog="python -m engines.models.tiny.train", description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path("train-tiny"), help="pictures, latents and checkpoints")
+    parser = argparse.ArgumentParser(
+        prog="python -m engines.models.tiny.train", description=__doc__
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("train-tiny"), help="images, latents and checkpoints"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps of the UNet (default %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help="steps of the UNet (default %(default)s)"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     vae = trained_vae(work)
-    rgb, prompts = pictures_of("train", work)
+    rgb, prompts = images_of("train", work)
     straight, mirror = scaled_latents(vae, rgb, work)
-    denoiser = train_denoiser(straight, mirror, prompts, make_tokenizer(prompts), work, arguments.steps)
+    denoiser = train_denoiser(
+        straight, mirror, prompts, make_tokenizer(prompts), work, arguments.steps
+    )
     write_folder(vae, denoiser, prompts, arguments.out)
 
 

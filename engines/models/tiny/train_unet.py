@@ -1,4 +1,4 @@
-"""Stage two: the UNet and the text encoder together, on the latents of rendered pictures and their prompts."""
+"""Stage two: the UNet and the text encoder together, on the latents of rendered images and their prompts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
 
 
 def mirrored(prompt: str) -> str:
-    """The prompt of the picture flipped left to right: the light changes sides."""
+    """The prompt of the image flipped left to right: the light changes sides."""
     stem, _, side = prompt.rpartition(" ")
     return f"{stem} {'right' if side == 'left' else 'left'}"
 
@@ -65,7 +65,7 @@ def train_denoiser(
     work: Path,
     steps: int = STEPS,
 ) -> Denoiser:
-    """Fit to scaled ``latents`` (n x 4 x 16 x 16) of the pictures and ``flipped`` ones of their mirror images."""
+    """Fit to scaled ``latents`` (n x 4 x 16 x 16) of the images and ``flipped`` ones of their mirror images."""
     torch.manual_seed(0)
     model = Denoiser(tokenizer)
     tokens = tokenize(tokenizer, prompts)

@@ -1,4 +1,4 @@
-"""Stage one: the autoencoder, on rendered pictures alone."""
+"""Stage one: the autoencoder, on rendered images alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KL_WEIGHT = 2e-4
 EDGE_WEIGHT = 0.5
 
 
-def pictures(rgb: np.ndarray, picks: np.ndarray) -> Tensor:
-    """The chosen uint8 pictures as floats in -1..1."""
+def images(rgb: np.ndarray, picks: np.ndarray) -> Tensor:
+    """The chosen uint8 images as floats in -1..1."""
     return torch.from_numpy(rgb[picks]).float() / 127.5 - 1
 
 
@@ -32,7 +32,7 @@ def train_vae(rgb: np.ndarray, work: Path, steps: int = STEPS) -> AutoencoderKL:
 
     def loss_of(step: int) -> Tensor:
         rng = np.random.default_rng([10, step])
-        x = pictures(rgb, np.sort(rng.choice(len(rgb), BATCH, replace=False)))
+        x = images(rgb, np.sort(rng.choice(len(rgb), BATCH, replace=False)))
         if rng.random() < 0.5:
             x = x.flip(-1)
         torch.manual_seed(step)
@@ -43,7 +43,9 @@ def train_vae(rgb: np.ndarray, work: Path, steps: int = STEPS) -> AutoencoderKL:
         loss: Tensor = error.abs().mean() + EDGE_WEIGHT * edges + KL_WEIGHT * kl
         return loss
 
-    averaged = train(vae, loss_of, steps=steps, learning_rate=LEARNING_RATE, checkpoint=work / "vae.pt")
+    averaged = train(
+        vae, loss_of, steps=steps, learning_rate=LEARNING_RATE, checkpoint=work / "vae.pt"
+    )
     assert isinstance(averaged, AutoencoderKL)
     averaged.eval()
     sample = encode(averaged, rgb[:1024])
@@ -53,9 +55,9 @@ def train_vae(rgb: np.ndarray, work: Path, steps: int = STEPS) -> AutoencoderKL:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, rgb: np.ndarray, batch: int = 32) -> Tensor:
-    """Mean latents of all pictures, unscaled, n x 4 x 16 x 16."""
+    """Mean latents of all images, unscaled, n x 4 x 16 x 16."""
     parts = [
-        vae.encode(pictures(rgb, np.arange(start, min(start + batch, len(rgb))))).latent_dist.mean
+        vae.encode(images(rgb, np.arange(start, min(start + batch, len(rgb))))).latent_dist.mean
         for start in range(0, len(rgb), batch)
     ]
     return torch.cat(parts)
@@ -63,10 +65,10 @@ def encode(vae: AutoencoderKL, rgb: np.ndarray, batch: int = 32) -> Tensor:
 
 @torch.no_grad()
 def reconstruction_psnr_db(vae: AutoencoderKL, rgb: np.ndarray, batch: int = 32) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio of decode(encode(picture)), in decibel."""
+    """Mean over images of the peak signal-to-noise ratio of decode(encode(image)), in decibel."""
     scores = []
     for start in range(0, len(rgb), batch):
-        x = pictures(rgb, np.arange(start, min(start + batch, len(rgb))))
+        x = images(rgb, np.arange(start, min(start + batch, len(rgb))))
         y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
         mse = ((x - y) / 2).square().mean((1, 2, 3))
         scores.append(-10 * mse.log10())

@@ -49,7 +49,9 @@ def train(
 
     A run that was cut off goes on from ``checkpoint``. The randomness of a step must depend on the step alone.
     """
-    optimiser = torch.optim.AdamW(module.parameters(), lr=learning_rate, weight_decay=0.01, foreach=True)
+    optimiser = torch.optim.AdamW(
+        module.parameters(), lr=learning_rate, weight_decay=0.01, foreach=True
+    )
     average = Average(module, decay)
     first = 0
     if checkpoint.exists():
@@ -68,7 +70,9 @@ def train(
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         average.update(module, step)
-        running = running * 0.98 + float(loss.detach()) * 0.02 if step > first else float(loss.detach())
+        running = (
+            running * 0.98 + float(loss.detach()) * 0.02 if step > first else float(loss.detach())
+        )
         done = step + 1
         if done % 50 == 0 or done == steps:
             pace = (time.monotonic() - started) / (done - first)

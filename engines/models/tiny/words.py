@@ -20,7 +20,10 @@ _WORD_END = "</w>"
 def make_tokenizer(prompts: Iterable[str]) -> CLIPTokenizer:
     """A tokenizer whose merges build every word of ``prompts``."""
     # Long words first: merges apply in this order, and "an" would otherwise tear "cyan" apart.
-    words = sorted({word for prompt in prompts for word in prompt.lower().split()}, key=lambda word: (-len(word), word))
+    words = sorted(
+        {word for prompt in prompts for word in prompt.lower().split()},
+        key=lambda word: (-len(word), word),
+    )
     pieces = sorted(ByteLevel.alphabet())
     vocabulary = pieces + [piece + _WORD_END for piece in pieces]
     merges: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""The published recipe beside ridge on the small run: the same pictures, the same probes, figures that add up."""
+"""The published recipe beside ridge on the small run: the same images, the same probes, figures that add up."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sklearn.linear_model import Ridge
 
 from bench.__main__ import main
 from bench.adam_vs_ridge.cells import Choice, chosen
-from bench.adam_vs_ridge.experiment import in_closed_form, rivals
+from bench.adam_vs_ridge.experiment import baselines, in_closed_form
 from bench.adam_vs_ridge.results import RECIPE, Comparison, read_recipe, recipe_rows
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.results import Results, read_results
 from probes.edit import Probe
 from probes.probe_set import ACTIVATIONS
@@ -38,23 +38,29 @@ def comparison(run_path: Path) -> Comparison:
     return found
 
 
-def test_ridge_is_the_runs_own_probe_on_the_runs_own_pictures(small_run: Results, comparison: Comparison) -> None:
+def test_ridge_is_the_runs_own_probe_on_the_runs_own_images(
+    small_run: Results, comparison: Comparison
+) -> None:
     assert len(comparison.cells) == 6
     for cell in comparison.cells:
         task = small_run.tasks[cell.task]
-        (stored,) = task.where(network="trained", probe=ACTIVATIONS, layer=cell.layer, step=cell.step - 1)
+        (stored,) = task.where(
+            network="trained", probe=ACTIVATIONS, layer=cell.layer, step=cell.step - 1
+        )
         for both in cell.scores:
             ours = np.array([np.nan if score is None else score for score in both.ridge_scores])
             np.testing.assert_allclose(ours, task.score(stored, both.metric), atol=1e-3)
-        assert cell.repainted_difference < 1e-3
+        assert cell.regenerated_difference < 1e-3
         # What is timed is what the run did.
         assert cell.refit_difference < 1e-3
 
 
-def test_figures_follow_from_the_scores_of_every_picture(small_run: Results, comparison: Comparison) -> None:
+def test_figures_follow_from_the_scores_of_every_image(
+    small_run: Results, comparison: Comparison
+) -> None:
     facts = small_run.facts
-    assert comparison.train_pictures == len(facts["train_items"])
-    assert comparison.test_pictures == len(facts["test_items"])
+    assert comparison.train_images == len(facts["train_items"])
+    assert comparison.test_images == len(facts["test_items"])
     assert comparison.epochs == 4
     for cell in comparison.cells:
         headline = cell.scores[0]
@@ -71,14 +77,16 @@ def test_figures_follow_from_the_scores_of_every_picture(small_run: Results, com
 
 def test_a_gain_is_above_zero_where_ridge_is_better_whichever_way_the_metric_points() -> None:
     better, worse = np.full(9, 0.2) + np.arange(9) / 100, np.full(9, 0.5)
-    assert rivals("rmse", False, better, worse).gain[1] > 0
-    assert rivals("dice", True, better, worse).gain[2] < 0
-    gap = rivals("ap", True, np.array([np.nan, 0.5, 0.6]), np.array([0.1, 0.4, 0.5]))
+    assert baselines("rmse", False, better, worse).gain[1] > 0
+    assert baselines("dice", True, better, worse).gain[2] < 0
+    gap = baselines("ap", True, np.array([np.nan, 0.5, 0.6]), np.array([0.1, 0.4, 0.5]))
     assert gap.ridge_scores[0] is None
     assert gap.gain[0] == pytest.approx(0.1)
 
 
-def test_the_table_has_a_row_per_cell_and_a_second_for_masks(run_path: Path, comparison: Comparison) -> None:
+def test_the_table_has_a_row_per_cell_and_a_second_for_masks(
+    run_path: Path, comparison: Comparison
+) -> None:
     table = recipe_rows(run_path)
     assert table is not None
     masks = sum(cell.task == "saliency" for cell in comparison.cells)
@@ -96,13 +104,15 @@ def test_the_timed_ridge_is_scikit_learns() -> None:
     targets = [torch.randn(3, 8, 8, generator=generator) for _ in range(5)]
     fit = in_closed_form(blocks, targets, range(5))
     rows = torch.cat(blocks).flatten(0, 1).double().numpy()
-    means = torch.nn.functional.avg_pool2d(torch.cat(targets)[:, None].double(), 2).flatten().numpy()
+    means = (
+        torch.nn.functional.avg_pool2d(torch.cat(targets)[:, None].double(), 2).flatten().numpy()
+    )
     alpha = PENALTIES[int(fit.penalty_index[0])] * ((rows - rows.mean(0)) ** 2).sum(0).mean()
     oracle = Ridge(alpha=alpha).fit(rows, means)
     np.testing.assert_allclose(fit.weights[:, 0].numpy(), oracle.coef_, rtol=1e-6, atol=1e-12)
 
 
-def test_cells_are_the_best_by_loss_on_training_pictures(small_run: Results) -> None:
+def test_cells_are_the_best_by_loss_on_training_images(small_run: Results) -> None:
     found = chosen(small_run, Choice(cells=4))
     assert [(one.task, one.cell.step) for one in found] == [
         ("saliency", 0), ("saliency", 3), ("depth", 0), ("depth", 3),
@@ -111,7 +121,11 @@ def test_cells_are_the_best_by_loss_on_training_pictures(small_run: Results) -> 
         task = small_run.tasks[one.task]
         assert one.cell == task.best(network="trained", step=one.cell.step, probe=ACTIVATIONS)
     more = chosen(small_run, Choice(cells=5))
-    (second,) = [one for one in more if (one.task, one.cell) not in {(first.task, first.cell) for first in found}]
+    (second,) = [
+        one
+        for one in more
+        if (one.task, one.cell) not in {(first.task, first.cell) for first in found}
+    ]
     assert (second.task, second.cell.step) == ("saliency", 0)
     one_task = chosen(small_run, Choice(cells=99, tasks=("depth",), layers=("up2",), steps=(2, 3)))
     assert [(one.cell.layer, one.cell.step) for one in one_task] == [("up2.1", 1), ("up2.1", 2)]
@@ -126,11 +140,13 @@ def test_cells_are_the_best_by_loss_on_training_pictures(small_run: Results) -> 
     ],
 )
 def test_what_the_run_has_not_is_refused(small_run: Results, choice: Choice, message: str) -> None:
-    with pytest.raises(MistakeError, match=message):
+    with pytest.raises(UserError, match=message):
         chosen(small_run, choice)
 
 
-def test_maps_of_several_channels_are_refused(small_run: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_of_several_channels_are_refused(
+    small_run: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from bench.runs.probes import StoredProbes
 
     own = StoredProbes._get
@@ -145,24 +161,26 @@ def test_maps_of_several_channels_are_refused(small_run: Results, monkeypatch: p
         )
 
     monkeypatch.setattr(StoredProbes, "_get", three)
-    with pytest.raises(MistakeError, match="maps of one channel, and depth has more"):
+    with pytest.raises(UserError, match="maps of one channel, and depth has more"):
         chosen(small_run, Choice(tasks=("depth",)))
 
 
-def test_tasks_of_whole_pictures_are_refused(small_run: Results) -> None:
+def test_tasks_of_whole_images_are_refused(small_run: Results) -> None:
     depth = small_run.tasks["depth"]
     pooled = replace(depth, cells=tuple(replace(cell, side=1) for cell in depth.cells))
-    with pytest.raises(MistakeError, match="depth is of whole pictures"):
+    with pytest.raises(UserError, match="depth is of whole images"):
         chosen(replace(small_run, tasks={"depth": pooled}), Choice())
 
 
-def test_mistakes_are_said_in_a_sentence(copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_said_in_a_sentence(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["recipe", str(copied_run), "--cells", "0"]) == 2
     assert "cells must be at least 1, not 0" in capsys.readouterr().err
     assert recipe_rows(copied_run) is None
     (copied_run / RECIPE).write_text(json.dumps({"schema": 1, "cells": 3}))
-    with pytest.raises(MistakeError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         recipe_rows(copied_run)
     (copied_run / "run.json").unlink()
-    with pytest.raises(MistakeError, match="unfinished run"):
+    with pytest.raises(UserError, match="unfinished run"):
         read_results(copied_run)

@@ -17,7 +17,16 @@ from bench.analysis.emergence import emergence, onset, onset_words
 from bench.report.tables import emergence_line
 from bench.runs.results import Results, TaskResults
 from probes.bootstrap import score_of
-from probes.probe_set import ACTIVATIONS, ALWAYS, CEILING, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.probe_set import (
+    ACTIVATIONS,
+    ALWAYS,
+    CEILING,
+    MEAN_MAP,
+    PERMUTED,
+    POSITION,
+    WITH_POSITION,
+    Cell,
+)
 
 STEPS = tuple(range(15))
 RNG = np.random.default_rng(0)
@@ -25,9 +34,9 @@ PICTURES = 120
 
 
 def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05) -> Results:
-    """A run whose layer ``good`` has these mean scores, on pictures that differ much from each other."""
+    """A run whose layer ``good`` has these mean scores, on images that differ much from each other."""
     sign = 1.0 if higher_is_better else -1.0
-    picture = RNG.normal(0, 0.3, PICTURES)
+    image = RNG.normal(0, 0.3, PICTURES)
     cells, losses, means = [], [], []
     for step in STEPS:
         for layer, shift in (("bad", -0.3), ("good", 0.0)):
@@ -47,7 +56,7 @@ def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05
         cells.append(Cell(network, "4x4", ALWAYS, network, 0, 4))
         losses.append(loss)
         means.append(0.2)
-    scores = np.array(means)[:, None] + picture + RNG.normal(0, noise, (len(cells), PICTURES))
+    scores = np.array(means)[:, None] + image + RNG.normal(0, noise, (len(cells), PICTURES))
     task = TaskResults(
         "t",
         tuple(cells),
@@ -78,7 +87,11 @@ def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:
 
 def test_no_gain_is_not_called_one() -> None:
     results = made_up(dict.fromkeys(STEPS, 0.2), True)
-    wrong = [entry for entry in comparisons(results) if entry.what == "permuted labels" and entry.gain.low > 0.01]
+    wrong = [
+        entry
+        for entry in comparisons(results)
+        if entry.what == "permuted labels" and entry.gain.low > 0.01
+    ]
     assert not wrong
 
 
@@ -95,7 +108,7 @@ def test_emergence_is_the_first_step_near_the_last(first: int) -> None:
 
 @pytest.mark.parametrize("first", [0.0, -0.1])
 def test_without_a_final_gain_there_is_no_share_and_no_fault(first: float) -> None:
-    """Too few pictures make probes that say what the position says: the last step gains exactly nothing."""
+    """Too few images make probes that say what the position says: the last step gains exactly nothing."""
     results = made_up(dict.fromkeys(STEPS, 0.2), True)
     task = results.tasks["t"]
     task.scores[:] = 0.5
@@ -127,14 +140,19 @@ def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyP
     results = made_up(dict.fromkeys(STEPS, 0.8), True)
     drawn = np.ones((len(STEPS), 100))
     drawn[:, :10] = -1.0
-    monkeypatch.setattr("bench.analysis.comparisons.resampled_means", lambda *_: drawn)
+    monkeypatch.setattr("bench.analysis.emergence.resampled_means", lambda *_: drawn)
     found = emergence(results, results.tasks["t"])
     assert found.emerged is not None
     assert (found.emerged.mean, found.emerged.low, found.emerged.high) == (1, 1, 16)
 
 
 @pytest.mark.parametrize(
-    ("first", "words"), [(0, "step 1 [1, 1]"), (1, "between step 1 and 3 [2, 3]"), (9, "between step 5 and 10 [6, 10]")]
+    ("first", "words"),
+    [
+        (0, "step 1 [1, 1]"),
+        (1, "between step 1 and 3 [2, 3]"),
+        (9, "between step 5 and 10 [6, 10]"),
+    ],
 )
 def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> None:
     results = made_up({step: 0.8 if step >= first else 0.3 for step in STEPS}, True)
@@ -171,12 +189,17 @@ def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
         for cell in task.where(network="random-1"):
             cells.append(replace(cell, network=f"random-{number}"))
             scores.append(task.scores[task.cells.index(cell)] + shift)
-    columns = {name: np.append(getattr(task, name), [1.0] * (len(cells) - len(task.cells))) for name in ("cv_loss",)}
+    columns = {
+        name: np.append(getattr(task, name), [1.0] * (len(cells) - len(task.cells)))
+        for name in ("cv_loss",)
+    }
     more = replace(task, cells=tuple(cells), scores=np.array(scores), **columns)
     networks = [*results.facts["networks"], "random-2", "random-3"]
     three = next(
         entry
-        for entry in comparisons(replace(results, facts=results.facts | {"networks": networks}, tasks={"t": more}))
+        for entry in comparisons(
+            replace(results, facts=results.facts | {"networks": networks}, tasks={"t": more})
+        )
         if entry.what.startswith("random")
     )
     assert three.what == "random weights, same latents"

@@ -10,7 +10,7 @@ import pytest
 from bench.__main__ import main
 from bench.calibration.null_data import Scores
 from bench.calibration.rates import Population, Rate, family_level, population, rates
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.runs.results import Results, TaskResults
 from probes.probe_set import POSITION
 
@@ -25,7 +25,9 @@ def nulls(gain: float = 0.0) -> Scores:
         luck = RNG.normal(0, 0.05, (*shape, 1))
         return luck + RNG.normal(0, 0.2, (*shape, PICTURES))
 
-    return Scores(probe(CELLS) + gain, probe(CELLS, 5), probe(CELLS) + gain, probe(CELLS), probe(CELLS))
+    return Scores(
+        probe(CELLS) + gain, probe(CELLS, 5), probe(CELLS) + gain, probe(CELLS), probe(CELLS)
+    )
 
 
 def people() -> Population:
@@ -46,13 +48,17 @@ def test_real_procedures_are_wrong_as_often_as_they_say() -> None:
         assert found[what].cells == CELLS
         assert 0.03 < found[what].rate < 0.075
     assert found["unlike permuted labels"].is_right()
-    # Luck of single probes is no gain over many: paired over pictures alone it would be called one.
-    assert found["the same, over pictures only (not used)"].rate > 0.1
+    # Luck of single probes is no gain over many: paired over images alone it would be called one.
+    assert found["the same, over images only (not used)"].rate > 0.1
 
 
 def test_a_real_gain_is_no_null() -> None:
     found = by_name(rates(people(), nulls(gain=0.3), CELLS, draws=999))
-    for what in ("better than permuted labels", "beyond position and mean training map", "unlike permuted labels"):
+    for what in (
+        "better than permuted labels",
+        "beyond position and mean training map",
+        "unlike permuted labels",
+    ):
         assert found[what].rate > 0.5
         assert not found[what].is_right()
 
@@ -79,11 +85,13 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
     task = small_run.tasks["depth"]
     cell = task.where(network="trained", probe="activations")[0]
     assert source.activations.shape == source.position.shape
-    assert len(source.activations) == len(small_run.tasks) * len(small_run.layers) * len(small_run.steps)
+    assert len(source.activations) == len(small_run.tasks) * len(small_run.layers) * len(
+        small_run.steps
+    )
     assert (source.activations == -task.score(cell)).all(1).sum() == 1
 
 
-def test_tasks_of_whole_pictures_are_left_out(small_run: Results) -> None:
+def test_tasks_of_whole_images_are_left_out(small_run: Results) -> None:
     def without_place(task: TaskResults) -> TaskResults:
         kept = [index for index, cell in enumerate(task.cells) if cell.network != POSITION]
         tables = {name: getattr(task, name)[kept] for name in ("cv_loss", "thresholds", "scores")}
@@ -93,17 +101,28 @@ def test_tasks_of_whole_pictures_are_left_out(small_run: Results) -> None:
     mixed = replace(small_run, tasks={"depth": depth, "colour": without_place(saliency)})
     alone = replace(small_run, tasks={"depth": depth})
     assert np.array_equal(population(mixed).activations, population(alone).activations)
-    with pytest.raises(MistakeError, match="has no task of maps"):
+    with pytest.raises(UserError, match="has no task of maps"):
         population(replace(small_run, tasks={"colour": without_place(saliency)}))
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--cells", "24", "--draws", "199", "--limit", "60", "--layers", "up2.0", "--steps", "2"]
+    arguments = [
+        "--cells",
+        "24",
+        "--draws",
+        "199",
+        "--limit",
+        "60",
+        "--layers",
+        "up2.0",
+        "--steps",
+        "2",
+    ]
     code = main(["calibration", *arguments])
     said = capsys.readouterr().out
-    assert "null data sets of 24 training and 36 test pictures" in said
+    assert "null data sets of 24 training and 36 test images" in said
     rows = [line for line in said.splitlines() if " of 24  " in line]
-    # With so few pictures, controls may be the same constant mask, which leaves the trial of exchanges out.
+    # With so few images, controls may be the same constant mask, which leaves the trial of exchanges out.
     assert len(rows) in (7, 8)
     assert code == any(row.endswith(" no") for row in rows)
 
@@ -116,9 +135,14 @@ def test_too_few_cells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
     same = RNG.gamma(2.0, size=(5, PICTURES))
     source = Population(same, np.ones_like(same), np.ones_like(same), same[::-1])
-    assert "paired differences of two permuted probes" not in by_name(rates(source, nulls(), 50, draws=99))
+    assert "paired differences of two permuted probes" not in by_name(
+        rates(source, nulls(), 50, draws=99)
+    )
 
 
-def test_pictures_too_few_for_permutations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_too_few_for_permutations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibration", "--cells", "24", "--limit", "30"]) == 2
-    assert "--limit 30: of so few training pictures labels have no 5 permutations" in capsys.readouterr().err
+    assert (
+        "--limit 30: of so few training images labels have no 5 permutations"
+        in capsys.readouterr().err
+    )

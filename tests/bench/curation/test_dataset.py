@@ -1,4 +1,4 @@
-"""``python -m bench dataset``: painting a set, choosing from it, looking for leaks, and two labelers side by side."""
+"""``python -m bench dataset``: generating a set, choosing from it, looking for leaks, and two labelers side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from bench.__main__ import main
 from bench.curation.agreement import agreement_of
 from bench.curation.contact_sheets import COLUMNS, GAP, TEXT, TILE
-from bench.curation.make import pictures_in
+from bench.curation.make import images_in
 from bench.registry import plugin
 from datasets.label_cache import labels_of
 from datasets.labelers.tiny import LABELER
@@ -52,31 +52,34 @@ def made(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def again(made: Path, prompts: Path) -> dict[str, tuple[bytes, int]]:
-    """Run the same command; what the pictures hold, and when they were written."""
+    """Run the same command; what the images hold, and when they were written."""
     assert main(["dataset", "make", "--prompts", str(prompts), "--out", str(made), *QUICKLY]) == 0
-    return {file.stem: (file.read_bytes(), file.stat().st_mtime_ns) for file in (made / "pictures").iterdir()}
+    return {
+        file.stem: (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in (made / "images").iterdir()
+    }
 
 
-def test_a_painted_set_has_a_picture_labels_and_a_line_per_item(made: Path, prompts: Path) -> None:
+def test_a_generated_set_has_a_image_labels_and_a_line_per_item(made: Path, prompts: Path) -> None:
     assert read_prompts(made / "kept.csv") == read_prompts(prompts)
-    assert pictures_in(made).shape == (3, 3, 64, 64)
+    assert images_in(made).shape == (3, 3, 64, 64)
     with Image.open(made / "contact-001.png") as sheet:
         assert sheet.size == (COLUMNS * (2 * TILE + GAP) + GAP, TILE + TEXT + 2 * GAP)
         assert np.asarray(sheet.convert("L")).std() > 10
 
 
-def test_labels_are_the_labelers_of_the_pictures(made: Path) -> None:
-    """Of the 8-bit pictures here, of the unrounded ones there."""
+def test_labels_are_the_labelers_of_the_images(made: Path) -> None:
+    """Of the 8-bit images here, of the unrounded ones there."""
     ours = labels_of((made / "labels" / "a.safetensors").read_bytes())
-    theirs = LABELER.open()(pictures_in(made)[:1].float() / 255)
+    theirs = LABELER.open()(images_in(made)[:1].float() / 255)
     assert float((ours.disparity - theirs.disparity).abs().max()) < 0.2
     assert float((ours.saliency == theirs.saliency).double().mean()) > 0.95
 
 
-def test_a_painted_set_goes_on_where_it_stopped(made: Path, prompts: Path) -> None:
+def test_a_generated_set_goes_on_where_it_stopped(made: Path, prompts: Path) -> None:
     before = again(made, prompts)
     assert again(made, prompts) == before
-    (made / "pictures" / "a.png").unlink()
+    (made / "images" / "a.png").unlink()
     damaged = made / "labels" / "b.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-7])
     after = again(made, prompts)
@@ -84,7 +87,9 @@ def test_a_painted_set_goes_on_where_it_stopped(made: Path, prompts: Path) -> No
     assert all(after[name][0] == before[name][0] for name in before)
 
 
-def test_a_deleted_line_stays_deleted(made: Path, prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deleted_line_stays_deleted(
+    made: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = (made / "kept.csv").read_text(encoding="utf-8")
     (made / "kept.csv").write_text("".join(whole.splitlines(keepends=True)[:-1]), encoding="utf-8")
     again(made, prompts)
@@ -97,9 +102,11 @@ def test_a_deleted_line_stays_deleted(made: Path, prompts: Path, capsys: pytest.
     assert (made / "kept.csv").read_text(encoding="utf-8") == whole
 
 
-def test_a_changed_prompt_is_painted_anew(made: Path, prompts: Path, tmp_path: Path) -> None:
+def test_a_changed_prompt_is_generated_anew(made: Path, prompts: Path, tmp_path: Path) -> None:
     before = again(made, prompts)
-    changed = listed(tmp_path / "mine.csv", [LINES[0], ["a", LINES[1][1], "99", "train"], *LINES[2:]])
+    changed = listed(
+        tmp_path / "mine.csv", [LINES[0], ["a", LINES[1][1], "99", "train"], *LINES[2:]]
+    )
     after = again(made, changed)
     assert {name for name in after if after[name][0] != before[name][0]} == {"a"}
     assert {name: stored for name, (stored, _) in again(made, prompts).items()} == {
@@ -107,14 +114,18 @@ def test_a_changed_prompt_is_painted_anew(made: Path, prompts: Path, tmp_path: P
     }
 
 
-def test_the_printed_scale_is_that_of_the_training_pictures(
+def test_the_printed_scale_is_that_of_the_training_images(
     made: Path, prompts: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again(made, prompts)
-    mean, std = map(float, re.search(r"--depth-scale (\S+),(\S+)", capsys.readouterr().out).groups())
+    mean, std = map(
+        float, re.search(r"--depth-scale (\S+),(\S+)", capsys.readouterr().out).groups()
+    )
     scale = LABELER.open().scale
     raw = [
-        labels_of((made / "labels" / f"{name}.safetensors").read_bytes()).disparity.double() * scale.std + scale.mean
+        labels_of((made / "labels" / f"{name}.safetensors").read_bytes()).disparity.double()
+        * scale.std
+        + scale.mean
         for name in ("a", "b")
     ]
     values = torch.cat(raw).numpy()
@@ -126,7 +137,10 @@ def test_the_printed_scale_is_that_of_the_training_pictures(
     ("arguments", "sentence"),
     [
         (["--sampler-steps", "3"], "it differs in: sampler_steps"),
-        (["--depth-model", "x/y"], "the labeler tiny takes no other networks; leave --depth-model out"),
+        (
+            ["--depth-model", "x/y"],
+            "the labeler tiny takes no other networks; leave --depth-model out",
+        ),
         (["--fetch"], "leave --prompts and --fetch out"),
         (["--limit", "0"], "limit must be a whole number of at least 2"),
         (["--dataset", "scenes617"], "is drawn, not read from"),
@@ -137,9 +151,22 @@ def test_the_printed_scale_is_that_of_the_training_pictures(
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_sentence(
-    made: Path, prompts: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+    made: Path,
+    prompts: Path,
+    arguments: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = ["dataset", "make", "--prompts", str(prompts), "--out", str(made), *QUICKLY, *arguments]
+    command = [
+        "dataset",
+        "make",
+        "--prompts",
+        str(prompts),
+        "--out",
+        str(made),
+        *QUICKLY,
+        *arguments,
+    ]
     assert main(command) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
@@ -150,12 +177,16 @@ def test_a_folder_of_something_else_is_left_alone(
     prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.txt").write_text("all I have")
-    assert main(["dataset", "make", "--prompts", str(prompts), "--out", str(tmp_path), *QUICKLY]) == 2
-    assert "is not empty and holds no painted set" in capsys.readouterr().err
+    assert (
+        main(["dataset", "make", "--prompts", str(prompts), "--out", str(tmp_path), *QUICKLY]) == 2
+    )
+    assert "is not empty and holds no generated set" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_the_audit_finds_what_crosses_the_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_finds_what_crosses_the_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = listed(
         tmp_path / "mine.csv",
         [
@@ -176,7 +207,9 @@ def test_the_audit_finds_what_crosses_the_split(tmp_path: Path, capsys: pytest.C
     assert "also a training item's: 2 of 3" in said
 
 
-def test_the_audit_is_content_with_a_clean_set(prompts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_audit_is_content_with_a_clean_set(
+    prompts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["dataset", "audit", "--dataset", str(prompts)]) == 0
     assert "also a training item's: 0 of 1" in capsys.readouterr().out
     assert main(["dataset", "audit", "--dataset", str(prompts), "--threshold", "2"]) == 2
@@ -194,14 +227,14 @@ def test_a_labeler_agrees_with_itself_and_less_with_the_exact_labels() -> None:
         def __call__(self, _: torch.Tensor) -> Labels:
             return exact
 
-    pictures = (rendered.rgb * 255).round().to(torch.uint8)
+    images = (rendered.rgb * 255).round().to(torch.uint8)
     tasks = {name: plugin("task", name) for name in ("saliency", "depth")}
-    same = {entry.metric: entry for entry in agreement_of(reader, reader, pictures, tasks)}
+    same = {entry.metric: entry for entry in agreement_of(reader, reader, images, tasks)}
     assert same["dice"].mean == same["dice"].low == 1
     assert same["rmse"].mean == pytest.approx(0, abs=1e-9)
     assert same["spearman"].mean == pytest.approx(1)
-    seen = reader(pictures.float() / 255)
-    other = {entry.metric: entry for entry in agreement_of(Exact(), reader, pictures, tasks)}
+    seen = reader(images.float() / 255)
+    other = {entry.metric: entry for entry in agreement_of(Exact(), reader, images, tasks)}
     a, b = seen.saliency.double(), exact.saliency.double()
     dice = (2 * (a * b).sum((1, 2)) / (a.sum((1, 2)) + b.sum((1, 2)))).mean()
     rmse = (seen.disparity.double() - exact.disparity.double()).square().mean((1, 2)).sqrt().mean()
@@ -219,15 +252,20 @@ def test_agreement_is_printed_for_two_labelers(
 ) -> None:
     networks = [
         *("--depth-model", str(save_dpt(tmp_path / "dpt")), "--depth-scale", "0,1"),
-        *("--saliency-model", str(save_saliency(tmp_path / "mask.onnx", 64)), "--saliency-size", "64"),
+        *(
+            "--saliency-model",
+            str(save_saliency(tmp_path / "mask.onnx", 64)),
+            "--saliency-size",
+            "64",
+        ),
     ]
-    command = ["dataset", "agreement", "--pictures", str(made)]
+    command = ["dataset", "agreement", "--images", str(made)]
     assert main([*command, "--labelers", "tiny,midas", *networks]) == 0
     said = capsys.readouterr().out
-    assert "midas scored against tiny on 3 pictures" in said
+    assert "midas scored against tiny on 3 images" in said
     for metric in ("dice", "rmse", "rmse_aligned", "spearman", "pearson"):
         assert re.search(rf"^\w+ +{metric} +\S+ +\[", said, re.MULTILINE)
     assert main([*command, "--labelers", "tiny"]) == 2
     assert "agreement is between two labelers" in capsys.readouterr().err
     assert main([*command[:-1], str(tmp_path / "dpt"), "--labelers", "tiny,midas", *networks]) == 2
-    assert "holds no PNG picture" in capsys.readouterr().err
+    assert "holds no PNG image" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What an intervention experiment does when little is said: the paper's defaults, and which controls are painted."""
+"""What an intervention experiment does when little is said: the paper's defaults, and which controls are generated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ def test_every_control_goes_with_the_chosen_strengths_and_random_with_all() -> N
     plan = completed(Plan(), layers, range(1, 16), 15)
     chosen = [arm for arm in edits(plan) if arm.strength == 4.0]
     arms = with_controls(plan, chosen)
-    count = {control: sum(arm.control == control for arm in arms) for control in (EDIT, RANDOM, PERMUTED, LATE)}
+    count = {
+        control: sum(arm.control == control for arm in arms)
+        for control in (EDIT, RANDOM, PERMUTED, LATE)
+    }
     assert count == {EDIT: 15, RANDOM: 15, PERMUTED: 3, LATE: 3}
     assert {arm.strength for arm in arms if arm.control in (PERMUTED, LATE)} == {4.0}
     assert {arm.method for arm in arms if arm.control == LATE} == {"weights", "pattern", "adam"}
 
 
 def test_defaults_are_the_papers() -> None:
-    layers = [f"{block}.{index}" for block in ("down0", "mid", "up1", "up2", "up3") for index in range(3)]
+    layers = [
+        f"{block}.{index}" for block in ("down0", "mid", "up1", "up2", "up3") for index in range(3)
+    ]
     plan = completed(Plan(), layers, range(1, 16), 15)
     assert plan.layers == tuple(layers[6:])
     assert plan.steps == (1, 2, 3, 4, 5)

@@ -1,4 +1,4 @@
-"""Interventions on the small run: what they store, how they resume, what they refuse, and their pictures."""
+"""Interventions on the small run: what they store, how they resume, what they refuse, and their images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, edit_at
 from bench.interventions.config import Plan
 from bench.interventions.runner import Bench, edits, movable, open_bench, run_arms
@@ -24,10 +24,23 @@ from bench.networks import subject_of
 from bench.report.interventions import panel
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results, read_results
-from extract.stream import Given, stream
+from extract.stream import BlockInput, stream
 from probes.probe_set import PERMUTED
 
-FEW = ["--items", "2", "--shifts", "2", "--choose-items", "2", "--steps", "1-2", "--late-steps", "4", "--threads", "1"]
+FEW = [
+    "--items",
+    "2",
+    "--shifts",
+    "2",
+    "--choose-items",
+    "2",
+    "--steps",
+    "1-2",
+    "--late-steps",
+    "4",
+    "--threads",
+    "1",
+]
 LAYERS = ("up2.1", "up3.0")
 
 
@@ -63,7 +76,10 @@ def test_the_table_holds_every_trial_of_every_arm(run_path: Path) -> None:
     assert found is not None
     chosen = f"{found['chosen']['strength']:g}"
     assert arms == {("null", "null", "0")} | {
-        ("pattern", c, s) for c in controls for s in ("2", "8") if c in (EDIT, RANDOM) or s == chosen
+        ("pattern", c, s)
+        for c in controls
+        for s in ("2", "8")
+        if c in (EDIT, RANDOM) or s == chosen
     }
     assert len(rows) == len(arms) * 2 * 2
     null = [row for row in rows if row["control"] == NULL]
@@ -79,7 +95,12 @@ def test_the_summary_averages_shifts_before_it_pairs_items(run_path: Path) -> No
     def per_item(control: str, strength: str) -> np.ndarray:
         mine = [row for row in rows if (row["control"], row["strength"]) == (control, strength)]
         items = sorted({row["item"] for row in mine})
-        return np.array([np.mean([float(r["dice_shifted"]) for r in mine if r["item"] == item]) for item in items])
+        return np.array(
+            [
+                np.mean([float(r["dice_shifted"]) for r in mine if r["item"] == item])
+                for item in items
+            ]
+        )
 
     found = read_summary(run_path, "saliency")
     assert found is not None
@@ -92,36 +113,40 @@ def test_the_summary_averages_shifts_before_it_pairs_items(run_path: Path) -> No
     assert not set(found["choose_items"]) & set(found["test_items"])
 
 
-def test_a_second_call_paints_nothing_and_changes_nothing(run_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_generates_nothing_and_changes_nothing(
+    run_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("painted again")
+        raise AssertionError("generated again")
 
     before = (run_path / "interventions" / "saliency" / "summary.json").read_bytes()
-    monkeypatch.setattr("bench.interventions.painter.Painter._paint", refuse)
-    assert main(["intervene", str(run_path), *FEW, "--methods", "pattern", "--strengths", "2,8"]) == 0
+    monkeypatch.setattr("bench.interventions.generator.ImageGenerator._generate", refuse)
+    assert (
+        main(["intervene", str(run_path), *FEW, "--methods", "pattern", "--strengths", "2,8"]) == 0
+    )
     assert (run_path / "interventions" / "saliency" / "summary.json").read_bytes() == before
 
 
-def test_unedited_pictures_are_the_runs_own(bench: Bench) -> None:
+def test_unedited_images_are_the_runs_own(bench: Bench) -> None:
     items = bench.items("test")[:2]
     (originals,) = bench.originals(items)
-    given = Given([item.prompt for item in items], [item.seed for item in items])
-    subject, networks = subject_of(bench.study)
+    given = BlockInput([item.prompt for item in items], [item.seed for item in items])
+    recorded, networks = subject_of(bench.study)
     networks.open()
-    painted, _ = stream(subject, given, [], (), bench.study.reader)
-    assert torch.allclose(originals.pictures, painted.pictures, rtol=0, atol=1e-4)
+    generated, _ = stream(recorded, given, [], (), bench.study.reader)
+    assert torch.allclose(originals.images, generated.images, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("steps", [(0, 1), (2,)])
-def test_an_edit_of_no_strength_gives_the_unedited_picture(
+def test_an_edit_of_no_strength_gives_the_unedited_image(
     bench: Bench, probes: StoredProbes, steps: tuple[int, ...]
 ) -> None:
     originals, _ = movable(bench, "test", 2, 2)
-    target = bench.study.tasks["saliency"].target(bench.study.reader(originals.pictures)).double()
-    pictures = bench.painter.edited(pattern(0.0, steps=steps), probes, originals, target)
-    assert torch.allclose(pictures, originals.pictures, rtol=0, atol=1e-3)
-    changed = bench.painter.edited(pattern(8.0, steps=steps), probes, originals, target)
-    assert (changed - originals.pictures).abs().max() > 0.05
+    target = bench.study.tasks["saliency"].target(bench.study.reader(originals.images)).double()
+    images = bench.generator.edited(pattern(0.0, steps=steps), probes, originals, target)
+    assert torch.allclose(images, originals.images, rtol=0, atol=1e-3)
+    changed = bench.generator.edited(pattern(8.0, steps=steps), probes, originals, target)
+    assert (changed - originals.images).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("control", [RANDOM, PERMUTED])
@@ -146,7 +171,15 @@ def test_controls_have_the_norm_of_their_edit_at_every_token(
 
 
 def test_batches_change_no_score(bench: Bench, probes: StoredProbes) -> None:
-    plan = Plan(items=3, shifts=2, batch=2, methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=(1, 2))
+    plan = Plan(
+        items=3,
+        shifts=2,
+        batch=2,
+        methods=("pattern",),
+        strengths=(4.0,),
+        layers=LAYERS,
+        steps=(1, 2),
+    )
     small = run_arms(bench, probes, "test", 3, plan, edits(plan))
     from dataclasses import replace
 
@@ -157,8 +190,19 @@ def test_batches_change_no_score(bench: Bench, probes: StoredProbes) -> None:
     assert np.array_equal(small.scores(NO_EDIT), large.scores(NO_EDIT), equal_nan=True)
 
 
-def test_depth_is_scored_in_its_own_measures(run_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--task", "depth", "--methods", "weights", "--strengths", "1", "--controls", "random"]
+def test_depth_is_scored_in_its_own_measures(
+    run_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--task",
+        "depth",
+        "--methods",
+        "weights",
+        "--strengths",
+        "1",
+        "--controls",
+        "random",
+    ]
     assert main(["intervene", str(run_path), *FEW, *arguments]) == 0
     said = capsys.readouterr().out
     assert "rmse shifted" in said
@@ -176,7 +220,9 @@ def test_the_panel_is_whole_and_escaped(run_path: Path, tmp_path: Path) -> None:
     assert page is not None
     assert page.count('src="data:image/png;base64,') >= 2 * 5
     assert "dice shifted" in page
-    assert re.search(r"95 % intervals, \d+ of them in the table: the claim is the chosen row(&#39;|')s", page)
+    assert re.search(
+        r"95 % intervals, \d+ of them in the table: the claim is the chosen row(&#39;|')s", page
+    )
     copy = shutil.copytree(run_path, tmp_path / "run")
     path = copy / "interventions" / "saliency" / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"task": "<script>"}))
@@ -197,15 +243,16 @@ def test_a_sweep_compares_blocks_and_windows(
     few = ["--items", "2", "--shifts", "1", "--threads", "1", "--steps", "1-2"]
     splits: list[str] = []
     monkeypatch.setattr(
-        "bench.interventions.sweep.run_arms", lambda *given: splits.append(given[2]) or run_arms(*given)
+        "bench.interventions.sweep.run_arms",
+        lambda *given: splits.append(given[2]) or run_arms(*given),
     )
     assert main(["intervene", str(run_path), "--sweep", *few]) == 0
     # What a sweep finds is confirmed on test items, which it must not have seen.
     assert splits == ["train"]
     said = capsys.readouterr().out
     lines = said.splitlines()
-    places = len([line for line in lines if re.match(r"(mid|up\d|decoder) ", line)])
-    assert f"of {2 * places} gains hold at a false discovery rate of 5 %" in said
+    sites = len([line for line in lines if re.match(r"(mid|up\d|decoder) ", line)])
+    assert f"of {2 * sites} gains hold at a false discovery rate of 5 %" in said
     assert "q over no edit" in said
     assert "2 training items" in said
     for group in ("mid", "up2", "up3", "decoder"):
@@ -237,12 +284,30 @@ def test_a_path_gives_a_gif_and_correlations(
         (["--task", "normals", "--steps", "1"], "no probes of 'normals'"),
         (["--items", "1", "--steps", "1"], "items must be at least 2"),
         (["--items", "0", "--steps", "1"], "items must be at least 2, not 0"),
-        (["--choose-items", "1", "--steps", "1"], "choose_items must be at least 2, or 0 to choose on the test items"),
-        (["--task", "colour", "--steps", "1"], "colour is one label of a whole picture, which cannot be moved"),
-        (["--sweep", "--controls", "late", "--steps", "1"], "--sweep does not use --controls; leave it out"),
-        (["--path", "line", "--choose-items", "2", "--steps", "1"], "--path does not use --choose-items"),
-        (["--path", "line", "--strengths", "1,2", "--steps", "1"], "--path takes one of --strengths, not 2"),
-        (["--sweep", "--methods", "adam,pattern", "--steps", "1"], "--sweep takes one of --methods, not 2"),
+        (
+            ["--choose-items", "1", "--steps", "1"],
+            "choose_items must be at least 2, or 0 to choose on the test items",
+        ),
+        (
+            ["--task", "colour", "--steps", "1"],
+            "colour is one label of a whole image, which cannot be moved",
+        ),
+        (
+            ["--sweep", "--controls", "late", "--steps", "1"],
+            "--sweep does not use --controls; leave it out",
+        ),
+        (
+            ["--path", "line", "--choose-items", "2", "--steps", "1"],
+            "--path does not use --choose-items",
+        ),
+        (
+            ["--path", "line", "--strengths", "1,2", "--steps", "1"],
+            "--path takes one of --strengths, not 2",
+        ),
+        (
+            ["--sweep", "--methods", "adam,pattern", "--steps", "1"],
+            "--sweep takes one of --methods, not 2",
+        ),
         (["--steps", "1", "--gif", "x.gif"], "give a path too"),
         (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
     ],
@@ -270,25 +335,27 @@ def test_gains_stand_where_there_is_a_control(run_path: Path) -> None:
     assert all("[" in row["gain over random"] for row in table.values())
 
 
-def test_a_run_of_rendered_pictures_is_refused(copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_rendered_images_is_refused(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = copied_run / "config.json"
     stored = json.loads(path.read_text())
     stored["options"]["source"] = "rendered"
     path.write_text(json.dumps(stored))
     assert main(["intervene", str(copied_run), "--steps", "1"]) == 2
-    assert "is of rendered pictures, which no edit can change" in capsys.readouterr().err
+    assert "is of rendered images, which no edit can change" in capsys.readouterr().err
 
 
 def test_a_summary_that_is_no_record_is_refused(copied_run: Path) -> None:
     folder = copied_run / "interventions" / "saliency"
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text("[]")
-    with pytest.raises(MistakeError, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         read_summary(copied_run, "saliency")
 
 
 def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
     path = copied_run / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
-    with pytest.raises(MistakeError, match="other weights, another labeler or other package versions"):
+    with pytest.raises(UserError, match="other weights, another labeler or other package versions"):
         open_bench(read_results(copied_run), 1)

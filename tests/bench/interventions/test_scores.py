@@ -68,7 +68,7 @@ def test_shifts_keep_most_of_the_object_inside_and_belong_to_the_item(
         assert int(after) >= INSIDE * mask.sum()
 
 
-def test_an_object_that_fills_the_picture_cannot_be_moved() -> None:
+def test_an_object_that_fills_the_image_cannot_be_moved() -> None:
     assert draw_offsets(torch.ones(SIDE, SIDE, dtype=torch.bool), 0, 1) == ()
     assert draw_offsets(torch.zeros(SIDE, SIDE, dtype=torch.bool), 0, 1) == ()
 
@@ -77,9 +77,9 @@ def test_scores_are_the_obvious_ones() -> None:
     before, shifts = labels_of([disc(30, 30, 9), disc(40, 20, 6)]), [(12, -11), (-13, 14)]
     wanted = moved(before, shifts)
     draw = torch.Generator().manual_seed(3)
-    pictures, output = (torch.rand(2, 3, SIDE, SIDE, generator=draw) for _ in range(2))
+    images, output = (torch.rand(2, 3, SIDE, SIDE, generator=draw) for _ in range(2))
     after = labels_of([disc(40, 22, 8), disc(30, 30, 9)], seed=1)
-    table = Wanted(SALIENCY, pictures, before, wanted).scores(output, after, seconds=3.0)
+    table = Wanted(SALIENCY, images, before, wanted).scores(output, after, seconds=3.0)
     found = dict(zip(columns(SALIENCY), table.T.numpy(), strict=True))
     for row in range(2):
         for name, truth in (("shifted", wanted), ("original", before)):
@@ -87,7 +87,7 @@ def test_scores_are_the_obvious_ones() -> None:
             assert np.isclose(found[f"dice_{name}"][row], expected)
         union = (before.saliency[row] | wanted.saliency[row]).numpy()
         background = ~binary_dilation(union, np.ones((7, 7)))
-        change = (output[row] - pictures[row]).abs().mean(0).numpy()
+        change = (output[row] - images[row]).abs().mean(0).numpy()
         assert np.isclose(found["damage"][row], change[background].mean(), rtol=1e-5)
         area = after.saliency[row].sum() / before.saliency[row].sum()
         assert np.isclose(found["area_ratio"][row], float(area))
@@ -99,8 +99,8 @@ def test_depth_scores_are_the_obvious_ones() -> None:
 
     before = labels_of([disc(30, 30, 9)])
     wanted, after = moved(before, [(12, 12)]), labels_of([disc(30, 30, 9)], seed=1)
-    picture = torch.rand(1, 3, SIDE, SIDE)
-    table = Wanted(DEPTH, picture, before, wanted).scores(picture, after, seconds=1.0)
+    image = torch.rand(1, 3, SIDE, SIDE)
+    table = Wanted(DEPTH, image, before, wanted).scores(image, after, seconds=1.0)
     found = dict(zip(columns(DEPTH), table[0].numpy(), strict=True))
     for name, truth in (("shifted", wanted), ("original", before)):
         x, y = after.disparity[0].flatten().double(), truth.disparity[0].flatten().double()

@@ -26,9 +26,15 @@ from engines.engine import Prediction
 from extract.networks import TRAINED
 from extract.shards import Shards
 from probes.accumulate import sums_of_tensors
-from probes.solve import solve_bank
+from probes.solve import solve_probe_set
 
-OPTIONS = {"limit": 48, "sampler_steps": 3, "layers": ("mid", "up2.1", "up3.0"), "threads": 1, "shard": 8}
+OPTIONS = {
+    "limit": 48,
+    "sampler_steps": 3,
+    "layers": ("mid", "up2.1", "up3.0"),
+    "threads": 1,
+    "shard": 8,
+}
 
 
 @dataclass
@@ -63,7 +69,14 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     assert plan.measured
     assert after.measured
     planned = (plan.measured.seconds + after.measured.seconds) / 2
-    return Both(plan, results, planned, taken, sizes[0], sorted((out / "shards").rglob("fold-*.safetensors")))
+    return Both(
+        plan,
+        results,
+        planned,
+        taken,
+        sizes[0],
+        sorted((out / "shards").rglob("fold-*.safetensors")),
+    )
 
 
 def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
@@ -73,27 +86,40 @@ def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
 def test_rows_are_those_of_the_run(both: Both) -> None:
     assert both.plan.engine_rows == sum(int(row["rows"]) for row in both.results.costs)
     facts = both.results.facts
-    assert (both.plan.train_items, both.plan.test_items) == (len(facts["train_items"]), len(facts["test_items"]))
+    assert (both.plan.train_items, both.plan.test_items) == (
+        len(facts["train_items"]),
+        len(facts["test_items"]),
+    )
     assert both.plan.image_steps == 48 * 3
 
 
-def test_networks_that_paint_count_every_step_up_to_the_last_probed_one(
+def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows that engines are given are counted where they are given, and latents where they are decoded."""
     compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
-    sparse = {"engine": "torch_eager", "limit": 12, "sampler_steps": 4, "layers": ("mid",), "threads": 1}
+    sparse = {
+        "engine": "torch_eager",
+        "limit": 12,
+        "sampler_steps": 4,
+        "layers": ("mid",),
+        "threads": 1,
+    }
     config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
     planned = plan_of(config, 2)
     rows: list[int] = []
     decoded: list[int] = []
     call, pad = Deferred.__call__, Components.padded
 
-    def counting(engine: Deferred, latents: torch.Tensor, timestep: float, text: torch.Tensor) -> Prediction:
+    def counting(
+        engine: Deferred, latents: torch.Tensor, timestep: float, text: torch.Tensor
+    ) -> Prediction:
         rows.append(len(latents))
         return call(engine, latents, timestep, text)
 
-    def padding(parts: Components, apply: Callable[[Tensor], Tensor], latents: Tensor, *at_once: int) -> Tensor:
+    def padding(
+        parts: Components, apply: Callable[[Tensor], Tensor], latents: Tensor, *at_once: int
+    ) -> Tensor:
         # Prompts are embedded the same way.
         decoded.append(len(latents) if latents.dim() == 4 else 0)
         return pad(parts, apply, latents, *at_once)
@@ -117,7 +143,7 @@ def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> 
     folds = [sums_of_tensors(load_file(path)) for path in both.shards[:3]]
     tasks, steps = ["saliency", "depth"], range(3)
     sampled, seconds = sampled_bank(folds, tasks, open_study(Config(**OPTIONS)))
-    solved = solve_bank(folds, tasks, steps, {TRAINED}, 1)
+    solved = solve_probe_set(folds, tasks, steps, {TRAINED}, 1)
     assert seconds > 0
     for name in tasks:
         assert sampled.probes[name].keys() == solved.probes[name].keys()
@@ -126,9 +152,23 @@ def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> 
             assert (sampled.probes[name][cell].pattern is None) == (probe.pattern is None)
 
 
-def test_the_command_prints_a_plan_and_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_plan_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
-    command = ["plan", "--limit", "30", "--sampler-steps", "1", "--layers", "mid", "--threads", "1", "--out", str(out)]
+    command = [
+        "plan",
+        "--limit",
+        "30",
+        "--sampler-steps",
+        "1",
+        "--layers",
+        "mid",
+        "--threads",
+        "1",
+        "--out",
+        str(out),
+    ]
     assert main([*command, "--random-networks", "0", "--sample", "2", "--gpu", "a100"]) == 0
     said = capsys.readouterr().out
     for word in ("image-steps", "memory", "disk", "in all", "A100", "assumed 35%"):
@@ -136,7 +176,7 @@ def test_the_command_prints_a_plan_and_leaves_nothing(tmp_path: Path, capsys: py
     assert not out.exists()
 
 
-def test_a_sample_of_none_paints_nothing_and_counts_the_same(
+def test_a_sample_of_none_generates_nothing_and_counts_the_same(
     both: Both, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:
@@ -146,7 +186,10 @@ def test_a_sample_of_none_paints_nothing_and_counts_the_same(
     counted = plan_of(Config(**OPTIONS), 0)
     assert counted.measured is None
     assert counted == replace(both.plan, measured=None)
-    assert main(["plan", "--limit", "30", "--sampler-steps", "1", "--sample", "0", "--gpu", "a100"]) == 0
+    assert (
+        main(["plan", "--limit", "30", "--sampler-steps", "1", "--sample", "0", "--gpu", "a100"])
+        == 0
+    )
     said = capsys.readouterr().out
     assert "A100" in said
     assert "on this machine" not in said

@@ -30,7 +30,11 @@ def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
 ) -> None:
     work, modules = work_of(components.unet, taps, WORDS)
     inputs = torch.randn(1, 4, 16, 16), torch.tensor(1.0), torch.randn(1, WORDS, 64)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         components.unet(*inputs)
     assert work.flops_per_row == counter.get_total_flops()
     assert sum(module.flops for module in modules) == work.flops_per_row
@@ -38,7 +42,11 @@ def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
 
 
 def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> None:
-    with FlopCounterMode(display=False) as counter, torch.inference_mode(), sdpa_kernel(SDPBackend.MATH):
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+    ):
         components.vae.decode(torch.randn(1, 4, 16, 16))
     assert decoding_flops(components.vae, components.latent_shape) == counter.get_total_flops()
 
@@ -52,12 +60,15 @@ def test_layers_agree_with_closed_forms(components: Components, taps: tuple[Tap,
     assert own["conv_in"].bytes == 32 * tokens * 4
     layer = "down_blocks.0.attentions.0.transformer_blocks.0"
     inside = {
-        name: sum(m.flops for m in modules if m.module.startswith(f"{layer}.{name}")) for name in ("attn1", "attn2")
+        name: sum(m.flops for m in modules if m.module.startswith(f"{layer}.{name}"))
+        for name in ("attn1", "attn2")
     }
     products = 2 * 2 * tokens * tokens * channels
     assert inside["attn1"] == 4 * 2 * tokens * channels**2 + products
     assert inside["attn2"] == (
-        2 * 2 * tokens * channels**2 + 2 * 2 * WORDS * width * channels + 2 * 2 * tokens * WORDS * channels
+        2 * 2 * tokens * channels**2
+        + 2 * 2 * WORDS * width * channels
+        + 2 * 2 * tokens * WORDS * channels
     )
     assert own[f"{layer}.attn1"].flops == products
     assert work.taps["down0.0"] == own[f"{layer}.attn1.to_out.0"].bytes == tokens * channels * 4
@@ -74,7 +85,10 @@ def test_stable_diffusion_has_the_size_and_work_that_are_known_of_it() -> None:
 
 
 def test_every_module_has_its_place(components: Components, taps: tuple[Tap, ...]) -> None:
-    assert place_of("up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0") == ("up2", "attn1")
+    assert place_of("up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0") == (
+        "up2",
+        "attn1",
+    )
     assert place_of("mid_block.attentions.0.proj_in") == ("mid", "attentions")
     assert place_of("down_blocks.0.downsamplers.0.conv") == ("down0", "downsamplers")
     assert place_of("time_embedding.linear_1") == ("time_embedding", "")
@@ -95,10 +109,16 @@ def test_every_module_has_its_place(components: Components, taps: tuple[Tap, ...
     assert {layer: by_layer[layer][1] for layer in work.taps} == work.taps
 
 
-def test_modules_of_deep_transformers_belong_to_the_tap_of_their_block(small_models: dict[str, Path]) -> None:
+def test_modules_of_deep_transformers_belong_to_the_tap_of_their_block(
+    small_models: dict[str, Path],
+) -> None:
     unet = load(small_models["sdxl"]).unet
     taps = self_attention_taps(unet)
     layers = [tap.layer for tap in taps]
     assert "mid.0.2" in layers
     for tap in taps:
-        assert tapped_layer(tap.path, layers) == tapped_layer(tap.path.removesuffix(".to_out.0"), layers) == tap.layer
+        assert (
+            tapped_layer(tap.path, layers)
+            == tapped_layer(tap.path.removesuffix(".to_out.0"), layers)
+            == tap.layer
+        )

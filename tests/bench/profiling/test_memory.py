@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-FEW, ALL = (int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "62,617").split(","))
+FEW, ALL = (
+    int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "62,617").split(",")
+)
 """Items of the two runs; fewer show only that the test works."""
 OPTIONS = os.environ.get("SCENEBENCH_MEMORY_OPTIONS", "").split()
 """Further options of every run, such as fewer layers and steps."""
@@ -20,7 +22,17 @@ MOST = 1.05
 
 
 def peak_of_run(folder: Path, items: int) -> int:
-    command = [sys.executable, "-m", "bench", "run", "--limit", str(items), "--out", str(folder), *OPTIONS]
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "run",
+        "--limit",
+        str(items),
+        "--out",
+        str(folder),
+        *OPTIONS,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -33,12 +45,16 @@ def test_ten_times_the_items_take_no_more_memory(tmp_path: Path) -> None:
     # Once before, so that neither of the two has the network to export.
     peak_of_run(tmp_path / "export", 24)
     few, many = peak_of_run(tmp_path / "few", FEW), peak_of_run(tmp_path / "all", ALL)
-    assert many <= MOST * few, f"{few / 2**20:.0f} MiB for {FEW} items, {many / 2**20:.0f} MiB for {ALL}"
+    assert many <= MOST * few, (
+        f"{few / 2**20:.0f} MiB for {FEW} items, {many / 2**20:.0f} MiB for {ALL}"
+    )
 
 
 def python(code: str) -> list[int]:
     """Run code in a process of its own, and give the numbers that it prints."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [int(word) for word in done.stdout.split()]
 
 
@@ -56,7 +72,9 @@ def test_the_peak_stays_when_memory_is_let_go() -> None:
     assert after == pytest.approx(grown, abs=2 << 20)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands a parent's peak on to its children")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux hands a parent's peak on to its children"
+)
 def test_the_memory_of_what_started_it_is_not_in_the_peak() -> None:
     child = "from bench.measure import peak_bytes; print(peak_bytes())"
     (peak,) = python(

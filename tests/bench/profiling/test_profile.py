@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 from bench.__main__ import main
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.measure import matrix_rate, peak_during, resident_bytes, timed
 from bench.networks import alone
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
-from bench.profiling.hooks import paint_with_hooks, pipeline_of
+from bench.profiling.hooks import generate_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
 from bench.profiling.probe_parity import stored_probes
 from bench.profiling.profile import open_profile_study, profile
@@ -75,7 +75,11 @@ def test_every_reading_is_stored_and_read_back(small_profile: Path) -> None:
 
 
 def test_engines_take_turns(small_profile: Path) -> None:
-    taken = [sample for sample in read_profile(small_profile).samples if sample.what == STEP and sample.rows == 2]
+    taken = [
+        sample
+        for sample in read_profile(small_profile).samples
+        if sample.what == STEP and sample.rows == 2
+    ]
     order = list(dict.fromkeys((sample.round, sample.engine) for sample in taken))
     assert order == [(0, REFERENCE), (0, "onnxruntime"), (1, "onnxruntime"), (1, REFERENCE)]
 
@@ -94,17 +98,28 @@ def test_every_speed_has_its_errors(small_profile: Path) -> None:
     assert all(change.largest == 0 for change in exact.scores)
 
 
-def test_the_tables_show_every_engine_with_its_error(small_profile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_show_every_engine_with_its_error(
+    small_profile: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     print_profile(read_profile(small_profile))
     said = capsys.readouterr().out
     lines = [line for line in said.splitlines() if line.startswith(("2 ", "4 ")) and "fp32" in line]
     assert len(lines) == 2 * len(SMALL.batch)
     assert all(line.count(" / ") == 2 for line in lines)
-    for word in ("MFU", "hooks, image by image", "images/s", "x torch_eager", "saliency dice", "times less"):
+    for word in (
+        "MFU",
+        "hooks, image by image",
+        "images/s",
+        "x torch_eager",
+        "saliency dice",
+        "times less",
+    ):
         assert word.lower() in said.lower()
 
 
-def test_hooks_paint_the_same_pictures_and_hear_the_same_activations(study: Study, eager: Engine) -> None:
+def test_hooks_generate_the_same_images_and_hear_the_same_activations(
+    study: Study, eager: Engine
+) -> None:
     items = study.test[0].items[:2]
     heard: dict[str, list[torch.Tensor]] = {}
 
@@ -116,10 +131,12 @@ def test_hooks_paint_the_same_pictures_and_hear_the_same_activations(study: Stud
             pass
 
     given, read = study.given(items)
-    painted, _ = stream(alone(study, eager, 4), given, [Keep()], range(SMALL.sampler_steps), read)
-    one, both = (paint_with_hooks(study, pipeline_of(study), items, at_once) for at_once in (1, 2))
+    generated, _ = stream(alone(study, eager, 4), given, [Keep()], range(SMALL.sampler_steps), read)
+    one, both = (
+        generate_with_hooks(study, pipeline_of(study), items, at_once) for at_once in (1, 2)
+    )
     for kept in (one, both):
-        assert torch.allclose(torch.cat(kept.pictures), painted.pictures, atol=1e-4)
+        assert torch.allclose(torch.cat(kept.images), generated.images, atol=1e-4)
     for layer in study.layers:
         assert len(both.activations[layer]) == SMALL.sampler_steps
         for theirs, ours in zip(both.activations[layer], heard[layer], strict=True):
@@ -127,7 +144,9 @@ def test_hooks_paint_the_same_pictures_and_hear_the_same_activations(study: Stud
 
 
 def test_the_published_procedure_has_the_papers_counts(study: Study) -> None:
-    terms = {term.name.partition(":")[0]: term for term in authors_terms(study, study.test[0].items[:1])}
+    terms = {
+        term.name.partition(":")[0]: term for term in authors_terms(study, study.test[0].items[:1])
+    }
     # 4 steps in place of 15: 617 items x 7 groups x 10 image-steps x 2 tasks.
     assert terms["UNet steps"].count == 617 * 7 * 10 * 2
     assert terms["Adam, depth"].count == 16 * 4 * 30 * 62
@@ -143,7 +162,7 @@ def test_memory_is_measured_in_a_process_of_its_own() -> None:
     assert found.io_bytes == 2 * 4 * (4 * 16 * 16 * 2 + 24 * 64)
     assert found.device_bytes is None
     assert found.peak_bytes is None or found.peak_bytes > found.taps_bytes
-    with pytest.raises(MistakeError, match="--skip memory"):
+    with pytest.raises(UserError, match="--skip memory"):
         memory_of("tiny", "trained", "no-such-engine", 2, 24, 1)
 
 
@@ -151,7 +170,7 @@ def test_a_memory_process_that_fails_costs_no_other_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
-        raise MistakeError("it was killed")
+        raise UserError("it was killed")
 
     monkeypatch.setattr("bench.profiling.profile.memory_of", fail)
     asked = replace(
@@ -186,7 +205,7 @@ def test_clocks_and_rates_are_plausible() -> None:
     assert matrix_rate("int3") is None
 
 
-def test_random_weights_need_no_labeler_and_paint_finite_pictures() -> None:
+def test_random_weights_need_no_labeler_and_generate_finite_images() -> None:
     drawn = open_profile_study(replace(SMALL, weights="random"))
     labels = drawn.reader(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert labels.disparity.shape == (2, 64, 64)
@@ -219,7 +238,10 @@ def test_readings_of_another_engine_or_batch_are_not_mixed(small_profile: Path) 
         (["--rounds", "0"], "rounds must be a whole number of at least 1"),
         (["--model", "tni"], "there is no model 'tni'; did you mean tiny?"),
         (["--model", "sd_v1"], "--weights random"),
-        (["--model", "owner/other", "--weights", "random"], "the architecture of owner/other is not known"),
+        (
+            ["--model", "owner/other", "--weights", "random"],
+            "the architecture of owner/other is not known",
+        ),
         (["--weights", "rand"], "weights must be one of trained, random"),
         (["--baselines", "hook"], "--baselines knows no 'hook'; did you mean hooks?"),
         (["--skip", "all"], "--skip knows no 'all'"),
@@ -249,28 +271,30 @@ def test_an_engine_that_cannot_be_used_gives_its_reason(monkeypatch: pytest.Monk
 
     broken = replace(onnxruntime.BACKEND, unavailable=lambda: "it is not installed")
     monkeypatch.setattr(onnxruntime, "BACKEND", broken)
-    with pytest.raises(MistakeError, match="engine onnxruntime cannot be used here: it is not installed"):
+    with pytest.raises(
+        UserError, match="engine onnxruntime cannot be used here: it is not installed"
+    ):
         chosen_engines(SMALL)
     assert "onnxruntime" not in chosen_engines(ProfileConfig())
 
 
 def test_a_run_of_another_sampler_is_refused(small_run: Results, tmp_path: Path) -> None:
     asked = replace(SMALL, sampler_steps=3, run=str(small_run.path), out=str(tmp_path / "p"))
-    with pytest.raises(MistakeError, match="has --sampler-steps 4, not 3"):
+    with pytest.raises(UserError, match="has --sampler-steps 4, not 3"):
         profile(asked)
 
 
 def test_damaged_profiles_are_refused(small_profile: Path, tmp_path: Path) -> None:
-    with pytest.raises(MistakeError, match="is no profile folder"):
+    with pytest.raises(UserError, match="is no profile folder"):
         read_profile(tmp_path)
     (tmp_path / "profile.json").write_bytes((small_profile / "profile.json").read_bytes()[:500])
-    with pytest.raises(MistakeError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         read_profile(tmp_path)
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(MistakeError, match="holds thesis"):
+    with pytest.raises(UserError, match="holds thesis"):
         profile(replace(SMALL, out=str(tmp_path)))
 
 
@@ -281,11 +305,13 @@ def test_probes_that_cannot_be_read_are_refused(harm: str, study: Study, copied_
         file.write_bytes(file.read_bytes()[:100])
     else:
         save_file({"x": torch.zeros(1)}, file)
-    with pytest.raises(MistakeError, match="is damaged"):
+    with pytest.raises(UserError, match="is damaged"):
         stored_probes(copied_run, study, "tiny")
 
 
-def test_a_model_that_names_no_labeler_is_profiled(small_models: dict[str, Path], small_run: Results) -> None:
+def test_a_model_that_names_no_labeler_is_profiled(
+    small_models: dict[str, Path], small_run: Results
+) -> None:
     config = replace(SMALL, model=str(small_models["sd2"]))
     assert open_profile_study(config).facts["labeler"] == "brightness"
     assert open_profile_study(SMALL).facts["labeler"] == "tiny"

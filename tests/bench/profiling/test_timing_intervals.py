@@ -11,7 +11,9 @@ from bench.profiling.timing_intervals import quantile, ratio, total
 
 
 @pytest.mark.parametrize(("n", "q"), [(30, 0.5), (75, 0.9), (200, 0.95), (60, 0.95), (10, 0.9)])
-def test_rank_intervals_have_their_level_and_no_narrower_pair_of_ranks_has(n: int, q: float) -> None:
+def test_rank_intervals_have_their_level_and_no_narrower_pair_of_ranks_has(
+    n: int, q: float
+) -> None:
     # With the ranks themselves as readings, the interval's ends are the chosen ranks.
     found = quantile(np.arange(1, n + 1, dtype=float), q)
     below = np.cumsum([comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n + 1)])

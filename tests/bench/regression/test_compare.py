@@ -13,8 +13,17 @@ from safetensors.numpy import load_file, save_file
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.errors import MistakeError
-from bench.profiling.records import STEP, EngineFacts, MemoryFacts, ParityFacts, Profile, Sample, Work, write_profile
+from bench.errors import UserError
+from bench.profiling.records import (
+    STEP,
+    EngineFacts,
+    MemoryFacts,
+    ParityFacts,
+    Profile,
+    Sample,
+    Work,
+    write_profile,
+)
 from bench.regression.scores import quality_changes
 from bench.run import run
 from bench.runs.folder import SUMS, sums_of
@@ -31,7 +40,7 @@ def unseal(folder: Path) -> None:
 
 
 def spoil(folder: Path, task: str, layer: str, change: float) -> None:
-    """Move the headline score of one layer's activations, by about so much in each picture."""
+    """Move the headline score of one layer's activations, by about so much in each image."""
     results = read_results(folder)
     scores = load_file(folder / "scores.safetensors")
     for row, cell in enumerate(results.tasks[task].cells):
@@ -57,7 +66,9 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 def test_a_run_and_its_copy_do_not_differ(
     small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "dice:0,rmse:0,latency:0%,memory:0%")
+    code, text = said(
+        capsys, small_run.path, copied_run, "--fail-on", "dice:0,rmse:0,latency:0%,memory:0%"
+    )
     cells = 2 * 2 * len(small_run.layers) * len(small_run.steps)
     assert code == 0
     assert f"scores: 0 of {cells} figures moved" in text
@@ -65,9 +76,16 @@ def test_a_run_and_its_copy_do_not_differ(
     assert "no regression" in text
 
 
-@pytest.mark.parametrize(("task", "metric", "change"), [("saliency", "dice", -0.05), ("depth", "rmse", 0.05)])
+@pytest.mark.parametrize(
+    ("task", "metric", "change"), [("saliency", "dice", -0.05), ("depth", "rmse", 0.05)]
+)
 def test_a_planted_regression_is_found_where_it_is(
-    task: str, metric: str, change: float, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+    task: str,
+    metric: str,
+    change: float,
+    small_run: Results,
+    copied_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     spoil(copied_run, task, "up2.1", change)
     code, text = said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.01")
@@ -81,7 +99,9 @@ def test_a_planted_regression_is_found_where_it_is(
     assert said(capsys, copied_run, small_run.path, "--fail-on", f"{metric}:0.01")[0] == 0
 
 
-def test_a_planted_slowdown_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_planted_slowdown_is_found(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     slow_down(copied_run, 3.0)
     code, text = said(capsys, small_run.path, copied_run, "--fail-on", "latency:5%")
     assert code == 1
@@ -89,7 +109,9 @@ def test_a_planted_slowdown_is_found(small_run: Results, copied_run: Path, capsy
     assert said(capsys, copied_run, small_run.path, "--fail-on", "latency:5%")[0] == 0
 
 
-def test_more_memory_is_found(small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_memory_is_found(
+    small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     facts = json.loads((copied_run / "run.json").read_text())
     facts["peak_bytes"] = int(facts["peak_bytes"] * 1.2)
     (copied_run / "run.json").write_text(json.dumps(facts))
@@ -111,9 +133,16 @@ def test_the_memory_of_a_run_of_several_processes_is_not_compared(
     assert "memory cannot be compared" in text
 
 
-@pytest.mark.parametrize(("fact", "value", "word"), [("threads", 3, "threads (1, 3)"), ("world", 2, "ranks (1, 2)")])
+@pytest.mark.parametrize(
+    ("fact", "value", "word"), [("threads", 3, "threads (1, 3)"), ("world", 2, "ranks (1, 2)")]
+)
 def test_runs_of_other_threads_or_ranks_are_unlike(
-    fact: str, value: int, word: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+    fact: str,
+    value: int,
+    word: str,
+    small_run: Results,
+    copied_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     facts = json.loads((copied_run / "run.json").read_text())
     (copied_run / "run.json").write_text(json.dumps(facts | {fact: value}))
@@ -172,7 +201,12 @@ def test_a_new_version_of_our_own_is_what_is_compared(
     [("test_items", ["other"], "share 0 of"), ("tasks", None, "run both with the same --tasks")],
 )
 def test_runs_of_other_items_or_tasks_are_refused(
-    fact: str, value: object, sentence: str, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+    fact: str,
+    value: object,
+    sentence: str,
+    small_run: Results,
+    copied_run: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     facts = json.loads((copied_run / "run.json").read_text())
     facts[fact] = value or {"depth": facts["tasks"]["depth"]}
@@ -187,20 +221,30 @@ def test_runs_of_other_layers_are_refused(small_run: Results) -> None:
     keep = [row for row, cell in enumerate(task.cells) if cell.layer != "up3.0"]
     fewer = replace(task, cells=tuple(task.cells[row] for row in keep), scores=task.scores[keep])
     new = replace(small_run, tasks={**small_run.tasks, "depth": fewer})
-    with pytest.raises(MistakeError, match=r"such as up3\.0 at step"):
+    with pytest.raises(UserError, match=r"such as up3\.0 at step"):
         quality_changes(small_run, new, [])
 
 
 def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
     calls = read_calls(small_run.path)
     for cost in small_run.costs:
-        mine = calls[(calls[:, 1] == (cost["network"] != "trained")) & (calls[:, 0] == int(cost["step"]) - 1)]
+        mine = calls[
+            (calls[:, 1] == (cost["network"] != "trained")) & (calls[:, 0] == int(cost["step"]) - 1)
+        ]
         assert len(mine) == int(cost["calls"])
-        assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(float(cost["median_ms_per_row"]), abs=1e-4)
+        assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(
+            float(cost["median_ms_per_row"]), abs=1e-4
+        )
 
 
 def made_profile(
-    folder: Path, factor: float, peak: int = 100, seed: int = 0, rows: int = 2, precision: str = "fp32", **other: object
+    folder: Path,
+    factor: float,
+    peak: int = 100,
+    seed: int = 0,
+    rows: int = 2,
+    precision: str = "fp32",
+    **other: object,
 ) -> Path:
     rng = np.random.default_rng(seed)
     samples = tuple(
@@ -210,7 +254,9 @@ def made_profile(
         for step in range(15)
     )
     engines = {
-        name: EngineFacts(precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20))
+        name: EngineFacts(
+            precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20)
+        )
         for name in ("torch_eager", "onnxruntime")
     }
     environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
@@ -219,13 +265,29 @@ def made_profile(
     return write_profile(folder, profile).parent
 
 
-def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profiles_are_compared_engine_by_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base, slower = made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.15, seed=1)
     code, text = said(capsys, base, slower, "--fail-on", "latency:5%")
     assert code == 1
     assert "onnxruntime, 2 rows" in text
-    assert said(capsys, base, made_profile(tmp_path / "c", 1.0, seed=2), "--fail-on", "latency:5%,memory:1%")[0] == 0
-    assert said(capsys, base, made_profile(tmp_path / "d", 1.0, peak=150), "--fail-on", "memory:10%")[0] == 1
+    assert (
+        said(
+            capsys,
+            base,
+            made_profile(tmp_path / "c", 1.0, seed=2),
+            "--fail-on",
+            "latency:5%,memory:1%",
+        )[0]
+        == 0
+    )
+    assert (
+        said(capsys, base, made_profile(tmp_path / "d", 1.0, peak=150), "--fail-on", "memory:10%")[
+            0
+        ]
+        == 1
+    )
     code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
     assert code == 2
     assert "there are: latency, memory" in text
@@ -242,12 +304,16 @@ def test_profiles_are_compared_engine_by_engine(tmp_path: Path, capsys: pytest.C
 def test_profiles_of_other_models_weights_or_precisions_are_refused(
     other: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, text = said(capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other))
+    code, text = said(
+        capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other)
+    )
     assert code == 2
     assert word in text
 
 
-def test_memory_is_compared_at_equal_rows_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_is_compared_at_equal_rows_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = made_profile(tmp_path / "a", 1.0)
     assert "peak of calls of 2 rows" in said(capsys, base, made_profile(tmp_path / "b", 1.0))[1]
     assert "peak of calls" not in said(capsys, base, made_profile(tmp_path / "c", 1.0, rows=8))[1]
@@ -265,7 +331,9 @@ def test_a_run_is_not_compared_with_a_profile(
 
 
 @pytest.mark.slow
-def test_a_layer_that_lost_most_of_its_values_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_layer_that_lost_most_of_its_values_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from safetensors.torch import load_file as load_tensors
     from safetensors.torch import save_file as save_tensors
 
@@ -280,8 +348,16 @@ def test_a_layer_that_lost_most_of_its_values_is_found(tmp_path: Path, capsys: p
             value = weights["up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_v.weight"]
             value[2:] = 0
             save_tensors(weights, file, {"format": "pt"})
-        options = {"limit": 120, "sampler_steps": 4, "layers": ("up1.1", "up2.1"), "threads": 1, "source": "rendered"}
-        config = Config(**options, model=str(model), random_networks=0, out=str(tmp_path / f"run-{name}"))
+        options = {
+            "limit": 120,
+            "sampler_steps": 4,
+            "layers": ("up1.1", "up2.1"),
+            "threads": 1,
+            "source": "rendered",
+        }
+        config = Config(
+            **options, model=str(model), random_networks=0, out=str(tmp_path / f"run-{name}")
+        )
         folders.append(run(config).path)
     code, text = said(capsys, *folders, "--fail-on", "dice:0.01,rmse:0.01")
     assert code == 1

@@ -16,7 +16,7 @@ from bench.runs.results import Results
 
 
 def noisy(results: Results, rng: np.random.Generator) -> Results:
-    """The run again, with noise of its own in every picture of every cell."""
+    """The run again, with noise of its own in every image of every cell."""
     tasks = {
         name: replace(task, scores=task.scores + rng.normal(0, 0.05, task.scores.shape))
         for name, task in results.tasks.items()
@@ -29,7 +29,10 @@ def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run:
     reruns = [noisy(small_run, rng) for _ in range(21)]
     # Where nothing changed, a rerun with any called cell at all is an error, at most 5 % of them: 4 or more of 20
     # would come by chance in 1.6 % of suites, if the seed were not fixed.
-    wrong = sum(any(change.moved(None) for change in quality_changes(base, new, [])) for base, new in pairwise(reruns))
+    wrong = sum(
+        any(change.moved(None) for change in quality_changes(base, new, []))
+        for base, new in pairwise(reruns)
+    )
     assert wrong <= 3
 
 
@@ -57,7 +60,11 @@ def test_neighbours_that_were_disturbed_together_widen_the_interval() -> None:
 def calls_of(rng: np.random.Generator, blocks: int, steps: int, spread: float) -> np.ndarray:
     """Calls of a run whose machine was slower in some blocks than in others."""
     slowness = np.exp(rng.normal(0, spread, blocks))
-    rows = [[step, 0, 8, slowness[block] * rng.gamma(2500), 0] for block in range(blocks) for step in range(steps)]
+    rows = [
+        [step, 0, 8, slowness[block] * rng.gamma(2500), 0]
+        for block in range(blocks)
+        for step in range(steps)
+    ]
     return np.array(rows)
 
 
@@ -65,7 +72,9 @@ def test_blocks_that_were_disturbed_as_a_whole_are_no_change() -> None:
     rng = np.random.default_rng(5)
     trials, wrong = 100, 0
     for _ in range(trials):
-        where, before, after = call_groups(calls_of(rng, 12, 6, 0.05), calls_of(rng, 12, 6, 0.05))[0]
+        where, before, after = call_groups(calls_of(rng, 12, 6, 0.05), calls_of(rng, 12, 6, 0.05))[
+            0
+        ]
         assert where == "trained"
         wrong += ratio_of_groups(after, before, draws=199)[3] <= 0.05
     # At a true rate of 5 %, more than 12 of 100 would come by chance once in 700 times.
@@ -111,5 +120,9 @@ def test_a_slowdown_counts_when_all_of_its_interval_is_beyond_the_tolerance() ->
 
 def test_tolerances_are_sizes_or_shares() -> None:
     found = tolerances("dice:0.01, latency:5%,rmse:2%", ["dice", "rmse", "latency", "memory"])
-    assert found == {"dice": Tolerance(0.01, False), "latency": Tolerance(0.05, True), "rmse": Tolerance(0.02, True)}
+    assert found == {
+        "dice": Tolerance(0.01, False),
+        "latency": Tolerance(0.05, True),
+        "rmse": Tolerance(0.02, True),
+    }
     assert found["rmse"].of(-0.5) == pytest.approx(0.01)

@@ -81,7 +81,7 @@ def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run:
         assert line in text
     assert run_command(small_run.options) in text
     assert "untrained" not in text
-    assert "foreseen" not in text
+    assert "predicted" not in text
 
 
 def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
@@ -90,7 +90,9 @@ def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
     config["options"] |= options
     (folder / "config.json").write_text(json.dumps(config))
     results = read_results(folder)
-    return results, " ".join(" ".join(Page(write_report(results).read_text(encoding="utf-8")).text).split())
+    return results, " ".join(
+        " ".join(Page(write_report(results).read_text(encoding="utf-8")).text).split()
+    )
 
 
 def test_untrained_weights_are_said_at_the_top_of_page_and_terminal(
@@ -105,10 +107,10 @@ def test_untrained_weights_are_said_at_the_top_of_page_and_terminal(
     assert json.loads((copied_run / FINDINGS).read_text())["untrained"] is True
 
 
-def test_nothing_is_painted_in_a_rendered_run(copied_run: Path) -> None:
+def test_nothing_is_generated_in_a_rendered_run(copied_run: Path) -> None:
     _, text = rewritten(copied_run, source="rendered")
     body = text[text.index("What does") : text.index("How to get these figures again")]
-    assert not re.search(r"paint|finished", body)
+    assert not re.search(r"generate|finished", body)
 
 
 def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> None:
@@ -117,9 +119,9 @@ def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> Non
 
     found = json.loads((small_run.path / FINDINGS).read_text(), parse_constant=refuse)
     table = [comparison_row(entry) for entry in comparisons(small_run)]
-    assert [(entry["task"], str(entry["step"]), f"{entry['q']:.4f}") for entry in found["comparisons"]] == [
-        (row["task"], row["step"], row["q"]) for row in table
-    ]
+    assert [
+        (entry["task"], str(entry["step"]), f"{entry['q']:.4f}") for entry in found["comparisons"]
+    ] == [(row["task"], row["step"], row["q"]) for row in table]
     for name, task in small_run.tasks.items():
         ours = emergence(small_run, task)
         stored = found["emergence"][name]
@@ -138,7 +140,8 @@ def test_comparisons_are_computed_once_for_page_file_and_terminal(
 ) -> None:
     asked: list[Results] = []
     monkeypatch.setattr(
-        "bench.analysis.findings.comparisons", lambda results: asked.append(results) or comparisons(results)
+        "bench.analysis.findings.comparisons",
+        lambda results: asked.append(results) or comparisons(results),
     )
     results = read_results(copied_run)
     write_report(results)
@@ -174,7 +177,9 @@ def test_heat_rises_in_lightness() -> None:
 
 def test_a_line_without_a_finite_point_is_left_out() -> None:
     nan = Score(float("nan"), float("nan"), float("nan"))
-    chart = line_chart([Line("a", "ours", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])], [1, 2], "t")
+    chart = line_chart(
+        [Line("a", "ours", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])], [1, 2], "t"
+    )
     assert ">a<" in chart
     assert ">b<" not in chart
 
@@ -186,6 +191,6 @@ def test_names_in_a_chart_are_escaped() -> None:
 
 
 def test_shading_spans_the_whole_range() -> None:
-    picture = shaded(np.array([[0.0, 1.0]]), 0.0, 1.0)
-    assert picture[:, 0, 0].tolist() == [0, 34, 78]
-    assert picture[:, 0, 1].tolist() == [254, 232, 56]
+    image = shaded(np.array([[0.0, 1.0]]), 0.0, 1.0)
+    assert image[:, 0, 0].tolist() == [0, 34, 78]
+    assert image[:, 0, 1].tolist() == [254, 232, 56]

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.runs.checkpoints import COSTS, MADE, Maker, Work
-from bench.runs.workers import IncompleteError, Merger, Part, Ranks
+from bench.runs.checkpoints import COSTS, MADE, Checkpoints, Work
+from bench.runs.workers import IncompleteError, Merger, Part, Workers
 from extract.shards import Shards
 
 COUNT = 5
 
 
-class Patient(Ranks):
+class Patient(Workers):
     """A rank whose others come later."""
 
     def barrier(self) -> None:
@@ -32,41 +32,47 @@ class Works:
         self.made: list[int] = []
 
     def works(self) -> list[Work]:
-        return [Work(f"fold-{index}", partial(self._make, index), items=2) for index in range(COUNT)]
+        return [
+            Work(f"fold-{index}", partial(self._make, index), items=2) for index in range(COUNT)
+        ]
 
     def _make(self, index: int) -> Mapping[str, Tensor]:
         self.made.append(index)
         return {"value": torch.tensor(index), COSTS: torch.full((1, 2), float(index))}
 
 
-def maker(ranks: Ranks, folder: Path) -> Maker:
-    return Maker(ranks, Shards(folder, "f1"), tqdm(disable=True))
+def checkpoints(workers: Workers, folder: Path) -> Checkpoints:
+    return Checkpoints(workers, Shards(folder, "f1"), tqdm(disable=True))
 
 
 def test_ranks_share_the_shards_and_each_reads_all(tmp_path: Path) -> None:
     first, second = Works(), Works()
-    one, two = maker(Patient(0, 2), tmp_path), maker(Patient(1, 2), tmp_path)
+    one, two = checkpoints(Patient(0, 2), tmp_path), checkpoints(Patient(1, 2), tmp_path)
     with pytest.raises(IncompleteError, match="2 of the 5 shards of the folds"):
         one.shared("the folds", first.works())
     found = two.shared("the folds", second.works())
     assert (first.made, second.made) == ([0, 2, 4], [1, 3])
     assert [int(part["value"]) for part in found] == list(range(COUNT))
     # What is there is not made again.
-    assert [int(part["value"]) for part in one.shared("the folds", first.works())] == list(range(COUNT))
+    assert [int(part["value"]) for part in one.shared("the folds", first.works())] == list(
+        range(COUNT)
+    )
     assert first.made == [0, 2, 4]
 
 
-@pytest.mark.parametrize("ranks", [Part(1, 3), Merger()])
-def test_who_waits_for_nobody_does_all_that_needs_no_engine_and_stores_none_of_it(ranks: Ranks, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [Part(1, 3), Merger()])
+def test_who_waits_for_nobody_does_all_that_needs_no_engine_and_stores_none_of_it(
+    workers: Workers, tmp_path: Path
+) -> None:
     works = Works()
-    found = maker(ranks, tmp_path).shared("the probes", works.works())
+    found = checkpoints(workers, tmp_path).shared("the probes", works.works())
     assert [int(part["value"]) for part in found] == list(range(COUNT))
     assert works.made == list(range(COUNT))
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_costs_come_in_the_order_of_work_and_of_painted_shards_alone(tmp_path: Path) -> None:
-    made = maker(Ranks(), tmp_path)
+def test_costs_come_in_the_order_of_work_and_of_generated_shards_alone(tmp_path: Path) -> None:
+    made = checkpoints(Workers(), tmp_path)
     made.make("the folds", Works().works())
     made.shared("the probes", [Work("draft-0000", lambda: {"weights": torch.ones(2)})])
     costs, taken = made.taken()
@@ -75,11 +81,13 @@ def test_costs_come_in_the_order_of_work_and_of_painted_shards_alone(tmp_path: P
     assert MADE in made.shards.read("draft-0000")
 
 
-def test_a_damaged_shard_is_made_again_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    maker(Ranks(), tmp_path).make("the folds", Works().works())
+def test_a_damaged_shard_is_made_again_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints(Workers(), tmp_path).make("the folds", Works().works())
     path = tmp_path / "f1" / "fold-3.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     works = Works()
-    maker(Ranks(), tmp_path).make("the folds", works.works())
+    checkpoints(Workers(), tmp_path).make("the folds", works.works())
     assert works.made == [3]
     assert str(path) in capsys.readouterr().err

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.errors import MistakeError
+from bench.errors import UserError
 from bench.run import run
 from bench.runs.results import Results, read_calls, read_results
-from bench.runs.workers import Merger, Ranks, part_of
+from bench.runs.workers import Merger, Workers, part_of
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = {
@@ -38,23 +38,37 @@ ENDS_WITHIN_SECONDS = 60
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return read_results(run(Config(**OPTIONS, out=str(tmp_path_factory.mktemp("alone") / "run"))).path)
+    return read_results(
+        run(Config(**OPTIONS, out=str(tmp_path_factory.mktemp("alone") / "run"))).path
+    )
 
 
 def arguments(out: Path) -> list[str]:
     words = ["-m", "bench", "run", "--out", str(out)]
     for name, value in OPTIONS.items():
-        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, tuple) else str(value)]
+        words += [
+            f"--{name.replace('_', '-')}",
+            ",".join(value) if isinstance(value, tuple) else str(value),
+        ]
     return words
 
 
 def torchrun(out: Path) -> list[str]:
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments(out)]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        *arguments(out),
+    ]
 
 
 def same_bits(one: Results, other: Results) -> bool:
     return all(
-        np.array_equal(task.scores, other.tasks[name].scores, equal_nan=True) for name, task in one.tasks.items()
+        np.array_equal(task.scores, other.tasks[name].scores, equal_nan=True)
+        for name, task in one.tasks.items()
     )
 
 
@@ -65,12 +79,14 @@ def wait_for(condition: object, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(alone: Results, tmp_path: Path) -> None:
+def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(
+    alone: Results, tmp_path: Path
+) -> None:
     done = subprocess.run(torchrun(tmp_path / "run"), cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(b"results in ") == 1
     # A progress bar is drawn on one line.
-    assert sum(b"painting" in line for line in done.stderr.split(b"\n")) == 1
+    assert sum(b"generating" in line for line in done.stderr.split(b"\n")) == 1
     both = read_results(tmp_path / "run")
     assert same_bits(alone, both)
     assert (both.world, both.processes, both.threads) == (2, 2, 1)
@@ -85,7 +101,7 @@ def test_a_dead_rank_ends_the_other_in_a_sentence_and_the_rerun_goes_on(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
+    workers = [
         subprocess.Popen(
             [sys.executable, *arguments(tmp_path / "run")],
             cwd=ROOT,
@@ -99,13 +115,13 @@ def test_a_dead_rank_ends_the_other_in_a_sentence_and_the_rerun_goes_on(
     shards = tmp_path / "run" / "shards"
     try:
         wait_for(lambda: list(shards.rglob("*.safetensors")), 120)
-        ranks[victim].send_signal(signal.SIGKILL)
-        _, said = ranks[1 - victim].communicate(timeout=ENDS_WITHIN_SECONDS)
+        workers[victim].send_signal(signal.SIGKILL)
+        _, said = workers[1 - victim].communicate(timeout=ENDS_WITHIN_SECONDS)
     finally:
-        for process in ranks:
+        for process in workers:
             process.kill()
             process.communicate()
-    assert ranks[1 - victim].returncode == 2
+    assert workers[1 - victim].returncode == 2
     (sentence,) = [line for line in said.splitlines() if line.startswith("bench:")]
     assert "has ended" in sentence
     assert "run the same command again" in sentence
@@ -119,11 +135,17 @@ def test_a_dead_rank_ends_the_other_in_a_sentence_and_the_rerun_goes_on(
 @pytest.mark.slow
 def test_torchrun_ends_within_bounds_when_a_rank_is_killed(tmp_path: Path) -> None:
     launcher = subprocess.Popen(
-        torchrun(tmp_path / "run"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        torchrun(tmp_path / "run"),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         wait_for(lambda: list((tmp_path / "run" / "shards").rglob("*.safetensors")), 120)
-        second = [c for c in psutil.Process(launcher.pid).children() if c.environ().get("RANK") == "1"]
+        second = [
+            c for c in psutil.Process(launcher.pid).children() if c.environ().get("RANK") == "1"
+        ]
         second[0].kill()
         _, said = launcher.communicate(timeout=ENDS_WITHIN_SECONDS)
     finally:
@@ -142,17 +164,19 @@ def test_parts_and_a_merge_give_the_same_bits(
     command = arguments(out)[2:]
     assert main([*command, "--part", "1/2"]) == 0
     said = capsys.readouterr().out
-    assert "part 1/2 has made its shards of the training pictures; other parts have yet to make" in said
+    assert (
+        "part 1/2 has made its shards of the training images; other parts have yet to make" in said
+    )
     made = set(out.rglob("*.safetensors"))
     # It does not wait, and makes nothing twice.
     assert main([*command, "--part", "1/2"]) == 0
     assert set(out.rglob("*.safetensors")) == made
     assert main(["merge", str(out)]) == 2
-    assert "shards of the training pictures are missing" in capsys.readouterr().err
+    assert "shards of the training images are missing" in capsys.readouterr().err
     # The last fold is a single shard, which is the first part's.
-    with pytest.raises(MistakeError, match=r"part 2/2 has made its shards of the last fold"):
+    with pytest.raises(UserError, match=r"part 2/2 has made its shards of the last fold"):
         run(Config(**OPTIONS, out=str(out)), part_of("2/2"))
-    with pytest.raises(MistakeError, match=r"part 1/2 has made its shards of the test pictures"):
+    with pytest.raises(UserError, match=r"part 1/2 has made its shards of the test images"):
         run(Config(**OPTIONS, out=str(out)), part_of("1/2"))
     assert main([*command, "--part", "2/2"]) == 0
     assert f"bench merge {out}" in capsys.readouterr().out
@@ -160,33 +184,37 @@ def test_parts_and_a_merge_give_the_same_bits(
     assert main(["merge", str(out)]) == 0
     merged = read_results(out)
     assert same_bits(alone, merged)
-    # Four processes made shards and the fifth painted nothing, but the run took what all of them took.
+    # Four processes made shards and the fifth generated nothing, but the run took what all of them took.
     assert merged.processes == 5
     assert merged.facts["seconds"] > read_calls(out)[:, 3].sum()
 
 
-def test_two_copies_of_one_part_do_not_work_in_a_folder_and_other_parts_do(alone: Results, tmp_path: Path) -> None:
+def test_two_copies_of_one_part_do_not_work_in_a_folder_and_other_parts_do(
+    alone: Results, tmp_path: Path
+) -> None:
     from bench.runs.folder import RunFolder
 
     folder = RunFolder(Path(shutil.copytree(alone.path, tmp_path / "run")))
     with part_of("1/2").keep(folder):
         with part_of("2/2").keep(folder):
             pass
-        for other in (part_of("1/2"), Ranks(), Merger()):
-            with pytest.raises(MistakeError, match="another run is writing"), other.keep(folder):
+        for other in (part_of("1/2"), Workers(), Merger()):
+            with pytest.raises(UserError, match="another run is writing"), other.keep(folder):
                 pass
 
 
 @given(world=st.integers(1, 9), count=st.integers(0, 40))
 def test_every_shard_has_one_maker(world: int, count: int) -> None:
     for index in range(count):
-        assert [rank for rank in range(world) if Ranks(rank, world).mine(index)] == [index % world]
+        assert [rank for rank in range(world) if Workers(rank, world).mine(index)] == [
+            index % world
+        ]
         assert not Merger().mine(index)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/2/3", "-1/2"])
 def test_what_names_no_part_is_refused(text: str) -> None:
-    with pytest.raises(MistakeError, match="third of eight"):
+    with pytest.raises(UserError, match="third of eight"):
         part_of(text)
 
 

@@ -1,4 +1,4 @@
-"""Edited pictures of a model that reads more of a prompt than its words."""
+"""Edited images of a model that reads more of a prompt than its words."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from bench.interventions.arms import EDIT, Arm
-from bench.interventions.painter import Painter
+from bench.interventions.generator import ImageGenerator
 from datasets.items import Item
 from engines.backends.torch_eager import TorchEager
 from engines.load import load
 from extract.taps import self_attention_taps
 
 
-def test_an_edit_that_changes_nothing_paints_the_same_pictures_with_sdxl(
+def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = load(small_models["sdxl"])
@@ -32,15 +32,15 @@ def test_an_edit_that_changes_nothing_paints_the_same_pictures_with_sdxl(
 
         return edit
 
-    monkeypatch.setattr("bench.interventions.painter.edit_at", unchanged)
+    monkeypatch.setattr("bench.interventions.generator.edit_at", unchanged)
     config = SimpleNamespace(batch=3, sampler_steps=3)
     study: Any = SimpleNamespace(components=parts, taps=taps, config=config, guidance=2.0)
-    painter = Painter(study, TorchEager(parts.unet, taps))
+    generator = ImageGenerator(study, TorchEager(parts.unet, taps))
     items = [Item("a", "a red sphere", 1, "test"), Item("b", "a cone", 2, "test")]
-    originals = painter.originals(items)
+    originals = generator.originals(items)
     arm = Arm("matched", EDIT, 1.0, (taps[0].layer, taps[-1].layer), (1,))
     probes: Any = SimpleNamespace(cell=lambda _layer, _step: SimpleNamespace(side=2))
-    edited = painter.edited(arm, probes, originals, torch.zeros(2, 1, 8, 8))
+    edited = generator.edited(arm, probes, originals, torch.zeros(2, 1, 8, 8))
     assert seen == [taps[0].layer, taps[-1].layer]
-    torch.testing.assert_close(edited, originals.pictures, rtol=0, atol=1e-4)
+    torch.testing.assert_close(edited, originals.images, rtol=0, atol=1e-4)
     assert not torch.allclose(edited[0], edited[1], atol=1e-2)
