@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from contextlib import nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Rendered]:
         yield render(scenes[start : start + CHUNK], size)
 
 
-def write_set(name: str, folder: Path, limit: int | None = None) -> None:
+def write_set(name: str, folder: Path, limit: int | None = None, processes: int = 1) -> None:
     """Render the set ``name`` into ``folder``; a finished folder is left as it is."""
     if (folder / "prompts.txt").exists():
         return
@@ -47,14 +49,21 @@ def write_set(name: str, folder: Path, limit: int | None = None) -> None:
     rgb = np.lib.format.open_memmap(
         folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE)
     )
+    chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
     done = 0
-    for chunk in rendered(scenes):
-        rgb[done : done + len(chunk.rgb)] = as_bytes(chunk.rgb).numpy()
-        done += len(chunk.rgb)
+    with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
+        for chunk in map(_bytes_of, chunks) if pool is None else pool.imap(_bytes_of, chunks, 8):
+            rgb[done : done + len(chunk)] = chunk
+            done += len(chunk)
     rgb.flush()
     (folder / "prompts.txt").write_text(
         "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
     )
+
+
+def _bytes_of(scenes: list[Scene]) -> np.ndarray:
+    torch.set_num_threads(1)
+    return as_bytes(render(scenes, SIZE).rgb).numpy()
 
 
 def main() -> None:
@@ -63,9 +72,10 @@ def main() -> None:
     parser.add_argument("--set", choices=sorted(SETS), default="train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, help="render only the first LIMIT scenes")
+    parser.add_argument("--processes", type=int, default=1, help="that render (default 1)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    write_set(arguments.set, arguments.out, arguments.limit)
+    write_set(arguments.set, arguments.out, arguments.limit, arguments.processes)
 
 
 if __name__ == "__main__":

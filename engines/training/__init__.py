@@ -1,0 +1,1 @@
+"""Train matched small models on the rendered scenes: ``python -m engines.training --help``."""

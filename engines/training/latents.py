@@ -1,0 +1,73 @@
+"""Training data of the zoo: latents of the rendered scenes under the shipped autoencoder, with their prompts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+SHIPPED = Path(__file__).parent.parent / "models" / "tiny" / "weights"
+"""The folder of the shipped model, whose autoencoder every model of the zoo shares."""
+ENCODE_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Scaled latents of n scenes and of their mirror images, and the prompts of the scenes."""
+
+    straight: Float[Tensor, "n 4 16 16"]
+    mirror: Float[Tensor, "n 4 16 16"]
+    prompts: list[str]
+
+
+def shipped_vae() -> AutoencoderKL:
+    """The shipped autoencoder, in single precision."""
+    vae = AutoencoderKL.from_pretrained(SHIPPED / "vae", torch_dtype=torch.float32)
+    assert isinstance(vae, AutoencoderKL)
+    vae.register_to_config(_name_or_path="")
+    return vae.eval().requires_grad_(False)
+
+
+def training_latents(work: Path, device: str) -> Latents:
+    """Render the training set into ``work`` and encode it on ``device``; what is there is used again."""
+    folder = work / "train"
+    # The renderer belongs to another package and is run as a program.
+    subprocess.run(
+        [sys.executable, "-m", "datasets.render", "--set", "train", "--out", str(folder)]
+        + ["--processes", str(max(1, (os.cpu_count() or 1) // 2))],
+        check=True,
+    )
+    path = work / "latents.safetensors"
+    if not path.exists():
+        rgb, vae = np.load(folder / "rgb.npy", mmap_mode="r"), shipped_vae().to(device)
+        both = {
+            "straight": _encode(vae, rgb, device, False),
+            "mirror": _encode(vae, rgb, device, True),
+        }
+        save_file(both, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+    stored = load_file(path)
+    prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
+    return Latents(stored["straight"], stored["mirror"], prompts)
+
+
+@torch.no_grad()
+def _encode(vae: AutoencoderKL, rgb: np.ndarray, device: str, flip: bool) -> Tensor:
+    parts = []
+    for start in range(0, len(rgb), ENCODE_BATCH):
+        images = (
+            torch.from_numpy(rgb[start : start + ENCODE_BATCH].copy()).to(device).float() / 127.5
+            - 1
+        )
+        images = images.flip(-1) if flip else images
+        parts.append((vae.encode(images).latent_dist.mean * vae.config.scaling_factor).cpu())
+    return torch.cat(parts).contiguous()

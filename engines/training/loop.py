@@ -1,0 +1,201 @@
+"""The training loop of the zoo: resumable, averaged weights, and on a CUDA card replayed as one graph per step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.models.tiny.train_unet import mirrored
+from engines.models.tiny.training import Average, learning_rate_factor
+from engines.training.latents import Latents
+from engines.training.objectives import Objective
+from engines.training.recipes import Network
+
+BATCH = 64
+LEARNING_RATE = 1e-3
+WEIGHT_DECAY = 0.01
+UNCONDITIONAL = 0.1
+"""Share of examples that see the empty prompt, so that guidance works."""
+AVERAGE_DECAY = 0.9985
+LARGEST_GRADIENT = 1.0
+EAGER_STEPS = 12
+"""Steps before a step is captured as a CUDA graph: lazy initialisation must be over by then."""
+SAVE_SECONDS = 120.0
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Clean latents, noise, a standard normal number per example, token ids."""
+
+
+class Batches:
+    """The batch of a step; seed and step alone decide it, whatever the device."""
+
+    def __init__(self, latents: Latents, network: Network, seed: int, device: str) -> None:
+        self.seed, self.device = seed, device
+        self.straight, self.mirror = latents.straight.to(device), latents.mirror.to(device)
+        self.tokens = network.tokenize(latents.prompts).to(device)
+        self.mirror_tokens = network.tokenize([mirrored(prompt) for prompt in latents.prompts]).to(
+            device
+        )
+        self.empty = network.tokenize([""]).to(device)
+
+    def __call__(self, step: int) -> Batch:
+        rng = np.random.default_rng([20, self.seed, step])
+        picks = self._there(rng.choice(len(self.straight), BATCH, replace=False))
+        mirror = self._there(rng.random(BATCH) < 0.5)
+        drop = self._there(rng.random(BATCH) < UNCONDITIONAL)
+        draw = self._there(rng.standard_normal(BATCH, dtype=np.float32))
+        noise = self._there(
+            rng.standard_normal((BATCH, *self.straight.shape[1:]), dtype=np.float32)
+        )
+        clean = torch.where(mirror[:, None, None, None], self.mirror[picks], self.straight[picks])
+        ids = torch.where(mirror[:, None], self.mirror_tokens[picks], self.tokens[picks])
+        return clean, noise, draw, torch.where(drop[:, None], self.empty, ids)
+
+    def _there(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device, non_blocking=True)
+
+
+class _Step:
+    """One optimiser step; on a card the step is captured once and then replayed on the same memory."""
+
+    def __init__(
+        self, network: Network, objective: Objective, optimiser: torch.optim.Optimizer
+    ) -> None:
+        self.network, self.objective, self.optimiser = network, objective, optimiser
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.given: Batch | None = None
+        self.loss = torch.zeros(())
+
+    def eager(self, given: Batch) -> Tensor:
+        self.optimiser.zero_grad(set_to_none=True)
+        return self._compute(given)
+
+    def _compute(self, given: Batch) -> Tensor:
+        clean, noise, draw, ids = given
+        example = self.objective(clean, noise, draw)
+        predicted = self.network(example.noisy, example.timestep, ids)
+        loss = (example.weight * (predicted - example.target).square().mean((1, 2, 3))).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimiser.step()
+        return loss.detach()
+
+    def capture(self, given: Batch) -> None:
+        """Record the step on ``given``'s memory; nothing is computed."""
+        self.given = tuple(value.clone() for value in given)  # type: ignore[assignment]
+        assert self.given is not None
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.loss = self._compute(self.given)
+        self.graph = graph
+
+    def replay(self, given: Batch) -> Tensor:
+        assert self.graph is not None
+        assert self.given is not None
+        for there, value in zip(self.given, given, strict=True):
+            there.copy_(value, non_blocking=True)
+        self.graph.replay()
+        return self.loss
+
+
+def train(
+    network: Network,
+    objective: Objective,
+    batches: Callable[[int], Batch],
+    *,
+    steps: int,
+    checkpoint: Path,
+    snapshots: Mapping[int, Callable[[Network], None]],
+    device: str,
+    graph: bool,
+) -> Network:
+    """Train for ``steps`` and return the averaged network; goes on from ``checkpoint`` where it was cut off.
+
+    ``snapshots`` names what is done with the averaged network after how many steps.
+    """
+    on_card = torch.device(device).type == "cuda"
+    network.to(device)
+    rate = torch.tensor(LEARNING_RATE, device=device) if on_card else LEARNING_RATE
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, foreach=True, capturable=on_card
+    )
+    average, first = Average(network, AVERAGE_DECAY), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        network.load_state_dict(state["module"])
+        average.module.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["step"]
+    step_once = _Step(network, objective, optimiser)
+    started = saved = time.monotonic()
+    losses: list[Tensor] = []
+    side = torch.cuda.Stream() if on_card else None
+    with torch.cuda.stream(side):  # a null context without a card
+        for step in range(first, steps):
+            for group in optimiser.param_groups:
+                value = LEARNING_RATE * learning_rate_factor(step, steps)
+                if on_card:
+                    group["lr"].fill_(value)
+                else:
+                    group["lr"] = value
+            given = batches(step)
+            if on_card and graph and step_once.graph is None and step - first == EAGER_STEPS:
+                graph = _captured(step_once, given)
+            loss = (
+                step_once.replay(given) if step_once.graph is not None else step_once.eager(given)
+            )
+            average.update(network, step)
+            losses.append(loss.clone())
+            done = step + 1
+            if done % 100 == 0 or done == steps:
+                pace = (time.monotonic() - started) / (done - first)
+                print(f"step {done}/{steps} loss {_mean(losses):.5f} {pace:.4f} s/step", flush=True)
+                losses.clear()
+            if done in snapshots:
+                assert isinstance(average.module, Network)
+                snapshots[done](average.module)
+            if time.monotonic() - saved > SAVE_SECONDS or done == steps:
+                _save(checkpoint, network, average, optimiser, done)
+                saved = time.monotonic()
+    assert isinstance(average.module, Network)
+    return average.module.eval()
+
+
+def _captured(step: _Step, given: Batch) -> bool:
+    try:
+        step.capture(given)
+    except RuntimeError as error:
+        print(f"no CUDA graph, goes on without: {str(error).splitlines()[0]}", flush=True)
+        step.graph = None
+    return step.graph is not None
+
+
+def _mean(losses: Sequence[Tensor]) -> float:
+    return float(torch.stack(list(losses)).mean())
+
+
+def _save(
+    checkpoint: Path,
+    network: Network,
+    average: Average,
+    optimiser: torch.optim.Optimizer,
+    done: int,
+) -> None:
+    partial = checkpoint.with_suffix(".partial")
+    torch.save(
+        {
+            "module": network.state_dict(),
+            "average": average.module.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": done,
+        },
+        partial,
+    )
+    partial.replace(checkpoint)
