@@ -14,15 +14,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=256,
         help="renders and samples to measure on (default %(default)s)",
     )
+    parser.add_argument(
+        "--pipelines",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="measure these diffusers folders instead, with diffusers' own pipelines",
+    )
     parser.add_argument("--sheet", type=Path, help="write a sheet of samples to this PNG")
 
 
 def command(options: argparse.Namespace) -> int:
     """Print the figures."""
     from bench.curation.model_card import print_card
+    from bench.curation.pipeline_card import print_pipeline_cards
     from bench.errors import UserError
 
     if options.limit < 1:
         raise UserError(f"--limit must be at least 1, not {options.limit}")
-    print_card(options.limit, options.sheet)
+    if options.pipelines:
+        print_pipeline_cards(options.pipelines, options.limit, options.sheet)
+    else:
+        print_card(options.limit, options.sheet)
     return 0
