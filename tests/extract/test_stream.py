@@ -59,7 +59,7 @@ class Recorder:
         self.order: list[tuple[int, str, str]] = []
         self.labels: list[Labels] = []
 
-    def see(self, step: int, network: str, layer: str, activation: Tensor) -> None:
+    def update(self, step: int, network: str, layer: str, activation: Tensor) -> None:
         assert not self.labels
         self.order.append((step, network, layer))
         self.seen[step, network, layer] = activation.clone()
@@ -304,7 +304,7 @@ def test_no_activation_outlives_its_step(make: Make) -> None:
             self.born: list[tuple[int, weakref.ref[torch.UntypedStorage]]] = []
             self.ages: set[int] = set()
 
-        def see(self, step: int, network: str, layer: str, activation: Tensor) -> None:
+        def update(self, step: int, network: str, layer: str, activation: Tensor) -> None:
             assert (network, layer) in sites()
             self.born.append((step, weakref.ref(activation.untyped_storage())))
             self.ages |= {step - born for born, storage in self.born if storage() is not None}

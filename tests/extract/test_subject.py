@@ -24,7 +24,7 @@ class Recorder:
     def __init__(self) -> None:
         self.seen: dict[tuple[int, str, str], Tensor] = {}
 
-    def see(self, step: int, network: str, layer: str, activation: Tensor) -> None:
+    def update(self, step: int, network: str, layer: str, activation: Tensor) -> None:
         self.seen[step, network, layer] = activation.clone()
 
     def finish(self, labels: Labels) -> None: ...
@@ -85,7 +85,7 @@ def test_a_watcher_begins_anew_for_every_block(mixed: RecordedModel) -> None:
         begun.append(tuple(start.noise.shape))
         return lambda _: {}
 
-    recorded = replace(mixed, watchers={"counted": ActivationSource(begin)})
+    recorded = replace(mixed, sources={"counted": ActivationSource(begin)})
     for items in (slice(0, 1), slice(1, 3)):
         run(recorded, items)
     assert begun == [(n, *mixed.components.latent_shape) for n in (1, 2)]
@@ -102,7 +102,7 @@ def test_costs_of_a_network_on_its_own_trajectory_count_the_steps_nobody_looked_
         return eager(latents, timestep, text)
 
     watcher = own(counted, ("mid.0",), 3, components, STEPS, 3.0)
-    _, generated = run(replace(mixed, watchers={"own-1": watcher}), slice(0, 2), probed)
+    _, generated = run(replace(mixed, sources={"own-1": watcher}), slice(0, 2), probed)
     mine = [cost.rows for cost in generated.costs if cost.network == 1]
     assert len(mine) == len(probed)
     assert sum(mine) == sum(ran) == 2 * watcher.rows_of(probed)

@@ -11,7 +11,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.accumulate import Accumulator, SufficientStatistics, total_sums
+from probes.accumulate import Accumulator
+from probes.statistics import SufficientStatistics, total_sums
 from probes.probe_set import Cell, ProbeSet
 from probes.solve import solve_probe_set
 from probes.task import Task
@@ -95,17 +96,17 @@ class Block:
     activations: dict[tuple[str, str], list[Tensor]]
     permutations: list[list[int]]
 
-    def see(self, *reducers: object) -> None:
+    def update(self, *reducers: object) -> None:
         for at, step in enumerate(STEPS):
             for (network, layer), steps in self.activations.items():
                 for reducer in reducers:
-                    reducer.see(step, network, layer, steps[at])
+                    reducer.update(step, network, layer, steps[at])
         for reducer in reducers:
             reducer.finish(self.labels)
 
     def sums(self, tasks: dict[str, Task]) -> SufficientStatistics:
         accumulator = Accumulator(tasks, self.permutations)
-        self.see(accumulator)
+        self.update(accumulator)
         return accumulator.sums()
 
     def target(self, task: str) -> np.ndarray:

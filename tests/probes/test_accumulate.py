@@ -8,16 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from probes import accumulate as accumulate_module
-from probes.accumulate import (
-    DRAWS,
-    Accumulator,
-    Columns,
-    SufficientStatistics,
-    Total,
-    side_of,
-    sums_of_tensors,
-    total_sums,
-)
+from probes.accumulate import DRAWS, Accumulator, side_of
+from probes.statistics import Columns, SufficientStatistics, Total, sums_of_tensors, total_sums
 from probes.moments import moments_of
 from probes.position import position_columns
 from probes.task import Task

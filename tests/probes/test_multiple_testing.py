@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest, ttest_ind
 
 from probes.bootstrap import paired_difference
-from probes.multiple_testing import RATE, over_all, over_permuted, q_values
+from probes.multiple_testing import RATE, over_strongest, over_permuted, q_values
 
 
 def test_q_values_call_what_the_step_up_procedure_calls() -> None:
@@ -98,7 +98,7 @@ def test_all_rivals_must_be_beaten() -> None:
     ours = rng.normal([[0.5], [0.5], [-0.5]], 1.0, (3, 80))
     weak, strong = np.zeros(80), np.full(80, 0.45)
     first, second = paired_difference(ours, weak), paired_difference(ours, strong)
-    found = over_all([first, second])
+    found = over_strongest([first, second])
     assert np.array_equal(found.mean, np.minimum(first.mean, second.mean))
     assert np.array_equal(found.p, np.maximum(first.p, second.p))
     assert np.array_equal(found.low, second.low)

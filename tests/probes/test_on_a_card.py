@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from probes.accumulate import Accumulator, SufficientStatistics
+from probes.accumulate import Accumulator
+from probes.statistics import SufficientStatistics
 from probes.moments import CPU, moments_of
 from probes.probe_set import ProbeSet, united
 from probes.readout import Readout
@@ -61,7 +62,7 @@ def gathered(
 ) -> SufficientStatistics:
     block = world.blocks[0]
     accumulator = Accumulator(tasks, block.permutations, device)
-    block.see(accumulator)
+    block.update(accumulator)
     return accumulator.sums()
 
 

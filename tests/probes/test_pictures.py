@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
 from datasets.scenes import LIGHTS, SHAPES
-from probes.accumulate import SufficientStatistics, sums_of_tensors
+from probes.statistics import SufficientStatistics, sums_of_tensors
 from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Cell, ProbeSet
 from probes.readout import Readout
 from probes.ridge import PENALTIES
@@ -148,7 +148,7 @@ def test_accuracy_is_that_of_scikit_learn(
     train, block = stacked(blocks, PLACE, 1), labelled(world, 90, images=24)
     test = stacked([block], PLACE, 1)
     readout = Readout(probe_set, TASKS)
-    block.see(readout)
+    block.update(readout)
     accuracy, brier = readout.scores()[task].unbind(1)
     assert set(accuracy.unique().tolist()) <= {0.0, 1.0}
     cells = probe_set.cells(task)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.accumulate import Site, SufficientStatistics, at_sites, sums_of_tensors
+from probes.statistics import Site, SufficientStatistics, at_sites, sums_of_tensors
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,

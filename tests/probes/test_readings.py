@@ -81,8 +81,8 @@ def test_readings_are_scored_as_maps_against_the_labels_pixel_by_pixel(
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer, labels in zip(LAYERS, (unfinished.labels, block.labels), strict=True):
-            readout.see(step, "decoded", layer, maps_of(world, labels))
-    block.see(readout)
+            readout.update(step, "decoded", layer, maps_of(world, labels))
+    block.update(readout)
     scores = readout.scores()
     for name, task in world.tasks.items():
         target = block.target(name)
@@ -112,8 +112,8 @@ def test_the_labels_own_maps_are_read_without_a_fault(
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer in LAYERS:
-            readout.see(step, "decoded", layer, maps_of(world, block.labels))
-    block.see(readout)
+            readout.update(step, "decoded", layer, maps_of(world, block.labels))
+    block.update(readout)
     for name, scores in readout.scores().items():
         metrics = [metric.name for metric in world.tasks[name].metrics]
         at = read.cells(name).index(reading(world, "predicted", STEPS[1]))
@@ -125,7 +125,7 @@ def test_the_labels_own_maps_are_read_without_a_fault(
 def test_whole_images_beside_them_are_left_alone(world: SimpleNamespace, read: ProbeSet) -> None:
     tasks, block = tasks_of(world), world.draw(53, noise=1.0, images=3)
     readout = Readout(read, tasks)
-    readout.see(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
+    readout.update(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
     assert {name for name, _ in readout.predictions} == set(world.tasks)
 
 

@@ -41,7 +41,7 @@ def probe_set(world: SimpleNamespace) -> ProbeSet:
 @pytest.fixture(scope="module")
 def readout(world: SimpleNamespace, probe_set: ProbeSet, block: object) -> Readout:
     result = Readout(probe_set, world.tasks)
-    block.see(result)
+    block.update(result)
     return result
 
 
@@ -167,7 +167,7 @@ def test_best_threshold_has_the_best_mean_dice_over_all_blocks(
     swept, blocks = [], [world.draw(seed, noise=1.0, images=3) for seed in (60, 61)]
     for block in blocks:
         readout = Readout(probe_set, tasks)
-        block.see(readout)
+        block.update(readout)
         swept.append(readout.sweep([[0, 1, 2]] * 5)["saliency"])
     found = best_thresholds(
         replace(probe_set, thresholds={}), {"saliency": (swept[0] + swept[1])[:-1]}
@@ -179,7 +179,7 @@ def test_best_threshold_has_the_best_mean_dice_over_all_blocks(
         totals = 0
         for block in blocks:
             readout = Readout(replace(probe_set, thresholds=table), tasks)
-            block.see(readout)
+            block.update(readout)
             totals = totals + readout.scores()["saliency"][:, 0].sum(-1)
         scores.append(totals)
     best = torch.stack(scores).max(0).values
@@ -216,9 +216,9 @@ def test_steps_and_places_without_probes_are_ignored(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:
     readout = Readout(probe_set, world.tasks)
-    readout.see(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
-    readout.see(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
-    readout.see(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
     assert not readout.predictions
 
 
