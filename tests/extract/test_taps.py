@@ -99,7 +99,7 @@ def test_taps_of_other_networks_are_complete_unique_and_in_order(changes: dict[s
     assert len({tap.layer for tap in actual}) == len(actual)
 
 
-def test_transformers_of_two_blocks_are_told_apart_by_a_third_number() -> None:
+def test_transformers_of_two_blocks_are_distinguished_by_a_third_number() -> None:
     unet = UNet2DConditionModel(**SMALL | {"transformer_layers_per_block": 2})
     assert [tap.layer for tap in self_attention_taps(unet)] == [
         *("down0.0.0", "down0.0.1", "mid.0.0", "mid.0.1"),
