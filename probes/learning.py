@@ -29,7 +29,7 @@ class Point:
     images: float
     """Mean over the folds held out."""
     loss: float
-    """Mean squared error on held-out images at full resolution, at the best penalty here."""
+    """Full-resolution mean squared error on held-out images, at this point's best penalty."""
     explained: float
     """1 - loss / loss of the mean; negative if the probe is worse than the mean."""
 

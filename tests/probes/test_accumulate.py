@@ -1,3 +1,5 @@
+"""Accumulated statistics against moments of the stacked rows, and their storage."""
+
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace

@@ -70,9 +70,9 @@ def test_block_statistics_equal_those_of_pixels(levels: int, offset: float) -> N
     assert blocks.pixels == 6
     for n in range(2):
         for k in range(2):
-            here = target[n, k]
-            ranks = rankdata(here).reshape(here.shape)
-            parts = blocks_one_by_one(here, 4)
+            channel = target[n, k]
+            ranks = rankdata(channel).reshape(channel.shape)
+            parts = blocks_one_by_one(channel, 4)
             np.testing.assert_allclose(
                 blocks.mean[n, k], [part.mean() for part in parts], rtol=1e-12
             )

@@ -152,7 +152,7 @@ def test_skewed_scores_are_covered_as_often_as_claimed() -> None:
     scores = np.random.default_rng(10).lognormal(size=(repeats, 371))
     actual = intervals(scores)
     missed = ((actual.low > np.exp(0.5)) | (actual.high < np.exp(0.5))).mean()
-    # Quantiles of resampled means miss 7 % here.
+    # Intervals from quantiles of resampled means miss 7 % of these.
     assert 0.04 < missed < 0.066
 
 

@@ -141,7 +141,7 @@ def test_permuted_probes_are_fit_to_permuted_labels(
 def test_position_probes_use_the_position_alone(
     world: SimpleNamespace, probe_set: ProbeSet, task: str, side: int
 ) -> None:
-    site = next(site for site, here in world.sides.items() if here == side)
+    site = next(site for site, of_site in world.sides.items() if of_site == side)
     rows = rows_of([[block] for block in world.blocks], site, 0, side)
     solved = probe_set.probes[task][Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)]
     assert_is_cross_validated_ridge(solved, rows, rows.position, rows.y[task, 0])

@@ -199,9 +199,9 @@ def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(
     rmse = readout.scores()["depth"][:, 0]
     cells = probe_set.cells("depth")
     for side in (4, 8):
-        here = [at for at, cell in enumerate(cells) if cell.side == side]
-        ceiling = next(at for at in here if cells[at].network == CEILING)
-        assert (rmse[here] >= rmse[ceiling] - 1e-12).all()
+        of_grid = [at for at, cell in enumerate(cells) if cell.side == side]
+        ceiling = next(at for at in of_grid if cells[at].network == CEILING)
+        assert (rmse[of_grid] >= rmse[ceiling] - 1e-12).all()
 
 
 def test_the_mean_map_scores_the_same_for_the_whole_resolution(

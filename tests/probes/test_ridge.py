@@ -114,9 +114,9 @@ def test_loss_from_moments_is_the_mean_squared_error_of_those_rows(data: Data) -
         torch.from_numpy(weights),
         torch.from_numpy(intercept),
     )
-    here = data.fold == 1
+    rows = data.fold == 1
     for p in range(3):
-        error = data.y[here] - data.x[here] @ weights[p] - intercept[p]
+        error = data.y[rows] - data.x[rows] @ weights[p] - intercept[p]
         np.testing.assert_allclose(actual[p], (error**2).mean(0), rtol=1e-10)
 
 
