@@ -110,7 +110,7 @@ def subject_of(study: Study) -> tuple[RecordedModel, Networks]:
     """What a run watches: the trained network, its controls and the chosen comparisons. Nothing is opened yet."""
     config, networks = study.config, Networks(study)
     recorded = alone(study, networks.trained(), config.batch)
-    found = dict(recorded.watchers)
+    found = dict(recorded.sources)
     for seed in range(config.random_networks):
         found[f"random-{seed + 1}"] = sources.matched(
             networks.permuted(seed), study.layers, config.batch
@@ -119,7 +119,7 @@ def subject_of(study: Study) -> tuple[RecordedModel, Networks]:
     for name, opened in COMPARISONS.items():
         if name in config.compare:
             found |= opened(study, networks)
-    return replace(recorded, watchers=found), networks
+    return replace(recorded, sources=found), networks
 
 
 def _own(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:

@@ -19,17 +19,11 @@ from bench.study import Study
 from datasets.splits import Block, count_items, grouped
 from extract.networks import TRAINED
 from extract.stream import BlockOutput, RecordedModel
-from probes.accumulate import (
-    Accumulator,
-    Site,
-    SufficientStatistics,
-    Total,
-    at_sites,
-    sums_of_tensors,
-)
+from probes.accumulate import Accumulator
 from probes.probe_set import ProbeSet, probes_of, tensors_of, united
 from probes.readout import Readout
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
+from probes.statistics import Site, SufficientStatistics, Total, at_sites, sums_of_tensors
 
 _SWEEP = "sweep/"
 

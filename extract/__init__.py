@@ -1,1 +1,1 @@
-"""From a model and items to activations, one pass, streamed to reducers."""
+"""Record activations: one denoising pass from a model and items, streamed to reducers."""

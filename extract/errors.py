@@ -1,7 +1,7 @@
-"""The one exception that extraction raises for what a user can mend."""
+"""The exception that extraction raises for a problem that the user can fix."""
 
 from __future__ import annotations
 
 
 class ExtractError(Exception):
-    """Stored work is damaged or cannot be written; the message says what, where and what to do."""
+    """A stored shard is damaged or cannot be written; the message names the file and the remedy."""

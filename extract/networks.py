@@ -1,10 +1,10 @@
-"""Names of the networks that a run watches, for whoever generates and for whoever reads what was found."""
+"""Names of the networks that a run records, shared by the code that records and reads them."""
 
 TRAINED = "trained"
 INPUT = "input"
-"""The pseudo-network whose only layer is what the trained one is given."""
+"""The pseudo-network whose only layer is the input of the trained network."""
 CONVOLUTION = "convolution"
 DECODED = "decoded"
-"""No network: what the labeler sees in the unfinished image."""
+"""The pseudo-network of the labeler's maps of the unfinished image."""
 DECODED_LAYERS = ("latent", "predicted")
-"""The image of the latents after a step, and of the clean latents that the network predicts."""
+"""Decoded from the latents after a step, and from the predicted clean latents."""

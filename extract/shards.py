@@ -1,4 +1,4 @@
-"""Finished work on disk: a shard is one file that appears whole, knows what determined it, and is checked when read."""
+"""Shards: finished work on disk, in files that are written whole and verified when read."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from extract.errors import ExtractError
 class Shards:
     """The shards of one configuration.
 
-    They lie in a folder named after a fingerprint of everything that determines them, so that another configuration
-    never meets them.
+    Their folder is named after a fingerprint of everything that determines the results, so shards
+    of different configurations never mix.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -30,11 +30,11 @@ class Shards:
         self.fingerprint = fingerprint
 
     def done(self, name: str) -> bool:
-        """Whether the shard is there."""
+        """Whether the shard exists."""
         return self._path(name).exists()
 
     def damage(self, name: str) -> str | None:
-        """What is wrong with a shard that is there, in words; None if nothing. It is read for that."""
+        """Read an existing shard and return a description of its damage, or None if it is valid."""
         try:
             self.read(name)
         except ExtractError as error:
@@ -42,7 +42,7 @@ class Shards:
         return None
 
     def get(self, name: str, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """The shard ``name``, from disk, or made and stored now: so is one that is damaged."""
+        """Read the shard ``name``; if it is missing or damaged, make and store it first."""
         if self.done(name):
             with suppress(ExtractError):
                 return self.read(name)
@@ -50,9 +50,9 @@ class Shards:
         return self.read(name)
 
     def remove(self) -> None:
-        """Forget all shards: what was made of them is safe."""
+        """Delete all shards of this configuration, and the parent folder if it is then empty."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        # Unless it holds those of another configuration.
+        # rmdir fails where the parent folder holds shards of another configuration.
         with suppress(OSError):
             self.folder.parent.rmdir()
 
@@ -60,9 +60,9 @@ class Shards:
         return self.folder / f"{name}.safetensors"
 
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Store a shard, whole or not at all. Raises ExtractError when it cannot be written."""
+        """Store a shard atomically. Raises ExtractError when it cannot be written."""
         path = self._path(name)
-        facts = {
+        metadata = {
             "fingerprint": self.fingerprint,
             "name": name,
             "sha256": json.dumps(_digests(tensors)),
@@ -70,51 +70,51 @@ class Shards:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as partial:
-                save_file(dict(tensors), partial, metadata=facts)
-                as_new(partial)
+                save_file(dict(tensors), partial, metadata=metadata)
+                set_default_permissions(partial)
                 with partial.open("rb") as stream:
                     os.fsync(stream.fileno())
         except (OSError, SafetensorError) as error:
             raise ExtractError(
-                f"cannot write {path} ({error}); free or name another folder with --out and run again"
+                f"cannot write {path} ({error}); free disk space or name another folder with "
+                "--out and run again"
             ) from error
 
-    def read(self, name: str, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
-        """A stored shard, or those of its tensors whose name is ``wanted``: no other is read, nor checked.
+    def read(self, name: str, select: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
+        """Read the tensors of a shard whose names satisfy ``select``; only these are verified.
 
-        Raises ExtractError when it is missing or damaged.
+        Raises ExtractError when the shard is missing or damaged.
         """
         path = self._path(name)
         try:
             with safe_open(path, framework="pt") as stored:
-                facts = dict(stored.metadata() or {})
-                digests = json.loads(facts.pop("sha256", "{}"))
-                if facts != {
-                    "fingerprint": self.fingerprint,
-                    "name": name,
-                } or digests.keys() != set(stored.keys()):
+                metadata = dict(stored.metadata() or {})
+                digests = json.loads(metadata.pop("sha256", "{}"))
+                is_expected = metadata == {"fingerprint": self.fingerprint, "name": name}
+                if not is_expected or digests.keys() != set(stored.keys()):
                     raise ExtractError(
-                        f"the shard {path} is damaged (it is not what its name says); {_MEND}"
+                        f"the shard {path} is damaged (its content does not match its name); "
+                        f"{_REMEDY}"
                     )
-                tensors = {key: stored.get_tensor(key) for key in sorted(digests) if wanted(key)}
+                tensors = {key: stored.get_tensor(key) for key in sorted(digests) if select(key)}
         except (OSError, ValueError, AttributeError, SafetensorError) as error:
-            raise ExtractError(f"the shard {path} is damaged ({error}); {_MEND}") from error
+            raise ExtractError(f"the shard {path} is damaged ({error}); {_REMEDY}") from error
         for key, digest in _digests(tensors).items():
             if digest != digests[key]:
                 raise ExtractError(
-                    f"the shard {path} is damaged (the checksum of {key} does not match); {_MEND}"
+                    f"the shard {path} is damaged (the checksum of {key} does not match); {_REMEDY}"
                 )
         return tensors
 
 
-def as_new(path: Path) -> None:
-    """Give a file the permissions of any new file of this user's: safetensors makes its own for nobody else to read."""
+def set_default_permissions(path: Path) -> None:
+    """Apply the permissions that the umask gives a new file; safetensors creates private files."""
     umask = os.umask(0o077)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
 
 
-_MEND = "it alone is made again when its run is run again"
+_REMEDY = "only this shard is computed again when its run is run again"
 
 
 def _digests(tensors: Mapping[str, Tensor]) -> dict[str, str]:

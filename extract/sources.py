@@ -1,4 +1,4 @@
-"""What is watched along a trajectory: a watch gives, at every step, the activations of one network by layer."""
+"""Sources of activations: what is recorded along a trajectory, one network by layer each."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from extract.networks import DECODED_LAYERS
 from extract.taps import tap_of_convolution
 from extract.trajectory import Step, denoise, in_batches
 
-Watch = Callable[[Step], Mapping[str, Tensor]]
-"""A step's activations (n tokens channels) by layer; called once per step, in order."""
+StepReader = Callable[[Step], Mapping[str, Tensor]]
+"""Returns a step's activations (n tokens channels) by layer; called with the steps in order."""
 
 _PATCH = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the trajectory of one block starts from."""
+    """The inputs from which the trajectory of one block starts."""
 
     noise: Float[Tensor, "n c h w"]
     text: Float[Tensor, "n words width"]
@@ -35,56 +35,59 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class ActivationSource:
-    """Something to watch: :attr:`begin` makes a fresh watch for every block."""
+    """One network to record; :attr:`begin` returns a new reader of its activations per block."""
 
-    begin: Callable[[Start], Watch]
+    begin: Callable[[Start], StepReader]
     rows: int = 0
-    """Engine rows per image and step, for the table of costs; 0 where there is nothing to speak of."""
+    """Engine rows per image and step, for the table of costs; 0 if the cost is negligible."""
     fitted: bool = True
-    """Whether probes are fit to it. If not, it is watched on test images only."""
+    """Whether probes are fit to it. If not, it is recorded on test images only."""
     every_step: bool = False
-    """Whether it computes the steps that nobody looks at, too, on its way to the next one."""
+    """Whether reading a step also computes all steps since the last step that was read."""
 
     def rows_between(self, last: int, step: int) -> int:
-        """Rows per image that a look at ``step`` takes when the look before was at ``last``, -1 for none."""
+        """Rows per image to read ``step`` after ``last``, which is -1 for the first reading."""
         return self.rows * (step - last if self.every_step else 1)
 
     def rows_of(self, probed_steps: Collection[int]) -> int:
-        """Rows per image that looks at all of these steps take."""
+        """Rows per image to read all of these steps."""
         last = (-1, *sorted(probed_steps))
         return sum(self.rows_between(before, step) for before, step in pairwise(last))
 
 
 def latent() -> ActivationSource:
-    """What the network is given: every latent pixel with its 3 x 3 neighbourhood, a stronger baseline than alone."""
+    """The network's input: every latent pixel with its 3 x 3 neighbourhood.
+
+    The neighbourhood makes a stronger baseline than the pixel alone.
+    """
     return ActivationSource(lambda _: lambda step: {"latent": patches(step.model_input)})
 
 
 def conditional(layers: Collection[str]) -> ActivationSource:
-    """The network that generates, on the half of the batch that is given the prompt."""
-    return ActivationSource(lambda _: lambda step: _chosen(step.prediction.taps, layers))
+    """The generating network, on the conditional half of the batch."""
+    return ActivationSource(lambda _: lambda step: _select(step.prediction.taps, layers))
 
 
 def unconditional(layers: Collection[str]) -> ActivationSource:
-    """The network that generates, on the half of the batch that is given no prompt, with the same latents."""
+    """The generating network, on the unconditional half of the batch, with the same latents."""
 
-    def look(step: Step) -> Mapping[str, Tensor]:
-        if step.without is None:
+    def read(step: Step) -> Mapping[str, Tensor]:
+        if step.unconditional is None:
             raise EngineError(
-                "images that are noised, not generated, have no unconditional branch to watch"
+                "images that are noised, not generated, have no unconditional branch to record"
             )
-        return _chosen(step.without.taps, layers)
+        return _select(step.unconditional.taps, layers)
 
-    return ActivationSource(lambda _: look)
+    return ActivationSource(lambda _: read)
 
 
 def text(further_rows: int = 0) -> ActivationSource:
-    """The prompt alone: the mean of its word embeddings, at every token of a grid of half the latents' side.
+    """The prompt alone: its mean word embedding at every token of a grid of half the latent side.
 
-    ``further_rows`` of the text, its last, are no words.
+    The last ``further_rows`` rows of the text embedding are not words and are left out.
     """
 
-    def begin(start: Start) -> Watch:
+    def begin(start: Start) -> StepReader:
         tokens = start.noise.shape[-1] * start.noise.shape[-2] // 4
         words = start.text[:, : start.text.shape[1] - further_rows]
         pooled = words.mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
@@ -94,14 +97,13 @@ def text(further_rows: int = 0) -> ActivationSource:
 
 
 def matched(engine: Engine, layers: Collection[str], batch: int) -> ActivationSource:
-    """Another network on the trained model's own latents: it sees what the trained one sees."""
+    """Another network, on the latents of the trained model's trajectory."""
 
-    def look(step: Step) -> Mapping[str, Tensor]:
-        return _chosen(
-            in_batches(engine, step.model_input, step.timestep, step.text, batch).taps, layers
-        )
+    def read(step: Step) -> Mapping[str, Tensor]:
+        prediction = in_batches(engine, step.model_input, step.timestep, step.text, batch)
+        return _select(prediction.taps, layers)
 
-    return ActivationSource(lambda _: look, rows=1)
+    return ActivationSource(lambda _: read, rows=1)
 
 
 def own(
@@ -112,66 +114,61 @@ def own(
     steps: int,
     guidance: float,
 ) -> ActivationSource:
-    """Another network along the trajectory that it generates itself, from the same noise and prompt."""
+    """Another network, on the trajectory that it generates from the same noise and prompt."""
 
-    def begin(start: Start) -> Watch:
+    def begin(start: Start) -> StepReader:
         def predict(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
             return in_batches(engine, latents, timestep, words, batch)
 
         trajectory = denoise(
             predict, parts.scheduler(steps), start.noise, start.text, start.empty, guidance
         )
-        return lambda step: _chosen(_at(trajectory, step.index).prediction.taps, layers)
+        return lambda step: _select(_advance(trajectory, step.index).prediction.taps, layers)
 
     return ActivationSource(begin, rows=2, every_step=True)
 
 
 def convolution(layers: Collection[str]) -> ActivationSource:
-    """The residual blocks of the network that generates, from the same call as its attention."""
-    names = {tap_of_convolution(layer): layer for layer in layers}
+    """The residual blocks of the generating network, from the same call as its attention."""
+    layer_of_tap = {tap_of_convolution(layer): layer for layer in layers}
 
-    def look(step: Step) -> Mapping[str, Tensor]:
+    def read(step: Step) -> Mapping[str, Tensor]:
         return {
-            names[name]: activation
-            for name, activation in step.prediction.taps.items()
-            if name in names
+            layer_of_tap[tap]: activation
+            for tap, activation in step.prediction.taps.items()
+            if tap in layer_of_tap
         }
 
-    return ActivationSource(lambda _: look)
+    return ActivationSource(lambda _: read)
 
 
 def decoder(parts: Components) -> ActivationSource:
-    """The autoencoder's decoder, given the partly denoised latents of each step."""
+    """The autoencoder's decoder, applied to the partly denoised latents of each step."""
     return ActivationSource(lambda _: lambda step: decoder_activations(parts, step.latents), rows=1)
 
 
-def decoded(parts: Components, read: Callable[[Tensor], Tensor]) -> ActivationSource:
-    """What ``read`` sees (n tokens channels) in the image decoded at each step, noisy and as the network predicts it.
+def decoded(parts: Components, label: Callable[[Tensor], Tensor]) -> ActivationSource:
+    """The labeler's maps ``label(image)`` (n tokens channels) of the images decoded at each step.
 
-    No probe is fit: the labeler that labels the finished image looks at the unfinished one.
+    The images are those of the partly denoised and of the predicted clean latents. No probe is fit.
     """
 
-    def look(step: Step) -> Mapping[str, Tensor]:
-        return dict(
-            zip(
-                DECODED_LAYERS,
-                (read(parts.decode(z)) for z in (step.latents, step.clean)),
-                strict=True,
-            )
-        )
+    def read(step: Step) -> Mapping[str, Tensor]:
+        maps = (label(parts.decode(latents)) for latents in (step.latents, step.clean))
+        return dict(zip(DECODED_LAYERS, maps, strict=True))
 
-    return ActivationSource(lambda _: look, rows=2, fitted=False)
+    return ActivationSource(lambda _: read, rows=2, fitted=False)
 
 
-def _at(trajectory: Iterator[Step], index: int) -> Step:
-    """Go on to a step: not every step is looked at."""
+def _advance(trajectory: Iterator[Step], index: int) -> Step:
+    """Run the trajectory on to a step; steps that are not probed are skipped."""
     return next(step for step in trajectory if step.index == index)
 
 
-def _chosen(taps: Mapping[str, Tensor], layers: Collection[str]) -> dict[str, Tensor]:
+def _select(taps: Mapping[str, Tensor], layers: Collection[str]) -> dict[str, Tensor]:
     return {layer: taps[layer] for layer in taps if layer in layers}
 
 
 def patches(latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n tokens channels"]:
-    """The 3 x 3 neighbourhood of every latent pixel as its features."""
+    """The zero-padded 3 x 3 neighbourhood of every latent pixel, as features."""
     return functional.unfold(latents, _PATCH, padding=_PATCH // 2).mT.contiguous()

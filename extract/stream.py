@@ -1,4 +1,4 @@
-"""Blocks of items x steps x layers -> reducers: every item is denoised once, and no activation outlives its reader."""
+"""Generate blocks of items once and pass every activation to reducers; none is kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engines.components import Components
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from extract.networks import TRAINED
-from extract.sources import ActivationSource, Start, Watch
+from extract.sources import ActivationSource, Start, StepReader
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
 
 _PROCESS = psutil.Process()
@@ -27,28 +27,28 @@ _PROCESS = psutil.Process()
 
 @runtime_checkable
 class Reducer(Protocol):
-    """Reads the activations of one block as they stream by."""
+    """Reduces the activations of one block as they are computed."""
 
-    def see(
+    def update(
         self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]
     ) -> None:
-        """Take what there is to take from an activation at a step (0 to T-1)."""
+        """Process the activation of a layer at a step (0 to T-1)."""
         ...
 
     def finish(self, labels: Labels) -> None:
-        """The block is generated, and this is what its images show."""
+        """Process the labels of the block's images, after its last activation."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedModel:
-    """The model under study, and what is watched on its trajectory."""
+    """The model under study, and what is recorded along its trajectory."""
 
     components: Components
     engine: Engine
-    """Drives the trajectory."""
-    watchers: Mapping[str, ActivationSource]
-    """By the name of the network that each stands for."""
+    """The engine that generates."""
+    sources: Mapping[str, ActivationSource]
+    """By network name."""
     steps: int
     guidance: float
     batch: int
@@ -56,109 +56,108 @@ class RecordedModel:
 
     @property
     def timed(self) -> tuple[str, ...]:
-        """Names in the table of costs: the generating itself, then every watcher that computes something."""
-        return TRAINED, *(name for name, watcher in self.watchers.items() if watcher.rows)
+        """Names in the table of costs: the generating network, then sources that compute."""
+        return TRAINED, *(name for name, source in self.sources.items() if source.rows)
 
     @property
     def fitted(self) -> RecordedModel:
-        """Without what no probe is fit to, which comes last."""
-        return replace(
-            self,
-            watchers={name: watcher for name, watcher in self.watchers.items() if watcher.fitted},
-        )
+        """The same model with only the sources that probes are fit to."""
+        sources = {name: source for name, source in self.sources.items() if source.fitted}
+        return replace(self, sources=sources)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockInput:
-    """What one block is generated from."""
+    """The prompts and seeds of one block, or its rendered images."""
 
     prompts: Sequence[str]
     seeds: Sequence[int]
     images: Float[Tensor, "n 3 h w"] | None = None
-    """Rendered images to be noised instead of generated; None generates."""
+    """Rendered images to noise; if None, images are generated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What generating or one watcher took for one block at one step."""
+    """The cost of generating, or of one source, for one block at one step."""
 
     step: int
     network: int
-    """Its place among the subject's timed names."""
+    """Index into :attr:`RecordedModel.timed`."""
     rows: int
     seconds: float
     resident_bytes: int
-    """Memory of the process right after."""
+    """Memory of the process after the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockOutput:
-    """What a block gives besides its activations."""
+    """The images, latents and costs of a block."""
 
     images: Float[Tensor, "n 3 height width"]
     noisy: dict[int, Float[Tensor, "n c h w"]]
-    """Latents that the network saw at the steps that were asked for, scaled to unit variance."""
+    """Model inputs at the requested steps, scaled to unit variance."""
     costs: tuple[Cost, ...]
 
     def cost_table(self) -> Float[Tensor, "calls 5"]:
-        """The costs as numbers: step, network's place among the timed, rows, seconds, resident bytes."""
+        """The costs as columns: step, network index, rows, seconds, resident bytes."""
         rows = [[c.step, c.network, c.rows, c.seconds, c.resident_bytes] for c in self.costs]
         return torch.tensor(rows, dtype=torch.float64)
 
 
 def stream(
     recorded: RecordedModel,
-    given: BlockInput,
+    block: BlockInput,
     reducers: Sequence[Reducer],
     probed_steps: Sequence[int],
-    read: Callable[[Tensor], Labels],
+    label: Callable[[Tensor], Labels],
     keep_noisy: Sequence[int] = (),
 ) -> tuple[BlockOutput, Labels]:
-    """Generate one block, hand every activation of the probed steps to the reducers, and label the images.
+    """Generate one block, pass the activations of the probed steps to the reducers, and label it.
 
-    ``read`` turns the finished images into labels. Raises EngineError when a network gives NaN or infinity.
+    ``label`` maps the finished images to labels; ``keep_noisy`` are the steps whose model inputs
+    are returned. Raises EngineError when a network computes NaN or infinity.
     """
     costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
     parts = recorded.components
     start = Start(
-        initial_noise(given.seeds, parts.latent_shape),
-        parts.embed(given.prompts),
+        initial_noise(block.seeds, parts.latent_shape),
+        parts.embed(block.prompts),
         parts.embed([""]),
     )
-    watches = {name: watcher.begin(start) for name, watcher in recorded.watchers.items()}
-    latents, looked = start.noise, -1
-    for step in _steps(recorded, given, start, costs):
+    readers = {name: source.begin(start) for name, source in recorded.sources.items()}
+    latents, last_read = start.noise, -1
+    for step in _steps(recorded, block, start, costs):
         latents = step.latents
-        # The clean latents tell whether the noise prediction is sound, both halves of it: guidance mixes them. Rendered
-        # images' own latents would not.
+        # The predicted clean latents show whether both halves of the noise prediction are finite,
+        # as guidance mixes them. The latents do not show it where images are rendered.
         computed = {
             "the noise prediction": step.clean,
             "the latents": latents,
             **step.prediction.taps,
         }
-        _check(computed, TRAINED, step.index)
+        _check_finite(computed, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
         if step.index not in probed_steps:
             continue
-        for network, watch in watches.items():
-            rows = recorded.watchers[network].rows_between(looked, step.index) * len(
-                step.model_input
-            )
-            for layer, activation in _seen(recorded, network, watch, step, rows, costs).items():
+        for network, reader in readers.items():
+            rows = recorded.sources[network].rows_between(last_read, step.index)
+            rows *= len(step.model_input)
+            activations = _activations(recorded, network, reader, step, rows, costs)
+            for layer, activation in activations.items():
                 for reducer in reducers:
-                    reducer.see(step.index, network, layer, activation)
-        looked = step.index
-    images = given.images if given.images is not None else parts.decode(latents)
-    labels = read(images)
+                    reducer.update(step.index, network, layer, activation)
+        last_read = step.index
+    images = block.images if block.images is not None else parts.decode(latents)
+    labels = label(images)
     for reducer in reducers:
         reducer.finish(labels)
     return BlockOutput(images, noisy, tuple(costs)), labels
 
 
 def _steps(
-    recorded: RecordedModel, given: BlockInput, start: Start, costs: list[Cost]
+    recorded: RecordedModel, block: BlockInput, start: Start, costs: list[Cost]
 ) -> Iterator[Step]:
     parts = recorded.components
     scheduler = parts.scheduler(recorded.steps)
@@ -168,20 +167,25 @@ def _steps(
         with _timed(costs, next(calls), 0, len(latents)):
             return in_batches(recorded.engine, latents, timestep, text, recorded.batch)
 
-    if given.images is None:
+    if block.images is None:
         return denoise(predict, scheduler, start.noise, start.text, start.empty, recorded.guidance)
-    return renoise(predict, scheduler, parts.encode(given.images), start.noise, start.text)
+    return renoise(predict, scheduler, parts.encode(block.images), start.noise, start.text)
 
 
-def _seen(
-    recorded: RecordedModel, network: str, watch: Watch, step: Step, rows: int, costs: list[Cost]
+def _activations(
+    recorded: RecordedModel,
+    network: str,
+    reader: StepReader,
+    step: Step,
+    rows: int,
+    costs: list[Cost],
 ) -> Mapping[str, Tensor]:
     if not rows:
-        # Of what the generating network has computed, which is checked.
-        return watch(step)
+        # These activations come from the generating network and are checked already.
+        return reader(step)
     with _timed(costs, step.index, recorded.timed.index(network), rows):
-        activations = watch(step)
-    _check(activations, network, step.index)
+        activations = reader(step)
+    _check_finite(activations, network, step.index)
     return activations
 
 
@@ -194,9 +198,9 @@ def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[No
     )
 
 
-def _check(values: Mapping[str, Tensor], network: str, step: int) -> None:
+def _check_finite(values: Mapping[str, Tensor], network: str, step: int) -> None:
     for name, value in values.items():
-        # The quick sum first; finite values may overflow it, but not the slow one in double precision.
+        # The quick sum comes first. Finite values may overflow it, but not the sum in float64.
         if not any(bool(torch.isfinite(value.sum(dtype=dtype))) for dtype in (None, torch.float64)):
             raise EngineError(
                 f"NaN or infinity in {name} of the {network} network at step {step + 1}; "

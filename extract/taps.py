@@ -1,8 +1,8 @@
-"""Which activations are read, by name: the self-attention outputs of a UNet, found from its modules.
+"""The names of activations that can be recorded: self-attentions and convolutions of a UNet.
 
-A layer is named after where it sits: ``down0.1`` is the second attention of the first down block, ``mid.0`` the one in
-the middle. Names are bound to module paths and listed in the order of computation (down, mid, up), which is not the
-order of ``named_modules`` (down, up, mid).
+A layer is named after its position: ``down0.1`` is the second attention of the first down block,
+``mid.0`` the one in the middle. Taps bind these names to module paths. They are listed in the order
+of computation (down, mid, up), which is not the order of ``named_modules`` (down, up, mid).
 """
 
 from __future__ import annotations
@@ -17,67 +17,73 @@ from engines.errors import EngineError
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+_BLOCK = r"(?:(down|up)_blocks\.(\d+)|(mid)_block)"
 _SELF_ATTENTION = re.compile(
-    r"(?:(down|up)_blocks\.(\d+)|(mid)_block)\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1\.to_out\.0"
+    rf"{_BLOCK}\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1\.to_out\.0"
 )
-_CONVOLUTION = re.compile(r"(?:(down|up)_blocks\.(\d+)|(mid)_block)\.resnets\.(\d+)\.conv2")
+_CONVOLUTION = re.compile(rf"{_BLOCK}\.resnets\.(\d+)\.conv2")
 _ORDER = ("down", "mid", "up")
 _PREFIX = "conv."
+
+_Position = tuple[int, int, int, int]
+"""(index into _ORDER, block, layer in the block, depth in a transformer)."""
 
 
 def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
     """A tap on the output projection of every self-attention, in the order of computation.
 
-    The projection, not the attention module: that one ends in a division by one, which optimizers remove.
-    Raises EngineError when the UNet has none.
+    The attention module itself is not tapped: it ends in a division by one, which optimizers
+    remove. Raises EngineError when the UNet has no self-attention.
     """
-    found = []
-    for path, _ in unet.named_modules():
-        match = _SELF_ATTENTION.fullmatch(path)
-        if match:
-            side, block, middle, attention, depth = match.groups()
-            found.append(
-                ((_ORDER.index(side or middle), int(block or 0), int(attention), int(depth)), path)
-            )
-    if not found:
+    paths = _matches(unet, _SELF_ATTENTION)
+    if not paths:
         raise EngineError(
-            "the UNet has no self-attention layer to tap; give a UNet2DConditionModel with attention blocks"
+            "the UNet has no self-attention layer to tap; give a UNet2DConditionModel with "
+            "attention blocks"
         )
-    deep = any(site[3] for site, _ in found)
-    return tuple(Tap(_name(site, deep), path) for site, path in sorted(found))
+    deep = any(position[3] for position, _ in paths)
+    return tuple(Tap(_name(position, deep), path) for position, path in paths)
 
 
 def convolution_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
-    """A tap on the last convolution of every residual block, in order of computation; names start with ``conv.``."""
-    found = []
+    """A tap named ``conv.*`` on each residual block's last convolution, in computation order."""
+    return tuple(
+        Tap(tap_of_convolution(_name(position, False)), path)
+        for position, path in _matches(unet, _CONVOLUTION)
+    )
+
+
+def _matches(unet: UNet2DConditionModel, pattern: re.Pattern[str]) -> list[tuple[_Position, str]]:
+    """Position and path of the modules whose path matches, in the order of computation."""
+    positions = []
     for path, _ in unet.named_modules():
-        match = _CONVOLUTION.fullmatch(path)
-        if match:
-            side, block, middle, resnet = match.groups()
-            found.append(((_ORDER.index(side or middle), int(block or 0), int(resnet), 0), path))
-    return tuple(Tap(tap_of_convolution(_name(site, False)), path) for site, path in sorted(found))
+        if match := pattern.fullmatch(path):
+            side, block, middle, layer, *depth = match.groups()
+            position = _ORDER.index(side or middle), int(block or 0), int(layer)
+            positions.append(((*position, int(depth[0]) if depth else 0), path))
+    return sorted(positions)
 
 
 def tap_of_convolution(layer: str) -> str:
-    """The tap's name of a layer of residual blocks: attention and convolution have layers of the same name."""
+    """The tap name of a convolution; its prefix tells it from the attention of the same layer."""
     return _PREFIX + layer
 
 
 def layer_of_convolution(tap: Tap) -> str:
-    """Undo :func:`tap_of_convolution`."""
+    """Invert :func:`tap_of_convolution`."""
     return tap.layer.removeprefix(_PREFIX)
 
 
-def _name(site: tuple[int, int, int, int], deep: bool) -> str:
-    side, block, attention, depth = site
-    name = f"{_ORDER[side]}{block if _ORDER[side] != 'mid' else ''}.{attention}"
+def _name(position: _Position, deep: bool) -> str:
+    side, block, layer, depth = position
+    name = f"{_ORDER[side]}{block if _ORDER[side] != 'mid' else ''}.{layer}"
     return f"{name}.{depth}" if deep else name
 
 
 def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
-    """The taps whose layer is named, or lies in a named block (``up2`` stands for all of its layers); all if none is.
+    """Select taps by the names of layers or blocks (``up2`` stands for all of its layers).
 
-    Raises EngineError, with the known names, for a name that fits no layer.
+    Returns all taps if ``names`` is empty. Raises EngineError for a name that fits no layer.
     """
     if not names:
         return tuple(taps)
@@ -90,5 +96,5 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
 
 
 def fits(layer: str, name: str) -> bool:
-    """Whether a layer is the named one or lies in the named block."""
+    """Whether ``name`` is that of the layer or of a block that contains it."""
     return layer == name or layer.startswith((f"{name}.", name) if name in _ORDER else f"{name}.")

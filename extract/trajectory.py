@@ -1,4 +1,4 @@
-"""The denoising loop: a few latents go from noise to images, and the network is watched at every step."""
+"""The denoising loop: from noise to clean latents, yielding the state of every step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOISE = "noise"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What there is to see at one denoising step, conditional branch only."""
+    """Inputs, predictions and results of one denoising step; taps are of the conditional half."""
 
     index: int
     """0 to T-1."""
@@ -28,19 +28,19 @@ class Step:
     sigma: float
     """Noise level of the incoming latents."""
     model_input: Float[Tensor, "n c h w"]
-    """The latents as the network sees them, scaled to unit variance."""
+    """The network's input: the latents scaled to unit variance."""
     text: Float[Tensor, "n words width"]
     prediction: Prediction
-    without: Prediction | None
-    """The other half of guidance: the same latents with no prompt. None where there is no guidance."""
+    unconditional: Prediction | None
+    """The prediction for the same latents with the empty prompt; None without guidance."""
     clean: Float[Tensor, "n c h w"]
-    """The clean latents that the network's prediction amounts to."""
+    """The predicted clean latents (x0 prediction)."""
     latents: Float[Tensor, "n c h w"]
-    """After this step."""
+    """The latents after this step."""
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Float[Tensor, "n c h w"]:
-    """Unit noise, one generator per item and on the CPU, so that no batch size changes a bit."""
+    """Standard normal noise from one CPU generator per item, so batch sizes change no bit."""
     return torch.stack(
         [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     )
@@ -56,41 +56,44 @@ def in_batches(
 ) -> Prediction:
     """Run ``engine`` on at most ``batch`` rows at a time and join the results on the CPU, in fp32.
 
-    What is born on another device comes through that device's ring, each batch while the engine computes the next; when
-    this returns, everything is there. What is born on the CPU is copied only where there is something to join.
+    Results on another device are copied through that device's ring, each batch while the engine
+    computes the next one; all copies are complete on return. Results on the CPU are copied only if
+    there are several batches to join.
     """
     n = len(latents)
     joined: dict[str, Tensor] = {}
-    waiting: deque[tuple[int, Copy]] = deque()
+    pending: deque[tuple[int, Copy]] = deque()
 
-    def land() -> None:
-        start, copy = waiting.popleft()
-        _place(copy.tensors(), joined, start, n)
+    def complete_oldest() -> None:
+        start, copy = pending.popleft()
+        _write_rows(copy.tensors(), joined, start, n)
         copy.release()
 
     try:
         for start in range(0, n, batch):
-            found = engine(latents[start : start + batch], timestep, text[start : start + batch])
-            parts, ring = {_NOISE: found.noise, **found.taps}, ring_for(found.noise.device)
+            rows = slice(start, start + batch)
+            prediction = engine(latents[rows], timestep, text[rows])
+            parts = {_NOISE: prediction.noise, **prediction.taps}
+            ring = ring_for(prediction.noise.device)
             if ring is not None:
-                waiting.append((start, ring.put(parts)))
-                if len(waiting) == len(ring.slots):
-                    land()
+                pending.append((start, ring.put(parts)))
+                if len(pending) == len(ring.slots):
+                    complete_oldest()
             elif n <= batch:
                 joined = {name: part.float() for name, part in parts.items()}
             else:
-                _place(parts, joined, start, n)
-        while waiting:
-            land()
+                _write_rows(parts, joined, start, n)
+        while pending:
+            complete_oldest()
     finally:
-        # An error has left these; the ring serves others after it.
-        for _, copy in waiting:
+        # Copies are left only after an error; the ring must stay usable for other calls.
+        for _, copy in pending:
             copy.release()
     return Prediction(joined.pop(_NOISE), joined)
 
 
-def _place(parts: Mapping[str, Tensor], joined: dict[str, Tensor], start: int, n: int) -> None:
-    """Write a batch's rows, from ``start`` on, into tensors for all ``n``."""
+def _write_rows(parts: Mapping[str, Tensor], joined: dict[str, Tensor], start: int, n: int) -> None:
+    """Write a batch's rows, from ``start`` on, into tensors of ``n`` rows."""
     for name, part in parts.items():
         whole = joined.setdefault(name, torch.empty(n, *part.shape[1:]))
         whole[start : start + len(part)] = part
@@ -104,9 +107,9 @@ def denoise(
     empty: Float[Tensor, "1 words width"],
     guidance: float,
 ) -> Iterator[Step]:
-    """Generate n images with classifier-free guidance, unconditional and conditional half in one batch.
+    """Generate n latents with classifier-free guidance, both halves in one batch.
 
-    ``scheduler`` must be fresh: it remembers the steps before. Taps are those of the conditional half.
+    ``scheduler`` must be new, as it stores the previous steps.
     """
     n = len(noise)
     latents = noise * scheduler.init_noise_sigma
@@ -115,12 +118,12 @@ def denoise(
         sigma = float(scheduler.sigmas[index])
         model_input = scheduler.scale_model_input(latents, timestep)
         whole = predict(torch.cat([model_input, model_input]), float(timestep), both)
-        without, given = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
-        guided = without.noise + guidance * (given.noise - without.noise)
+        uncond, cond = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
+        guided = uncond.noise + guidance * (cond.noise - uncond.noise)
         stepped = scheduler.step(guided, timestep, latents)
         latents = stepped.prev_sample
         clean = stepped.pred_original_sample
-        yield Step(index, float(timestep), sigma, model_input, text, given, without, clean, latents)
+        yield Step(index, float(timestep), sigma, model_input, text, cond, uncond, clean, latents)
 
 
 def _rows(prediction: Prediction, rows: slice) -> Prediction:
@@ -135,7 +138,7 @@ def renoise(
     noise: Float[Tensor, "n c h w"],
     text: Float[Tensor, "n words width"],
 ) -> Iterator[Step]:
-    """Show the network given images' latents, noised to every step's level, in place of a trajectory of its own."""
+    """Noise clean latents to the level of every step and predict from them, without guidance."""
     for index, timestep in enumerate(scheduler.timesteps):
         sigma = float(scheduler.sigmas[index])
         noisy = clean + sigma * noise

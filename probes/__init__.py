@@ -1,1 +1,1 @@
-"""Linear probes in closed form: sums, solutions, scores, intervals."""
+"""Linear probes in closed form: sufficient statistics, solutions, scores and intervals."""

@@ -1,12 +1,13 @@
-"""Probes fitted as Chen, Viegas and Wattenberg (2023) publish it: Adam, 30 epochs, four images at a time.
+"""Probes trained as by Chen, Viegas and Wattenberg (2023): Adam, 30 epochs, batches of four images.
 
-A mask's probe is two classes without an intercept and has a cross-entropy; a map's is one number with an intercept and
-has a Huber loss. Predictions are upsampled NEAREST to the image's resolution and the loss is taken per pixel. They
-are constant on the block of pixels that a token stands for, so the same loss, and the same gradient, come without
-upsampling: a block's cross-entropy is that with the share of it that is foreground, and its Huber loss is the mean over
-its pixels, each with its own error.
+The probe of a mask predicts two classes without an intercept and minimises the cross-entropy. The
+probe of a map predicts one number with an intercept and minimises the Huber loss. Predictions are
+upsampled to the image's resolution (nearest neighbour) and the loss is taken per pixel. As they are
+constant on a token's block of pixels, the same loss and gradient can be computed without
+upsampling: the cross-entropy of a block is taken with the share of its pixels that are foreground,
+and the Huber loss of a block is the mean over its pixels.
 
-Source: their scripts, github.com/yc015/scene-representation-diffusion-model.
+Source: the authors' scripts, github.com/yc015/scene-representation-diffusion-model.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch.nn import functional
 from probes.blocks import block_means
 
 EPOCHS, BATCH, RATE, SEED = 30, 4, 1e-3, 100
-"""Of their Adam; the seed sets the first weights and the order of the images."""
+"""Of the published training; the seed sets the initial weights and the order of the images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """A probe after each of e epochs."""
+    """The states of a probe after each of e epochs."""
 
     weights: Float[Tensor, "e c o"]
     intercept: Float[Tensor, "e o"]
@@ -37,33 +38,33 @@ class Epochs:
 
     def predict(self, activations: Float[Tensor, "n t c"]) -> Float[Tensor, "e n t o"]:
         """The probe's outputs after every epoch."""
-        return (
-            torch.einsum("ntc,eco->ento", activations, self.weights) + self.intercept[:, None, None]
-        )
+        outputs = torch.einsum("ntc,eco->ento", activations, self.weights)
+        return outputs + self.intercept[:, None, None]
 
 
 def reading(prediction: Float[Tensor, "*b n t o"]) -> Float[Tensor, "*b n 1 t"]:
-    """Outputs as scores take them: of two classes, above 0 is where the second has the larger output."""
-    value = (
-        prediction[..., 1] - prediction[..., 0] if prediction.shape[-1] == 2 else prediction[..., 0]
-    )
+    """Outputs as one channel for scoring: of two classes, the second output minus the first."""
+    if prediction.shape[-1] == 2:
+        value = prediction[..., 1] - prediction[..., 0]
+    else:
+        value = prediction[..., 0]
     return value[..., None, :]
 
 
 def new_probe(channels: int, is_mask: bool, seed: int = SEED) -> nn.Linear:
-    """A probe with its first weights, drawn without a trace in the global generator."""
+    """A probe with seeded initial weights; the state of the global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Linear(channels, 2 if is_mask else 1, bias=not is_mask)
 
 
 def optimizer(probe: nn.Linear) -> torch.optim.Adam:
-    """Their Adam."""
+    """Adam with the published learning rate."""
     return torch.optim.Adam(probe.parameters(), lr=RATE)
 
 
 def update(adam: torch.optim.Adam, loss: Tensor) -> float:
-    """One step down, and the loss before it."""
+    """Take one optimiser step and return the loss before it."""
     adam.zero_grad()
     loss.backward()
     adam.step()
@@ -71,7 +72,7 @@ def update(adam: torch.optim.Adam, loss: Tensor) -> float:
 
 
 def pixel_loss(prediction: Float[Tensor, "n t o"], target: Float[Tensor, "n h w"]) -> Tensor:
-    """Mean loss over pixels, by upsampling the prediction, as published."""
+    """Mean loss over pixels of the upsampled prediction, as published."""
     side = isqrt(prediction.shape[1])
     coarse = prediction.mT.unflatten(-1, (side, side))
     fine = functional.interpolate(coarse, size=target.shape[-2:], mode="nearest")
@@ -80,10 +81,10 @@ def pixel_loss(prediction: Float[Tensor, "n t o"], target: Float[Tensor, "n h w"
     return functional.huber_loss(fine[:, 0], target)
 
 
-def seen_in_blocks(
+def target_blocks(
     target: Float[Tensor, "n h w"], side: int, is_mask: bool
 ) -> Float[Tensor, "n t k"]:
-    """All that :func:`block_loss` needs of a target: of a mask the two classes' shares of a block, else its pixels."""
+    """A target as :func:`block_loss` takes it: per block, a mask's class shares or the pixels."""
     if is_mask:
         share = block_means(target, side).to(target.dtype)
         return torch.stack([1 - share, share], dim=-1)
@@ -94,7 +95,7 @@ def seen_in_blocks(
 
 
 def block_loss(prediction: Float[Tensor, "n t o"], blocks: Float[Tensor, "n t k"]) -> Tensor:
-    """The same as :func:`pixel_loss`, from what a target's blocks hold."""
+    """The value of :func:`pixel_loss`, from the result of :func:`target_blocks`."""
     if prediction.shape[-1] == 2:
         return functional.cross_entropy(prediction.flatten(0, 1), blocks.flatten(0, 1))
     return functional.huber_loss(prediction.expand_as(blocks), blocks)
@@ -107,15 +108,15 @@ def train(
     epochs: int = EPOCHS,
     seed: int = SEED,
 ) -> Epochs:
-    """Fit a probe to the activations of n images, in a seeded order of images that is new in every epoch."""
+    """Train a probe on n images, in a new seeded order in every epoch."""
     probe = new_probe(activations.shape[-1], is_mask, seed)
     adam = optimizer(probe)
     weights, intercepts, losses = [], [], []
     for batches in _orders(len(activations), epochs, seed):
-        seen = [
+        batch_losses = [
             update(adam, block_loss(probe(activations[batch]), blocks[batch])) for batch in batches
         ]
-        losses.append(sum(seen) / len(seen))
+        losses.append(sum(batch_losses) / len(batch_losses))
         weights.append(probe.weight.detach().mT.clone())
         intercepts.append(
             torch.zeros(probe.out_features) if probe.bias is None else probe.bias.detach().clone()

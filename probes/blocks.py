@@ -1,7 +1,7 @@
-"""Block statistics of a target map: all that exact full-resolution scores of a token-level prediction need.
+"""Block statistics of a target map, from which token-level predictions are scored per pixel.
 
-A probe predicts one value per token, and a token stands for a square block of k pixels that all get that value. Every
-score here depends on the pixels of a block only through a few of its means, so pixels are visited once per image,
+A probe predicts one value per token, which stands for all k pixels of a square block. Every score
+depends on the pixels of a block only through a few means, so the pixels are visited once per image,
 not once per probe.
 """
 
@@ -16,7 +16,10 @@ from torch import Tensor
 
 
 def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t"]:
-    """Means over the side x side blocks that tile each map, row by row, in float64."""
+    """Means over the side x side blocks that tile each map, row by row, in float64.
+
+    Raises ValueError when the blocks do not tile the map.
+    """
     h, w = maps.shape[-2:]
     if h % side or w % side:
         raise ValueError(f"a {h} x {w} map does not tile into {side} x {side} blocks")
@@ -26,22 +29,22 @@ def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t
 
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
-    """Workers from 1, ties sharing the mean of theirs."""
+    """Ranks from 1; ties share the mean of their ranks."""
     values = values.contiguous()
     ordered, order = values.sort(-1)
     if not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
-        sites = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
+        ranks = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
         return torch.empty_like(ordered, dtype=torch.float64).scatter_(
-            -1, order, sites.expand(order.shape)
+            -1, order, ranks.expand(order.shape)
         )
-    below = torch.searchsorted(ordered, values)
-    upto = torch.searchsorted(ordered, values, right=True)
-    return (below + upto + 1).double() / 2
+    smaller = torch.searchsorted(ordered, values)
+    not_larger = torch.searchsorted(ordered, values, right=True)
+    return (smaller + not_larger + 1).double() / 2
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """A target of n images with k channels, seen through a grid of side x side blocks."""
+    """Statistics of the target of n images with k channels, on a grid of side x side blocks."""
 
     target: Float[Tensor, "n k h w"]
     side: int
@@ -85,5 +88,5 @@ class Blocks:
 
     @property
     def within(self) -> Float[Tensor, "n k"]:
-        """Mean over blocks of the variance inside them: what no prediction at this resolution can explain."""
+        """Mean variance inside blocks, which no prediction at this resolution can explain."""
         return self.variance.mean(-1)

@@ -1,14 +1,16 @@
-"""Edits: change an activation so that a linear probe reads what it should, and the controls of such a change.
+"""Edits that change activations so that a linear probe predicts a target, and their controls.
 
-For activations x (tokens as rows) that a probe reads as p = x W + b and that should be read as t, a method gives the
-change d of which ``strength`` times is added to x. At strength 1
+For activations x (tokens as rows) with the prediction p = x W + b and the target t, a method
+computes the change d; an edit adds ``strength`` times d to x. At strength 1
 
-    weights   d = (t - p) (W'W)^-1 W'     the smallest change after which the probe reads t
-    pattern   d = (t - p) V',  V = S W (W'S W)^-1    the same, smallest in the Mahalanobis metric of the activations'
-              covariance S: it goes along how the activations vary with what is read (Haufe et al. 2014)
-    adam      d of 128 iterations of Adam on the probe's loss, as Chen et al. 2023 edit
+    weights   d = (t - p) (W'W)^-1 W'
+              is the smallest change after which the probe predicts t.
+    pattern   d = (t - p) V',  V = S W (W'S W)^-1
+              is the smallest such change in the Mahalanobis metric of the activations' covariance
+              S. It follows how the activations vary with the prediction (Haufe et al. 2014).
+    adam      d is the result of 128 iterations of Adam on the probe's loss (Chen et al. 2023).
 
-A control has the per-token norm of the change that it controls, and another direction.
+A control is a change of the same norm at every token in another direction.
 """
 
 from __future__ import annotations
@@ -22,43 +24,43 @@ from torch import Tensor
 from torch.nn import functional
 
 LEARNING_RATE, ITERATIONS = 5e-3, 128
-"""Of the paper's edits."""
+"""Of the published edits (Chen et al. 2023)."""
 
 Change = Float[Tensor, "n t c"]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A linear probe, with what editing by it needs."""
+    """A linear probe with the statistics that edits need."""
 
     weights: Float[Tensor, "c k"]
     intercept: Float[Tensor, " k"]
     pattern: Float[Tensor, "c k"]
     threshold: float | None = None
-    """Above it a reading counts as foreground; None for a probe that reads numbers."""
+    """Predictions above it are foreground; None for a probe that predicts numbers."""
     cv_loss: float = 1.0
-    """Mean squared error of its readings on held-out images."""
+    """Mean squared error of its predictions on held-out images."""
 
     def read(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t k"]:
-        """What it reads."""
-        reading: Tensor = x @ self.weights + self.intercept
-        return reading
+        """The prediction of the probe."""
+        prediction: Tensor = x @ self.weights + self.intercept
+        return prediction
 
 
 def activation_pattern(
     weights: Float[Tensor, "c k"], covariance: Float[Tensor, "c c"]
 ) -> Float[Tensor, "c k"]:
-    """V = S W (W'S W)^-1, in float64; any multiple of the covariance gives the same."""
-    varies = covariance @ weights
-    # A probe that reads nothing has no pattern: the pseudo-inverse gives zero there, not infinity.
-    pattern: Tensor = varies @ torch.linalg.pinv(weights.mT @ varies, hermitian=True)
+    """V = S W (W'S W)^-1, in float64; it does not depend on the scale of the covariance."""
+    products = covariance @ weights
+    # The pseudo-inverse gives a probe of zero weights a pattern of zero, not infinity.
+    pattern: Tensor = products @ torch.linalg.pinv(weights.mT @ products, hermitian=True)
     return pattern
 
 
 def weights_change(
     x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
 ) -> Change:
-    """The smallest change after which the probe reads the target."""
+    """The smallest change after which the probe predicts the target."""
     change: Tensor = (target - probe.read(x)) @ torch.linalg.pinv(probe.weights)
     return change
 
@@ -66,7 +68,7 @@ def weights_change(
 def pattern_change(
     x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
 ) -> Change:
-    """The change along the activation pattern after which the probe reads the target."""
+    """The change along the activation pattern after which the probe predicts the target."""
     change: Tensor = (target - probe.read(x)) @ probe.pattern.mT
     return change
 
@@ -74,31 +76,31 @@ def pattern_change(
 def probe_loss(
     x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]
 ) -> Float[Tensor, " n"]:
-    """The loss that the paper's probes minimise, as a mean over tokens: cross-entropy for a mask, Huber's for numbers.
+    """The loss of the published probes, a mean over tokens: cross-entropy of masks, else Huber.
 
-    A least-squares reading of a 0/1 target with residual variance v is a linear discriminant with log odds
-    (reading - threshold) / v.
+    The least-squares prediction of a 0/1 target with residual variance v is a linear discriminant
+    with log odds (prediction - threshold) / v.
     """
-    reading = probe.read(x)
+    prediction = probe.read(x)
     if probe.threshold is None:
-        loss = functional.huber_loss(reading, target, reduction="none")
+        loss = functional.huber_loss(prediction, target, reduction="none")
     else:
-        odds = (reading - probe.threshold) / probe.cv_loss
-        loss = functional.binary_cross_entropy_with_logits(odds, target, reduction="none")
+        log_odds = (prediction - probe.threshold) / probe.cv_loss
+        loss = functional.binary_cross_entropy_with_logits(log_odds, target, reduction="none")
     return loss.mean((-1, -2))
 
 
 def adam_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
-    """The change that the paper's optimiser makes. Every row is optimised on its own, whatever the batch."""
+    """The change by the published optimiser; every row is optimised independently of the batch."""
     start = x.detach()
     with torch.enable_grad():
-        moved = start.clone().requires_grad_()
-        optimiser = torch.optim.Adam([moved], lr=LEARNING_RATE)
+        edited = start.clone().requires_grad_()
+        optimiser = torch.optim.Adam([edited], lr=LEARNING_RATE)
         for _ in range(ITERATIONS):
-            # A sum over rows: each row's gradient, and so its path, depends on that row alone.
-            (moved.grad,) = torch.autograd.grad(probe_loss(moved, probe, target).sum(), moved)
+            # The loss is summed over rows, so a row's gradient depends on that row alone.
+            (edited.grad,) = torch.autograd.grad(probe_loss(edited, probe, target).sum(), edited)
             optimiser.step()
-    return moved.detach() - start
+    return edited.detach() - start
 
 
 METHODS: dict[str, Callable[[Tensor, Probe, Tensor], Tensor]] = {
@@ -114,15 +116,16 @@ def along(
     residual: Float[Tensor, "n t k"],
     change: Float[Tensor, "n t c"],
 ) -> Change:
-    """A change in other directions with the sign of ``residual`` and the norm of ``change`` at every token.
+    """A control along other directions, with the norm of ``change`` at every token.
 
-    ``directions`` holds one direction per row and channel of the target; ``residual`` is target minus reading.
+    ``directions`` are one per row and channel of the target; ``residual``, which sets the sign, is
+    target minus prediction.
     """
     return matched(residual @ directions.mT, change)
 
 
 def matched(other: Float[Tensor, "n t c"], change: Float[Tensor, "n t c"]) -> Change:
-    """The change ``other``, brought to the norm of ``change`` at every token."""
+    """The change ``other``, scaled to the norm of ``change`` at every token."""
     size = other.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(other.dtype).tiny)
     scaled: Tensor = other / size * change.norm(dim=-1, keepdim=True)
     return scaled

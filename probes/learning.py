@@ -1,7 +1,8 @@
-"""Learning curves: how well a probe does from fewer training images, from the folds' sums alone.
+"""Learning curves: losses of a probe fit to fewer training images, from the folds' statistics.
 
-For a number m of folds, each fold in turn is held out, the probe is fit to the m folds after it (the first follows the
-last), and scored on the fold held out. The last point is cross-validation itself, so it is the probe's ``cv_loss``.
+For a number m of folds, each fold in turn is held out, and the probe is fit to the m folds after it
+(the first follows the last) and scored on the fold held out. The last point is cross-validation, so
+its loss is the probe's ``cv_loss``.
 """
 
 from __future__ import annotations
@@ -13,65 +14,62 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.accumulate import SufficientStatistics
+from probes.context import contexts
 from probes.moments import Moments, total
 from probes.probe_set import WITH_POSITION, Cell
 from probes.ridge import PENALTIES, absolute, loss, others, solve
-from probes.solve import contexts, position_scale, scaled
+from probes.solve import position_scale, scaled
+from probes.statistics import SufficientStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A probe fit to so many images."""
+    """The cross-validated loss of a probe fit to a number of images."""
 
     images: float
     """Mean over the folds held out."""
     loss: float
-    """Mean squared error on images held out, at full resolution, at the best penalty for so many images."""
+    """Full-resolution mean squared error on held-out images, at this point's best penalty."""
     explained: float
-    """1 - loss / loss of predicting the mean; below zero it is worse than that."""
+    """1 - loss / loss of the mean; negative if the probe is worse than the mean."""
 
 
 def learning_curve(
-    folds: Sequence[SufficientStatistics], task: str, cell: Cell, at: int
+    folds: Sequence[SufficientStatistics], task: str, cell: Cell, step_index: int
 ) -> tuple[Point, ...]:
-    """The probe of ``cell`` from 1, 2, ... of the folds; ``at`` is the place of its step among the probed steps.
+    """The probe of ``cell`` fit to 1, 2, ... of the folds.
 
-    Of activations, with or without position, or of permuted labels.
+    ``step_index`` is the index of the cell's step among the probed steps. The probe is one of
+    activations, with or without position, or of permuted labels.
     """
     (context,) = contexts(folds, [task])
     site = (cell.network, cell.layer)
     columns = context.columns(site)
-    moments = [sums.moments[site][at] for sums in context.folds]
-    features, targets = columns.activations, columns.targets([(task, cell.draw)])
+    moments = [sums.moments[site][step_index] for sums in context.folds]
+    features, targets = columns.activation_columns, columns.targets([(task, cell.draw)])
     if cell.probe == WITH_POSITION:
-        features = torch.cat([features, columns.site])
+        features = torch.cat([features, columns.position_columns])
         scale = position_scale(moments, columns)
-        moments = [scaled(fold, columns.site, scale) for fold in moments]
-    within = torch.stack(
-        [sums.within[task, cell.side] / sums.images for sums in context.folds]
-    ).mean(0)
+        moments = [scaled(fold, columns.position_columns, scale) for fold in moments]
+    within = context.within(task, cell.side)
     images = torch.tensor([float(sums.images) for sums in context.folds])
-    mean = (
-        _losses(
-            moments, features[:0], targets, len(folds) - 1, torch.zeros(1, dtype=torch.float64)
-        )[0]
-        + within
-    )
-    everything = total(moments)
+    no_penalty = torch.zeros(1, dtype=torch.float64)
+    loss_of_mean = _losses(moments, features[:0], targets, len(folds) - 1, no_penalty)[0] + within
+    all_moments = total(moments)
     points = []
     for count in range(1, len(folds)):
-        # A relative penalty means the same on fewer rows: it shrinks with the scatter.
-        alphas = absolute(PENALTIES, everything, features) * count / (len(folds) - 1)
+        # A relative penalty is proportional to the scatter, which is smaller on fewer rows.
+        alphas = absolute(PENALTIES, all_moments, features) * count / (len(folds) - 1)
         losses = _losses(moments, features, targets, count, alphas)
-        best = (
-            losses.min(0).values if context.has_position else losses[losses.mean(1).argmin()]
-        ) + within
+        if context.has_position:
+            best = losses.min(0).values + within
+        else:
+            best = losses[losses.mean(1).argmin()] + within
         points.append(
             Point(
                 images=float(images.mean()) * count,
                 loss=float(best.mean()),
-                explained=float(1 - best.mean() / mean.mean()),
+                explained=float(1 - best.mean() / loss_of_mean.mean()),
             )
         )
     return tuple(points)

@@ -1,11 +1,13 @@
-"""SufficientStatistics that add: the centred second moments of a set of rows, which is all that a linear probe needs of them.
+"""Centred second moments of a set of rows: all that a linear probe needs of them.
 
 Moments of two sets of rows merge into the moments of their union (Chan, Golub and LeVeque 1983):
 
-    n = n1 + n2,   mean = mean1 + (n2 / n) d,   scatter = scatter1 + scatter2 + (n1 n2 / n) d d',   d = mean2 - mean1
+    n = n1 + n2,   mean = mean1 + (n2 / n) d,   scatter = scatter1 + scatter2 + (n1 n2 / n) d d',
 
-Everything is float64: in float32 the coefficients of well-scaled data were off by 2e-3, and by half when the
-features' means were ten times their spread.
+where d = mean2 - mean1.
+
+Everything is float64: in float32 the coefficients of well-scaled data were off by 2e-3, and by half
+when the features' means were ten times their spread.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Moments of n rows of d columns; leading batch axes are allowed and stand for separate sets of n rows each."""
+    """Moments of n rows of d columns; leading axes stand for separate sets of n rows each."""
 
     n: int
     mean: Float[Tensor, "*b d"]
@@ -34,17 +36,17 @@ class Moments:
         """The number of columns, d."""
         return self.mean.shape[-1]
 
-    def __getitem__(self, at: int) -> Moments:
-        """The moments of one set of rows of a batch."""
-        return Moments(self.n, self.mean[at], self.scatter[at])
+    def __getitem__(self, index: int) -> Moments:
+        """The moments of one set of rows."""
+        return Moments(self.n, self.mean[index], self.scatter[index])
 
     def to(self, device: torch.device) -> Moments:
-        """The same moments on a device; these, if they are there."""
+        """The same moments on a device, sharing memory if they are already there."""
         return Moments(self.n, self.mean.to(device), self.scatter.to(device))
 
 
 def moments_of(rows: Float[Tensor, "*b n d"]) -> Moments:
-    """Moments of the given rows, accumulated in float64."""
+    """Compute the moments of rows in float64."""
     rows = rows.double()
     mean = rows.mean(-2)
     centred = rows - mean[..., None, :]
@@ -61,14 +63,14 @@ def total(parts: Iterable[Moments]) -> Moments:
 
 
 def copied(moments: Moments) -> Moments:
-    """The same moments in memory of their own."""
+    """A copy that shares no memory."""
     return Moments(moments.n, moments.mean.clone(), moments.scatter.clone())
 
 
 def merged(into: Moments, other: Moments) -> Moments:
-    """Moments of the union of both, in the memory of ``into``, which must not be used any more.
+    """Moments of the union, in the memory of ``into``, which must not be used afterwards.
 
-    SufficientStatistics are the largest thing that a run holds; adding them in place keeps one of them in memory, not three.
+    Moments are the largest objects of a run; adding in place keeps one copy in memory, not three.
     """
     n = into.n + other.n
     if n == 0:
@@ -81,13 +83,13 @@ def merged(into: Moments, other: Moments) -> Moments:
 
 
 def pack(scatter: Float[Tensor, "*b d d"]) -> Float[Tensor, "*b t"]:
-    """The upper triangle of symmetric matrices, row by row."""
+    """The upper triangles of symmetric matrices, row by row."""
     rows, columns = torch.triu_indices(scatter.shape[-1], scatter.shape[-1])
     return scatter[..., rows, columns]
 
 
 def unpack(triangle: Float[Tensor, "*b t"], d: int) -> Float[Tensor, "*b d d"]:
-    """Undo :func:`pack`."""
+    """Invert :func:`pack`."""
     rows, columns = torch.triu_indices(d, d)
     full = triangle.new_zeros(*triangle.shape[:-1], d, d)
     full[..., rows, columns] = triangle

@@ -1,4 +1,4 @@
-"""Summaries that tell easy images from hard ones, from per-image scores."""
+"""Scores of images with small, medium and large salient objects."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ TERCILES = ("small", "medium", "large")
 
 
 @dataclass(frozen=True, slots=True)
-class Stratum:
-    """The images whose salient object is of about one size, and their scores."""
+class Tercile:
+    """The scores of the third of the images whose salient objects are of similar size."""
 
     name: str
     images: int
     low_area: float
+    """Least share of an image that its object covers."""
     high_area: float
-    """Share of the image that the object covers, from the least to the most."""
+    """Largest share of an image that its object covers."""
     scores: Interval
-    """Of each row of scores."""
+    """One mean and interval per row of scores."""
 
 
 def terciles(area: Array) -> NDArray[np.int_]:
-    """0, 1 or 2 per image: the third with the least area, the middle one, the largest; ties keep their order."""
+    """Tercile of each image by its object's area: 0 (least), 1 or 2; ties keep their order."""
     numbers = np.empty(len(area), dtype=np.int_)
     numbers[np.argsort(area, kind="stable")] = (
         np.arange(len(area)) * len(TERCILES) // max(len(area), 1)
@@ -34,21 +35,21 @@ def terciles(area: Array) -> NDArray[np.int_]:
     return numbers
 
 
-def by_area(scores: Array, area: Array) -> tuple[Stratum, ...]:
-    """Scores (cells x images) with intervals in each tercile of the foreground's area; an empty one is left out."""
-    number = terciles(area)
-    strata = []
-    for at, name in enumerate(TERCILES):
-        mine = number == at
-        if mine.any():
-            here = area[mine]
-            strata.append(
-                Stratum(
+def by_area(scores: Array, area: Array) -> tuple[Tercile, ...]:
+    """Summarise scores (cells x images) in each non-empty tercile of the object's area."""
+    numbers = terciles(area)
+    summaries = []
+    for number, name in enumerate(TERCILES):
+        members = numbers == number
+        if members.any():
+            areas = area[members]
+            summaries.append(
+                Tercile(
                     name,
-                    int(mine.sum()),
-                    float(here.min()),
-                    float(here.max()),
-                    intervals(scores[:, mine]),
+                    int(members.sum()),
+                    float(areas.min()),
+                    float(areas.max()),
+                    intervals(scores[:, members]),
                 )
             )
-    return tuple(strata)
+    return tuple(summaries)

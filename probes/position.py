@@ -1,4 +1,4 @@
-"""Where a token lies, as features: the baseline that knows nothing of the image."""
+"""Position features of tokens: a baseline without information on the image."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ DEGREE = 4
 
 @cache
 def position_columns(side: int) -> Float[Tensor, "t q"]:
-    """Products of Legendre polynomials in row and column up to total degree 4, at the tokens' centres.
+    """Products of Legendre polynomials in row and column at the tokens' centres.
 
-    They span all low-order surfaces over the image and are nearly orthogonal on the grid.
+    Their total degree is at most 4. They span all low-order surfaces over the image and are nearly
+    orthogonal on the grid.
     """
-    at = (torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1
-    basis = [torch.ones_like(at), at]
+    x = (torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1
+    basis = [torch.ones_like(x), x]
     for degree in range(1, DEGREE):
         basis.append(
-            ((2 * degree + 1) * at * basis[degree] - degree * basis[degree - 1]) / (degree + 1)
+            ((2 * degree + 1) * x * basis[degree] - degree * basis[degree - 1]) / (degree + 1)
         )
     columns = [
         (basis[row][:, None] * basis[column][None, :]).flatten()

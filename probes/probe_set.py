@@ -1,4 +1,4 @@
-"""The probes of a run: what a cell is, what was solved for it, and how both are kept in a file."""
+"""The probes of a run by cell, and their storage as named tensors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 POSITION, MEAN_MAP, CEILING, FOREGROUND = "position", "mean map", "ceiling", "all foreground"
-"""Networks that are none: predictions from the token's place, the mean training target (of classes: the majority), the
-target's block means, and a mask of everything."""
+"""Pseudo-networks of the baselines that read no activations.
+
+They predict from the token's position, by the mean training target (the majority of classes), by
+the block means of the target itself, and all foreground.
+"""
 ALWAYS = -1
-"""The step of a cell that does not depend on the step."""
+"""The step of a cell that is the same at all steps."""
 
 ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = (
     "activations",
@@ -21,37 +24,43 @@ ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = (
     "permuted",
     "equal width",
 )
-"""What a probe reads; ``permuted`` reads the activations and was fit to other images' labels, ``equal width`` reads
-as many random directions of the activations as the narrowest layer has channels (which needs no such probe)."""
+"""The kinds of probes.
+
+``permuted`` probes are fit to the labels of other images. ``equal width`` probes use as many random
+directions of the activations as the narrowest layer has channels; that layer has no such probe.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One probe: where it reads, at which step (0 to T-1, or ``ALWAYS``), and of which kind and draw it is."""
+    """One probe: its network, layer, step (0 to T-1, or ``ALWAYS``), kind and permutation."""
 
     network: str
     layer: str
     step: int
     probe: str
+    """The kind, such as ``ACTIVATIONS``."""
     draw: int
+    """The permutation of the labels; 0 for the true labels."""
     side: int
     """Tokens along one side; 1 for a task of whole images."""
 
 
 @dataclass(frozen=True, slots=True)
 class FittedProbe:
-    """The probes of one task at one place and step for one cell."""
+    """The solved probe of one task and cell."""
 
     weights: Float[Tensor, "f k"]
-    """On the activations, then (for ``activations+position``) on the position columns."""
+    """Of the activations, then (for ``activations+position``) of the position features."""
     intercept: Float[Tensor, " k"]
     penalty: float
-    """Relative penalty that cross-validation chose; the largest over channels."""
+    """Relative penalty chosen by cross-validation; the largest over channels."""
     at_edge: bool
+    """Whether the penalty of any channel is at an end of the grid."""
     cv_loss: float
     """Cross-validated mean squared error at full resolution."""
     pattern: Float[Tensor, "f k"] | None = None
-    """How the activations vary with what is read, for edits; of networks that have probes of permuted labels."""
+    """The activation pattern, for edits; only of networks with probes of permuted labels."""
 
 
 Probes = dict[str, dict[Cell, FittedProbe]]
@@ -60,39 +69,40 @@ Probes = dict[str, dict[Cell, FittedProbe]]
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """The probes of every cell, per task, with what the baselines need."""
+    """The probes of every cell, per task, with the mean maps and thresholds."""
 
     probes: Probes
     mean_map: dict[str, Float[Tensor, "_k _h _w"]]
+    """Per task, the mean training target."""
     thresholds: dict[str, dict[Cell, float]] = field(default_factory=dict)
-    """Per thresholded task; chosen on training images only."""
+    """Per thresholded task and cell; chosen on training images only."""
 
     def cells(self, task: str) -> tuple[Cell, ...]:
         """Every cell of a task, baselines last."""
         solved = tuple(self.probes[task])
         sides = sorted({cell.side for cell in solved})
-        full = self.mean_map[task].shape[-1]
         return (
             *solved,
-            *(Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in sides),
-            Cell(MEAN_MAP, f"{full}x{full}", ALWAYS, MEAN_MAP, 0, full),
-            *([foreground_cell(sides[0])] if task in self.thresholds else []),
+            *(baseline_cell(CEILING, side) for side in sides),
+            baseline_cell(MEAN_MAP, self.mean_map[task].shape[-1]),
+            *([baseline_cell(FOREGROUND, sides[0])] if task in self.thresholds else []),
         )
 
     def best(self, task: str, network: str, step: int, probe: str) -> Cell:
-        """The layer with the least cross-validated loss on the training images."""
-        baselines = [
+        """The cell of the layer with the least cross-validated loss on the training images."""
+        cells = [
             c for c in self.probes[task] if (c.network, c.step, c.probe) == (network, step, probe)
         ]
-        return min(baselines, key=lambda cell: self.probes[task][cell].cv_loss)
+        return min(cells, key=lambda cell: self.probes[task][cell].cv_loss)
 
 
 def with_readings(
     probe_set: ProbeSet, network: str, layers: Sequence[str], steps: Sequence[int]
 ) -> ProbeSet:
-    """The bank with a cell per layer and step whose activations are the answer itself, pixel by pixel.
+    """Add a cell per layer and step of a network whose activations are label maps themselves.
 
-    Their channels are the targets of the tasks of maps, in the order of their names; nothing is fit: the loss is nan.
+    There is a token per pixel. The channels are the targets of the tasks of maps, in the order of
+    their names. Nothing is fit, so the loss is nan.
     """
     maps = sorted(name for name, target in probe_set.mean_map.items() if target.shape[-1] > 1)
     start, total = 0, sum(probe_set.mean_map[name].shape[0] for name in maps)
@@ -101,37 +111,36 @@ def with_readings(
         width, side = probe_set.mean_map[name].shape[0], probe_set.mean_map[name].shape[-1]
         weights = torch.eye(total, dtype=torch.float64)[:, start : start + width]
         start += width
-        reading = FittedProbe(
-            weights, torch.zeros(width, dtype=torch.float64), 0.0, False, float("nan")
-        )
+        no_intercept = torch.zeros(width, dtype=torch.float64)
+        identity = FittedProbe(weights, no_intercept, 0.0, False, float("nan"))
         cells = [
             Cell(network, layer, step, ACTIVATIONS, 0, side) for step in steps for layer in layers
         ]
-        probes[name] = probes[name] | dict.fromkeys(cells, reading)
+        probes[name] = probes[name] | dict.fromkeys(cells, identity)
         if name in thresholds:
-            # A mask needs no threshold to be found: any between its two values gives it back.
+            # Any threshold between the two values of a mask returns the mask.
             thresholds[name] = thresholds[name] | dict.fromkeys(cells, 0.5)
     return replace(probe_set, probes=probes, thresholds=thresholds)
 
 
-def foreground_cell(side: int) -> Cell:
-    """The baseline of a task of masks; any grid will do, as the same is predicted everywhere."""
-    return Cell(FOREGROUND, f"{side}x{side}", ALWAYS, FOREGROUND, 0, side)
+def baseline_cell(name: str, side: int) -> Cell:
+    """The cell of a baseline that reads no activations, on a grid of side x side tokens."""
+    return Cell(name, f"{side}x{side}", ALWAYS, name, 0, side)
 
 
 def united(parts: Iterable[Probes], tasks: Sequence[str]) -> Probes:
-    """The probes of several places, in their order."""
-    found: Probes = {name: {} for name in tasks}
+    """Join the probes of several sites, in the given order."""
+    joined: Probes = {name: {} for name in tasks}
     for part in parts:
         for name in tasks:
-            found[name] |= part[name]
-    return found
+            joined[name] |= part[name]
+    return joined
 
 
 def tensors_of(probes: Probes) -> dict[str, Tensor]:
-    """Probes as named tensors, for a file: those that differ by step and draw alone are stacked.
+    """Probes as named tensors, for a file; those that differ only by step and draw are stacked.
 
-    Cells are numbered, as they have an order and the tensors of a file have none.
+    The number of each cell is stored to keep the order of the cells, as a file does not.
     """
     stacks: dict[str, list[tuple[int, Cell, FittedProbe]]] = {}
     for task, solved in probes.items():
@@ -154,24 +163,27 @@ def tensors_of(probes: Probes) -> dict[str, Tensor]:
 
 
 def probes_of(flat: Mapping[str, Tensor], tasks: Sequence[str]) -> Probes:
-    """Undo :func:`tensors_of`; other tensors may lie beside them."""
-    found: dict[str, dict[int, tuple[Cell, FittedProbe]]] = {name: {} for name in tasks}
+    """Invert :func:`tensors_of`, ignoring other tensors."""
+    numbered: dict[str, dict[int, tuple[Cell, FittedProbe]]] = {name: {} for name in tasks}
     for name, cells in flat.items():
         stem, _, part = name.rpartition("/")
         if part == "cells":
             task, network, layer, probe, side = stem.split("/")
             choices, patterns = flat[f"{stem}/choices"].tolist(), flat.get(f"{stem}/patterns")
-            for at, (number, step, draw) in enumerate(cells.tolist()):
-                penalty, at_edge, cv_loss = choices[at]
-                found[task][number] = (
+            for index, (number, step, draw) in enumerate(cells.tolist()):
+                penalty, at_edge, cv_loss = choices[index]
+                numbered[task][number] = (
                     Cell(network, layer, step, probe, draw, int(side)),
                     FittedProbe(
-                        weights=flat[f"{stem}/weights"][at],
-                        intercept=flat[f"{stem}/intercepts"][at],
+                        weights=flat[f"{stem}/weights"][index],
+                        intercept=flat[f"{stem}/intercepts"][index],
                         penalty=penalty,
                         at_edge=bool(at_edge),
                         cv_loss=cv_loss,
-                        pattern=None if patterns is None else patterns[at],
+                        pattern=None if patterns is None else patterns[index],
                     ),
                 )
-    return {task: dict(numbered[at] for at in sorted(numbered)) for task, numbered in found.items()}
+    return {
+        task: dict(cells_of_task[number] for number in sorted(cells_of_task))
+        for task, cells_of_task in numbered.items()
+    }

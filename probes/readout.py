@@ -1,4 +1,4 @@
-"""Apply solved probes to a block as it streams by, then score them or sweep their thresholds: the test reducers."""
+"""Apply solved probes to a block of activations, score them, and sweep their thresholds."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from probes.probe_set import (
     POSITION,
     Cell,
     ProbeSet,
-    foreground_cell,
+    baseline_cell,
 )
 from probes.score import dice_foreground
 from probes.task import Task
 
 THRESHOLDS: tuple[float, ...] = tuple(round(0.02 * i, 2) for i in range(1, 50))
-"""Candidates between the two values of a mask, 0 and 1, that least squares aims at."""
+"""Candidate thresholds, between the two values 0 and 1 of a mask as the target."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Readers:
-    """Every probe that reads one place at one step, as one matrix: those of maps, or those of whole images."""
+class _ProbeGroup:
+    """All probes of one site and step as one matrix, either of maps or of whole images."""
 
     pooled: bool
-    """Whether they read the mean over an image's tokens."""
+    """Whether they read the mean activation over an image's tokens."""
     weights: Float[Tensor, "c k"]
     offset: Float[Tensor, "t k"]
-    """Intercepts, and what the position columns add at each token."""
+    """Intercepts plus, at each token, the contribution of its position."""
     columns: tuple[tuple[str, Cell, slice], ...]
+    """Task, cell and columns of each probe."""
 
 
 class Readout:
-    """Reads one block with every probe of a bank; ``finish`` makes its predictions available per task.
+    """Apply every probe of a probe set to one block; scores are available after :meth:`finish`.
 
     Predictions are computed on ``device`` and kept on the CPU.
     """
@@ -54,40 +55,40 @@ class Readout:
         self.tasks = tasks
         self.device = device
         self.cells = {name: probe_set.cells(name) for name in tasks}
-        self._readers = _group(probe_set, tasks)
+        self._groups = _group(probe_set, tasks)
         self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
         self._targets: dict[str, Tensor] = {}
         self.foreground = torch.empty(0, dtype=torch.float64)
         """Share of each image that the salient object covers."""
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
-        """Predict from one activation."""
-        here = self._readers.get((network, layer, step))
-        if not here:
+    def update(
+        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+    ) -> None:
+        """Predict from one activation, with the probes of its site and step."""
+        groups = self._groups.get((network, layer, step))
+        if not groups:
             return
-        seen = activation.to(self.device).double()
-        for readers in here:
-            read = seen.mean(1, keepdim=True) if readers.pooled else seen
-            values = (read @ readers.weights.to(self.device) + readers.offset.to(self.device)).cpu()
-            for name, cell, part in readers.columns:
+        tokens = activation.to(self.device).double()
+        for group in groups:
+            features = tokens.mean(1, keepdim=True) if group.pooled else tokens
+            weights, offset = group.weights.to(self.device), group.offset.to(self.device)
+            values = (features @ weights + offset).cpu()
+            for name, cell, part in group.columns:
                 self.predictions[name, cell] = values[..., part]
 
     def finish(self, labels: Labels) -> None:
-        """Take the images' targets."""
+        """Compute the targets of the images."""
         self._targets = {name: task.target(labels).double() for name, task in self.tasks.items()}
         self.foreground = labels.saliency.double().mean((-1, -2))
 
     def groups(self, name: str) -> Iterator[tuple[list[int], Float[Tensor, "p n k t"], Blocks]]:
-        """The predictions of a task, cells of one grid together: (indices into ``cells``, predictions, target)."""
+        """Per grid of a task's cells: (indices into ``cells``, predictions, target)."""
         cells, target = self.cells[name], self._targets[name]
         for side in sorted({cell.side for cell in cells}):
             blocks = Blocks(target, side)
-            at = [index for index, cell in enumerate(cells) if cell.side == side]
-            yield (
-                at,
-                torch.stack([self._prediction(name, cells[index], blocks) for index in at]),
-                blocks,
-            )
+            indices = [index for index, cell in enumerate(cells) if cell.side == side]
+            predictions = [self._prediction(name, cells[index], blocks) for index in indices]
+            yield indices, torch.stack(predictions), blocks
 
     def _prediction(self, name: str, cell: Cell, blocks: Blocks) -> Float[Tensor, "n k t"]:
         n = len(blocks.target)
@@ -99,26 +100,25 @@ class Readout:
             return self.probe_set.mean_map[name].flatten(1).expand(n, -1, -1)
         if cell.network == POSITION:
             probe = self.probe_set.probes[name][cell]
-            return (position_columns(cell.side) @ probe.weights + probe.intercept).mT.expand(
-                n, -1, -1
-            )
+            prediction = position_columns(cell.side) @ probe.weights + probe.intercept
+            return prediction.mT.expand(n, -1, -1)
         return self.predictions[name, cell].mT
 
     def scores(self) -> dict[str, Float[Tensor, "cells metrics n"]]:
-        """Every metric of every cell for every image of the block."""
+        """Per task, every metric of every cell for every image of the block."""
         result = {}
         for name, task in self.tasks.items():
             cells = self.cells[name]
-            known = self.probe_set.thresholds.get(name, {})
+            of_cell = self.probe_set.thresholds.get(name, {})
             thresholds = torch.tensor(
-                [known.get(cell, torch.nan) for cell in cells], dtype=torch.float64
+                [of_cell.get(cell, torch.nan) for cell in cells], dtype=torch.float64
             )
             table = torch.empty(
                 len(cells), len(task.metrics), len(self._targets[name]), dtype=torch.float64
             )
-            for at, prediction, blocks in self.groups(name):
+            for indices, prediction, blocks in self.groups(name):
                 for column, metric in enumerate(task.metrics):
-                    table[at, column] = metric.compute(prediction, blocks, thresholds[at])
+                    table[indices, column] = metric.compute(prediction, blocks, thresholds[indices])
             result[name] = table
         return result
 
@@ -127,24 +127,25 @@ class Readout:
     ) -> dict[str, Float[Tensor, "cells candidates"]]:
         """Per thresholded task, the sum over images of Dice at every candidate threshold.
 
-        A probe of permuted labels is held against the labels it would have been fit to: its control covers the
-        choice of the threshold too.
+        A probe of permuted labels is scored against the labels permuted in the same way, so the
+        control includes the choice of the threshold.
         """
         result = {}
         for name, task in self.tasks.items():
             if task.thresholded:
                 cells = self.cells[name]
                 table = torch.empty(len(cells), len(THRESHOLDS), dtype=torch.float64)
-                for at, prediction, blocks in self.groups(name):
-                    for draw in sorted({cells[index].draw for index in at}):
-                        rows = [row for row, index in enumerate(at) if cells[index].draw == draw]
-                        seen = (
-                            Blocks(blocks.target[list(permutations[draw - 1])], blocks.side)
-                            if draw
-                            else blocks
-                        )
-                        table[[at[row] for row in rows]] = _dice_at_thresholds(
-                            prediction[rows], seen
+                for indices, prediction, blocks in self.groups(name):
+                    for draw in sorted({cells[index].draw for index in indices}):
+                        rows = [
+                            row for row, index in enumerate(indices) if cells[index].draw == draw
+                        ]
+                        target = blocks
+                        if draw:
+                            order = list(permutations[draw - 1])
+                            target = Blocks(blocks.target[order], blocks.side)
+                        table[[indices[row] for row in rows]] = _dice_at_thresholds(
+                            prediction[rows], target
                         )
                 result[name] = table
         return result
@@ -163,20 +164,21 @@ def _dice_at_thresholds(
 def best_thresholds(
     probe_set: ProbeSet, swept: Mapping[str, Float[Tensor, "cells candidates"]]
 ) -> dict[str, dict[Cell, float]]:
-    """The candidate of the best mean Dice for every cell, and one for the baseline that calls all foreground."""
+    """Every cell's candidate with the best mean Dice, and one for the all-foreground baseline."""
     return {
         name: {
             cell: THRESHOLDS[int(row.argmax())]
             for cell, row in zip(probe_set.cells(name), table, strict=True)
         }
-        | {foreground_cell(min(cell.side for cell in probe_set.cells(name))): THRESHOLDS[0]}
+        | {baseline_cell(FOREGROUND, min(c.side for c in probe_set.cells(name))): THRESHOLDS[0]}
         for name, table in swept.items()
     }
 
 
 def _group(
     probe_set: ProbeSet, tasks: Mapping[str, Task]
-) -> dict[tuple[str, str, int], list[_Readers]]:
+) -> dict[tuple[str, str, int], list[_ProbeGroup]]:
+    """The groups of probes by (network, layer, step)."""
     members: dict[tuple[str, str, int, bool], list[tuple[str, Cell]]] = {}
     for name, task in tasks.items():
         for cell in probe_set.probes[name]:
@@ -184,7 +186,7 @@ def _group(
                 members.setdefault(
                     (cell.network, cell.layer, cell.step, task.per_image), []
                 ).append((name, cell))
-    readers: dict[tuple[str, str, int], list[_Readers]] = {}
+    groups: dict[tuple[str, str, int], list[_ProbeGroup]] = {}
     for (network, layer, step, pooled), cells in members.items():
         position = position_columns(cells[0][1].side)
         solved = [probe_set.probes[name][cell] for name, cell in cells]
@@ -204,7 +206,7 @@ def _group(
             columns.append((name, cell, slice(start, start + width)))
             start += width
         weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
-        readers.setdefault((network, layer, step), []).append(
-            _Readers(pooled, weights, offset, tuple(columns))
+        groups.setdefault((network, layer, step), []).append(
+            _ProbeGroup(pooled, weights, offset, tuple(columns))
         )
-    return readers
+    return groups

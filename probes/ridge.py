@@ -8,8 +8,9 @@ and its squared error on other rows, given only their moments (centred on their 
 
     |y - X w - b|^2 = y'y - 2 w'X'y + w'X'X w + n (mean(y) - mean(x)'w - b)^2
 
-so the penalty is chosen by exact K-fold cross-validation without a second look at the rows. The loss per fold and the
-mean over folds are those of scikit-learn's ``GridSearchCV`` over ``Ridge(alpha=a)``.
+so the penalty is chosen by exact K-fold cross-validation without a second pass over the rows. The
+loss per fold and the mean over folds are those of scikit-learn's ``GridSearchCV`` over
+``Ridge(alpha=a)``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 from probes.moments import Moments, total
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20))
-"""Relative penalties, 1e-6 to 1e2: multiplied by the trace of X'X over its size they fit every layer's scale."""
+"""Relative penalties, 1e-6 to 1e2; :func:`absolute` multiplies them by the mean diagonal of X'X."""
 
 
 def absolute(penalties: Sequence[float], moments: Moments, features: Tensor) -> Float[Tensor, " p"]:
@@ -34,16 +35,16 @@ def absolute(penalties: Sequence[float], moments: Moments, features: Tensor) -> 
 
 
 def others(folds: Sequence[Moments], held_out: int, count: int) -> list[Moments]:
-    """The ``count`` folds after the one that is held out, the first following the last.
+    """The ``count`` folds after the one that is held out, where the first follows the last.
 
-    They are to be added up; subtracting the held-out fold from the total would cancel digits.
+    They are added up, as subtracting the held-out fold from the total would cancel digits.
     """
     return [folds[index] for index in sorted((held_out + 1 + k) % len(folds) for k in range(count))]
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Ridge probes of c features on k targets, each with the penalty that cross-validation chose for it."""
+    """Ridge probes of k targets on c features, each with its cross-validated penalty."""
 
     weights: Float[Tensor, "c k"]
     intercept: Float[Tensor, " k"]
@@ -59,11 +60,11 @@ class Fit:
 
     @property
     def at_edge(self) -> Tensor:
-        """Where the chosen penalty is the smallest or the largest of the grid, so that a better one may lie outside."""
+        """Whether the chosen penalty is at an end of the grid, so a better one may lie outside."""
         return (self.penalty_index == 0) | (self.penalty_index == len(self.cv_loss) - 1)
 
     def cpu(self) -> Fit:
-        """The same on the CPU."""
+        """The same probes on the CPU."""
         return Fit(
             self.weights.cpu(), self.intercept.cpu(), self.penalty_index.cpu(), self.cv_loss.cpu()
         )
@@ -72,12 +73,12 @@ class Fit:
 def solve(
     moments: Moments, features: Tensor, targets: Tensor, alphas: Float[Tensor, " p"]
 ) -> tuple[Float[Tensor, "p c k"], Float[Tensor, "p k"]]:
-    """Weights and intercepts of the columns ``targets`` on the columns ``features`` for every penalty."""
+    """Weights and intercepts of the target columns on the feature columns for every penalty."""
     gram = moments.scatter[features][:, features]
     cross = moments.scatter[features][:, targets]
     spectrum, basis = torch.linalg.eigh(gram)
     rotated = basis.mT @ cross
-    # A Gram matrix has no negative eigenvalue; rounding can make one, and a tiny penalty would then meet zero.
+    # Rounding can make an eigenvalue negative and cancel a small penalty.
     shrunk = rotated[None] / (spectrum.clamp(min=0)[None, :, None] + alphas[:, None, None])
     weights = basis @ shrunk
     return weights, moments.mean[targets] - moments.mean[features] @ weights
@@ -93,8 +94,8 @@ def loss(
     """Mean squared error of probes on the rows behind ``moments``."""
     gram = moments.scatter[features][:, features]
     cross = moments.scatter[features][:, targets]
-    own = moments.scatter.diagonal()[targets]
-    spread = own - 2 * (weights * cross).sum(1) + (weights * (gram @ weights)).sum(1)
+    target_scatter = moments.scatter.diagonal()[targets]
+    spread = target_scatter - 2 * (weights * cross).sum(1) + (weights * (gram @ weights)).sum(1)
     shift = moments.mean[targets] - moments.mean[features] @ weights - intercept
     return spread / moments.n + shift.square()
 
@@ -106,27 +107,28 @@ def fit(
     penalties: Sequence[float] = PENALTIES,
     groups: Int[Tensor, " k"] | None = None,
 ) -> Fit:
-    """Choose a penalty per target by K-fold cross-validation over ``folds`` and refit on all of them.
+    """Choose a penalty per target by K-fold cross-validation and refit on all folds.
 
-    ``features`` and ``targets`` are column indices into the moments. Targets of one group (its number, per target) get
-    one penalty, the best for their mean loss; by default each target is its own. Needs at least two folds. Everything
-    is computed where the moments are.
+    ``features`` and ``targets`` are column indices into the moments. ``groups`` assigns a group
+    number to each target; the targets of a group share the penalty with the least mean loss. By
+    default every target is a group. Computes on the device of the moments. Raises ValueError for
+    fewer than two folds.
     """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
-    everything = total(folds)
-    alphas = absolute(penalties, everything, features)
+    all_moments = total(folds)
+    alphas = absolute(penalties, all_moments, features)
     losses = []
     for held_out, fold in enumerate(folds):
-        weights, intercept = solve(
-            total(others(folds, held_out, len(folds) - 1)), features, targets, alphas
-        )
+        train = total(others(folds, held_out, len(folds) - 1))
+        weights, intercept = solve(train, features, targets, alphas)
         losses.append(loss(fold, features, targets, weights, intercept))
     cv_loss = torch.stack(losses).mean(0)
-    chosen = (
-        cv_loss if groups is None else _mean_in_groups(cv_loss, groups.to(cv_loss.device))
-    ).argmin(0)
-    weights, intercept = solve(everything, features, targets, alphas)
+    shared_loss = cv_loss
+    if groups is not None:
+        shared_loss = _mean_in_groups(cv_loss, groups.to(cv_loss.device))
+    chosen = shared_loss.argmin(0)
+    weights, intercept = solve(all_moments, features, targets, alphas)
     pick = torch.arange(len(targets), device=chosen.device)
     return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)
 
@@ -134,6 +136,6 @@ def fit(
 def _mean_in_groups(
     losses: Float[Tensor, "p k"], groups: Int[Tensor, " k"]
 ) -> Float[Tensor, "p k"]:
-    """Every target's loss replaced by the mean over its group."""
+    """Replace every target's loss by the mean over its group."""
     member = (groups[:, None] == groups[None, :]).double()
     return losses @ (member / member.sum(0))

@@ -1,7 +1,8 @@
-"""Scores of token-level predictions at full resolution, per probe and image, exact and without upsampling.
+"""Exact full-resolution scores of token-level predictions, per probe and image.
 
-In all of them ``prediction`` is p x n x k x t: p probes, n images, k channels, t tokens (blocks) of equal size.
-A score that is undefined for an image (a correlation with a constant, precision without a positive) is nan.
+In all of them ``prediction`` is p x n x k x t: p probes, n images, k channels, t tokens (blocks) of
+equal size. Nothing is upsampled. A score that is undefined for an image (a correlation with a
+constant, a precision without positives) is nan.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from torch import Tensor
 
 from probes.blocks import Blocks, average_ranks
 
-Score = Float[Tensor, "p n"]
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -29,12 +28,12 @@ class Metric:
 
     @property
     def sign(self) -> float:
-        """What scores are multiplied by so that higher is better."""
+        """The factor of scores that makes higher better."""
         return sign_of(self.higher_is_better)
 
 
 def sign_of(higher_is_better: bool) -> float:
-    """1 or -1: what scores of such a metric are multiplied by so that higher is better."""
+    """The factor (1 or -1) of a metric's scores that makes higher better."""
     return 1.0 if higher_is_better else -1.0
 
 
@@ -57,12 +56,12 @@ def _dice(chosen: Float[Tensor, "p n t"], share: Float[Tensor, "n t"]) -> Tensor
 
 
 def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """Area under the precision-recall curve as a sum of steps (scikit-learn's ``average_precision_score``)."""
+    """Average precision, the stepwise area under the precision-recall curve, as in scikit-learn."""
     value, order = prediction[:, :, 0].sort(-1, descending=True)
     share = blocks.mean[:, 0].expand(order.shape).gather(-1, order)
     hits = share.cumsum(-1)
     taken = torch.arange(1, order.shape[-1] + 1, dtype=torch.float64)
-    # Equal predictions cross any threshold together: only the last of a tie counts, with all hits of the tie.
+    # Equal predictions cross a threshold together, so only the last of a tie counts, with its hits.
     last = torch.ones_like(value, dtype=torch.bool)
     last[..., :-1] = value[..., :-1] != value[..., 1:]
     at_last = torch.where(last, hits, 0.0)
@@ -82,7 +81,7 @@ def rmse(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def rmse_aligned(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """RMSE after the scale and shift that fit each image best: what is left when scale and mean are given away."""
+    """RMSE after fitting the scale and shift of the prediction to each image."""
     x, y = _centred(prediction[:, :, 0]), _centred(blocks.mean[:, 0])
     scale = ((x * y).mean(-1) / x.square().mean(-1)).nan_to_num(0.0, 0.0, 0.0)
     return ((scale[..., None] * x - y).square().mean(-1) + blocks.within[:, 0]).sqrt()
@@ -103,16 +102,16 @@ def spearman(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def cosine(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """Mean over pixels of the cosine between the predicted direction and a target of unit vectors."""
+    """Mean over pixels of the cosine between prediction and target, which has unit norm."""
     unit = prediction / prediction.norm(dim=-2, keepdim=True).clamp(min=1e-12)
     score: Tensor = (unit * blocks.mean).sum(-2).mean(-1)
     return score
 
 
 def accuracy(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """Share of pixels whose class has the largest prediction; of a task of whole images, 1 or 0.
+    """Share of pixels whose class has the largest prediction; 1 or 0 for whole images.
 
-    The target's channels are the classes' indicators. Of equal predictions the first class counts.
+    The target's channels are the indicators of the classes. The first of tied classes is chosen.
     """
     chosen = prediction.argmax(2, keepdim=True)
     share: Tensor = blocks.mean.expand_as(prediction).gather(2, chosen).mean((-1, -2))
@@ -120,7 +119,7 @@ def accuracy(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
 
 
 def brier(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> Tensor:
-    """Squared error summed over the classes' indicators (Brier 1950): proper, and defined beyond 0..1 too."""
+    """Squared error summed over the indicators of the classes, a proper score (Brier 1950)."""
     error = (prediction - blocks.mean).square() + blocks.variance
     score: Tensor = error.sum(-2).mean(-1)
     return score
@@ -136,7 +135,7 @@ def _correlation(
 
 
 def _centred(x: Float[Tensor, "*b t"]) -> Float[Tensor, "*b t"]:
-    """Differences from the mean; exactly zero for a constant, where rounding would leave a little noise."""
+    """Differences from the mean; exactly zero for a constant, in spite of rounding."""
     constant = (x == x[..., :1]).all(-1, keepdim=True)
     return torch.where(constant, 0.0, x - x.mean(-1, keepdim=True))
 

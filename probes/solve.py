@@ -1,37 +1,33 @@
-"""From the folds' sums to probes: weights, penalties and cross-validated losses of every place and step."""
+"""Solve the probes of every site and step from the statistics of the folds."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from probes.accumulate import Columns, Site, SufficientStatistics, total_sums
+from probes.context import Context, Entry, contexts
 from probes.edit import activation_pattern
 from probes.equal_width import on_activations, projected, projection
 from probes.moments import CPU, Moments
-from probes.position import position_columns
 from probes.probe_set import (
     ACTIVATIONS,
-    ALWAYS,
     EQUAL_WIDTH,
-    PERMUTED,
     POSITION,
     WITH_POSITION,
     Cell,
-    FittedProbe,
     Probes,
     ProbeSet,
+    baseline_cell,
     united,
 )
-from probes.ridge import PENALTIES, Fit, fit
-
-_Named = tuple[str, Cell, FittedProbe]
+from probes.statistics import Columns, Site, SufficientStatistics
 
 
 def solve_probe_set(
@@ -41,16 +37,17 @@ def solve_probe_set(
     selective: Collection[str],
     threads: int,
 ) -> ProbeSet:
-    """Solve every probe of the named tasks (all or some of those that the sums hold).
+    """Solve every probe of the named tasks, which are some or all of those in the statistics.
 
-    ``steps`` are the probed steps in the order of the moments' leading axis; networks in ``selective`` also get the
-    probes of permuted labels and of equal width. Places are solved in parallel on ``threads`` threads.
+    ``steps`` are the probed steps in the order of the moments' leading axis. Networks in
+    ``selective`` also get probes of permuted labels and of equal width. Sites are solved in
+    parallel on ``threads`` threads.
     """
-    solved = [
+    parts = [
         solve_sites(folds, tasks, steps, selective, threads),
         solve_position(folds, tasks, selective),
     ]
-    return ProbeSet(united(solved, tasks), mean_maps(folds, tasks))
+    return ProbeSet(united(parts, tasks), mean_maps(folds, tasks))
 
 
 def solve_sites(
@@ -62,24 +59,24 @@ def solve_sites(
     only: Collection[tuple[Site, int]] | None = None,
     device: torch.device = CPU,
 ) -> Probes:
-    """The probes of all places whose moments the sums hold, fit on ``device`` and given on the CPU.
+    """The probes of all sites with moments, fit on ``device`` and returned on the CPU.
 
-    ``only`` names some of the places and indices of steps. Several threads are for the CPU: a card does one thing after
-    the other, and torch opens its solvers there at their first use, which must not be in several threads at once.
+    ``only`` restricts the (site, step index) pairs. ``threads`` applies to the CPU. A GPU runs one
+    task at a time, and torch initialises its solvers there on first use, which is not thread-safe.
     """
-    solved: list[list[_Named]] = []
+    entries: list[list[Entry]] = []
     with ThreadPoolExecutor(threads) if threads > 1 and device == CPU else nullcontext() as pool:
         for context in contexts(folds, tasks, device):
             widths = [
                 shape.channels
-                for (network, _), shape in context.everything.shapes.items()
+                for (network, _), shape in context.total.shapes.items()
                 if network in selective
             ]
-            solve_place = partial(_solve_place, context, steps, selective, min(widths, default=0))
-            jobs = [(site, at) for site in context.sites for at in range(len(steps))]
-            wanted = [job for job in jobs if only is None or job in only]
-            solved += map(solve_place, wanted) if pool is None else pool.map(solve_place, wanted)
-    return _by_task(tasks, solved)
+            solve_site = partial(_solve_site, context, steps, selective, min(widths, default=0))
+            jobs = [(site, index) for site in context.sites for index in range(len(steps))]
+            jobs = [job for job in jobs if only is None or job in only]
+            entries += map(solve_site, jobs) if pool is None else pool.map(solve_site, jobs)
+    return _by_task(tasks, entries)
 
 
 def solve_position(
@@ -88,21 +85,21 @@ def solve_position(
     selective: Collection[str],
     device: torch.device = CPU,
 ) -> Probes:
-    """The probes of the position alone, one for each of the ``position_places`` whose moments the sums hold."""
-    sites = [context for context in contexts(folds, tasks, device) if context.has_position]
-    return _by_task(tasks, [_solve_position(context, selective) for context in sites])
+    """The probes of position alone, one for each of the :func:`position_sites` with moments."""
+    of_maps = [context for context in contexts(folds, tasks, device) if context.has_position]
+    return _by_task(tasks, [_solve_position(context, selective) for context in of_maps])
 
 
 def position_sites(sums: SufficientStatistics, selective: Collection[str]) -> tuple[Site, ...]:
-    """For every grid of the networks in ``selective`` a place whose moments hold its position columns.
+    """One site per grid of the networks in ``selective``, for the moments of its position columns.
 
-    Not of all networks: a baseline must not depend on what else is watched.
+    Other networks are left out, as a baseline must not depend on what else is recorded.
     """
-    found: dict[int, Site] = {}
+    by_side: dict[int, Site] = {}
     for site, shape in sums.shapes.items():
         if site[0] in selective:
-            found.setdefault(shape.side, site)
-    return tuple(site for _, site in sorted(found.items()))
+            by_side.setdefault(shape.side, site)
+    return tuple(site for _, site in sorted(by_side.items()))
 
 
 def mean_maps(folds: Sequence[SufficientStatistics], tasks: Sequence[str]) -> dict[str, Tensor]:
@@ -113,182 +110,98 @@ def mean_maps(folds: Sequence[SufficientStatistics], tasks: Sequence[str]) -> di
     }
 
 
-def _by_task(tasks: Sequence[str], solved: Iterable[Iterable[_Named]]) -> Probes:
-    found: Probes = {name: {} for name in tasks}
-    for name, cell, probe in (entry for part in solved for entry in part):
-        found[name][cell] = probe
-    return found
+def _by_task(tasks: Sequence[str], entries: Iterable[Iterable[Entry]]) -> Probes:
+    probes: Probes = {name: {} for name in tasks}
+    for name, cell, probe in chain.from_iterable(entries):
+        probes[name][cell] = probe
+    return probes
 
 
-def contexts(
-    folds: Sequence[SufficientStatistics], tasks: Sequence[str], device: torch.device = CPU
-) -> Iterator[Context]:
-    """Those of the named tasks that are of maps, then those that are of whole images."""
-    everything = total_sums(folds)
-    for of_images in (False, True):
-        mine = tuple(name for name in tasks if everything.is_of_images(name) is of_images)
-        if mine:
-            seen = [sums.only(of_images) for sums in folds]
-            yield Context(seen, everything.only(of_images), mine, not of_images, device)
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The sums that all places share, of tasks that are all of maps or all of whole images."""
-
-    folds: Sequence[SufficientStatistics]
-    everything: SufficientStatistics
-    tasks: tuple[str, ...]
-    has_position: bool
-    """Of maps: their tokens lie somewhere."""
-    device: torch.device
-    """Where probes are fit."""
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """Where activations were read."""
-        return tuple(self.everything.moments)
-
-    def columns(self, site: Site) -> Columns:
-        """The meaning of a place's columns."""
-        widths = {name: target.shape[0] for name, target in sorted(self.everything.target.items())}
-        position = position_columns(self.side(site)).shape[1] if self.has_position else 0
-        return Columns(
-            self.everything.shapes[site].channels, position, widths, self.everything.draws
-        )
-
-    def side(self, site: Site) -> int:
-        """Tokens along one side of a place; of whole images there is one."""
-        return self.everything.shapes[site].side if self.has_position else 1
-
-    def groups(self, wanted: Sequence[tuple[str, int]], columns: Columns) -> Tensor | None:
-        """One penalty for all classes of a task of whole images, so that their predictions can be compared."""
-        if self.has_position:
-            return None
-        return torch.cat(
-            [torch.full((columns.widths[task],), at) for at, (task, _) in enumerate(wanted)]
-        )
-
-    def fit(
-        self,
-        folds: Sequence[Moments],
-        features: Tensor,
-        targets: Tensor,
-        groups: Tensor | None = None,
-    ) -> Fit:
-        """Fit on the device; moments and solution are on the CPU."""
-        return fit(
-            [moments.to(self.device) for moments in folds], features, targets, groups=groups
-        ).cpu()
-
-    def named(
-        self,
-        cell: Cell,
-        wanted: Sequence[tuple[str, int]],
-        columns: Columns,
-        solved: Fit,
-        rescale: Tensor,
-    ) -> Iterator[_Named]:
-        """Cut the solution for many targets into one entry per (task, draw)."""
-        start = 0
-        for task, draw in wanted:
-            part = slice(start, start + columns.widths[task])
-            start = part.stop
-            within = torch.stack(
-                [sums.within[task, cell.side] / sums.images for sums in self.folds]
-            ).mean(0)
-            probe = PERMUTED if draw else cell.probe
-            yield (
-                task,
-                replace(cell, probe=probe, draw=draw),
-                FittedProbe(
-                    weights=solved.weights[:, part] * rescale[:, None],
-                    intercept=solved.intercept[part],
-                    penalty=PENALTIES[int(solved.penalty_index[part].max())],
-                    at_edge=bool(solved.at_edge[part].any()),
-                    # The token-level loss and the variance inside blocks add up to the loss over pixels.
-                    cv_loss=float((solved.chosen_loss[part] + within).mean()),
-                ),
-            )
-
-
-def _solve_place(
+def _solve_site(
     context: Context,
     steps: Sequence[int],
     selective: Collection[str],
     narrowest: int,
     job: tuple[Site, int],
-) -> list[_Named]:
-    site, at = job
+) -> list[Entry]:
+    """The probes of one site and step index; ``narrowest`` is the width of the narrowest layer."""
+    site, index = job
     columns = context.columns(site)
-    folds = [sums.moments[site][at] for sums in context.folds]
+    channels = columns.channels
+    folds = [sums.moments[site][index] for sums in context.folds]
     true = [(task, 0) for task in context.tasks]
     is_selective = site[0] in selective
-    wanted = (
-        [(task, draw) for task in context.tasks for draw in range(1 + columns.draws)]
-        if is_selective
-        else true
+    draws = range(1 + columns.draws if is_selective else 1)
+    all_draws = [(task, draw) for task in context.tasks for draw in draws]
+    cell = Cell(*site, steps[index], ACTIVATIONS, 0, context.side(site))
+    ones = torch.ones(channels, dtype=torch.float64)
+    activation_fit = context.fit(
+        folds,
+        columns.activation_columns,
+        columns.targets(all_draws),
+        groups=context.groups(all_draws, columns),
     )
-    cell = Cell(*site, steps[at], ACTIVATIONS, 0, context.side(site))
-    ones = torch.ones(columns.channels, dtype=torch.float64)
-    alone = context.fit(
-        folds, columns.activations, columns.targets(wanted), groups=context.groups(wanted, columns)
-    )
-    result = list(context.named(cell, wanted, columns, alone, ones))
+    entries = list(context.named(cell, all_draws, columns, activation_fit, ones))
     if is_selective and context.has_position:
-        # Edits go along the pattern; they are of maps, token by token.
-        scatter = context.everything.moments[site].scatter[at][
-            : columns.channels, : columns.channels
+        # Edits use the patterns; they exist for tasks of maps only.
+        scatter = context.total.moments[site].scatter[index][:channels, :channels]
+        entries = [
+            (task, cell_of, replace(probe, pattern=activation_pattern(probe.weights, scatter)))
+            for task, cell_of, probe in entries
         ]
-        result = [
-            (t, named, replace(s, pattern=activation_pattern(s.weights, scatter)))
-            for t, named, s in result
-        ]
-    if is_selective and columns.channels > narrowest:
-        directions = projection(columns.channels, narrowest)
-        narrow = [projected(moments, directions) for moments in folds]
-        targets = columns.targets(true) - columns.channels + narrowest
-        few = context.fit(
-            narrow, torch.arange(narrowest), targets, groups=context.groups(true, columns)
+    if is_selective and channels > narrowest:
+        directions = projection(channels, narrowest)
+        narrow_fit = context.fit(
+            [projected(moments, directions) for moments in folds],
+            torch.arange(narrowest),
+            columns.targets(true) - channels + narrowest,
+            groups=context.groups(true, columns),
         )
-        few = on_activations(few, directions)
-        result.extend(context.named(replace(cell, probe=EQUAL_WIDTH), true, columns, few, ones))
+        narrow_fit = on_activations(narrow_fit, directions)
+        narrow_cell = replace(cell, probe=EQUAL_WIDTH)
+        entries.extend(context.named(narrow_cell, true, columns, narrow_fit, ones))
     if not context.has_position:
-        return result
+        return entries
     scale = position_scale(folds, columns)
-    alike = [scaled(moments, columns.site, scale) for moments in folds]
-    both = context.fit(alike, torch.cat([columns.activations, columns.site]), columns.targets(true))
-    rescale = torch.ones(columns.channels + columns.position, dtype=torch.float64)
-    rescale[columns.channels :] = scale
-    result.extend(context.named(replace(cell, probe=WITH_POSITION), true, columns, both, rescale))
-    return result
+    position_fit = context.fit(
+        [scaled(moments, columns.position_columns, scale) for moments in folds],
+        torch.cat([columns.activation_columns, columns.position_columns]),
+        columns.targets(true),
+    )
+    rescale = torch.ones(channels + columns.position, dtype=torch.float64)
+    rescale[channels:] = scale
+    position_cell = replace(cell, probe=WITH_POSITION)
+    entries.extend(context.named(position_cell, true, columns, position_fit, rescale))
+    return entries
 
 
-def _solve_position(context: Context, selective: Collection[str]) -> Iterator[_Named]:
-    wanted = [(task, 0) for task in context.tasks]
-    for site in position_sites(context.everything, selective):
+def _solve_position(context: Context, selective: Collection[str]) -> Iterator[Entry]:
+    true = [(task, 0) for task in context.tasks]
+    for site in position_sites(context.total, selective):
         if site not in context.sites:
             continue
-        side, columns = context.side(site), context.columns(site)
+        columns = context.columns(site)
         solved = context.fit(
-            [sums.moments[site][0] for sums in context.folds], columns.site, columns.targets(wanted)
+            [sums.moments[site][0] for sums in context.folds],
+            columns.position_columns,
+            columns.targets(true),
         )
-        cell = Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)
-        yield from context.named(
-            cell, wanted, columns, solved, torch.ones(columns.position, dtype=torch.float64)
-        )
+        ones = torch.ones(columns.position, dtype=torch.float64)
+        cell = baseline_cell(POSITION, context.side(site))
+        yield from context.named(cell, true, columns, solved, ones)
 
 
 def position_scale(folds: Sequence[Moments], columns: Columns) -> float:
-    """Brings the position columns to the activations' mean variance, so that one penalty suits both."""
+    """The factor that gives position columns the activations' mean variance, for one penalty."""
     spread = sum(moments.scatter.diagonal() for moments in folds)
     assert isinstance(spread, Tensor)
-    activations, position = spread[columns.activations].mean(), spread[columns.site].mean()
+    activations = spread[columns.activation_columns].mean()
+    position = spread[columns.position_columns].mean()
     return float((activations / position.clamp(min=1e-300)).sqrt()) or 1.0
 
 
 def scaled(moments: Moments, columns: Tensor, factor: float) -> Moments:
-    """The moments after the columns have been multiplied by the factor."""
+    """The moments after multiplying the columns by the factor."""
     scale = torch.ones(moments.columns, dtype=torch.float64)
     scale[columns] = factor
     return Moments(moments.n, moments.mean * scale, moments.scatter * scale[:, None] * scale)

@@ -1,4 +1,4 @@
-"""What a task is: what a probe is asked to predict, and how the answer is scored."""
+"""Tasks: what a probe predicts, and how predictions are scored."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from probes.score import Metric
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A file of ``probes/tasks`` is one: it names this as ``TASK``, and its first docstring line says what it asks."""
+    """A task; every file of ``probes/tasks`` defines one as ``TASK``."""
 
     target: Callable[[Labels], Float[Tensor, "n k h w"]]
-    """The map to predict, k channels per pixel; of a task of whole images, one vector each (h = w = 1)."""
+    """The map to predict, with k channels per pixel; h = w = 1 for a task of whole images."""
     metrics: tuple[Metric, ...]
-    """The first one is the headline."""
+    """The first is the main metric."""
     unit: str = ""
-    """Of the target and of errors in it."""
+    """Unit of the target and of its errors."""
     thresholded: bool = False
-    """Whether the answer is a mask, cut from the prediction at a threshold chosen on training images."""
+    """Whether predictions become masks at a threshold chosen on training images."""
     per_image: bool = False
-    """Whether the probe reads the mean over an image's tokens and predicts one vector for the whole image."""
+    """Whether probes predict one vector per image from the mean activation over its tokens."""
     classes: tuple[str, ...] = ()
-    """Names of the target's channels where they are the indicators of classes."""
+    """Names of the classes, if the target's channels are their indicators."""
     last_edited_step: int = 5
-    """Counted from 1: the last step that edits of the paper change."""
+    """The last step, counted from 1, with edits in the published interventions."""
     edits_all_layers: bool = False
-    """Whether edits go into all layers, as the paper's do for depth; the others' go into those of the decoder."""
+    """Whether edits change all layers (as published for depth) or those of the decoder only."""
 
 
 def indicators(classes: Int[Tensor, " n"], count: int) -> Float[Tensor, "n {count} 1 1"]:
-    """The target of a task of whole images that tells ``count`` classes apart."""
+    """The target of a task of whole images with ``count`` classes."""
     return one_hot(classes, count).double()[:, :, None, None]

@@ -31,7 +31,7 @@ from engines.engine import Engine
 from extract.networks import TRAINED
 from extract.stream import Reducer
 from probes.accumulate import side_of
-from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, seen_in_blocks, train
+from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, target_blocks, train
 from probes.blocks import Blocks, block_means
 from probes.bootstrap import Array, paired_difference
 from probes.moments import moments_of, total
@@ -83,7 +83,9 @@ class Keep:
         self.targets: dict[str, list[Float[Tensor, "n h w"]]] = {name: [] for name in tasks}
         self._tasks = tasks
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
+    def update(
+        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+    ) -> None:
         """Keep an activation if it is a chosen cell's."""
         if network == TRAINED and (layer, step) in self.held:
             # A copy: an activation is often a view that would keep the other half of its batch alive.
@@ -119,7 +121,7 @@ def _fit(contestant: ProbeCell, keep: Keep, study: Study, epochs: int) -> _Fitte
         return in_closed_form(held, targets, folds)
 
     def by_adam() -> Epochs:
-        return train(activations, seen_in_blocks(target, side, is_mask), is_mask, epochs)
+        return train(activations, target_blocks(target, side, is_mask), is_mask, epochs)
 
     before = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     trained, seconds = timed(by_adam)
@@ -172,7 +174,9 @@ class Evaluator:
         self._tasks = tasks
         self._seen: dict[tuple[str, int], Tensor] = {}
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
+    def update(
+        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+    ) -> None:
         """Hold a chosen cell's activation until its block is finished."""
         if network == TRAINED and any(
             contestant.site == (layer, step) for contestant, *_ in self._rivals
@@ -199,7 +203,7 @@ class Evaluator:
                 torch.cat([metric.compute(theirs[-1:], blocks, zeros[-1:]) for metric in metrics])
             )
             judged.by_epoch.append(metrics[0].compute(theirs, blocks, zeros))
-            in_blocks = seen_in_blocks(target[:, 0].float(), contestant.cell.side, task.thresholded)
+            in_blocks = target_blocks(target[:, 0].float(), contestant.cell.side, task.thresholded)
             losses = torch.stack([block_loss(one, in_blocks) for one in outputs])
             judged.loss.append(losses.double() * len(seen))
         self._seen.clear()

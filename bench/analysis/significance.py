@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.runs.results import Results, TaskResults
 from extract.networks import TRAINED
 from probes.bootstrap import Array, Difference, paired_difference
-from probes.multiple_testing import RATE, over_all, over_permuted, q_values
+from probes.multiple_testing import RATE, over_permuted, over_strongest, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
 PERMUTED_QUESTION, POSITION_QUESTION = (
@@ -89,7 +89,7 @@ def _over_places(task: TaskResults) -> _Gains:
     ours, position = np.array([scores[cell] for cell in cells]), task.best(network=POSITION)
     assert position is not None
     (mean_map,) = task.where(network=MEAN_MAP)
-    return cells, over_all(
+    return cells, over_strongest(
         [paired_difference(ours, scores[baseline]) for baseline in (position, mean_map)]
     )
 

@@ -63,7 +63,9 @@ class _Keep:
         self.activations: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         self.labels: list[Labels] = []
 
-    def see(self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]) -> None:
+    def update(
+        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+    ) -> None:
         if network == TRAINED:
             self.activations[layer, step].append(activation.clone())
 
@@ -150,7 +152,7 @@ class _Deal:
 
     def _show(self, reducer: Accumulator | Readout, chosen: NDArray[np.int_]) -> None:
         index = torch.from_numpy(chosen)
-        reducer.see(0, TRAINED, self.layer, self.activations[index])
+        reducer.update(0, TRAINED, self.layer, self.activations[index])
         reducer.finish(self.labels.take(index))
 
 

@@ -27,7 +27,7 @@ from bench.errors import UserError
 from bench.runs.results import Results
 from extract.networks import TRAINED
 from probes.bootstrap import DRAWS, LEVEL, intervals, paired_difference
-from probes.multiple_testing import over_all, over_permuted
+from probes.multiple_testing import over_permuted, over_strongest
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION
 
 Array = NDArray[np.float64]
@@ -126,7 +126,7 @@ def rates(
     test = over_permuted(nulls.ours, nulls.permuted, draws)
     alarm, better = test.p <= 1 - LEVEL, test.mean > 0
     images = paired_difference(nulls.ours, nulls.permuted.mean(1), draws)
-    sites = over_all(
+    sites = over_strongest(
         [
             paired_difference(nulls.with_position, baseline, draws)
             for baseline in (nulls.position, nulls.mean_map)

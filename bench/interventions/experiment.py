@@ -15,7 +15,7 @@ from bench.interventions.runner import Bench, edits, movable, run_arms, with_con
 from bench.interventions.shifts import moved
 from bench.interventions.summary import GRID, SUMMARY, TRIALS, Outcome, summary, task_folder
 from bench.runs.probes import StoredProbes
-from extract.shards import as_new
+from extract.shards import set_default_permissions
 
 
 def experiment(bench: Bench, plan: Plan) -> Outcome:
@@ -42,7 +42,7 @@ def _write(bench: Bench, outcome: Outcome) -> None:
         outcome.test.write_csv(folder / TRIALS)
         grid = _grid(bench, outcome)
         save_file(grid.tensors(), folder / f"{GRID}.safetensors")
-        as_new(folder / f"{GRID}.safetensors")
+        set_default_permissions(folder / f"{GRID}.safetensors")
         write_grid(grid, folder / f"{GRID}.png")
         text = json.dumps(summary(outcome), indent=1)
         (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")

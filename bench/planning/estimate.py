@@ -26,10 +26,10 @@ from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS
 from extract.shards import Shards
 from extract.stream import RecordedModel
-from probes.accumulate import SufficientStatistics, sums_of_tensors
 from probes.bootstrap import intervals
 from probes.probe_set import ProbeSet, with_readings
 from probes.readout import best_thresholds
+from probes.statistics import SufficientStatistics, sums_of_tensors
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ def _measured(sample: _Sample, loading: float) -> Measured:
 
 def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
     generating = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
-    watched = (watcher for name, watcher in recorded.watchers.items() if name not in _NOT_UNET)
+    watched = (watcher for name, watcher in recorded.sources.items() if name not in _NOT_UNET)
     return items * (
         generating + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched)
     )

@@ -10,10 +10,10 @@ from functools import partial
 from bench.measure import timed
 from bench.study import Study
 from extract.networks import TRAINED
-from probes.accumulate import Shape, Site, SufficientStatistics
 from probes.moments import CPU, Moments
 from probes.probe_set import Cell, FittedProbe, Probes, ProbeSet, united
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
+from probes.statistics import Shape, Site, SufficientStatistics
 
 _Job = tuple[Site, int]
 

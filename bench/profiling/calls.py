@@ -32,8 +32,9 @@ from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
 from extract.stream import Reducer
 from extract.trajectory import initial_noise
-from probes.accumulate import Accumulator, SufficientStatistics
+from probes.accumulate import Accumulator
 from probes.moments import CPU
+from probes.statistics import SufficientStatistics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from bench.config import EARLY_STEP
 from bench.errors import UserError
 from bench.study import Study
 from extract.networks import TRAINED
-from probes.accumulate import Site, SufficientStatistics
 from probes.learning import learning_curve
 from probes.probe_set import ACTIVATIONS, WITH_POSITION, ProbeSet
+from probes.statistics import Site, SufficientStatistics
 
 LEARNING = "learning.csv"
 _COLUMNS = ("task", "layer", "step", "probe", "images", "loss", "explained")

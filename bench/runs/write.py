@@ -22,7 +22,7 @@ from bench.runs.folder import RUN, SUMS, RunFolder, sums_of
 from bench.runs.results import CALLS, PROBES, SCHEMA, TABLES, probe_name
 from bench.study import Study
 from datasets.atomic_write import atomic_write
-from extract.shards import as_new
+from extract.shards import set_default_permissions
 from extract.stream import RecordedModel
 from probes.bootstrap import intervals
 from probes.probe_set import ALWAYS, ProbeSet
@@ -67,7 +67,7 @@ def write_results(
         calls = torch.cat(list(costs))
         save_file({"calls": calls}, path / CALLS)
         for file in path.glob("*.safetensors"):
-            as_new(file)
+            set_default_permissions(file)
         _write_costs(path / "costs.csv", calls.numpy(), recorded.timed)
         facts = {
             "schema": SCHEMA,
@@ -81,7 +81,7 @@ def write_results(
             },
             "layers": list(study.layers),
             "steps": list(study.config.probed_steps),
-            "networks": list(recorded.watchers),
+            "networks": list(recorded.sources),
             "guidance": study.guidance,
             "train_items": [item.id for block in study.train for item in block.items],
             "test_items": [item.id for block in study.test for item in block.items],

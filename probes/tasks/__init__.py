@@ -1,1 +1,1 @@
-"""What probes are asked to predict: one file each."""
+"""The tasks: what probes predict, one file each."""

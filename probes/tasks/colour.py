@@ -1,4 +1,4 @@
-"""Colour of the salient object: can a linear map of an image's mean activation tell the eight apart?"""
+"""Colour of the salient object: can a linear map of the mean activation tell the eight apart?"""
 
 from datasets.labels import known
 from datasets.scenes import COLORS

@@ -1,4 +1,4 @@
-"""Side of the light, left or right: can a linear map of an image's mean activation tell them apart?"""
+"""Side of the light, left or right: can a linear map of the mean activation tell them apart?"""
 
 from datasets.labels import known
 from datasets.scenes import LIGHTS

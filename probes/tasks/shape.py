@@ -1,4 +1,4 @@
-"""Shape of the salient object: can a linear map of an image's mean activation tell the four apart?"""
+"""Shape of the salient object: can a linear map of the mean activation tell the four apart?"""
 
 from datasets.labels import known
 from datasets.scenes import SHAPES

@@ -75,7 +75,7 @@ def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_
     study_of: object,
 ) -> None:
     recorded, _ = subject_of(study_of(compare=config_module.COMPARISONS, random_networks=2))
-    assert list(recorded.watchers) == [
+    assert list(recorded.sources) == [
         *(
             "input",
             "trained",
@@ -96,30 +96,30 @@ def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_
             "decoded",
         ),
     ]
-    assert list(recorded.fitted.watchers) == list(recorded.watchers)[:-1]
+    assert list(recorded.fitted.sources) == list(recorded.sources)[:-1]
 
 
 def test_the_order_in_which_comparisons_are_named_changes_nothing(study_of: object) -> None:
     names = ("decoded", "text", "own")
     first, second = (subject_of(study_of(compare=order))[0] for order in (names, names[::-1]))
-    assert list(first.watchers) == list(second.watchers)
-    assert list(first.watchers)[-1] == "decoded"
+    assert list(first.sources) == list(second.sources)
+    assert list(first.sources)[-1] == "decoded"
 
 
 def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(
     study_of: object,
 ) -> None:
-    assert list(subject_of(study_of())[0].watchers) == ["input", "trained", "random-1"]
-    assert list(subject_of(study_of(random_networks=0))[0].watchers) == ["input", "trained"]
+    assert list(subject_of(study_of())[0].sources) == ["input", "trained", "random-1"]
+    assert list(subject_of(study_of(random_networks=0))[0].sources) == ["input", "trained"]
     # A comparison with a network that has learned nothing needs one, whether or not it is a control too.
     bare = subject_of(study_of(random_networks=0, compare=("own", "reinitialised")))[0]
-    assert list(bare.watchers) == ["input", "trained", "own-1", "reinitialised-1"]
+    assert list(bare.sources) == ["input", "trained", "own-1", "reinitialised-1"]
 
 
 def test_a_subject_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
     study = study_of(guidance=2.5)
     recorded = alone(study, eager, 5)
-    assert list(recorded.watchers) == ["input", "trained"]
+    assert list(recorded.sources) == ["input", "trained"]
     assert recorded.engine is eager
     assert (recorded.steps, recorded.guidance, recorded.batch) == (3, 2.5, 5)
     assert recorded.components is study.components
@@ -238,7 +238,7 @@ def test_convolutions_are_those_of_the_chosen_layers(
 ) -> None:
     start, steps = trajectory
     study = study_of(compare=("convolution",), layers=layers)
-    watch = subject_of(study)[0].watchers["convolution"].begin(start)
+    watch = subject_of(study)[0].sources["convolution"].begin(start)
     every = {tap.layer.removeprefix("conv.") for tap in study.convolutions}
     assert set(watch(steps[0])) == (every if found is None else found)
 
@@ -248,7 +248,7 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
 ) -> None:
     start, steps = trajectory
     study = study_of(compare=("decoded",))
-    watch = subject_of(study)[0].watchers["decoded"].begin(start)
+    watch = subject_of(study)[0].sources["decoded"].begin(start)
     for step in steps:
         found = watch(step)
         for layer, latents in (("latent", step.latents), ("predicted", step.clean)):

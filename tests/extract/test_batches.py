@@ -1,4 +1,4 @@
-"""Batches of engine calls, joined on the CPU wherever they were computed."""
+"""Batches of engine calls, joined on the CPU from any device."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def test_batches_are_small_enough_and_joined_in_order(rows: int, batch: int) -> 
 
 
 class LateCopier:
-    """Copies from a device whose tensors only it can read, and not before it is waited for."""
+    """Stand-in for a device: its tensors are readable only by copies, which run on waiting."""
 
     def __init__(self) -> None:
         self.memory: dict[int, tuple[Tensor, Tensor]] = {}
         self.queue: list[Callable[[], object]] = []
         self.log: list[str] = []
 
-    def born(self, value: Tensor) -> Tensor:
-        there = torch.empty(value.shape, dtype=value.dtype, device="meta")
-        self.memory[id(there)] = (there, value)
-        return there
+    def create(self, value: Tensor) -> Tensor:
+        on_device = torch.empty(value.shape, dtype=value.dtype, device="meta")
+        self.memory[id(on_device)] = (on_device, value)
+        return on_device
 
     def host(self, like: Tensor) -> Tensor:
         return torch.full(like.shape, float("nan"), dtype=like.dtype)
@@ -61,81 +61,77 @@ class LateCopier:
 
     def mark(self) -> Callable[[], None]:
         self.log.append("put")
-        mine, self.queue = self.queue, []
+        queue, self.queue = self.queue, []
 
         def wait() -> None:
             self.log.append("wait")
-            for work in mine:
-                work()
+            for copy in queue:
+                copy()
 
         return wait
 
 
 @given(rows=st.integers(1, 20), batch=st.integers(1, 24))
 @settings(max_examples=40, deadline=None)
-def test_what_is_born_on_a_device_arrives_on_the_cpu_whole_and_in_fp32(
-    rows: int, batch: int
-) -> None:
+def test_results_on_a_device_arrive_complete_on_the_cpu_in_fp32(rows: int, batch: int) -> None:
     copier = LateCopier()
     ring = Ring(copier, 2)
 
     def engine(latents: Tensor, _timestep: float, text: Tensor) -> Prediction:
         copier.log.append("call")
-        taps = {"up3.0": copier.born((text + 1).half()), "mid.0": copier.born(latents.flatten(2))}
-        return Prediction(copier.born((latents * 2).half()), taps)
+        taps = {
+            "up3.0": copier.create((text + 1).half()),
+            "mid.0": copier.create(latents.flatten(2)),
+        }
+        return Prediction(copier.create((latents * 2).half()), taps)
 
     latents, text = (
         torch.arange(rows * 4.0).view(rows, 1, 2, 2),
         torch.arange(rows * 6.0).view(rows, 2, 3),
     )
-    kept = []
-    for offset in (0.0, 1000.0):
-        found = in_batches(
-            engine, latents + offset, 7.0, text + offset, batch, lambda _device: ring
-        )
-        kept.append((found, latents + offset, text + offset))
-    for whole, given_latents, given_text in kept:
-        expected = {
-            "noise": given_latents * 2,
-            "up3.0": given_text + 1,
-            "mid.0": given_latents.flatten(2),
-        }
-        arrived = {"noise": whole.noise, **whole.taps}
-        assert list(arrived) == list(expected)
-        for name, value in arrived.items():
+    calls = [(latents + offset, text + offset) for offset in (0.0, 1000.0)]
+    results = [
+        in_batches(engine, call[0], 7.0, call[1], batch, lambda _device: ring) for call in calls
+    ]
+    for (latents, text), whole in zip(calls, results, strict=True):
+        expected = {"noise": latents * 2, "up3.0": text + 1, "mid.0": latents.flatten(2)}
+        actual = {"noise": whole.noise, **whole.taps}
+        assert list(actual) == list(expected)
+        for name, value in actual.items():
             assert value.device.type == "cpu"
             assert value.dtype == torch.float32
             assert torch.equal(value, expected[name])
-    calls = -(-rows // batch)
-    # Each copy is waited for once, and only when the engine has been given the batch after it.
-    assert copier.log[: 3 * calls] == [
+    batches = -(-rows // batch)
+    # Each copy is awaited once, after the engine was called with the next batch.
+    assert copier.log[: 3 * batches] == [
         "call",
         "put",
-        *["call", "put", "wait"] * (calls - 1),
+        *["call", "put", "wait"] * (batches - 1),
         "wait",
     ]
 
 
-def test_an_engine_that_fails_leaves_its_devices_ring_to_others() -> None:
+def test_a_failing_engine_leaves_the_ring_usable() -> None:
     copier = LateCopier()
     ring = Ring(copier, 2)
-    given_rows: list[int] = []
+    rows_of_calls: list[int] = []
 
     def engine(latents: Tensor, _timestep: float, _text: Tensor) -> Prediction:
-        given_rows.append(len(latents))
-        if len(given_rows) == 2:
-            raise EngineError("out of luck")
-        return Prediction(copier.born(latents), {})
+        rows_of_calls.append(len(latents))
+        if len(rows_of_calls) == 2:
+            raise EngineError("the call failed")
+        return Prediction(copier.create(latents), {})
 
     latents, text = torch.randn(5, 1, 2, 2), torch.zeros(5, 2, 3)
-    with pytest.raises(EngineError, match="out of luck"):
+    with pytest.raises(EngineError, match="the call failed"):
         in_batches(engine, latents, 7.0, text, 2, lambda _device: ring)
     again = in_batches(engine, latents, 7.0, text, 2, lambda _device: ring)
     assert torch.equal(again.noise, latents)
 
 
-def test_what_the_cpu_computes_in_one_batch_is_not_copied() -> None:
-    made = Prediction(torch.randn(2, 1, 2, 2), {"mid.0": torch.randn(2, 4, 3)})
-    found = in_batches(lambda *_given: made, torch.zeros(2, 1, 2, 2), 7.0, torch.zeros(2, 2, 3), 2)
-    assert found.noise.data_ptr() == made.noise.data_ptr()
-    assert found.taps["mid.0"].data_ptr() == made.taps["mid.0"].data_ptr()
+def test_one_batch_on_the_cpu_is_not_copied() -> None:
+    prediction = Prediction(torch.randn(2, 1, 2, 2), {"mid.0": torch.randn(2, 4, 3)})
+    latents, text = torch.zeros(2, 1, 2, 2), torch.zeros(2, 2, 3)
+    actual = in_batches(lambda *_: prediction, latents, 7.0, text, 2)
+    assert actual.noise.data_ptr() == prediction.noise.data_ptr()
+    assert actual.taps["mid.0"].data_ptr() == prediction.taps["mid.0"].data_ptr()

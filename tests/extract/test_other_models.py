@@ -1,7 +1,8 @@
-"""Stable Diffusion 2 and SDXL: taps in every self-attention, and trajectories that are diffusers' own."""
+"""Stable Diffusion 2 and SDXL: taps of every self-attention, and trajectories of diffusers."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ STEPS = 8
 GUIDANCE = 5.0
 
 
-def generated(parts: Components, cache: Path) -> list[Step]:
+def denoising_steps(parts: Components, cache: Path) -> list[Step]:
     engine = BACKEND.open(parts.unet, self_attention_taps(parts.unet), cache, 1)
     noise = initial_noise(SEEDS, parts.latent_shape)
     return list(
@@ -34,7 +35,7 @@ def generated(parts: Components, cache: Path) -> list[Step]:
     )
 
 
-def by_diffusers(parts: Components, zeros: bool = True) -> Tensor:
+def latents_of_diffusers(parts: Components, zeros: bool = True) -> Tensor:
     schedule = {key: value for key, value in parts.schedule.items() if not key.startswith("_")}
     for name in ("timestep_spacing", "interpolation_type"):
         schedule.pop(name, None)
@@ -77,22 +78,23 @@ def test_trajectories_end_where_diffusers_do(
     kind: str, small_models: dict[str, Path], cache: Path
 ) -> None:
     parts = load(small_models[kind])
-    ours, theirs = generated(parts, cache)[-1].latents, by_diffusers(parts)
-    assert float((ours - theirs).norm() / theirs.norm()) <= 1e-4
-    # A random network is no constant: the prompts, and what else SDXL is told, matter far more than the tolerance.
-    assert float((theirs[0] - theirs[1]).norm() / theirs[0].norm()) > 0.1
+    actual, reference = denoising_steps(parts, cache)[-1].latents, latents_of_diffusers(parts)
+    assert float((actual - reference).norm() / reference.norm()) <= 1e-4
+    # The prompts and the other inputs of SDXL matter far more than the tolerance.
+    assert float((reference[0] - reference[1]).norm() / reference[0].norm()) > 0.1
 
 
-def test_an_empty_prompt_is_the_text_itself_where_the_model_was_trained_so(
+def test_the_empty_prompt_is_encoded_if_the_model_was_trained_so(
     small_models: dict[str, Path], cache: Path
 ) -> None:
-    from dataclasses import replace
-
     parts = load(small_models["sdxl"])
-    spoken = replace(parts, silent_if_empty=False)
-    ours, theirs = generated(spoken, cache)[-1].latents, by_diffusers(parts, zeros=False)
-    assert float((ours - theirs).norm() / theirs.norm()) <= 1e-4
-    assert not torch.equal(spoken.embed([""]), parts.embed([""]))
+    encoded = replace(parts, silent_if_empty=False)
+    actual, reference = (
+        denoising_steps(encoded, cache)[-1].latents,
+        latents_of_diffusers(parts, zeros=False),
+    )
+    assert float((actual - reference).norm() / reference.norm()) <= 1e-4
+    assert not torch.equal(encoded.embed([""]), parts.embed([""]))
 
 
 def test_every_self_attention_is_tapped_in_the_order_of_computation(
@@ -110,10 +112,10 @@ def test_every_self_attention_is_tapped_in_the_order_of_computation(
     ]
     assert [tap.layer for tap in taps] == expected
     assert len(taps) == sum(name.endswith("attn1") for name, _ in parts.unet.named_modules())
-    assert list(generated(parts, cache)[0].prediction.taps) == expected
+    assert list(denoising_steps(parts, cache)[0].prediction.taps) == expected
 
 
-def test_images_have_the_size_that_the_latents_say(small_models: dict[str, Path]) -> None:
+def test_images_have_the_size_of_the_latents(small_models: dict[str, Path]) -> None:
     for folder in small_models.values():
         parts = load(folder)
         assert parts.image_side == 64

@@ -1,3 +1,5 @@
+"""Shards: complete or absent on disk, and verified when read."""
+
 from __future__ import annotations
 
 import os
@@ -57,7 +59,7 @@ def stored(tmp_path: Path) -> Path:
 
 
 def refusal(shards: Shards, name: str = "fold-0") -> str:
-    """Why a shard cannot be read; whoever can make it again gets it made again."""
+    """The message of a shard that cannot be read, and that ``get`` makes again."""
     with pytest.raises(ExtractError) as caught:
         shards.read(name)
     assert shards.damage(name) == str(caught.value)
@@ -98,11 +100,11 @@ def test_tensors_of_any_kind_and_shape_survive(tmp_path: Path, data: st.DataObje
 
 def test_numbers_that_are_not_finite_survive(tmp_path: Path) -> None:
     value = torch.tensor([float("nan"), float("inf"), -0.0])
-    found = Shards(tmp_path, "f1").get("a", lambda: {"a": value})["a"]
-    assert torch.equal(found.view(torch.int32), value.view(torch.int32))
+    actual = Shards(tmp_path, "f1").get("a", lambda: {"a": value})["a"]
+    assert torch.equal(actual.view(torch.int32), value.view(torch.int32))
 
 
-def test_shards_of_another_fingerprint_are_not_met(tmp_path: Path) -> None:
+def test_shards_of_another_fingerprint_are_separate(tmp_path: Path) -> None:
     Shards(tmp_path, "f1").get("fold-0", tensors)
     other = Shards(tmp_path, "f2")
     assert not other.done("fold-0")
@@ -226,7 +228,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        shards = Shards(tmp_path, "mine")
+        shards = Shards(tmp_path, "f1")
         shards.write("fold-0", tensors())
         (tmp_path / "any").write_text("")
         assert os.umask(0o027) == 0o027
@@ -237,15 +239,15 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_removing_forgets_these_shards_alone(tmp_path: Path) -> None:
-    mine, other = Shards(tmp_path, "f1"), Shards(tmp_path, "f2")
-    for shards in (mine, other):
+def test_removing_deletes_only_these_shards(tmp_path: Path) -> None:
+    shards, other = Shards(tmp_path, "f1"), Shards(tmp_path, "f2")
+    for each in (shards, other):
         for name in ("fold-0", "test-0000"):
-            shards.get(name, tensors)
-    mine.remove()
-    assert not mine.done("fold-0")
-    assert not mine.done("test-0000")
+            each.get(name, tensors)
+    shards.remove()
+    assert not shards.done("fold-0")
+    assert not shards.done("test-0000")
     assert files(tmp_path) == ["f2/fold-0.safetensors", "f2/test-0000.safetensors"]
-    mine.remove()
+    shards.remove()
     assert same(other.get("fold-0", refuse), tensors())
-    assert same(mine.get("fold-0", tensors), tensors())
+    assert same(shards.get("fold-0", tensors), tensors())

@@ -1,4 +1,4 @@
-"""Every watch against a direct call of what it watches."""
+"""Every source against a direct call of the network that it records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from engines.backends.torch_eager import BACKEND, TorchEager
 from engines.components import Components
 from engines.decoder import decoder_activations
-from engines.engine import Engine, Prediction, Tap
+from engines.engine import Engine, Tap
 from engines.errors import EngineError
 from engines.weights import permuted
 from extract.sources import (
@@ -32,33 +32,18 @@ from extract.sources import (
 )
 from extract.taps import convolution_taps, layer_of_convolution
 from extract.trajectory import Step, denoise, initial_noise, renoise
+from tests.extract import recording
+from tests.extract.recording import RecordingEngine
 
 STEPS = 4
 GUIDANCE = 3.0
-PROMPTS = [
-    "a red sphere on a sand floor with a blue wall and light from the left",
-    "an orange cone on a snow floor with a mint wall and light from the right",
-    "a black box on a grass floor with a pink wall and light from the left",
-]
-SEEDS = [11, 22, 33]
+PROMPTS, SEEDS = recording.PROMPTS[:3], recording.SEEDS[:3]
 LAYERS = ("down0.0", "mid.0", "up3.2")
-
-
-class Watched:
-    """An engine that remembers what it was given."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.calls: list[tuple[Tensor, float, Tensor]] = []
-
-    def __call__(self, latents: Tensor, timestep: float, words: Tensor) -> Prediction:
-        self.calls.append((latents.clone(), timestep, words.clone()))
-        return self.engine(latents, timestep, words)
 
 
 @pytest.fixture(scope="module")
 def other(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEager:
-    """A network that has learned nothing."""
+    """A network of permuted weights."""
     return BACKEND.open(permuted(components.unet, 0), taps, cache, 1)
 
 
@@ -73,7 +58,7 @@ def start(components: Components) -> Start:
     return Start(noise, components.embed(PROMPTS), components.embed([""]))
 
 
-def generating(components: Components, engine: Engine, start: Start) -> Iterator[Step]:
+def denoising(components: Components, engine: Engine, start: Start) -> Iterator[Step]:
     return denoise(
         engine, components.scheduler(STEPS), start.noise, start.text, start.empty, GUIDANCE
     )
@@ -81,53 +66,53 @@ def generating(components: Components, engine: Engine, start: Start) -> Iterator
 
 @pytest.fixture(scope="module")
 def steps(components: Components, with_convolutions: TorchEager, start: Start) -> list[Step]:
-    """The trained model's trajectory, its convolutions tapped too."""
-    return list(generating(components, with_convolutions, start))
+    """The trained model's trajectory, with taps on its convolutions."""
+    return list(denoising(components, with_convolutions, start))
 
 
-def seen(watcher: ActivationSource, start: Start, steps: Sequence[Step]) -> list[dict[str, Tensor]]:
-    watch = watcher.begin(start)
-    return [dict(watch(step)) for step in steps]
+def read(source: ActivationSource, start: Start, steps: Sequence[Step]) -> list[dict[str, Tensor]]:
+    reader = source.begin(start)
+    return [dict(reader(step)) for step in steps]
 
 
-def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert list(found) == list(expected)
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(actual) == list(expected)
     for layer, activation in expected.items():
-        assert torch.equal(found[layer], activation), layer
+        assert torch.equal(actual[layer], activation), layer
 
 
-def assert_near(found: Tensor, expected: Tensor) -> None:
-    """Equal but for the rounding of another batch size."""
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    """Equal up to the rounding of another batch size."""
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) < 1e-4 * float(expected.abs().max())
 
 
-def test_the_latent_is_what_the_network_is_given(start: Start, steps: list[Step]) -> None:
-    for step, found in zip(steps, seen(latent(), start, steps), strict=True):
-        assert_equal(found, {"latent": patches(step.model_input)})
+def test_the_latent_is_the_input_of_the_network(start: Start, steps: list[Step]) -> None:
+    for step, actual in zip(steps, read(latent(), start, steps), strict=True):
+        assert_equal(actual, {"latent": patches(step.model_input)})
 
 
-def test_the_conditional_watch_is_a_direct_call_with_the_prompt(
+def test_the_conditional_source_is_a_direct_call_with_the_prompt(
     start: Start, steps: list[Step], with_convolutions: TorchEager
 ) -> None:
-    for step, found in zip(steps, seen(conditional(LAYERS[::-1]), start, steps), strict=True):
+    for step, actual in zip(steps, read(conditional(LAYERS[::-1]), start, steps), strict=True):
         direct = with_convolutions(step.model_input, step.timestep, start.text).taps
-        assert tuple(found) == LAYERS
+        assert tuple(actual) == LAYERS
         for layer in LAYERS:
-            assert_near(found[layer], direct[layer])
+            assert_near(actual[layer], direct[layer])
 
 
-def test_the_unconditional_watch_is_a_direct_call_with_the_empty_prompt_on_the_same_latents(
+def test_the_unconditional_source_is_a_direct_call_with_the_empty_prompt(
     start: Start, steps: list[Step], eager: TorchEager
 ) -> None:
     empty = start.empty.expand(len(SEEDS), -1, -1)
-    for step, found in zip(steps, seen(unconditional(LAYERS), start, steps), strict=True):
+    for step, actual in zip(steps, read(unconditional(LAYERS), start, steps), strict=True):
         direct = eager(step.model_input, step.timestep, empty).taps
-        assert tuple(found) == LAYERS
+        assert tuple(actual) == LAYERS
         for layer in LAYERS:
-            assert_near(found[layer], direct[layer])
+            assert_near(actual[layer], direct[layer])
             # The first self-attention comes before the network reads any text.
-            difference = float((found[layer] - step.prediction.taps[layer]).abs().max())
+            difference = float((actual[layer] - step.prediction.taps[layer]).abs().max())
             assert (difference < 1e-4) == (layer == "down0.0")
 
 
@@ -141,24 +126,21 @@ def test_images_that_are_noised_have_no_unconditional_half(
 
 def test_the_text_is_the_mean_word_at_every_token(start: Start, steps: list[Step]) -> None:
     mean = start.text.numpy().mean(1)
-    for found in seen(text(), start, steps):
-        (pooled,) = found.values()
+    for actual in read(text(), start, steps):
+        (pooled,) = actual.values()
         # Half the side of 16 x 16 latents.
-        assert pooled.shape == (len(SEEDS), 64, mean.shape[1])
-        assert list(found) == ["pooled"]
-        for token in range(64):
-            torch.testing.assert_close(
-                pooled[:, token], torch.from_numpy(mean), rtol=1e-5, atol=1e-6
-            )
+        assert list(actual) == ["pooled"]
+        expected = torch.from_numpy(mean)[:, None].expand(-1, 64, -1)
+        torch.testing.assert_close(pooled, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_matched_network_sees_the_trained_networks_latents(
+def test_a_matched_network_is_called_with_the_trained_networks_latents(
     components: Components, start: Start, steps: list[Step], other: TorchEager
 ) -> None:
-    watched = Watched(other)
-    found = seen(matched(watched, LAYERS, 16), start, [steps[0], steps[2]])
-    assert len(watched.calls) == 2
-    for step, call, activations in zip((steps[0], steps[2]), watched.calls, found, strict=True):
+    engine = RecordingEngine(other)
+    actual = read(matched(engine, LAYERS, 16), start, [steps[0], steps[2]])
+    assert len(engine.calls) == 2
+    for step, call, activations in zip((steps[0], steps[2]), engine.calls, actual, strict=True):
         latents, timestep, words = call
         assert torch.equal(latents, step.model_input)
         assert timestep == step.timestep
@@ -167,33 +149,28 @@ def test_a_matched_network_sees_the_trained_networks_latents(
         assert_equal(activations, {layer: direct[layer] for layer in LAYERS})
 
 
-@pytest.mark.parametrize("watcher", ["matched", "own"])
-def test_other_networks_are_given_no_more_rows_than_the_batch(
-    watcher: str, components: Components, start: Start, steps: list[Step], other: TorchEager
+def test_other_networks_compute_no_more_rows_than_the_batch(
+    components: Components, start: Start, steps: list[Step], other: TorchEager
 ) -> None:
-    watched = Watched(other)
-    if watcher == "matched":
-        seen(matched(watched, LAYERS, 2), start, steps[:1])
-    else:
-        seen(own(watched, LAYERS, 2, components, STEPS, GUIDANCE), start, steps[:1])
-    assert [len(latents) for latents, _, _ in watched.calls] == {
-        "matched": [2, 1],
-        "own": [2, 2, 2],
-    }[watcher]
+    on_trained, on_own = RecordingEngine(other), RecordingEngine(other)
+    read(matched(on_trained, LAYERS, 2), start, steps[:1])
+    read(own(on_own, LAYERS, 2, components, STEPS, GUIDANCE), start, steps[:1])
+    assert [len(latents) for latents, _, _ in on_trained.calls] == [2, 1]
+    assert [len(latents) for latents, _, _ in on_own.calls] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("probed", [(0, 1, 2, 3), (1, 3), (3,)])
-def test_a_network_on_its_own_sees_what_it_generates_itself(
+def test_a_network_on_its_own_trajectory_is_that_of_denoising_with_it(
     probed: tuple[int, ...],
     components: Components,
     start: Start,
     steps: list[Step],
     other: TorchEager,
 ) -> None:
-    watcher = own(other, LAYERS, 16, components, STEPS, GUIDANCE)
-    found = seen(watcher, start, [steps[at] for at in probed])
-    alone = list(generating(components, other, start))
-    for at, activations in zip(probed, found, strict=True):
+    source = own(other, LAYERS, 16, components, STEPS, GUIDANCE)
+    actual = read(source, start, [steps[at] for at in probed])
+    alone = list(denoising(components, other, start))
+    for at, activations in zip(probed, actual, strict=True):
         assert_equal(activations, {layer: alone[at].prediction.taps[layer] for layer in LAYERS})
         if at:
             assert not torch.allclose(
@@ -201,21 +178,21 @@ def test_a_network_on_its_own_sees_what_it_generates_itself(
             )
 
 
-def test_every_block_begins_a_trajectory_of_its_own(
+def test_every_block_begins_a_new_trajectory(
     components: Components, start: Start, steps: list[Step], other: TorchEager
 ) -> None:
-    watcher = own(other, LAYERS, 16, components, STEPS, GUIDANCE)
-    first, second = seen(watcher, start, steps), seen(watcher, start, steps)
+    source = own(other, LAYERS, 16, components, STEPS, GUIDANCE)
+    first, second = read(source, start, steps), read(source, start, steps)
     for before, after in zip(first, second, strict=True):
         assert_equal(before, after)
     fewer = Start(start.noise[:1], start.text[:1], start.empty)
-    for before, after in zip(first, seen(watcher, fewer, steps), strict=True):
+    for before, after in zip(first, read(source, fewer, steps), strict=True):
         for layer in LAYERS:
             assert_near(after[layer], before[layer][:1])
 
 
-def heard(unet: UNet2DConditionModel, paths: Sequence[str], *inputs: Tensor) -> list[Tensor]:
-    """Outputs of the modules at the paths by plain hooks."""
+def hooked(unet: UNet2DConditionModel, paths: Sequence[str], *inputs: Tensor) -> list[Tensor]:
+    """Outputs of the modules at the paths, by forward hooks."""
     outputs: dict[str, Tensor] = {}
     handles = [
         unet.get_submodule(path).register_forward_hook(
@@ -238,10 +215,10 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
         "mid.1": "mid_block.resnets.1.conv2",
         "down0.1": "down_blocks.0.resnets.1.conv2",
     }
-    found = seen(convolution(list(paths)), start, steps)
-    for step, activations in zip(steps, found, strict=True):
+    actual = read(convolution(list(paths)), start, steps)
+    for step, activations in zip(steps, actual, strict=True):
         assert list(activations) == ["down0.1", "mid.1", "up2.2"]
-        outputs = heard(
+        outputs = hooked(
             components.unet,
             list(paths.values()),
             step.model_input,
@@ -255,14 +232,14 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
                 assert_near(activations[layer][:, y * width + x], output[:, :, y, x])
 
 
-def test_convolution_and_attention_of_one_name_are_told_apart(
+def test_convolution_and_attention_of_one_name_are_distinguished(
     start: Start, steps: list[Step]
 ) -> None:
-    convolved = seen(convolution(["down0.0"]), start, steps[:1])[0]["down0.0"]
-    attended = seen(conditional(["down0.0"]), start, steps[:1])[0]["down0.0"]
+    convolved = read(convolution(["down0.0"]), start, steps[:1])[0]["down0.0"]
+    attended = read(conditional(["down0.0"]), start, steps[:1])[0]["down0.0"]
     assert convolved.shape == attended.shape
     assert not torch.allclose(convolved, attended, atol=0.01)
-    assert "conv.down0.0" not in seen(conditional(["conv"]), start, steps[:1])[0]
+    assert "conv.down0.0" not in read(conditional(["conv"]), start, steps[:1])[0]
 
 
 @pytest.mark.slow
@@ -274,48 +251,48 @@ def test_convolutions_of_onnxruntime_are_those_of_torch(
     tapped = (*taps, *convolution_taps(components.unet))
     engine = ONNX.open(components.unet, tapped, cache, 1)
     layers = [layer_of_convolution(tap) for tap in tapped[len(taps) :]]
-    watch = convolution(layers).begin(start)
-    for step, there in zip(generating(components, engine, start), steps, strict=True):
-        found, expected = watch(step), convolution(layers).begin(start)(there)
-        assert list(found) == list(expected) == layers
+    reader = convolution(layers).begin(start)
+    for step, of_torch in zip(denoising(components, engine, start), steps, strict=True):
+        actual, expected = reader(step), convolution(layers).begin(start)(of_torch)
+        assert list(actual) == list(expected) == layers
         for layer in layers:
-            assert_near(found[layer], expected[layer])
+            assert_near(actual[layer], expected[layer])
 
 
-def test_the_decoder_is_watched_on_the_latents_after_the_step(
+def test_the_decoder_is_recorded_on_the_latents_after_the_step(
     components: Components, start: Start, steps: list[Step]
 ) -> None:
-    for step, found in zip(steps, seen(decoder(components), start, steps), strict=True):
-        assert_equal(found, decoder_activations(components, step.latents))
+    for step, actual in zip(steps, read(decoder(components), start, steps), strict=True):
+        assert_equal(actual, decoder_activations(components, step.latents))
 
 
 def test_what_is_decoded_is_the_latents_and_the_clean_latents_predicted(
     components: Components, start: Start, steps: list[Step]
 ) -> None:
-    def read(images: Tensor) -> Tensor:
+    def pixels(images: Tensor) -> Tensor:
         return images.flatten(2).mT
 
-    watcher = decoded(components, read)
-    assert not watcher.fitted
-    for step, found in zip(steps, seen(watcher, start, steps), strict=True):
+    source = decoded(components, pixels)
+    assert not source.fitted
+    for step, actual in zip(steps, read(source, start, steps), strict=True):
         expected = {
             "latent": components.decode(step.latents),
             "predicted": components.decode(step.clean),
         }
-        assert_equal(found, {layer: read(images) for layer, images in expected.items()})
+        assert_equal(actual, {layer: pixels(images) for layer, images in expected.items()})
     assert not torch.allclose(
-        found["latent"], seen(watcher, start, steps[:1])[0]["latent"], atol=0.01
+        actual["latent"], read(source, start, steps[:1])[0]["latent"], atol=0.01
     )
 
 
 def test_patches_are_the_zero_padded_neighbourhoods() -> None:
     latents = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    found = patches(latents)
-    assert found.shape == (2, 25, 27)
+    actual = patches(latents)
+    assert actual.shape == (2, 25, 27)
     for y in range(5):
         for x in range(5):
             for channel in range(3):
-                for site, (dy, dx) in enumerate((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+                for tap, (dy, dx) in enumerate((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
                     inside = 0 <= y + dy < 5 and 0 <= x + dx < 5
                     expected = latents[:, channel, y + dy, x + dx] if inside else torch.zeros(2)
-                    assert torch.equal(found[:, 5 * y + x, 9 * channel + site], expected)
+                    assert torch.equal(actual[:, 5 * y + x, 9 * channel + tap], expected)

@@ -1,3 +1,5 @@
+"""Taps: names, module paths, and the order of computation."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -41,8 +43,8 @@ SMALL: dict[str, Any] = {
 }
 
 
-def heard_in_order(unet: UNet2DConditionModel, end: str = PROJECTION) -> list[str]:
-    """Paths with this end, by default of the self-attentions' projections, in the order a forward pass ends them."""
+def paths_in_order(unet: UNet2DConditionModel, end: str = PROJECTION) -> list[str]:
+    """Module paths that end with ``end``, in the order in which a forward pass computes them."""
     order: list[str] = []
     handles = [
         module.register_forward_hook(lambda *_, path=path: order.append(path))
@@ -75,7 +77,7 @@ def test_stable_diffusion_v1_itself_has_the_same_taps(taps: tuple[Tap, ...]) -> 
 def test_taps_are_listed_in_the_order_of_computation(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    assert heard_in_order(components.unet) == [tap.path for tap in taps]
+    assert paths_in_order(components.unet) == [tap.path for tap in taps]
 
 
 @pytest.mark.parametrize(
@@ -92,12 +94,12 @@ def test_taps_are_listed_in_the_order_of_computation(
 )
 def test_taps_of_other_networks_are_complete_unique_and_in_order(changes: dict[str, Any]) -> None:
     unet = UNet2DConditionModel(**SMALL | changes)
-    found = self_attention_taps(unet)
-    assert [tap.path for tap in found] == heard_in_order(unet)
-    assert len({tap.layer for tap in found}) == len(found)
+    actual = self_attention_taps(unet)
+    assert [tap.path for tap in actual] == paths_in_order(unet)
+    assert len({tap.layer for tap in actual}) == len(actual)
 
 
-def test_transformers_of_two_blocks_are_told_apart_by_a_third_number() -> None:
+def test_transformers_of_two_blocks_are_distinguished_by_a_third_number() -> None:
     unet = UNet2DConditionModel(**SMALL | {"transformer_layers_per_block": 2})
     assert [tap.layer for tap in self_attention_taps(unet)] == [
         *("down0.0.0", "down0.0.1", "mid.0.0", "mid.0.1"),
@@ -145,7 +147,9 @@ def test_a_block_is_named_whole() -> None:
 @pytest.mark.parametrize(
     "name", ["up4", "up0", "down3", "up2.3", "up2.", "u", "mid.1", "middle", "", "attn1", "UP2"]
 )
-def test_an_unknown_layer_is_refused_with_the_known_ones(taps: tuple[Tap, ...], name: str) -> None:
+def test_an_unknown_layer_is_refused_with_the_names_of_all_layers(
+    taps: tuple[Tap, ...], name: str
+) -> None:
     with pytest.raises(EngineError) as caught:
         choose(taps, ["mid", name])
     message = str(caught.value)
@@ -161,12 +165,12 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
         UNet2DConditionModel(**SMALL),
         UNet2DConditionModel(**SMALL | {"layers_per_block": 3}),
     ):
-        found = convolution_taps(unet)
-        assert [tap.path for tap in found] == heard_in_order(unet, ".conv2")
-        assert len({tap.layer for tap in found}) == len(found)
+        actual = convolution_taps(unet)
+        assert [tap.path for tap in actual] == paths_in_order(unet, ".conv2")
+        assert len({tap.layer for tap in actual}) == len(actual)
 
 
-def test_convolutions_are_named_after_their_block_and_place(components: Components) -> None:
+def test_convolutions_are_named_after_their_block_and_index(components: Components) -> None:
     named = {tap.layer: tap.path for tap in convolution_taps(components.unet)}
     down, up = (
         [f"down{i}.{j}" for i in range(4) for j in range(2)],
@@ -178,7 +182,7 @@ def test_convolutions_are_named_after_their_block_and_place(components: Componen
     assert named["conv.up0.2"] == "up_blocks.0.resnets.2.conv2"
 
 
-def test_names_of_convolutions_and_attentions_never_meet(
+def test_names_of_convolutions_and_attentions_differ(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
     convolutions = convolution_taps(components.unet)

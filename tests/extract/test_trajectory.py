@@ -1,3 +1,5 @@
+"""Trajectories: noise, steps, taps and predicted clean latents against diffusers."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -26,7 +28,7 @@ STEPS = 15
 @pytest.fixture(scope="module")
 def pipeline(components: Components) -> StableDiffusionPipeline:
     schedule = {key: value for key, value in components.schedule.items() if not key.startswith("_")}
-    generator = StableDiffusionPipeline(
+    pipeline = StableDiffusionPipeline(
         vae=components.vae,
         text_encoder=components.text_encoder,
         tokenizer=components.tokenizer,
@@ -36,11 +38,11 @@ def pipeline(components: Components) -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    generator.set_progress_bar_config(disable=True)
-    return generator
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
-def generated(
+def denoising_steps(
     components: Components, engine: Callable[..., Prediction], guidance: float
 ) -> list[Step]:
     noise = initial_noise(SEEDS, components.latent_shape)
@@ -55,13 +57,13 @@ def torch_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
         )
 
 
-def relative(ours: Tensor, truth: Tensor) -> float:
-    return float((ours - truth).norm() / truth.norm())
+def relative(actual: Tensor, truth: Tensor) -> float:
+    return float((actual - truth).norm() / truth.norm())
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=6))
 @settings(max_examples=25, deadline=None)
-def test_initial_noise_is_torchs_own_for_each_seed(seeds: list[int]) -> None:
+def test_initial_noise_is_that_of_torch_for_each_seed(seeds: list[int]) -> None:
     shape = (4, 16, 16)
     noise = initial_noise(seeds, shape)
     assert torch.equal(noise, torch_noise(seeds, shape))
@@ -82,10 +84,10 @@ def test_initial_noise_neither_reads_nor_moves_the_global_generator() -> None:
 def test_latents_after_every_step_are_those_of_diffusers(
     components: Components, eager: TorchEager, pipeline: StableDiffusionPipeline, guidance: float
 ) -> None:
-    theirs: list[Tensor] = []
+    reference: list[Tensor] = []
 
     def keep(_: object, __: int, ___: object, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        theirs.append(state["latents"].clone())
+        reference.append(state["latents"].clone())
         return state
 
     final = pipeline(
@@ -96,11 +98,11 @@ def test_latents_after_every_step_are_those_of_diffusers(
         output_type="latent",
         callback_on_step_end=keep,
     ).images
-    steps = generated(components, eager, guidance)
-    assert len(steps) == len(theirs) == STEPS
+    steps = denoising_steps(components, eager, guidance)
+    assert len(steps) == len(reference) == STEPS
     assert relative(steps[-1].latents, final) <= 1e-5
     assert (
-        max(relative(step.latents, latents) for step, latents in zip(steps, theirs, strict=True))
+        max(relative(step.latents, latents) for step, latents in zip(steps, reference, strict=True))
         <= 1e-5
     )
 
@@ -115,11 +117,13 @@ def test_onnx_runtime_ends_where_diffusers_does(
         latents=torch_noise(SEEDS, components.latent_shape),
         output_type="latent",
     ).images
-    assert relative(generated(components, onnx_engine, 7.5)[-1].latents, final) <= 1e-4
+    assert relative(denoising_steps(components, onnx_engine, 7.5)[-1].latents, final) <= 1e-4
 
 
-def test_a_step_says_what_the_network_saw(components: Components, onnx_engine: OnnxRuntime) -> None:
-    steps = generated(components, onnx_engine, 3.0)
+def test_a_step_holds_the_inputs_of_the_network(
+    components: Components, onnx_engine: OnnxRuntime
+) -> None:
+    steps = denoising_steps(components, onnx_engine, 3.0)
     scheduler = components.scheduler(STEPS)
     before = initial_noise(SEEDS, components.latent_shape) * scheduler.init_noise_sigma
     text = components.embed(PROMPTS)
@@ -138,7 +142,7 @@ def test_taps_and_noise_are_those_of_the_conditional_half(
     components: Components, onnx_engine: OnnxRuntime
 ) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    for step in generated(components, onnx_engine, 3.0):
+    for step in denoising_steps(components, onnx_engine, 3.0):
         direct = onnx_engine(step.model_input, step.timestep, components.embed(PROMPTS))
         other = onnx_engine(step.model_input, step.timestep, empty)
         assert torch.equal(step.prediction.noise, direct.noise)
@@ -154,14 +158,15 @@ def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
     components: Components, eager: TorchEager, guidance: float
 ) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    steps = generated(components, eager, guidance)
+    steps = denoising_steps(components, eager, guidance)
     for step in steps[:3] + steps[-1:]:
         incoming = step.model_input.double() * (step.sigma**2 + 1) ** 0.5
-        given = eager(step.model_input, step.timestep, components.embed(PROMPTS))
-        other = eager(step.model_input, step.timestep, empty)
-        guided = (other.noise + guidance * (given.noise - other.noise)).double()
+        conditional = eager(step.model_input, step.timestep, components.embed(PROMPTS))
+        unconditional = eager(step.model_input, step.timestep, empty)
+        difference = conditional.noise - unconditional.noise
+        guided = (unconditional.noise + guidance * difference).double()
         assert relative(step.clean, incoming - step.sigma * guided) < 1e-5
-    # The last step ends at no noise: there the first-order sampler would give the clean latents themselves.
+    # The last step ends without noise, where a first-order sampler returns the clean latents.
     assert (
         relative(steps[-1].clean, steps[-1].latents)
         < 0.1
@@ -173,32 +178,33 @@ def test_the_other_half_is_a_direct_call_without_a_prompt(
     components: Components, eager: TorchEager
 ) -> None:
     empty = components.embed([""]).expand(len(SEEDS), -1, -1)
-    for step in generated(components, eager, 3.0)[::5]:
+    for step in denoising_steps(components, eager, 3.0)[::5]:
         direct = eager(step.model_input, step.timestep, empty)
-        assert step.without is not None
-        assert relative(step.without.noise, direct.noise) < 1e-5
-        assert step.without.taps.keys() == direct.taps.keys()
+        assert step.unconditional is not None
+        assert relative(step.unconditional.noise, direct.noise) < 1e-5
+        assert step.unconditional.taps.keys() == direct.taps.keys()
         assert all(
-            relative(step.without.taps[layer], seen) < 1e-4 for layer, seen in direct.taps.items()
+            relative(step.unconditional.taps[layer], tap) < 1e-4
+            for layer, tap in direct.taps.items()
         )
-        assert relative(step.without.noise, step.prediction.noise) > 1e-3
+        assert relative(step.unconditional.noise, step.prediction.noise) > 1e-3
 
 
-def test_a_network_that_knows_the_noise_predicts_the_clean_image(components: Components) -> None:
+def test_predicting_the_true_noise_gives_the_clean_latents(components: Components) -> None:
     clean = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(4))
     noise = initial_noise(SEEDS, components.latent_shape)
     text = components.embed(PROMPTS)
     for step in renoise(
         lambda *_: Prediction(noise, {}), components.scheduler(STEPS), clean, noise, text
     ):
-        assert step.without is None
-        # Single precision leaves a share of the noise's rounding.
+        assert step.unconditional is None
+        # The tolerance is the rounding of the noise in single precision.
         torch.testing.assert_close(step.clean, clean, rtol=0, atol=1e-5 * max(1.0, step.sigma))
         torch.testing.assert_close(step.latents, clean + step.sigma * noise, rtol=1e-5, atol=1e-5)
 
 
 def noise_levels() -> list[float]:
-    """Of the paper's sampler, from its definition and in float64."""
+    """Of the published sampler, from its definition, in float64."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     kept = torch.cumprod(1 - betas, 0)
     levels = ((1 - kept) / kept).sqrt()

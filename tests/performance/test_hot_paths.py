@@ -22,11 +22,12 @@ from datasets.labels import Labels
 from engines.components import Components
 from engines.engine import Backend, Engine, Tap
 from extract.networks import TRAINED
-from probes.accumulate import DRAWS, Accumulator, SufficientStatistics
+from probes.accumulate import DRAWS, Accumulator
 from probes.bootstrap import paired_difference
 from probes.probe_set import PERMUTED, ProbeSet
 from probes.readout import Readout
 from probes.solve import solve_probe_set
+from probes.statistics import SufficientStatistics
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
 
@@ -56,7 +57,7 @@ def gathered(seed: int) -> SufficientStatistics:
         [(site + draw) % PICTURES for site in range(PICTURES)] for draw in range(1, DRAWS + 1)
     ]
     accumulator = Accumulator(TASKS, orders)
-    accumulator.see(0, TRAINED, "up3.0", activations(seed))
+    accumulator.update(0, TRAINED, "up3.0", activations(seed))
     accumulator.finish(labels(seed))
     return accumulator.sums()
 
@@ -109,7 +110,7 @@ def test_scoring_a_block(probe_set: ProbeSet, benchmark: BenchmarkFixture) -> No
 
     def scored() -> dict[str, torch.Tensor]:
         readout = Readout(probe_set, TASKS)
-        readout.see(0, TRAINED, "up3.0", seen)
+        readout.update(0, TRAINED, "up3.0", seen)
         readout.finish(truth)
         return readout.scores()
 

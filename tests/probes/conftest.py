@@ -1,3 +1,5 @@
+"""Blocks of synthetic activations and labels, and metrics computed pixel by pixel."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,15 +13,16 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from datasets.labels import Labels
-from probes.accumulate import Accumulator, SufficientStatistics, total_sums
+from probes.accumulate import Accumulator
 from probes.probe_set import Cell, ProbeSet
 from probes.solve import solve_probe_set
+from probes.statistics import SufficientStatistics, total_sums
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.normals import TASK as NORMALS
 from probes.tasks.saliency import TASK as SALIENCY
 
-SIZE, PICTURES, DRAWS = 16, 4, 5
+SIZE, IMAGES, DRAWS = 16, 4, 5
 STEPS = (0, 3)
 SIDES = {("trained", "fine"): 8, ("trained", "coarse"): 4, ("random-1", "coarse"): 4}
 CHANNELS = {("trained", "fine"): 5, ("trained", "coarse"): 7, ("random-1", "coarse"): 7}
@@ -89,23 +92,23 @@ PIXEL_LEVEL = {
 
 @dataclass(frozen=True)
 class Block:
-    """Images generated together: their labels, what every place says of them per step, whose labels controls borrow."""
+    """A block of images: labels, activations by site and step, and permutations of the labels."""
 
     labels: Labels
     activations: dict[tuple[str, str], list[Tensor]]
     permutations: list[list[int]]
 
-    def see(self, *reducers: object) -> None:
+    def feed(self, *reducers: object) -> None:
         for at, step in enumerate(STEPS):
             for (network, layer), steps in self.activations.items():
                 for reducer in reducers:
-                    reducer.see(step, network, layer, steps[at])
+                    reducer.update(step, network, layer, steps[at])
         for reducer in reducers:
             reducer.finish(self.labels)
 
     def sums(self, tasks: dict[str, Task]) -> SufficientStatistics:
         accumulator = Accumulator(tasks, self.permutations)
-        self.see(accumulator)
+        self.feed(accumulator)
         return accumulator.sums()
 
     def target(self, task: str) -> np.ndarray:
@@ -116,7 +119,7 @@ TASKS = {"saliency": SALIENCY, "depth": DEPTH, "normals": NORMALS}
 
 
 def drawn_block(seed: int, noise: float, images: int) -> Block:
-    """Activations are noisy mixtures of the labels' block means and of position, with means far from zero."""
+    """A block whose activations are noisy mixtures of the labels' block means, far from zero."""
     rng = np.random.default_rng([617, seed])
     coarse = rng.normal(size=(images, 5, 4, 4)).repeat(4, -1).repeat(4, -2)
     smooth = coarse + 0.5 * rng.normal(size=(images, 5, SIZE, SIZE))
@@ -127,11 +130,11 @@ def drawn_block(seed: int, noise: float, images: int) -> Block:
         saliency=torch.from_numpy(smooth[:, 1] > 0.4),
         normals=torch.from_numpy(normals).float(),
     )
-    seen = np.concatenate([labels.disparity[:, None], labels.saliency[:, None], normals], axis=1)
+    maps = np.concatenate([labels.disparity[:, None], labels.saliency[:, None], normals], axis=1)
     activations = {}
     for number, (site, side) in enumerate(SIDES.items()):
         means = (
-            seen.reshape(images, 5, side, SIZE // side, side, SIZE // side)
+            maps.reshape(images, 5, side, SIZE // side, side, SIZE // side)
             .mean((3, 5))
             .reshape(images, 5, -1)
         )
@@ -157,14 +160,14 @@ def cell_of(site: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell
 
 @pytest.fixture(scope="session")
 def pixels() -> SimpleNamespace:
-    """The obvious way: upsampling, and every metric on pixels."""
+    """Reference implementations: upsampling, and every metric on pixels."""
     return SimpleNamespace(upsampled=upsampled, metrics=PIXEL_LEVEL)
 
 
 @pytest.fixture(scope="session")
 def world() -> SimpleNamespace:
-    """Five folds of one small block each, with real tasks in an order that is not the alphabet's."""
-    blocks = [drawn_block(seed, noise=1.0, images=PICTURES) for seed in range(5)]
+    """Five folds of one small block each, with real tasks in an order that is not alphabetical."""
+    blocks = [drawn_block(seed, noise=1.0, images=IMAGES) for seed in range(5)]
     return SimpleNamespace(
         tasks=TASKS,
         steps=STEPS,
@@ -181,5 +184,5 @@ def world() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def probe_set(world: SimpleNamespace) -> ProbeSet:
-    """All probes of the five folds; the trained network's also of permuted labels."""
+    """All probes of the five folds; those of permuted labels only for the trained network."""
     return solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)

@@ -1,3 +1,5 @@
+"""Accumulated statistics against moments of the stacked rows, and their storage."""
+
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,18 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from probes import accumulate as accumulate_module
-from probes.accumulate import (
-    DRAWS,
-    Accumulator,
-    Columns,
-    SufficientStatistics,
-    Total,
-    side_of,
-    sums_of_tensors,
-    total_sums,
-)
+from probes.accumulate import DRAWS, Accumulator, side_of
 from probes.moments import moments_of
 from probes.position import position_columns
+from probes.statistics import Columns, SufficientStatistics, Total, sums_of_tensors, total_sums
 from probes.task import Task
 
 WIDTHS = {"depth": 1, "normals": 3, "saliency": 1}
@@ -36,7 +30,7 @@ def block_means_of(maps: np.ndarray, side: int) -> np.ndarray:
 
 
 def stacked(blocks: list, site: tuple[str, str], at: int, side: int) -> np.ndarray:
-    """Activations, position, then every task's block means, true and borrowed, row upon row."""
+    """Rows of activations, position, then every task's block means, true and permuted."""
     rows = []
     for block in blocks:
         n = len(block.labels.disparity)
@@ -57,15 +51,15 @@ def test_sums_are_the_moments_of_the_stacked_rows(world: SimpleNamespace, at: in
     assert everything.images == 20
     for site, side in world.sides.items():
         rows = stacked(world.blocks, site, at, side)
-        found = everything.moments[site][at]
+        actual = everything.moments[site][at]
         spread = rows.std(0)
-        assert found.n == len(rows)
-        np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
-        error = np.abs(found.scatter.numpy() / len(rows) - np.cov(rows.T, bias=True))
+        assert actual.n == len(rows)
+        np.testing.assert_allclose(actual.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
+        error = np.abs(actual.scatter.numpy() / len(rows) - np.cov(rows.T, bias=True))
         assert (error < 1e-10 * np.outer(spread, spread) + 1e-14).all()
 
 
-def test_controls_borrow_the_labels_of_the_image_that_the_order_names(
+def test_controls_have_the_labels_of_the_permuted_images(
     world: SimpleNamespace,
 ) -> None:
     block = world.draw(9, noise=0.0, images=4)
@@ -80,20 +74,20 @@ def test_controls_borrow_the_labels_of_the_image_that_the_order_names(
                 activation[image] = 1
         moments = block.sums(tasks).moments[site][0]
         columns = Columns(world.channels[site], 14, {"depth": 1}, DRAWS)
-        one_hot = columns.activations[0]
+        one_hot = columns.activation_columns[0]
         for draw, order in enumerate([[0, 1, 2, 3], *block.permutations]):
             target = columns.targets([("depth", draw)])[0]
-            found = (
+            actual = (
                 moments.scatter[one_hot, target] / side**2
                 + moments.mean[one_hot] * moments.mean[target] * 4
             )
-            assert float(found) == pytest.approx(order[image], abs=1e-9)
+            assert float(actual) == pytest.approx(order[image], abs=1e-9)
 
 
 def test_columns_are_channels_position_then_tasks_by_name_then_draws() -> None:
     columns = Columns(7, 14, WIDTHS, DRAWS)
-    assert columns.activations.tolist() == list(range(7))
-    assert columns.site.tolist() == list(range(7, 21))
+    assert columns.activation_columns.tolist() == list(range(7))
+    assert columns.position_columns.tolist() == list(range(7, 21))
     assert columns.targets([("depth", 0)]).tolist() == [21]
     assert columns.targets([("depth", DRAWS)]).tolist() == [26]
     assert columns.targets([("normals", 0), ("normals", 2)]).tolist() == [27, 28, 29, 33, 34, 35]
@@ -131,14 +125,14 @@ def assert_same(a: SufficientStatistics, b: SufficientStatistics) -> None:
         upper = torch.ones(moments.columns, moments.columns).triu().bool()
         assert torch.equal(moments.scatter[..., upper], b.moments[site].scatter[..., upper])
     for field in ("target", "within"):
-        mine, theirs = getattr(a, field), getattr(b, field)
-        assert mine.keys() == theirs.keys()
-        for key, value in mine.items():
-            assert torch.equal(value, theirs[key]), key
+        values, others = getattr(a, field), getattr(b, field)
+        assert values.keys() == others.keys()
+        for key, value in values.items():
+            assert torch.equal(value, others[key]), key
 
 
 def assert_symmetric(sums: SufficientStatistics) -> None:
-    """A product of a matrix with its own transpose is so up to rounding alone, on some processors; a file's is."""
+    """Scatter from a file is exactly symmetric; a computed one may differ by rounding."""
     for moments in sums.moments.values():
         assert torch.equal(moments.scatter, moments.scatter.mT)
 
@@ -149,17 +143,17 @@ def test_a_trip_through_named_tensors_in_any_order_loses_nothing(world: SimpleNa
     assert_same(sums, sums_of_tensors(flat))
     for seed in range(3):
         names = np.random.default_rng(seed).permutation(sorted(flat)).tolist()
-        found = sums_of_tensors({name: flat[name] for name in names})
-        assert_same(sums, found)
-        assert_symmetric(found)
+        actual = sums_of_tensors({name: flat[name] for name in names})
+        assert_same(sums, actual)
+        assert_symmetric(actual)
 
 
 def test_a_trip_through_a_file_loses_nothing(world: SimpleNamespace, tmp_path: Path) -> None:
     sums = world.total(world.folds)
     save_file(sums.tensors(), tmp_path / "sums.safetensors")
-    found = sums_of_tensors(load_file(tmp_path / "sums.safetensors"))
-    assert_same(sums, found)
-    assert_symmetric(found)
+    actual = sums_of_tensors(load_file(tmp_path / "sums.safetensors"))
+    assert_same(sums, actual)
+    assert_symmetric(actual)
 
 
 def copy_of(sums: SufficientStatistics) -> SufficientStatistics:
@@ -178,11 +172,11 @@ def with_images(world: SimpleNamespace) -> dict[str, Task]:
 
 
 def image_rows(block: object, site: tuple[str, str], at: int) -> np.ndarray:
-    """Every image's mean activation, then its distance, true and borrowed."""
+    """Every image's mean activation, then its mean depth, true and permuted."""
     distance = block.target("depth").mean((2, 3))
-    borrowed = [distance[order] for order in block.permutations]
+    permuted = [distance[order] for order in block.permutations]
     return np.concatenate(
-        [block.activations[site][at].double().numpy().mean(1), distance, *borrowed], axis=1
+        [block.activations[site][at].double().numpy().mean(1), distance, *permuted], axis=1
     )
 
 
@@ -198,11 +192,11 @@ def test_a_total_is_the_moments_of_all_rows(world: SimpleNamespace, parts: int) 
     for site, side in world.sides.items():
         for at in range(len(world.steps)):
             rows = stacked(blocks, site, at, side)
-            found = adding.sums.moments[site][at]
-            assert found.n == len(rows)
-            np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
+            actual = adding.sums.moments[site][at]
+            assert actual.n == len(rows)
+            np.testing.assert_allclose(actual.mean, rows.mean(0), rtol=1e-10, atol=1e-12)
             np.testing.assert_allclose(
-                found.scatter / len(rows), np.cov(rows.T, bias=True), rtol=1e-8, atol=1e-10
+                actual.scatter / len(rows), np.cov(rows.T, bias=True), rtol=1e-8, atol=1e-10
             )
             whole = np.concatenate([image_rows(block, site, at) for block in blocks])
             pooled = adding.sums.pooled[site][at]
@@ -230,7 +224,7 @@ def test_a_total_in_memory_of_its_own_alters_no_part(world: SimpleNamespace) -> 
     for part in parts:
         in_place.add(copy_of(part))
     assert_same(first, in_place.sums)
-    # What is added up may be changed without changing what it was added up from.
+    # Changing the total does not change its parts.
     for value in (*first.moments.values(), *first.pooled.values()):
         value.scatter.zero_()
         value.mean.zero_()
@@ -259,10 +253,10 @@ def test_steps_taken_one_at_a_time_give_the_same_moments(
         )
 
 
-def test_activations_are_let_go(world: SimpleNamespace) -> None:
+def test_activations_are_released(world: SimpleNamespace) -> None:
     accumulator = Accumulator(world.tasks, world.blocks[0].permutations)
-    world.blocks[0].see(accumulator)
-    assert not accumulator._held
+    world.blocks[0].feed(accumulator)
+    assert not accumulator._activations
 
 
 def test_half_precision_activations_are_summed_in_float64(world: SimpleNamespace) -> None:
@@ -270,9 +264,9 @@ def test_half_precision_activations_are_summed_in_float64(world: SimpleNamespace
     site = ("trained", "coarse")
     halved = [activation.half() for activation in block.activations[site]]
     block.activations[site][:] = halved
-    found = block.sums({"depth": world.tasks["depth"]}).moments[site][1]
+    actual = block.sums({"depth": world.tasks["depth"]}).moments[site][1]
     expected = moments_of(halved[1].double().flatten(0, 1))
-    torch.testing.assert_close(found.scatter[:7, :7], expected.scatter, rtol=1e-12, atol=1e-10)
+    torch.testing.assert_close(actual.scatter[:7, :7], expected.scatter, rtol=1e-12, atol=1e-10)
 
 
 def test_an_unfinished_block_has_no_sums(world: SimpleNamespace) -> None:

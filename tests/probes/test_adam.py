@@ -1,4 +1,4 @@
-"""The published recipe: its loss in blocks is its loss over pixels, and what it finds is what it should find."""
+"""The published training: its loss in blocks equals that over pixels, and it finds the truth."""
 
 from __future__ import annotations
 
@@ -15,62 +15,58 @@ from probes.adam import (
     new_probe,
     pixel_loss,
     reading,
-    seen_in_blocks,
+    target_blocks,
     train,
     update,
 )
 from probes.adam import optimizer as adam_of
 
-PICTURES, SIDE, SIZE, CHANNELS = 10, 4, 12, 3
+IMAGES, SIDE, SIZE, CHANNELS = 10, 4, 12, 3
 
 
 def drawn(is_mask: bool, outputs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Predictions and a target whose blocks are not constant."""
     generator = torch.Generator().manual_seed(seed)
-    prediction = 3 * torch.randn(
-        PICTURES, SIDE**2, outputs, generator=generator, dtype=torch.float64
-    )
-    target = 2 * torch.randn(PICTURES, SIZE, SIZE, generator=generator, dtype=torch.float64)
+    prediction = 3 * torch.randn(IMAGES, SIDE**2, outputs, generator=generator, dtype=torch.float64)
+    target = 2 * torch.randn(IMAGES, SIZE, SIZE, generator=generator, dtype=torch.float64)
     return prediction, (target > 0.5).double() if is_mask else target
 
 
 @pytest.mark.parametrize("is_mask", [True, False])
 def test_the_loss_in_blocks_and_its_gradient_are_those_over_pixels(is_mask: bool) -> None:
     prediction, target = drawn(is_mask, 2 if is_mask else 1)
-    found = []
+    actual = []
     for loss_of in (
         lambda p: pixel_loss(p, target),
-        lambda p: block_loss(p, seen_in_blocks(target, SIDE, is_mask)),
+        lambda p: block_loss(p, target_blocks(target, SIDE, is_mask)),
     ):
         leaf = prediction.clone().requires_grad_()
         loss = loss_of(leaf)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        found.append((loss, gradient))
-    (pixels, by_pixels), (blocks, by_blocks) = found
+        actual.append((loss, gradient))
+    (pixels, by_pixels), (blocks, by_blocks) = actual
     torch.testing.assert_close(pixels, blocks)
     torch.testing.assert_close(by_pixels, by_blocks)
 
 
-def test_a_huber_loss_of_block_means_would_be_another_one() -> None:
+def test_a_huber_loss_of_block_means_differs() -> None:
     prediction, target = drawn(False, 1)
-    tiles = seen_in_blocks(target, SIDE, False)
+    tiles = target_blocks(target, SIDE, False)
     means = tiles.mean(-1, keepdim=True)
     assert abs(float(pixel_loss(prediction, target) - block_loss(prediction, means))) > 0.1
 
 
 @pytest.mark.parametrize("is_mask", [True, False])
 def test_training_in_blocks_takes_the_path_of_training_over_pixels(is_mask: bool) -> None:
-    activations = torch.randn(
-        PICTURES, SIDE**2, CHANNELS, generator=torch.Generator().manual_seed(1)
-    )
+    activations = torch.randn(IMAGES, SIDE**2, CHANNELS, generator=torch.Generator().manual_seed(1))
     target = drawn(is_mask, 1)[1].float()
-    fitted = train(activations, seen_in_blocks(target, SIDE, is_mask), is_mask, epochs=3, seed=5)
+    fitted = train(activations, target_blocks(target, SIDE, is_mask), is_mask, epochs=3, seed=5)
     probe = new_probe(CHANNELS, is_mask, seed=5)
     adam = adam_of(probe)
     generator = torch.Generator().manual_seed(5)
     for epoch in range(3):
         losses = []
-        for batch in torch.randperm(PICTURES, generator=generator).split(BATCH):
+        for batch in torch.randperm(IMAGES, generator=generator).split(BATCH):
             losses.append(update(adam, pixel_loss(probe(activations[batch]), target[batch])))
         torch.testing.assert_close(
             fitted.weights[epoch], probe.weight.detach().mT, atol=1e-5, rtol=1e-4
@@ -79,34 +75,36 @@ def test_training_in_blocks_takes_the_path_of_training_over_pixels(is_mask: bool
     assert (fitted.intercept == 0).all() == is_mask
 
 
-def test_what_is_linear_is_found() -> None:
+def test_a_linear_target_is_fitted() -> None:
     generator = torch.Generator().manual_seed(2)
     activations = torch.randn(40, SIDE**2, CHANNELS, generator=generator)
     truth = torch.tensor([0.3, -0.2, 0.1])
     coarse = (activations @ truth + 0.25).unflatten(-1, (SIDE, SIDE))
     target = coarse.repeat_interleave(3, -1).repeat_interleave(3, -2)
-    fitted = train(activations, seen_in_blocks(target, SIDE, False), False, epochs=200)
+    fitted = train(activations, target_blocks(target, SIDE, False), False, epochs=200)
     torch.testing.assert_close(fitted.weights[-1, :, 0], truth, atol=1e-3, rtol=0)
     assert float(fitted.intercept[-1, 0]) == pytest.approx(0.25, abs=1e-3)
     mask = (target > 0.25).float()
-    found = train(activations, seen_in_blocks(mask, SIDE, True), True, epochs=30)
-    larger = found.predict(activations)[-1].argmax(-1)
+    actual = train(activations, target_blocks(mask, SIDE, True), True, epochs=30)
+    larger = actual.predict(activations)[-1].argmax(-1)
     separates = (activations @ truth > 0).long()
     assert float((larger == separates).double().mean()) > 0.85
-    assert ((reading(found.predict(activations))[-1, :, 0] > 0) == larger.bool()).all()
+    assert ((reading(actual.predict(activations))[-1, :, 0] > 0) == larger.bool()).all()
 
 
 def test_outputs_of_every_epoch_are_those_of_its_weights() -> None:
     epochs = train(torch.randn(6, SIDE**2, CHANNELS), torch.randn(6, SIDE**2, 9), False, epochs=2)
-    seen = torch.randn(2, SIDE**2, CHANNELS)
-    for epoch, outputs in enumerate(epochs.predict(seen)):
-        torch.testing.assert_close(outputs, seen @ epochs.weights[epoch] + epochs.intercept[epoch])
+    activations = torch.randn(2, SIDE**2, CHANNELS)
+    for epoch, outputs in enumerate(epochs.predict(activations)):
+        torch.testing.assert_close(
+            outputs, activations @ epochs.weights[epoch] + epochs.intercept[epoch]
+        )
     shifted = replace(epochs, intercept=epochs.intercept + 1)
     assert isinstance(shifted, Epochs)
-    torch.testing.assert_close(shifted.predict(seen), epochs.predict(seen) + 1)
+    torch.testing.assert_close(shifted.predict(activations), epochs.predict(activations) + 1)
 
 
-def test_a_seed_gives_the_same_probe_and_leaves_the_global_generator_alone() -> None:
+def test_a_seed_gives_the_same_probe_and_does_not_change_the_global_generator() -> None:
     activations, blocks = torch.ones(5, SIDE**2, CHANNELS), torch.ones(5, SIDE**2, 9)
     state = torch.random.get_rng_state()
     first, again, other = (

@@ -1,3 +1,5 @@
+"""Intervals and p-values against explicit loops, coverage and Student's t."""
+
 import numpy as np
 import pytest
 from scipy.stats import binom, ttest_1samp
@@ -27,15 +29,15 @@ def loop(scores: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, 
     return low, high, (1 + sum(draw >= abs(mean) / error for draw in t)) / (len(t) + 1)
 
 
-def test_interval_equals_the_obvious_loop() -> None:
+def test_interval_equals_an_explicit_loop() -> None:
     scores = np.random.default_rng(0).gamma(2.0, size=(3, 25))
     weights = resampling_weights(25, draws=500, seed=4)
-    found = intervals(scores, draws=500, seed=4, level=0.9)
+    actual = intervals(scores, draws=500, seed=4, level=0.9)
     for row in range(3):
         low, high, _ = loop(scores[row], weights, 0.9)
-        assert found.mean[row] == pytest.approx(scores[row].mean(), rel=1e-12)
-        assert found.low[row] == pytest.approx(low, rel=1e-9)
-        assert found.high[row] == pytest.approx(high, rel=1e-9)
+        assert actual.mean[row] == pytest.approx(scores[row].mean(), rel=1e-12)
+        assert actual.low[row] == pytest.approx(low, rel=1e-9)
+        assert actual.high[row] == pytest.approx(high, rel=1e-9)
 
 
 def test_undefined_scores_are_left_out_draw_by_draw() -> None:
@@ -45,34 +47,34 @@ def test_undefined_scores_are_left_out_draw_by_draw() -> None:
     scores[1, :12] = np.nan
     weights = resampling_weights(20, draws=300, seed=0)
     means = resampled_means(scores, weights)
-    found = paired_difference(scores, np.zeros_like(scores), draws=300)
+    actual = paired_difference(scores, np.zeros_like(scores), draws=300)
     for row in range(2):
         expected = [np.nanmean(np.repeat(scores[row], weight.astype(int))) for weight in weights]
         np.testing.assert_allclose(means[row], expected, rtol=1e-12)
-        assert found.mean[row] == pytest.approx(np.nanmean(scores[row]), rel=1e-12)
-        assert (found.low[row], found.high[row], found.p[row]) == pytest.approx(
+        assert actual.mean[row] == pytest.approx(np.nanmean(scores[row]), rel=1e-12)
+        assert (actual.low[row], actual.high[row], actual.p[row]) == pytest.approx(
             loop(scores[row], weights, 0.95)
         )
 
 
-def test_a_cell_without_scores_is_nan_and_spoils_no_other() -> None:
+def test_a_cell_without_scores_is_nan_and_changes_no_other() -> None:
     scores = np.random.default_rng(2).normal(size=(3, 15))
-    # A product of matrices may round a row by how many there are, so there are as many.
+    # The rounding of a matrix product depends on the number of rows, so it is kept.
     whole = intervals(scores)
     scores[1] = np.nan
-    found = intervals(scores)
-    assert np.isnan([found.mean[1], found.low[1], found.high[1]]).all()
+    actual = intervals(scores)
+    assert np.isnan([actual.mean[1], actual.low[1], actual.high[1]]).all()
     for field in ("mean", "low", "high"):
-        assert np.array_equal(getattr(found, field)[[0, 2]], getattr(whole, field)[[0, 2]])
+        assert np.array_equal(getattr(actual, field)[[0, 2]], getattr(whole, field)[[0, 2]])
 
 
 def test_many_cells_equal_few() -> None:
     scores = np.random.default_rng(3).normal(size=(1100, 12))
-    found = intervals(scores, draws=50)
+    actual = intervals(scores, draws=50)
     for row in (0, 511, 512, 1023, 1024, 1099):
         alone = intervals(scores[[row]], draws=50)
         np.testing.assert_allclose(
-            [found.mean[row], found.low[row], found.high[row]],
+            [actual.mean[row], actual.low[row], actual.high[row]],
             [alone.mean[0], alone.low[0], alone.high[0]],
             rtol=1e-12,
         )
@@ -82,17 +84,17 @@ def test_intervals_cover_the_truth_as_often_as_they_claim() -> None:
     repeats = 200
     scores = np.random.default_rng(4).normal(0.3, 1.0, size=(repeats, 100))
     for level in (0.95, 0.5):
-        found = intervals(scores, level=level)
-        covered = int(((found.low <= 0.3) & (found.high >= 0.3)).sum())
+        actual = intervals(scores, level=level)
+        covered = int(((actual.low <= 0.3) & (actual.high >= 0.3)).sum())
         least, most = binom.interval(0.999, repeats, level)
         assert least <= covered <= most
 
 
 def test_the_interval_has_the_width_of_the_central_limit_theorem() -> None:
     scores = np.random.default_rng(5).normal(size=(1, 400))
-    found = intervals(scores)
+    actual = intervals(scores)
     expected = 2 * 1.96 * scores.std() / 20
-    assert found.high[0] - found.low[0] == pytest.approx(expected, rel=0.08)
+    assert actual.high[0] - actual.low[0] == pytest.approx(expected, rel=0.08)
 
 
 def test_pairing_tightens_differences_of_correlated_scores() -> None:
@@ -113,48 +115,48 @@ def test_the_interval_leaves_out_zero_exactly_where_p_is_at_most_five_percent() 
         np.random.default_rng(7).exponential(size=(400, 30)) - np.linspace(0.5, 1.5, 400)[:, None]
     )
     for draws in (500, 999, 2000):
-        found = paired_difference(scores, np.zeros(30), draws=draws)
-        outside = (found.low > 0) | (found.high < 0)
+        actual = paired_difference(scores, np.zeros(30), draws=draws)
+        outside = (actual.low > 0) | (actual.high < 0)
         assert 20 < outside.sum() < 380
-        assert np.array_equal(outside, found.p <= 0.05)
-        assert found.p.min() >= 1 / (draws + 1)
+        assert np.array_equal(outside, actual.p <= 0.05)
+        assert actual.p.min() >= 1 / (draws + 1)
 
 
 def test_p_is_that_of_students_t_on_normal_scores() -> None:
     scores = np.random.default_rng(9).normal(0.1, 1.0, size=(40, 300))
-    found, expected = (
+    actual, expected = (
         paired_difference(scores, np.zeros(300)).p,
         ttest_1samp(scores, 0.0, axis=1).pvalue,
     )
-    assert np.abs(found - expected).max() < 0.02
+    assert np.abs(actual - expected).max() < 0.02
 
 
 def test_rows_without_spread_are_certain() -> None:
     scores = np.array([np.full(12, 0.3), np.zeros(12)])
-    found = paired_difference(scores, np.zeros(12), draws=99)
-    assert np.array_equal(found.low, found.mean)
-    assert np.array_equal(found.high, found.mean)
-    assert found.p.tolist() == [0.01, 1.0]
+    actual = paired_difference(scores, np.zeros(12), draws=99)
+    assert np.array_equal(actual.low, actual.mean)
+    assert np.array_equal(actual.high, actual.mean)
+    assert actual.p.tolist() == [0.01, 1.0]
 
 
 def test_an_interval_stays_among_scores_where_draws_are_constant() -> None:
     tied = np.ones((1, 10))
     tied[0, 0] = 0.0
-    found = intervals(tied)
-    assert (found.low[0], found.high[0]) == (0.0, 1.0)
+    actual = intervals(tied)
+    assert (actual.low[0], actual.high[0]) == (0.0, 1.0)
     assert paired_difference(tied, np.zeros(10)).p[0] > 0.3
 
 
 def test_skewed_scores_are_covered_as_often_as_claimed() -> None:
     repeats = 2000
     scores = np.random.default_rng(10).lognormal(size=(repeats, 371))
-    found = intervals(scores)
-    missed = ((found.low > np.exp(0.5)) | (found.high < np.exp(0.5))).mean()
-    # Quantiles of resampled means miss 7 % here.
+    actual = intervals(scores)
+    missed = ((actual.low > np.exp(0.5)) | (actual.high < np.exp(0.5))).mean()
+    # Intervals from quantiles of resampled means miss 7 % of these.
     assert 0.04 < missed < 0.066
 
 
-def test_a_image_undefined_on_one_side_is_left_out_of_the_pair() -> None:
+def test_an_image_undefined_on_one_side_is_left_out_of_the_pair() -> None:
     rng = np.random.default_rng(8)
     a, b = rng.normal(size=18), rng.normal(size=18)
     a[2], b[5] = np.nan, np.nan
@@ -162,6 +164,6 @@ def test_a_image_undefined_on_one_side_is_left_out_of_the_pair() -> None:
 
 
 def test_one_image_has_a_mean_and_neither_interval_nor_test() -> None:
-    found = paired_difference(np.array([[1.0], [0.5]]), np.array([[0.9], [np.nan]]))
-    np.testing.assert_allclose(found.mean, [0.1, np.nan])
-    assert np.isnan([found.low, found.high, found.p]).all()
+    actual = paired_difference(np.array([[1.0], [0.5]]), np.array([[0.9], [np.nan]]))
+    np.testing.assert_allclose(actual.mean, [0.1, np.nan])
+    assert np.isnan([actual.low, actual.high, actual.p]).all()

@@ -29,7 +29,7 @@ N, T, C = 3, 4, 6
 
 
 def case(k: int, **more: float) -> tuple[torch.Tensor, Probe, torch.Tensor, torch.Tensor]:
-    """Activations of an anisotropic cloud, a probe of k targets, what it should read, and the covariance."""
+    """Anisotropic activations, a probe of k targets, target predictions, and the covariance."""
     draw = torch.Generator().manual_seed(k)
     mixing = torch.randn(C, C, generator=draw, dtype=torch.float64)
     x = torch.randn(N, T, C, generator=draw, dtype=torch.float64) @ mixing
@@ -46,7 +46,7 @@ def case(k: int, **more: float) -> tuple[torch.Tensor, Probe, torch.Tensor, torc
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("method", ["weights", "pattern"])
-def test_at_strength_one_the_probe_reads_exactly_the_target(method: str, k: int) -> None:
+def test_at_strength_one_the_probe_predicts_exactly_the_target(method: str, k: int) -> None:
     x, probe, target, _ = case(k)
     assert torch.allclose(
         probe.read(x + METHODS[method](x, probe, target)), target, rtol=0, atol=1e-12
@@ -56,24 +56,24 @@ def test_at_strength_one_the_probe_reads_exactly_the_target(method: str, k: int)
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("method", ["weights", "pattern"])
 def test_the_change_is_the_constrained_optimum(method: str, k: int) -> None:
-    """scipy minimises the norm (pattern: Mahalanobis) of a change under the constraint that the probe reads t."""
+    """scipy minimises the (Mahalanobis) norm of a change after which the probe predicts t."""
     x, probe, target, covariance = case(k)
     metric = np.eye(C) if method == "weights" else np.linalg.inv(covariance.numpy())
-    wanted = (target - probe.read(x))[1, 2].numpy()
-    found = minimize(
+    residual = (target - probe.read(x))[1, 2].numpy()
+    actual = minimize(
         lambda d: d @ metric @ d,
         np.zeros(C),
         jac=lambda d: 2 * metric @ d,
         constraints={
             "type": "eq",
-            "fun": lambda d: d @ probe.weights.numpy() - wanted,
+            "fun": lambda d: d @ probe.weights.numpy() - residual,
             "jac": lambda d: probe.weights.numpy().T,
         },
         method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 500},
     )
-    assert found.success
-    assert np.allclose(METHODS[method](x, probe, target)[1, 2].numpy(), found.x, rtol=0, atol=1e-5)
+    assert actual.success
+    assert np.allclose(METHODS[method](x, probe, target)[1, 2].numpy(), actual.x, rtol=0, atol=1e-5)
 
 
 def test_one_target_gives_the_textbook_formulas() -> None:
@@ -84,9 +84,7 @@ def test_one_target_gives_the_textbook_formulas() -> None:
     assert torch.allclose(pattern_change(x, probe, target), residual * sw / (w @ sw))
 
 
-def test_the_pattern_does_not_depend_on_the_scale_of_the_covariance_and_a_blind_probe_has_none() -> (
-    None
-):
+def test_the_pattern_is_independent_of_the_covariances_scale_and_zero_for_zero_weights() -> None:
     _, probe, _, covariance = case(2)
     assert torch.allclose(activation_pattern(probe.weights, 1e6 * covariance), probe.pattern)
     assert activation_pattern(torch.zeros(C, 2).double(), covariance).abs().max() == 0
@@ -96,23 +94,23 @@ def test_the_pattern_does_not_depend_on_the_scale_of_the_covariance_and_a_blind_
 def test_adam_follows_pytorchs_adam_row_by_row_and_lowers_the_loss(kind: dict[str, float]) -> None:
     x, probe, target, _ = case(1, **kind)
     change = adam_change(x, probe, target)
-    moved = x[1:2].clone().requires_grad_()
-    optimiser = torch.optim.Adam([moved], lr=LEARNING_RATE)
+    edited = x[1:2].clone().requires_grad_()
+    optimiser = torch.optim.Adam([edited], lr=LEARNING_RATE)
     for _ in range(ITERATIONS):
         optimiser.zero_grad()
-        reading = moved @ probe.weights + probe.intercept
+        prediction = edited @ probe.weights + probe.intercept
         if kind:
-            odds = (reading - kind["threshold"]) / kind["cv_loss"]
+            odds = (prediction - kind["threshold"]) / kind["cv_loss"]
             loss = torch.nn.BCEWithLogitsLoss()(odds, target[1:2])
         else:
-            loss = torch.nn.HuberLoss()(reading, target[1:2])
+            loss = torch.nn.HuberLoss()(prediction, target[1:2])
         loss.backward()
         optimiser.step()
-    assert torch.allclose(change[1:2], moved.detach() - x[1:2], rtol=0, atol=1e-9)
+    assert torch.allclose(change[1:2], edited.detach() - x[1:2], rtol=0, atol=1e-9)
     assert (probe_loss(x + change, probe, target) < probe_loss(x, probe, target)).all()
 
 
-def test_adam_works_where_gradients_are_off_and_leaves_its_input_alone() -> None:
+def test_adam_works_without_gradients_and_does_not_change_its_input() -> None:
     x, probe, target, _ = case(1)
     before = x.clone()
     with torch.no_grad():
@@ -152,9 +150,9 @@ def test_a_bank_stores_the_pattern_of_the_training_activations(
     x = np.concatenate(
         [block.activations["trained", "fine"][1].double().flatten(0, 1) for block in world.blocks]
     )
-    reading = x @ solved.weights.numpy()
-    # Haufe et al. 2014: the covariance of activations with readings over the covariance of the readings.
-    both = np.cov(np.concatenate([x, reading], axis=1).T)
+    prediction = x @ solved.weights.numpy()
+    # Haufe et al. 2014: covariance of activations and predictions over that of the predictions.
+    both = np.cov(np.concatenate([x, prediction], axis=1).T)
     channels = x.shape[1]
     expected = both[:channels, channels:] @ np.linalg.inv(both[channels:, channels:])
     assert np.allclose(solved.pattern.numpy(), expected, rtol=1e-6, atol=0)

@@ -1,3 +1,5 @@
+"""Learning curves against cross-validation and against ridge on the folds."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell, ProbeSe
 from probes.ridge import PENALTIES
 from probes.solve import solve_probe_set
 
-PLACE = ("trained", "fine")
+SITE = ("trained", "fine")
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +27,14 @@ def probe_set(world: SimpleNamespace) -> ProbeSet:
 def test_all_but_one_fold_is_cross_validation(
     world: SimpleNamespace, probe_set: ProbeSet, task: str, probe: str, draw: int
 ) -> None:
-    cell = Cell(*PLACE, world.steps[1], probe, draw, 8)
+    cell = Cell(*SITE, world.steps[1], probe, draw, 8)
     points = learning_curve(world.folds, task, cell, 1)
     assert [point.images for point in points] == [4, 8, 12, 16]
     assert points[-1].loss == pytest.approx(probe_set.probes[task][cell].cv_loss, rel=1e-9)
 
 
 def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> None:
-    x = [block.activations[PLACE][0].double().flatten(0, 1).numpy() for block in world.blocks]
+    x = [block.activations[SITE][0].double().flatten(0, 1).numpy() for block in world.blocks]
     pixels = [
         block.target("depth")[:, 0].reshape(4, 8, 2, 8, 2).transpose(0, 1, 3, 2, 4)
         for block in world.blocks
@@ -41,9 +43,7 @@ def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> 
     pixels = [values.reshape(-1, 4) for values in pixels]
     everything = np.concatenate(x)
     scale = ((everything - everything.mean(0)) ** 2).sum(0).mean()
-    points = learning_curve(
-        world.folds, "depth", Cell(*PLACE, world.steps[0], ACTIVATIONS, 0, 8), 0
-    )
+    points = learning_curve(world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, 8), 0)
     means = []
     for fold in range(5):
         rest = np.concatenate([y[other] for other in range(5) if other != fold])
@@ -63,9 +63,7 @@ def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> 
         assert point.explained == pytest.approx(1 - point.loss / np.mean(means), rel=1e-8)
 
 
-def test_more_images_help_a_probe_that_reads_what_is_there(world: SimpleNamespace) -> None:
-    points = learning_curve(
-        world.folds, "depth", Cell(*PLACE, world.steps[0], ACTIVATIONS, 0, 8), 0
-    )
+def test_more_images_help_a_probe_of_informative_activations(world: SimpleNamespace) -> None:
+    points = learning_curve(world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, 8), 0)
     assert points[0].loss > points[-1].loss
     assert 0 < points[-1].explained < 1

@@ -1,3 +1,5 @@
+"""Moments: merging, batches, and storage as triangles."""
+
 import numpy as np
 import pytest
 import torch
@@ -13,13 +15,13 @@ def offset_rows(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return (rng.normal(size=(n, d)) @ (np.eye(d) + 0.3 * rng.normal(size=(d, d))) + 10) * scale
 
 
-def assert_moments(found: Moments, rows: np.ndarray) -> None:
+def assert_moments(actual: Moments, rows: np.ndarray) -> None:
     centred = rows - rows.mean(0)
     scatter = centred.T @ centred
     spread = np.sqrt(np.outer(scatter.diagonal(), scatter.diagonal()))
-    assert found.n == len(rows)
-    np.testing.assert_allclose(found.mean, rows.mean(0), rtol=1e-12)
-    np.testing.assert_array_less(np.abs(found.scatter.numpy() - scatter), 1e-10 * spread)
+    assert actual.n == len(rows)
+    np.testing.assert_allclose(actual.mean, rows.mean(0), rtol=1e-12)
+    np.testing.assert_array_less(np.abs(actual.scatter.numpy() - scatter), 1e-10 * spread)
 
 
 @given(st.integers(0, 2**32), st.lists(st.integers(1, 400), min_size=1, max_size=12))
@@ -86,8 +88,8 @@ def test_merging_in_place_takes_the_memory_of_the_first_and_leaves_the_second(
     assert torch.equal(other.mean, kept.mean)
     assert torch.equal(other.scatter, kept.scatter)
     for at in range(4) if batch else [...]:
-        found = union[at] if batch else union
-        assert_moments(found, np.concatenate([first[at], second[at]]))
+        actual = union[at] if batch else union
+        assert_moments(actual, np.concatenate([first[at], second[at]]))
 
 
 def test_a_copy_shares_no_memory() -> None:

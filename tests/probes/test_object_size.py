@@ -1,3 +1,5 @@
+"""Terciles of the object's area and their scores."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -27,22 +29,22 @@ def test_scores_are_summarised_within_each_tercile() -> None:
     rng = np.random.default_rng(0)
     area, scores = rng.random(31), rng.random((4, 31))
     scores[2, 5] = np.nan
-    strata = by_area(scores, area)
-    assert [stratum.name for stratum in strata] == ["small", "medium", "large"]
-    assert sum(stratum.images for stratum in strata) == 31
-    for stratum in strata:
-        mine = (area >= stratum.low_area) & (area <= stratum.high_area)
-        assert mine.sum() == stratum.images
-        np.testing.assert_allclose(stratum.scores.mean, np.nanmean(scores[:, mine], axis=1))
-        assert (stratum.scores.low <= stratum.scores.mean).all()
+    summaries = by_area(scores, area)
+    assert [tercile.name for tercile in summaries] == ["small", "medium", "large"]
+    assert sum(tercile.images for tercile in summaries) == 31
+    for tercile in summaries:
+        members = (area >= tercile.low_area) & (area <= tercile.high_area)
+        assert members.sum() == tercile.images
+        np.testing.assert_allclose(tercile.scores.mean, np.nanmean(scores[:, members], axis=1))
+        assert (tercile.scores.low <= tercile.scores.mean).all()
 
 
 def test_scores_that_follow_the_area_differ_between_terciles() -> None:
     area = np.random.default_rng(1).random(60)
-    strata = by_area(area[None], area)
-    assert strata[0].scores.high[0] < strata[1].scores.low[0] < strata[2].scores.low[0]
+    summaries = by_area(area[None], area)
+    assert summaries[0].scores.high[0] < summaries[1].scores.low[0] < summaries[2].scores.low[0]
     assert pearsonr(area, terciles(area)).statistic > 0.9
 
 
 def test_fewer_than_three_images_leave_terciles_out() -> None:
-    assert [stratum.images for stratum in by_area(np.ones((1, 2)), np.array([0.2, 0.1]))] == [1, 1]
+    assert [tercile.images for tercile in by_area(np.ones((1, 2)), np.array([0.2, 0.1]))] == [1, 1]

@@ -1,4 +1,4 @@
-"""Statistics on a card give what they give on the CPU, bit by bit on the stand-in, and leave nothing on the card."""
+"""Statistics on a GPU equal those on the CPU, bit by bit on a stand-in, and return to the CPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from probes.accumulate import Accumulator, SufficientStatistics
+from probes.accumulate import Accumulator
 from probes.moments import CPU, moments_of
 from probes.probe_set import ProbeSet, united
 from probes.readout import Readout
 from probes.ridge import fit
 from probes.solve import mean_maps, solve_position, solve_sites
+from probes.statistics import SufficientStatistics
 from probes.task import Task
 
 
@@ -20,7 +21,7 @@ def on_cpu(*tensors: torch.Tensor) -> bool:
     return all(type(tensor) is torch.Tensor and tensor.device == CPU for tensor in tensors)
 
 
-def test_the_stand_in_computes_and_refuses_to_mix(card: SimpleNamespace) -> None:
+def test_the_stand_in_computes_and_refuses_to_mix_devices(card: SimpleNamespace) -> None:
     rows = torch.arange(6.0).view(2, 3)
     there = rows.to(card.device)
     assert there.device == card.device
@@ -51,28 +52,28 @@ def test_a_fit_stays_where_its_moments_are(card: SimpleNamespace) -> None:
             [moments.to(card.device) for moments in folds], features, targets, groups=groups
         )
         assert there.weights.device == card.device
-        found = there.cpu()
+        actual = there.cpu()
         for name in ("weights", "intercept", "penalty_index", "cv_loss"):
-            assert torch.equal(getattr(found, name), getattr(expected, name)), name
+            assert torch.equal(getattr(actual, name), getattr(expected, name)), name
 
 
-def gathered(
+def accumulated(
     world: SimpleNamespace, tasks: dict[str, Task], device: torch.device
 ) -> SufficientStatistics:
     block = world.blocks[0]
     accumulator = Accumulator(tasks, block.permutations, device)
-    block.see(accumulator)
+    block.feed(accumulator)
     return accumulator.sums()
 
 
-def test_sums_are_the_same_and_come_home(world: SimpleNamespace, card: SimpleNamespace) -> None:
-    expected = gathered(world, world.tasks, CPU).tensors()
+def test_sums_are_the_same_and_on_the_cpu(world: SimpleNamespace, card: SimpleNamespace) -> None:
+    expected = accumulated(world, world.tasks, CPU).tensors()
     assert not card.operations
-    found = gathered(world, world.tasks, card.device).tensors()
+    actual = accumulated(world, world.tasks, card.device).tensors()
     assert card.operations
-    assert on_cpu(*found.values())
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert on_cpu(*actual.values())
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def solved(world: SimpleNamespace, device: torch.device, threads: int) -> ProbeSet:
@@ -82,10 +83,10 @@ def solved(world: SimpleNamespace, device: torch.device, threads: int) -> ProbeS
     return ProbeSet(united([sites, position], tasks), mean_maps(world.folds, tasks))
 
 
-def same_bank(found: ProbeSet, expected: ProbeSet) -> bool:
+def same_probes(actual: ProbeSet, expected: ProbeSet) -> bool:
     pairs = [
         (one, expected.probes[task][cell])
-        for task, cells in found.probes.items()
+        for task, cells in actual.probes.items()
         for cell, one in cells.items()
     ]
     assert pairs
@@ -98,14 +99,14 @@ def same_bank(found: ProbeSet, expected: ProbeSet) -> bool:
     )
 
 
-def test_probes_are_the_same_and_come_home(
+def test_probes_are_the_same_and_on_the_cpu(
     world: SimpleNamespace, probe_set: ProbeSet, card: SimpleNamespace
 ) -> None:
-    # However many threads there are: none is started, where the stand-in would not be known.
-    found = solved(world, card.device, threads=4)
+    # No thread is started on a GPU; the stand-in is not active in other threads.
+    actual = solved(world, card.device, threads=4)
     assert card.operations
-    assert found.probes.keys() == probe_set.probes.keys()
-    assert same_bank(found, probe_set)
+    assert actual.probes.keys() == probe_set.probes.keys()
+    assert same_probes(actual, probe_set)
 
 
 def test_scores_are_the_same(
@@ -115,7 +116,7 @@ def test_scores_are_the_same(
     for device in (CPU, card.device):
         before = card.operations
         readout = Readout(probe_set, world.tasks, device)
-        world.blocks[1].see(readout)
+        world.blocks[1].feed(readout)
         assert (card.operations > before) is (device == card.device)
         tables.append(readout.scores())
     assert on_cpu(*tables[1].values())
@@ -128,16 +129,16 @@ def test_scores_are_the_same(
 @pytest.mark.gpu
 def test_a_real_card_agrees(world: SimpleNamespace, probe_set: ProbeSet) -> None:
     cuda = torch.device("cuda")
-    expected, found = (
-        gathered(world, world.tasks, CPU).tensors(),
-        gathered(world, world.tasks, cuda).tensors(),
+    expected, actual = (
+        accumulated(world, world.tasks, CPU).tensors(),
+        accumulated(world, world.tasks, cuda).tensors(),
     )
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-8)
+        torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-8)
     tables = []
     for probes, device in ((probe_set, CPU), (solved(world, cuda, threads=2), cuda)):
         readout = Readout(probes, world.tasks, device)
-        world.blocks[1].see(readout)
+        world.blocks[1].feed(readout)
         tables.append(readout.scores())
     for name in world.tasks:
         torch.testing.assert_close(

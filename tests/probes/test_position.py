@@ -1,3 +1,5 @@
+"""Position features: span, scale and order."""
+
 import numpy as np
 import pytest
 
@@ -27,8 +29,8 @@ def test_polynomials_up_to_degree_four_are_in_their_span_and_no_others(side: int
     design = np.concatenate([position_columns(side).numpy(), np.ones((side * side, 1))], axis=1)
     for a in range(6):
         for b in range(6 - a):
-            wanted = y**a * x**b
-            residual = wanted - design @ np.linalg.lstsq(design, wanted)[0]
+            polynomial = y**a * x**b
+            residual = polynomial - design @ np.linalg.lstsq(design, polynomial)[0]
             assert (np.abs(residual).max() < 1e-12) == (a + b <= 4)
 
 

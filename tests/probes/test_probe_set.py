@@ -1,3 +1,5 @@
+"""Probes against cross-validated ridge regression on the stacked rows."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,12 +25,12 @@ from probes.probe_set import (
 from probes.ridge import PENALTIES
 from probes.solve import solve_probe_set
 
-PLACE = ("trained", "fine")
+SITE = ("trained", "fine")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows behind one place and step, as scikit-learn wants them."""
+    """The rows of one site and step, as scikit-learn takes them."""
 
     x: np.ndarray
     position: np.ndarray
@@ -105,7 +107,7 @@ def assert_is_cross_validated_ridge(
 
 
 def pixel_loss(rows: Rows, x: np.ndarray, task: str) -> float:
-    """Compare the predictions of held-out tokens with every pixel; each channel has its best penalty."""
+    """Mean squared error of held-out tokens at every pixel, at each channel's best penalty."""
 
     def loss(predicted: np.ndarray, test: np.ndarray) -> np.ndarray:
         return ((predicted[:, :, None] - rows.pixels[task][test]) ** 2).mean((0, 2))
@@ -115,7 +117,7 @@ def pixel_loss(rows: Rows, x: np.ndarray, task: str) -> float:
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
 @pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.parametrize("site", [PLACE, ("random-1", "coarse")], ids=" ".join)
+@pytest.mark.parametrize("site", [SITE, ("random-1", "coarse")], ids=" ".join)
 def test_activation_probes_are_cross_validated_ridge(
     world: SimpleNamespace, probe_set: ProbeSet, site: tuple[str, str], at: int, task: str
 ) -> None:
@@ -126,36 +128,36 @@ def test_activation_probes_are_cross_validated_ridge(
 
 @pytest.mark.parametrize("draw", [1, 5])
 @pytest.mark.parametrize("task", ["saliency", "normals"])
-def test_permuted_probes_are_fit_to_borrowed_labels(
+def test_permuted_probes_are_fit_to_permuted_labels(
     world: SimpleNamespace, probe_set: ProbeSet, task: str, draw: int
 ) -> None:
-    rows = rows_of([[block] for block in world.blocks], PLACE, 1, 8)
-    solved = probe_set.probes[task][world.cell(PLACE, world.steps[1], PERMUTED, draw)]
+    rows = rows_of([[block] for block in world.blocks], SITE, 1, 8)
+    solved = probe_set.probes[task][world.cell(SITE, world.steps[1], PERMUTED, draw)]
     assert_is_cross_validated_ridge(solved, rows, rows.x, rows.y[task, draw])
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
 @pytest.mark.parametrize("side", [4, 8])
-def test_position_probes_read_the_position_alone(
+def test_position_probes_use_the_position_alone(
     world: SimpleNamespace, probe_set: ProbeSet, task: str, side: int
 ) -> None:
-    site = next(site for site, here in world.sides.items() if here == side)
+    site = next(site for site, of_site in world.sides.items() if of_site == side)
     rows = rows_of([[block] for block in world.blocks], site, 0, side)
     solved = probe_set.probes[task][Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)]
     assert_is_cross_validated_ridge(solved, rows, rows.position, rows.y[task, 0])
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth"])
-def test_probes_with_position_read_columns_of_one_scale(
+def test_probes_with_position_use_columns_of_one_scale(
     world: SimpleNamespace, probe_set: ProbeSet, task: str
 ) -> None:
-    rows = rows_of([[block] for block in world.blocks], PLACE, 0, 8)
+    rows = rows_of([[block] for block in world.blocks], SITE, 0, 8)
     within = [
         [np.var(columns[rows.fold == fold], axis=0).mean() for fold in range(5)]
         for columns in (rows.x, rows.position)
     ]
     scale = np.sqrt(np.mean(within[0]) / np.mean(within[1]))
-    solved = probe_set.probes[task][world.cell(PLACE, world.steps[0], WITH_POSITION)]
+    solved = probe_set.probes[task][world.cell(SITE, world.steps[0], WITH_POSITION)]
     rescaled = FittedProbe(
         torch.cat([solved.weights[:5], solved.weights[5:] / scale]),
         solved.intercept,
@@ -172,7 +174,7 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
     rng = np.random.default_rng(0)
     weights, slopes = rng.normal(size=5), rng.normal(size=14)
     for block in blocks:
-        x = block.activations[PLACE][0].double()
+        x = block.activations[SITE][0].double()
         y = (
             2
             + (x - 10) @ torch.from_numpy(weights)
@@ -183,10 +185,10 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
     tasks = {"depth": world.tasks["depth"]}
     folds = [block.sums(tasks) for block in blocks]
     probe_set = solve_probe_set(folds, ["depth"], world.steps, (), threads=1)
-    solved = probe_set.probes["depth"][world.cell(PLACE, world.steps[0], WITH_POSITION)]
+    solved = probe_set.probes["depth"][world.cell(SITE, world.steps[0], WITH_POSITION)]
     assert solved.penalty == PENALTIES[0]
     assert solved.at_edge
-    rows = rows_of([[block] for block in blocks], PLACE, 0, 8)
+    rows = rows_of([[block] for block in blocks], SITE, 0, 8)
     both = np.concatenate([rows.x, rows.position], axis=1)
     plain = LinearRegression().fit(both, rows.y["depth", 0][:, 0])
     assert np.abs(solved.weights[:, 0].numpy() - plain.coef_).max() < 1e-3
@@ -194,7 +196,7 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
     assert (
         solved.cv_loss
         < 1e-6
-        < probe_set.probes["depth"][world.cell(PLACE, world.steps[0], ACTIVATIONS)].cv_loss
+        < probe_set.probes["depth"][world.cell(SITE, world.steps[0], ACTIVATIONS)].cv_loss
     )
 
 
@@ -202,8 +204,8 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
 def test_cv_loss_is_that_of_held_out_pixels(
     world: SimpleNamespace, probe_set: ProbeSet, task: str
 ) -> None:
-    rows = rows_of([[block] for block in world.blocks], PLACE, 1, 8)
-    solved = probe_set.probes[task][world.cell(PLACE, world.steps[1], ACTIVATIONS)]
+    rows = rows_of([[block] for block in world.blocks], SITE, 1, 8)
+    solved = probe_set.probes[task][world.cell(SITE, world.steps[1], ACTIVATIONS)]
     assert solved.cv_loss == pytest.approx(pixel_loss(rows, rows.x, task), rel=1e-8)
     position = probe_set.probes[task][Cell(POSITION, "8x8", ALWAYS, POSITION, 0, 8)]
     assert position.cv_loss == pytest.approx(pixel_loss(rows, rows.position, task), rel=1e-8)

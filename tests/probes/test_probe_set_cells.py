@@ -1,4 +1,4 @@
-"""Which probes a bank holds, and that nothing but the sums decides them."""
+"""The cells of a probe set, which the statistics alone determine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes.accumulate import Site, SufficientStatistics, at_sites, sums_of_tensors
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,
@@ -30,8 +29,9 @@ from probes.probe_set import (
     united,
 )
 from probes.solve import mean_maps, position_sites, solve_position, solve_probe_set, solve_sites
+from probes.statistics import Site, SufficientStatistics, at_sites, sums_of_tensors
 
-PLACE = ("trained", "fine")
+SITE = ("trained", "fine")
 
 
 def test_there_is_one_cell_per_probe_and_no_other(
@@ -56,7 +56,7 @@ def test_there_is_one_cell_per_probe_and_no_other(
         )
 
 
-def test_a_task_of_masks_is_also_held_against_a_mask_of_everything(probe_set: ProbeSet) -> None:
+def test_a_task_of_masks_has_an_all_foreground_baseline(probe_set: ProbeSet) -> None:
     masks = replace(probe_set, thresholds={"saliency": {}})
     assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
     assert masks.cells("depth") == probe_set.cells("depth")
@@ -87,23 +87,23 @@ def test_threads_change_no_bit(world: SimpleNamespace, probe_set: ProbeSet) -> N
         assert_same_probes(probe_set.probes[task], again.probes[task])
 
 
-def test_places_solved_one_by_one_from_files_give_the_same_bits_in_the_same_order(
+def test_sites_solved_one_by_one_from_files_give_the_same_bits_in_the_same_order(
     world: SimpleNamespace, tmp_path: Path
 ) -> None:
     tasks = list(world.tasks)
     for fold, sums in enumerate(world.folds):
         save_file(sums.tensors(), tmp_path / f"{fold}.safetensors")
     files = [load_file(tmp_path / f"{fold}.safetensors") for fold in range(len(world.folds))]
-    # Whoever reads a file sorts the names of what is in it.
+    # Reading a shard sorts the names of its tensors.
     files = [dict(sorted(flat.items())) for flat in files]
     probe_set = solve_probe_set(
         [sums_of_tensors(flat) for flat in files], tasks, world.steps, {"trained"}, threads=1
     )
 
     def read(*sites: Site) -> list[SufficientStatistics]:
-        wanted = at_sites(sites)
+        is_selected = at_sites(sites)
         return [
-            sums_of_tensors({name: value for name, value in flat.items() if wanted(name)})
+            sums_of_tensors({name: value for name, value in flat.items() if is_selected(name)})
             for flat in files
         ]
 
@@ -116,11 +116,11 @@ def test_places_solved_one_by_one_from_files_give_the_same_bits_in_the_same_orde
         parts.append(solve_sites(sums, tasks, world.steps, {"trained"}, threads=1))
     for site in position_sites(bare[0], {"trained"}):
         parts.append(solve_position(read(site), tasks, {"trained"}))
-    found = ProbeSet(united(parts, tasks), mean_maps(bare, tasks))
+    actual = ProbeSet(united(parts, tasks), mean_maps(bare, tasks))
     for task in tasks:
-        assert found.cells(task) == probe_set.cells(task)
-        assert_same_probes(found.probes[task], probe_set.probes[task])
-        assert torch.equal(found.mean_map[task], probe_set.mean_map[task])
+        assert actual.cells(task) == probe_set.cells(task)
+        assert_same_probes(actual.probes[task], probe_set.probes[task])
+        assert torch.equal(actual.mean_map[task], probe_set.mean_map[task])
 
 
 def test_probes_survive_a_file(probe_set: ProbeSet, tmp_path: Path) -> None:
@@ -128,13 +128,13 @@ def test_probes_survive_a_file(probe_set: ProbeSet, tmp_path: Path) -> None:
     save_file(
         tensors_of(probe_set.probes) | {"made": torch.ones(3)}, tmp_path / "probes.safetensors"
     )
-    found = probes_of(load_file(tmp_path / "probes.safetensors"), tasks)
+    actual = probes_of(load_file(tmp_path / "probes.safetensors"), tasks)
     patterns = 0
     for task in tasks:
-        assert list(found[task]) == list(probe_set.probes[task])
-        assert_same_probes(found[task], probe_set.probes[task])
+        assert list(actual[task]) == list(probe_set.probes[task])
+        assert_same_probes(actual[task], probe_set.probes[task])
         for cell, probe in probe_set.probes[task].items():
-            pattern = found[task][cell].pattern
+            pattern = actual[task][cell].pattern
             assert (pattern is None) == (probe.pattern is None)
             if pattern is not None and probe.pattern is not None:
                 assert torch.equal(pattern, probe.pattern)
@@ -142,7 +142,7 @@ def test_probes_survive_a_file(probe_set: ProbeSet, tmp_path: Path) -> None:
     assert patterns
 
 
-def test_a_bank_of_one_task_is_that_task_of_the_whole_bank(
+def test_a_probe_set_of_one_task_is_that_task_of_the_whole_set(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:
     alone = solve_probe_set(world.folds, ["saliency"], world.steps, {"trained"}, threads=1)
@@ -180,19 +180,19 @@ def test_the_best_layer_has_the_least_loss_on_training_images(
         )
 
 
-def test_probes_of_what_the_network_knows_beat_those_of_permuted_labels(
+def test_informative_probes_exceed_those_of_permuted_labels(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:
     for task in world.tasks:
-        real = probe_set.probes[task][world.cell(PLACE, world.steps[0], ACTIVATIONS)].cv_loss
+        real = probe_set.probes[task][world.cell(SITE, world.steps[0], ACTIVATIONS)].cv_loss
         for draw in range(1, 6):
             assert (
                 real
-                < probe_set.probes[task][world.cell(PLACE, world.steps[0], PERMUTED, draw)].cv_loss
+                < probe_set.probes[task][world.cell(SITE, world.steps[0], PERMUTED, draw)].cv_loss
             )
 
 
-def test_no_task_makes_an_empty_bank(world: SimpleNamespace) -> None:
+def test_no_task_makes_an_empty_probe_set(world: SimpleNamespace) -> None:
     probe_set = solve_probe_set(world.folds, [], world.steps, {"trained"}, threads=1)
     assert not probe_set.probes
     assert not probe_set.mean_map

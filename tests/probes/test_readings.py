@@ -1,4 +1,4 @@
-"""Activations that are the answer themselves: scored as the labels' maps are, pixel by pixel."""
+"""Activations that are label maps themselves, scored pixel by pixel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS, STEPS = ("latent", "predicted"), (0, 3)
 
 
 def tasks_of(world: SimpleNamespace) -> dict[str, Task]:
-    """The tasks of maps, and one of whole images, which nothing reads pixel by pixel."""
+    """The tasks of maps, and one of whole images, which has no pixel-level cells."""
     depth = world.tasks["depth"]
     whole = replace(
         depth,
@@ -32,7 +32,7 @@ def tasks_of(world: SimpleNamespace) -> dict[str, Task]:
 
 @pytest.fixture(scope="module")
 def masks(world: SimpleNamespace, probe_set: ProbeSet) -> ProbeSet:
-    """The bank with a threshold for every mask, and the mean of a task of whole images."""
+    """The probe set with a threshold per mask, and the mean of a task of whole images."""
     thresholds = {"saliency": dict.fromkeys(probe_set.probes["saliency"], 0.3)}
     distance = torch.zeros(1, 1, 1, dtype=torch.float64)
     return replace(
@@ -49,7 +49,7 @@ def read(masks: ProbeSet) -> ProbeSet:
 
 
 def maps_of(world: SimpleNamespace, labels: Labels) -> Tensor:
-    """What a labeler sees, as activations: a token per pixel, the tasks' targets in the order of their names."""
+    """Labels as activations: a token per pixel, the tasks' targets in the order of their names."""
     maps = [world.tasks[name].target(labels).double() for name in ("depth", "normals", "saliency")]
     return torch.cat(maps, dim=1).flatten(2).mT
 
@@ -76,44 +76,44 @@ def test_every_map_has_a_cell_per_layer_and_step_and_nothing_else_changes(
 def test_readings_are_scored_as_maps_against_the_labels_pixel_by_pixel(
     world: SimpleNamespace, read: ProbeSet, pixels: SimpleNamespace
 ) -> None:
-    """Another block's labels stand for what the labeler reads in an unfinished image."""
+    """The labels of another block stand for those of unfinished images."""
     block, unfinished = world.draw(50, noise=1.0, images=3), world.draw(51, noise=1.0, images=3)
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer, labels in zip(LAYERS, (unfinished.labels, block.labels), strict=True):
-            readout.see(step, "decoded", layer, maps_of(world, labels))
-    block.see(readout)
+            readout.update(step, "decoded", layer, maps_of(world, labels))
+    block.feed(readout)
     scores = readout.scores()
     for name, task in world.tasks.items():
         target = block.target(name)
         blocks = Blocks(torch.from_numpy(target), world.size)
         cells = read.cells(name)
         for step in STEPS:
-            found = scores[name][cells.index(reading(world, "latent", step))]
+            actual = scores[name][cells.index(reading(world, "latent", step))]
             prediction = unfinished.target(name)
             flat = torch.from_numpy(prediction).flatten(2)[None]
             for column, metric in enumerate(task.metrics):
                 direct = metric.compute(flat, blocks, torch.tensor([0.5], dtype=torch.float64))[0]
                 torch.testing.assert_close(
-                    found[column], direct, rtol=1e-12, atol=1e-12, equal_nan=True
+                    actual[column], direct, rtol=1e-12, atol=1e-12, equal_nan=True
                 )
                 for n in range(len(target)):
                     channels = slice(None) if name == "normals" else 0
                     expected = pixels.metrics[metric.name](
                         prediction[n, channels], target[n, channels], 0.5
                     )
-                    assert float(found[column, n]) == pytest.approx(expected, abs=1e-8, nan_ok=True)
+                    assert float(actual[column, n]) == pytest.approx(
+                        expected, abs=1e-8, nan_ok=True
+                    )
 
 
-def test_the_labels_own_maps_are_read_without_a_fault(
-    world: SimpleNamespace, read: ProbeSet
-) -> None:
+def test_the_true_label_maps_have_perfect_scores(world: SimpleNamespace, read: ProbeSet) -> None:
     block = world.draw(52, noise=1.0, images=3)
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer in LAYERS:
-            readout.see(step, "decoded", layer, maps_of(world, block.labels))
-    block.see(readout)
+            readout.update(step, "decoded", layer, maps_of(world, block.labels))
+    block.feed(readout)
     for name, scores in readout.scores().items():
         metrics = [metric.name for metric in world.tasks[name].metrics]
         at = read.cells(name).index(reading(world, "predicted", STEPS[1]))
@@ -122,14 +122,16 @@ def test_the_labels_own_maps_are_read_without_a_fault(
             torch.testing.assert_close(values, torch.full_like(values, best), rtol=0, atol=1e-7)
 
 
-def test_whole_images_beside_them_are_left_alone(world: SimpleNamespace, read: ProbeSet) -> None:
+def test_tasks_of_whole_images_are_ignored(world: SimpleNamespace, read: ProbeSet) -> None:
     tasks, block = tasks_of(world), world.draw(53, noise=1.0, images=3)
     readout = Readout(read, tasks)
-    readout.see(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
+    readout.update(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
     assert {name for name, _ in readout.predictions} == set(world.tasks)
 
 
-def test_a_bank_without_thresholds_gets_none(world: SimpleNamespace, probe_set: ProbeSet) -> None:
+def test_a_probe_set_without_thresholds_gets_none(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
     assert with_readings(probe_set, "decoded", LAYERS, STEPS).thresholds == {}
     assert "decoded" not in {
         cell.network for name in world.tasks for cell in probe_set.probes[name]

@@ -1,3 +1,5 @@
+"""Predictions, scores and threshold sweeps against pixel-level computations."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -41,12 +43,12 @@ def probe_set(world: SimpleNamespace) -> ProbeSet:
 @pytest.fixture(scope="module")
 def readout(world: SimpleNamespace, probe_set: ProbeSet, block: object) -> Readout:
     result = Readout(probe_set, world.tasks)
-    block.see(result)
+    block.feed(result)
     return result
 
 
-class Obvious:
-    """Every cell's prediction for every pixel, written out."""
+class PixelLevel:
+    """Every cell's prediction for every pixel, computed explicitly."""
 
     def __init__(
         self, world: SimpleNamespace, probe_set: ProbeSet, block: object, pixels: SimpleNamespace
@@ -85,10 +87,10 @@ class Obvious:
 
 
 @pytest.fixture(scope="module")
-def obvious(
+def pixel_level(
     world: SimpleNamespace, probe_set: ProbeSet, block: object, pixels: SimpleNamespace
-) -> Obvious:
-    return Obvious(world, probe_set, block, pixels)
+) -> PixelLevel:
+    return PixelLevel(world, probe_set, block, pixels)
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
@@ -96,20 +98,20 @@ def test_predictions_equal_the_pixel_level_pipeline(
     world: SimpleNamespace,
     probe_set: ProbeSet,
     readout: Readout,
-    obvious: Obvious,
+    pixel_level: PixelLevel,
     pixels: SimpleNamespace,
     task: str,
 ) -> None:
-    cells, seen = probe_set.cells(task), []
+    cells, indices = probe_set.cells(task), []
     for at, predictions, blocks in readout.groups(task):
         assert {cells[index].side for index in at} == {blocks.side}
         for index, prediction in zip(at, predictions, strict=True):
             full = pixels.upsampled(prediction.numpy(), world.size, world.size)
             np.testing.assert_allclose(
-                full, obvious.prediction(task, cells[index]), rtol=1e-9, atol=1e-10
+                full, pixel_level.prediction(task, cells[index]), rtol=1e-9, atol=1e-10
             )
-        seen += at
-    assert sorted(seen) == list(range(len(cells)))
+        indices += at
+    assert sorted(indices) == list(range(len(cells)))
 
 
 @pytest.mark.parametrize("task", ["saliency", "depth", "normals"])
@@ -117,14 +119,14 @@ def test_scores_equal_pixel_level_metrics_of_every_image(
     world: SimpleNamespace,
     probe_set: ProbeSet,
     readout: Readout,
-    obvious: Obvious,
+    pixel_level: PixelLevel,
     pixels: SimpleNamespace,
     task: str,
 ) -> None:
-    metrics, target = world.tasks[task].metrics, obvious.block.target(task)
-    found = readout.scores()[task]
-    assert found.shape == (len(probe_set.cells(task)), len(metrics), len(target))
-    for at, prediction in obvious.cells(task):
+    metrics, target = world.tasks[task].metrics, pixel_level.block.target(task)
+    actual = readout.scores()[task]
+    assert actual.shape == (len(probe_set.cells(task)), len(metrics), len(target))
+    for at, prediction in pixel_level.cells(task):
         threshold = (
             probe_set.thresholds[task][probe_set.cells(task)[at]] if task == "saliency" else np.nan
         )
@@ -134,18 +136,20 @@ def test_scores_equal_pixel_level_metrics_of_every_image(
                 expected = pixels.metrics[metric.name](
                     prediction[n, at_image], target[n, at_image], threshold
                 )
-                assert float(found[at, column, n]) == pytest.approx(expected, abs=1e-8, nan_ok=True)
+                assert float(actual[at, column, n]) == pytest.approx(
+                    expected, abs=1e-8, nan_ok=True
+                )
 
 
 def test_sweep_is_the_sum_of_dice_at_every_candidate(
-    probe_set: ProbeSet, readout: Readout, obvious: Obvious, pixels: SimpleNamespace
+    probe_set: ProbeSet, readout: Readout, pixel_level: PixelLevel, pixels: SimpleNamespace
 ) -> None:
-    truth = obvious.block.target("saliency")[:, 0]
+    truth = pixel_level.block.target("saliency")[:, 0]
     orders = [np.roll(np.arange(len(truth)), draw).tolist() for draw in range(1, 6)]
     swept = readout.sweep(orders)
     assert list(swept) == ["saliency"]
     cells = readout.cells["saliency"]
-    for at, prediction in obvious.cells("saliency"):
+    for at, prediction in pixel_level.cells("saliency"):
         draw = cells[at].draw
         target = truth[orders[draw - 1]] if draw else truth
         for column, candidate in enumerate(THRESHOLDS):
@@ -167,23 +171,23 @@ def test_best_threshold_has_the_best_mean_dice_over_all_blocks(
     swept, blocks = [], [world.draw(seed, noise=1.0, images=3) for seed in (60, 61)]
     for block in blocks:
         readout = Readout(probe_set, tasks)
-        block.see(readout)
+        block.feed(readout)
         swept.append(readout.sweep([[0, 1, 2]] * 5)["saliency"])
-    found = best_thresholds(
+    actual = best_thresholds(
         replace(probe_set, thresholds={}), {"saliency": (swept[0] + swept[1])[:-1]}
     )["saliency"]
-    assert tuple(found) == probe_set.cells("saliency")
+    assert tuple(actual) == probe_set.cells("saliency")
     scores = []
     for candidate in THRESHOLDS:
-        table = {"saliency": dict.fromkeys(found, candidate)}
+        table = {"saliency": dict.fromkeys(actual, candidate)}
         totals = 0
         for block in blocks:
             readout = Readout(replace(probe_set, thresholds=table), tasks)
-            block.see(readout)
+            block.feed(readout)
             totals = totals + readout.scores()["saliency"][:, 0].sum(-1)
         scores.append(totals)
     best = torch.stack(scores).max(0).values
-    for at, threshold in enumerate(found.values()):
+    for at, threshold in enumerate(actual.values()):
         assert float(scores[THRESHOLDS.index(threshold)][at]) == pytest.approx(
             float(best[at]), abs=1e-12
         )
@@ -195,30 +199,30 @@ def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(
     rmse = readout.scores()["depth"][:, 0]
     cells = probe_set.cells("depth")
     for side in (4, 8):
-        here = [at for at, cell in enumerate(cells) if cell.side == side]
-        ceiling = next(at for at in here if cells[at].network == CEILING)
-        assert (rmse[here] >= rmse[ceiling] - 1e-12).all()
+        of_grid = [at for at, cell in enumerate(cells) if cell.side == side]
+        ceiling = next(at for at in of_grid if cells[at].network == CEILING)
+        assert (rmse[of_grid] >= rmse[ceiling] - 1e-12).all()
 
 
 def test_the_mean_map_scores_the_same_for_the_whole_resolution(
-    probe_set: ProbeSet, readout: Readout, obvious: Obvious
+    probe_set: ProbeSet, readout: Readout, pixel_level: PixelLevel
 ) -> None:
     cells = probe_set.cells("depth")
     at = next(at for at, cell in enumerate(cells) if cell.network == MEAN_MAP)
     assert cells[at].side == 16
-    error = obvious.prediction("depth", cells[at]) - obvious.block.target("depth")
+    error = pixel_level.prediction("depth", cells[at]) - pixel_level.block.target("depth")
     np.testing.assert_allclose(
         readout.scores()["depth"][at, 0], np.sqrt((error**2).mean((1, 2, 3))), rtol=1e-9
     )
 
 
-def test_steps_and_places_without_probes_are_ignored(
+def test_steps_and_sites_without_probes_are_ignored(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:
     readout = Readout(probe_set, world.tasks)
-    readout.see(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
-    readout.see(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
-    readout.see(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
     assert not readout.predictions
 
 
@@ -233,7 +237,7 @@ def test_images_are_scored_alone(
     labels = one.labels
     picked = Labels(labels.disparity[[1]], labels.saliency[[1]], labels.normals[[1]])
     alone = Readout(probe_set, world.tasks)
-    replace(one, labels=picked).see(alone)
+    replace(one, labels=picked).feed(alone)
     for task, table in alone.scores().items():
         torch.testing.assert_close(
             table[..., 0], together[task][..., 1], rtol=1e-9, atol=1e-9, equal_nan=True
@@ -244,17 +248,20 @@ def test_permuted_probes_are_scored_against_the_true_labels(
     world: SimpleNamespace,
     probe_set: ProbeSet,
     readout: Readout,
-    obvious: Obvious,
+    pixel_level: PixelLevel,
     pixels: SimpleNamespace,
 ) -> None:
     cells = probe_set.cells("depth")
     at = next(at for at, cell in enumerate(cells) if cell.probe == PERMUTED)
-    prediction, target = obvious.prediction("depth", cells[at]), obvious.block.target("depth")
+    prediction, target = (
+        pixel_level.prediction("depth", cells[at]),
+        pixel_level.block.target("depth"),
+    )
     expected = [pixels.metrics["rmse"](prediction[n], target[n], 0.0) for n in range(len(target))]
     np.testing.assert_allclose(readout.scores()["depth"][at, 0], expected, rtol=1e-9)
 
 
-def test_a_mask_of_everything_has_the_dice_of_the_mask_s_share(
+def test_the_all_foreground_baseline_has_the_dice_of_the_masks_share(
     probe_set: ProbeSet, readout: Readout, block: object
 ) -> None:
     share = block.labels.saliency.numpy().mean((1, 2))

@@ -1,3 +1,5 @@
+"""Ridge regression from moments against scikit-learn."""
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ CASES = {"tall": (600, 12), "wide": (90, 120), "narrow": (300, 1)}
 
 
 class Data:
-    """Rows in unequal folds; targets from nearly exact to pure noise, so that each wants another penalty."""
+    """Rows in unequal folds, with targets from nearly exact to pure noise."""
 
     def __init__(self, n: int, c: int, seed: int = 0) -> None:
         rng = np.random.default_rng([seed, n, c])
@@ -35,8 +37,8 @@ def data(request: pytest.FixtureRequest) -> Data:
     return Data(*request.param)
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
+def relative(actual: np.ndarray, expected: np.ndarray) -> float:
+    return np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
 
 
 def test_there_are_twenty_penalties_from_1e_minus_6_to_100() -> None:
@@ -58,7 +60,7 @@ def test_solutions_equal_ridge_for_every_penalty(data: Data) -> None:
 
 
 def test_penalty_and_loss_equal_grid_search(data: Data) -> None:
-    found = fit(data.moments, data.features, data.targets)
+    actual = fit(data.moments, data.features, data.targets)
     for k in range(4):
         search = GridSearchCV(
             Ridge(solver="svd"),
@@ -66,68 +68,69 @@ def test_penalty_and_loss_equal_grid_search(data: Data) -> None:
             cv=PredefinedSplit(data.fold),
             scoring="neg_mean_squared_error",
         ).fit(data.x, data.y[:, k])
-        assert int(found.penalty_index[k]) == search.best_index_
+        assert int(actual.penalty_index[k]) == search.best_index_
         digits = 1e-14 * float(np.var(data.y[:, k]))
         np.testing.assert_allclose(
-            found.cv_loss[:, k], -search.cv_results_["mean_test_score"], rtol=1e-6, atol=digits
+            actual.cv_loss[:, k], -search.cv_results_["mean_test_score"], rtol=1e-6, atol=digits
         )
-        assert float(found.chosen_loss[k]) == pytest.approx(
+        assert float(actual.chosen_loss[k]) == pytest.approx(
             -search.best_score_, rel=1e-6, abs=digits
         )
-        assert relative(found.weights[:, k], search.best_estimator_.coef_) < 1e-6
-        assert float(found.intercept[k]) == pytest.approx(
+        assert relative(actual.weights[:, k], search.best_estimator_.coef_) < 1e-6
+        assert float(actual.intercept[k]) == pytest.approx(
             search.best_estimator_.intercept_, rel=1e-6
         )
 
 
 def test_targets_choose_their_own_penalty_and_edges_are_flagged() -> None:
     data = Data(*CASES["tall"])
-    found = fit(data.moments, data.features, data.targets)
-    exact, clear, _, noise = found.penalty_index.tolist()
+    actual = fit(data.moments, data.features, data.targets)
+    exact, clear, _, noise = actual.penalty_index.tolist()
     assert exact == 0
     assert 0 < clear < 19
     assert noise == 19
-    assert found.at_edge[[0, 1, 3]].tolist() == [True, False, True]
+    assert actual.at_edge[[0, 1, 3]].tolist() == [True, False, True]
 
 
 def test_columns_are_taken_by_index() -> None:
     data = Data(*CASES["tall"])
     some = torch.tensor([9, 4, 7])
-    found = fit(data.moments, some, data.targets[[2]])
+    actual = fit(data.moments, some, data.targets[[2]])
     alpha = (
-        PENALTIES[int(found.penalty_index)]
+        PENALTIES[int(actual.penalty_index)]
         * ((data.x - data.x.mean(0)) ** 2).sum(0)[some - 4].mean()
     )
     ridge = Ridge(alpha=alpha, solver="svd").fit(data.x[:, some - 4], data.y[:, 2])
-    assert relative(found.weights[:, 0], ridge.coef_) < 1e-6
+    assert relative(actual.weights[:, 0], ridge.coef_) < 1e-6
 
 
 def test_loss_from_moments_is_the_mean_squared_error_of_those_rows(data: Data) -> None:
     rng = np.random.default_rng(5)
     weights, intercept = rng.normal(size=(3, data.x.shape[1], 4)), rng.normal(size=(3, 4))
-    found = loss(
+    actual = loss(
         data.moments[1],
         data.features,
         data.targets,
         torch.from_numpy(weights),
         torch.from_numpy(intercept),
     )
-    here = data.fold == 1
+    rows = data.fold == 1
     for p in range(3):
-        error = data.y[here] - data.x[here] @ weights[p] - intercept[p]
-        np.testing.assert_allclose(found[p], (error**2).mean(0), rtol=1e-10)
+        error = data.y[rows] - data.x[rows] @ weights[p] - intercept[p]
+        np.testing.assert_allclose(actual[p], (error**2).mean(0), rtol=1e-10)
 
 
-def test_dead_and_doubled_channels_do_no_harm() -> None:
+def test_constant_and_duplicated_channels_are_handled() -> None:
     rng = np.random.default_rng(6)
     x = rng.normal(size=(200, 4))
     x = np.concatenate([x, x[:, :2], np.full((200, 1), 7.0)], axis=1)
     y = x[:, :1] + 0.1 * rng.normal(size=(200, 1))
     rows = torch.from_numpy(np.concatenate([x, y], axis=1))
-    found = fit([moments_of(part) for part in rows.chunk(4)], torch.arange(7), torch.tensor([7]))
-    alpha = PENALTIES[int(found.penalty_index)] * ((x - x.mean(0)) ** 2).sum(0).mean()
+    actual = fit([moments_of(part) for part in rows.chunk(4)], torch.arange(7), torch.tensor([7]))
+    alpha = PENALTIES[int(actual.penalty_index)] * ((x - x.mean(0)) ** 2).sum(0).mean()
     assert (
-        relative(found.weights[:, 0], Ridge(alpha=alpha, solver="svd").fit(x, y[:, 0]).coef_) < 1e-6
+        relative(actual.weights[:, 0], Ridge(alpha=alpha, solver="svd").fit(x, y[:, 0]).coef_)
+        < 1e-6
     )
 
 

@@ -1,3 +1,5 @@
+"""Every metric from block statistics against the same metric on pixels."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +21,7 @@ GRIDS = st.sampled_from([(2, 4, 4), (2, 2, 2), (2, 4, 6), (3, 9, 9), (4, 8, 8), 
 
 @st.composite
 def cases(draw: st.DrawFn, mask: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(predictions p n 1 t, target n 1 h w, threshold p): full of ties, constants included, or without any tie."""
+    """(predictions p n 1 t, target n 1 h w, threshold p), with many ties or with none."""
     side, h, w = draw(GRIDS)
     p, n = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 999)))
@@ -48,7 +50,7 @@ def assert_equal_to_pixels(
 ) -> None:
     side = round(prediction.shape[-1] ** 0.5)
     blocks = Blocks(torch.from_numpy(target), side)
-    found = metric.compute(torch.from_numpy(prediction), blocks, torch.from_numpy(threshold))
+    actual = metric.compute(torch.from_numpy(prediction), blocks, torch.from_numpy(threshold))
     full = pixels.upsampled(prediction, *target.shape[-2:])
     flat = slice(None) if metric is score.COSINE else 0
     expected = [
@@ -58,7 +60,7 @@ def assert_equal_to_pixels(
         ]
         for p in range(len(prediction))
     ]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("metric", MASKS, ids=lambda metric: metric.name)
@@ -93,7 +95,7 @@ def test_metrics_agree_on_larger_images(metric: Metric, pixels: SimpleNamespace)
 @pytest.mark.parametrize("metric", MASKS, ids=lambda metric: metric.name)
 @pytest.mark.parametrize("fill", [0.0, 1.0], ids=["empty", "full"])
 @pytest.mark.parametrize("level", [-1.0, 0.5, 2.0])
-def test_empty_and_full_masks_meet_empty_and_full_predictions(
+def test_empty_and_full_masks_and_predictions(
     metric: Metric, pixels: SimpleNamespace, fill: float, level: float
 ) -> None:
     prediction = np.full((1, 1, 1, 16), level)
@@ -161,7 +163,9 @@ def test_correlation_ignores_the_scale_of_the_prediction(
 
 
 @pytest.mark.parametrize("metric", MAPS, ids=lambda metric: metric.name)
-def test_metrics_stand_a_mean_far_from_zero(metric: Metric, pixels: SimpleNamespace) -> None:
+def test_metrics_are_exact_for_a_mean_far_from_zero(
+    metric: Metric, pixels: SimpleNamespace
+) -> None:
     rng = np.random.default_rng(8)
     target = rng.normal(size=(2, 1, 8, 8)) + 100
     prediction = rng.normal(size=(2, 2, 1, 16)) + 100
@@ -200,12 +204,12 @@ def test_cosine_and_rmse_of_vectors_equal_the_pixel_level_ones(pixels: SimpleNam
     target /= np.linalg.norm(target, axis=1, keepdims=True)
     prediction = rng.normal(size=(2, 3, 3, 16))
     assert_equal_to_pixels(score.COSINE, pixels, prediction, target, np.zeros(2))
-    found = score.rmse(
+    actual = score.rmse(
         torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
     )
     full = pixels.upsampled(prediction, 8, 8)
     np.testing.assert_allclose(
-        found, np.sqrt(((full - target[None]) ** 2).mean((2, 3, 4))), rtol=1e-9
+        actual, np.sqrt(((full - target[None]) ** 2).mean((2, 3, 4))), rtol=1e-9
     )
 
 

@@ -1,3 +1,5 @@
+"""Speed of ridge regression and scores against the direct computations."""
+
 from __future__ import annotations
 
 import time
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def seconds(what: Callable[[], object], times: int = 1) -> float:
+def seconds(call: Callable[[], object], times: int = 1) -> float:
     taken = []
     for _ in range(times):
         started = time.perf_counter()
-        what()
+        call()
         taken.append(time.perf_counter() - started)
     return min(taken)
 
@@ -55,13 +57,14 @@ def test_ridge_from_sums_is_fifty_times_faster_than_grid_search(
         return fit([moments_of(part) for part in rows.split(n // 5)], features, target)
 
     folds = [moments_of(part) for part in rows.split(n // 5)]
-    found = benchmark(fit, folds, features, target)
+    actual = benchmark(fit, folds, features, target)
     slow = seconds(lambda: search.fit(x, y))
     from_sums = seconds(lambda: fit(folds, features, target), times=10)
     whole = seconds(from_rows, times=3)
-    assert int(found.penalty_index) == search.best_index_
+    assert int(actual.penalty_index) == search.best_index_
     print(
-        f"\n{n} rows x {c} columns, {len(PENALTIES)} penalties x 5 folds: GridSearchCV {slow:.2f} s, "
+        f"\n{n} rows x {c} columns, {len(PENALTIES)} penalties x 5 folds: "
+        f"GridSearchCV {slow:.2f} s, "
         f"from sums {from_sums * 1e3:.1f} ms ({slow / from_sums:.0f} times faster), "
         f"with taking the sums {whole * 1e3:.0f} ms ({slow / whole:.0f} times)"
     )
@@ -94,22 +97,23 @@ def test_scores_of_tokens_are_faster_than_scores_of_pixels(
     def fast() -> torch.Tensor:
         return metric.compute(prediction, Blocks(torch.from_numpy(target), side), threshold)
 
-    def obvious() -> list[float]:
+    def on_pixels() -> list[float]:
         full = pixels.upsampled(tokens, size, size)
         return [
             pixels.metrics[metric.name](full[p, 0, 0], target[0, 0], 0.5) for p in range(probes)
         ]
 
-    found = benchmark(fast)
-    np.testing.assert_allclose(found[:, 0], obvious(), atol=1e-9)
+    actual = benchmark(fast)
+    np.testing.assert_allclose(actual[:, 0], on_pixels(), atol=1e-9)
     blocks = Blocks(torch.from_numpy(target), side)
     metric.compute(prediction, blocks, threshold)
-    slow, quick = seconds(obvious, times=2), seconds(fast, times=3)
+    slow, quick = seconds(on_pixels, times=2), seconds(fast, times=3)
     warm = seconds(lambda: metric.compute(prediction, blocks, threshold), times=3)
     print(
         f"\n{metric.name}, {probes} probes of {side} x {side} tokens on {size} x {size} pixels: "
-        f"pixels {slow * 1e3:.0f} ms, tokens {quick * 1e3:.1f} ms ({slow / quick:.0f} times faster), "
-        f"with block means known {warm * 1e3:.2f} ms ({slow / warm:.0f} times)"
+        f"pixels {slow * 1e3:.0f} ms, "
+        f"tokens {quick * 1e3:.1f} ms ({slow / quick:.0f} times faster), "
+        f"with block means computed {warm * 1e3:.2f} ms ({slow / warm:.0f} times)"
     )
     assert slow / warm >= 20
     assert slow / quick >= 2

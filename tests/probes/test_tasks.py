@@ -1,3 +1,5 @@
+"""Every task against exact labels of rendered scenes."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -31,7 +33,7 @@ def exact(rendered: Rendered) -> Labels:
 
 @pytest.fixture
 def bare(exact: Labels) -> Labels:
-    """What any labeler gives."""
+    """The labels that every labeler provides."""
     return Labels(exact.disparity, exact.saliency)
 
 
@@ -50,10 +52,10 @@ def test_exact_labels_serve_every_task(name: str, exact: Labels) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("saliency", "depth")])
-def test_a_label_that_the_source_lacks_is_one_sentence(name: str, bare: Labels) -> None:
-    with pytest.raises(DatasetError) as found:
+def test_a_missing_label_is_refused_in_one_sentence(name: str, bare: Labels) -> None:
+    with pytest.raises(DatasetError) as caught:
         plugin("task", name).target(bare)
-    (line,) = str(found.value).splitlines()
+    (line,) = str(caught.value).splitlines()
     assert "use --source rendered" in line
     assert ". " not in line
 
@@ -77,9 +79,7 @@ def test_light_is_the_side_that_the_light_comes_from(exact: Labels, scenes: list
     ]
 
 
-def test_shadow_lies_where_the_renderer_lets_no_light_fall(
-    exact: Labels, rendered: Rendered
-) -> None:
+def test_shadow_is_where_no_light_falls_in_the_renderer(exact: Labels, rendered: Rendered) -> None:
     target = plugin("task", "shadow").target(exact)[:, 0].bool()
     assert torch.equal(target, rendered.shadow)
     brightness = rendered.rgb.mean(1)
@@ -99,11 +99,11 @@ def test_metric_depth_is_standardised_over_rendered_scenes(
     assert abs(float(other.std()) - 1) < 0.1
 
 
-def test_no_task_reads_what_a_prompt_asked_for() -> None:
+def test_tasks_do_not_read_the_prompt() -> None:
     from datasets.labelers.tiny import LABELER
 
     grey = torch.full((2, 3, 64, 64), 0.5)
-    seen = LABELER.open()(grey)
+    labels = LABELER.open()(grey)
     for name in ("colour", "shape", "light"):
-        target = plugin("task", name).target(seen)
+        target = plugin("task", name).target(labels)
         assert torch.equal(target[0], target[1])

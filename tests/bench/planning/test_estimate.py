@@ -25,8 +25,8 @@ from engines.components import Components
 from engines.engine import Prediction
 from extract.networks import TRAINED
 from extract.shards import Shards
-from probes.accumulate import sums_of_tensors
 from probes.solve import solve_probe_set
+from probes.statistics import sums_of_tensors
 
 OPTIONS = {
     "limit": 48,

@@ -124,7 +124,7 @@ def test_hooks_generate_the_same_images_and_hear_the_same_activations(
     heard: dict[str, list[torch.Tensor]] = {}
 
     class Keep:
-        def see(self, step: int, network: str, layer: str, activation: torch.Tensor) -> None:
+        def update(self, step: int, network: str, layer: str, activation: torch.Tensor) -> None:
             heard.setdefault(layer, []).append(activation)
 
         def finish(self, labels: object) -> None:

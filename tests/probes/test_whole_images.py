@@ -1,4 +1,4 @@
-"""Tasks of whole images, held against scikit-learn on the stacked pooled activations."""
+"""Tasks of whole images against scikit-learn on the stacked pooled activations."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
 from datasets.scenes import LIGHTS, SHAPES
-from probes.accumulate import SufficientStatistics, sums_of_tensors
+from probes.equal_width import projection
 from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Cell, ProbeSet
 from probes.readout import Readout
 from probes.ridge import PENALTIES
 from probes.solve import solve_probe_set
+from probes.statistics import SufficientStatistics, sums_of_tensors
 from probes.task import Task
 from probes.tasks.light import TASK as LIGHT
 from probes.tasks.shape import TASK as SHAPE
 
 TASKS: dict[str, Task] = {"shape": SHAPE, "light": LIGHT}
 CLASSES = {"shape": len(SHAPES), "light": len(LIGHTS)}
-PLACE = ("trained", "coarse")
+SITE = ("trained", "coarse")
 
 
 def labelled(world: SimpleNamespace, seed: int, images: int) -> object:
-    """A block of the world whose images also have a shape and a light, which every token hints at."""
+    """A block whose images also have a shape and a light, with signals in every token."""
     block = world.draw(seed, noise=1.0, images=images)
     rng = np.random.default_rng([3, seed])
     classes = {task: rng.integers(count, size=images) for task, count in CLASSES.items()}
     for site, steps in block.activations.items():
         for step in steps:
             for number, task in enumerate(CLASSES):
-                hints = np.random.default_rng([number, step.shape[-1]]).normal(
+                signals = np.random.default_rng([number, step.shape[-1]]).normal(
                     size=(CLASSES[task], step.shape[-1])
                 )
                 if site[0] == "trained":
-                    step += torch.from_numpy(hints[classes[task]][:, None]).float()
+                    step += torch.from_numpy(signals[classes[task]][:, None]).float()
     words = {task: torch.from_numpy(values) for task, values in classes.items()}
     return replace(block, labels=replace(block.labels, **words))
 
@@ -50,11 +51,11 @@ class Stack:
 
     x: np.ndarray
     classes: dict[str, np.ndarray]
-    borrowed: dict[str, list[np.ndarray]]
+    permuted: dict[str, list[np.ndarray]]
     fold: np.ndarray
 
     def targets(self, task: str, draw: int = 0) -> np.ndarray:
-        chosen = self.borrowed[task][draw - 1] if draw else self.classes[task]
+        chosen = self.permuted[task][draw - 1] if draw else self.classes[task]
         return np.eye(CLASSES[task])[chosen]
 
 
@@ -67,7 +68,7 @@ def stacked(blocks: list, site: tuple[str, str], at: int) -> Stack:
     return Stack(
         x=join([block.activations[site][at].double().numpy().mean(1) for block in blocks]),
         classes={task: join([classes(task, block) for block in blocks]) for task in CLASSES},
-        borrowed={
+        permuted={
             task: [
                 join([classes(task, block, block.permutations[draw]) for block in blocks])
                 for draw in range(5)
@@ -79,7 +80,7 @@ def stacked(blocks: list, site: tuple[str, str], at: int) -> Stack:
 
 
 def best_alpha(stack: Stack, x: np.ndarray, y: np.ndarray) -> tuple[int, float, float]:
-    """(index, value, loss) of the penalty that is best for the classes' mean loss on the folds held out."""
+    """(index, value, loss) of the penalty with the least mean loss over classes and folds."""
     alphas = np.array(PENALTIES) * ((x - x.mean(0)) ** 2).sum(0).mean()
     losses = []
     for fold in np.unique(stack.fold):
@@ -112,8 +113,8 @@ def assert_is_ridge(
     at, alpha, loss = best_alpha(stack, x, y)
     ridge = Ridge(alpha=alpha, solver="svd").fit(x, y)
     solved = probe_set.probes[task][cell]
-    read = stack.x @ solved.weights.numpy() + solved.intercept.numpy()
-    np.testing.assert_allclose(read, ridge.predict(x), rtol=1e-6, atol=1e-8)
+    prediction = stack.x @ solved.weights.numpy() + solved.intercept.numpy()
+    np.testing.assert_allclose(prediction, ridge.predict(x), rtol=1e-6, atol=1e-8)
     assert solved.penalty == PENALTIES[at]
     assert solved.cv_loss == pytest.approx(loss, rel=1e-9)
 
@@ -124,18 +125,16 @@ def assert_is_ridge(
 def test_probes_are_ridge_on_indicators_with_one_penalty(
     world: SimpleNamespace, probe_set: ProbeSet, blocks: list, task: str, at: int, draw: int
 ) -> None:
-    stack = stacked(blocks, PLACE, at)
-    cell = Cell(*PLACE, world.steps[at], PERMUTED if draw else ACTIVATIONS, draw, 1)
+    stack = stacked(blocks, SITE, at)
+    cell = Cell(*SITE, world.steps[at], PERMUTED if draw else ACTIVATIONS, draw, 1)
     assert_is_ridge(probe_set, task, cell, stack, stack.x, stack.targets(task, draw))
 
 
-def test_probes_of_equal_width_read_fewer_directions(
+def test_probes_of_equal_width_use_fewer_directions(
     world: SimpleNamespace, probe_set: ProbeSet, blocks: list
 ) -> None:
-    from probes.equal_width import projection
-
-    stack = stacked(blocks, PLACE, 0)
-    cell = Cell(*PLACE, world.steps[0], EQUAL_WIDTH, 0, 1)
+    stack = stacked(blocks, SITE, 0)
+    cell = Cell(*SITE, world.steps[0], EQUAL_WIDTH, 0, 1)
     assert_is_ridge(
         probe_set, "shape", cell, stack, stack.x @ projection(7, 5).numpy(), stack.targets("shape")
     )
@@ -145,36 +144,36 @@ def test_probes_of_equal_width_read_fewer_directions(
 def test_accuracy_is_that_of_scikit_learn(
     world: SimpleNamespace, probe_set: ProbeSet, blocks: list, task: str
 ) -> None:
-    train, block = stacked(blocks, PLACE, 1), labelled(world, 90, images=24)
-    test = stacked([block], PLACE, 1)
+    train, block = stacked(blocks, SITE, 1), labelled(world, 90, images=24)
+    test = stacked([block], SITE, 1)
     readout = Readout(probe_set, TASKS)
-    block.see(readout)
+    block.feed(readout)
     accuracy, brier = readout.scores()[task].unbind(1)
     assert set(accuracy.unique().tolist()) <= {0.0, 1.0}
     cells = probe_set.cells(task)
 
-    def found(network: str, probe: str, step: int) -> int:
+    def index_of(network: str, probe: str, step: int) -> int:
         return next(
             at
             for at, cell in enumerate(cells)
             if (cell.network, cell.probe, cell.step) == (network, probe, step)
         )
 
-    at = cells.index(Cell(*PLACE, world.steps[1], ACTIVATIONS, 0, 1))
+    at = cells.index(Cell(*SITE, world.steps[1], ACTIVATIONS, 0, 1))
     _, alpha, _ = best_alpha(train, train.x, train.targets(task))
     ridge = Ridge(alpha=alpha).fit(train.x, train.targets(task))
     expected = accuracy_score(test.classes[task], ridge.predict(test.x).argmax(1))
     assert float(accuracy[at].mean()) == expected > 1 / CLASSES[task]
-    # Targets of -1 and 1 instead of 0 and 1 double the weights, and so change no class.
+    # Targets of -1 and 1 instead of 0 and 1 double the weights, which changes no class.
     classifier = RidgeClassifier(alpha=alpha).fit(train.x, train.classes[task])
     assert classifier.score(test.x, test.classes[task]) == expected
     squares = ((ridge.predict(test.x) - test.targets(task)) ** 2).sum(1)
     np.testing.assert_allclose(brier[at], squares, rtol=1e-6)
     majority = DummyClassifier(strategy="most_frequent").fit(train.x, train.classes[task])
-    assert float(accuracy[found(MEAN_MAP, MEAN_MAP, -1)].mean()) == majority.score(
+    assert float(accuracy[index_of(MEAN_MAP, MEAN_MAP, -1)].mean()) == majority.score(
         test.x, test.classes[task]
     )
-    assert (accuracy[found(CEILING, CEILING, -1)] == 1).all()
+    assert (accuracy[index_of(CEILING, CEILING, -1)] == 1).all()
 
 
 def test_whole_images_have_no_position(probe_set: ProbeSet) -> None:
@@ -209,8 +208,8 @@ def test_tasks_of_images_alone_keep_no_sums_of_tokens(
 def test_sums_from_files_give_the_same_probes(
     world: SimpleNamespace, folds: list[SufficientStatistics], probe_set: ProbeSet
 ) -> None:
-    read = [sums_of_tensors(dict(sorted(sums.tensors().items()))) for sums in folds]
-    again = solve_probe_set(read, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
+    folds = [sums_of_tensors(dict(sorted(sums.tensors().items()))) for sums in folds]
+    again = solve_probe_set(folds, ["light", "depth", "shape"], world.steps, {"trained"}, threads=1)
     for task in probe_set.probes:
         for cell, solved in probe_set.probes[task].items():
             torch.testing.assert_close(
