@@ -164,7 +164,7 @@ def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> Non
             assert found is not None
             assert found.numbers == (1, 2)
             assert catching_up(last, task, layer) is None
-        line = catching_up_line(compared, task.name, {"latent": Onset(Score(3, 2, 3), (1, 2))})
+        line = catching_up_line(compared, task.name, {"latent": Onset(Score(3.0, 2.0, 3.0), (1, 2))})
         assert (
             line
             == f"{task.name}: the decoded image catches up with the probe not before the last step [2, last]"
