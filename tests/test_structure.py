@@ -36,7 +36,7 @@ ROOMS = {
     "labeling": {"config", "errors", "registry"},
     "study": {"config", "environment", "errors", "labeling", "registry"},
     "networks": {"errors", "study"},
-    "runs": {"config", "environment", "errors", "measure", "study"},
+    "runs": {"config", "environment", "errors", "figures", "measure", "study"},
     "stages": {"measure", "runs", "study"},
     "run": {"config", "measure", "networks", "runs", "stages", "study"},
     "analysis": {"config", "errors", "runs"},

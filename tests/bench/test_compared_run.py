@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 from bench.__main__ import main
-from bench.analysis.comparisons import paper_rows
+from bench.analysis.comparisons import baseline_comparisons
 from bench.analysis.curves import curves
 from bench.analysis.emergence import Onset, catching_up, catching_up_line
 from bench.config import COMPARISONS, Config
@@ -154,10 +154,10 @@ def test_after_the_last_step_the_labeler_sees_the_finished_image(compared: Resul
 
 def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> None:
     """After the last step the decoded image is the labelled one: it beats every probe by definition."""
-    rows = [row for row in paper_rows(compared) if "labeler" in row.what]
+    rows = [row for row in baseline_comparisons(compared) if "labeler" in row.what]
     assert {row.step for row in rows} == {0}
     last = replace(compared, facts=compared.facts | {"steps": [2]})
-    assert not [row for row in paper_rows(last) if "labeler" in row.what]
+    assert not [row for row in baseline_comparisons(last) if "labeler" in row.what]
     for task in compared.tasks.values():
         for layer in DECODED_LAYERS:
             found = catching_up(compared, task, layer)
@@ -173,14 +173,18 @@ def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> Non
         )
     # What a rendered image was noised to is another image than the labelled one.
     rendered = replace(compared, options=compared.options | {"source": "rendered"})
-    assert {row.step for row in paper_rows(rendered) if "labeler" in row.what} == {0, 2}
+    assert {row.step for row in baseline_comparisons(rendered) if "labeler" in row.what} == {0, 2}
 
 
 def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
-    one = {row.what for row in paper_rows(compared) if row.what.endswith(": this one network")}
+    one = {
+        row.what
+        for row in baseline_comparisons(compared)
+        if row.what.endswith(": this one network")
+    }
     assert {what.partition(",")[0] for what in one} == {
         "permuted weights",
-        "weights as before training",
+        "re-initialised weights",
     }
     assert len(one) == 3
     seeds = [
@@ -196,7 +200,7 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
         for name, task in compared.tasks.items()
     }  # fmt: skip
     two = replace(compared, facts=compared.facts | {"networks": seeds}, tasks=tasks)
-    (row,) = [row for row in paper_rows(two) if row.what == "permuted weights, their own latents" and row.step == 2
+    (row,) = [row for row in baseline_comparisons(two) if row.what == "permuted weights, their own latents" and row.step == 2
               and row.task == "depth"]  # fmt: skip
     task = two.tasks["depth"]
     cells = [task.best(network=name, step=2, probe=ACTIVATIONS) for name in ("own-1", "own-2")]
