@@ -89,7 +89,7 @@ def test_an_empty_prompt_is_the_text_itself_where_the_model_was_trained_so(
     from dataclasses import replace
 
     parts = load(small_models["sdxl"])
-    spoken = replace(parts, silent_if_empty=False)
+    spoken = replace(parts, zeros_if_empty=False)
     ours, theirs = generated(spoken, cache)[-1].latents, by_diffusers(parts, zeros=False)
     assert float((ours - theirs).norm() / theirs.norm()) <= 1e-4
     assert not torch.equal(spoken.embed([""]), parts.embed([""]))
