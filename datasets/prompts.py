@@ -79,8 +79,8 @@ def read_lines(path: Path) -> list[Line]:
             raise DatasetError(
                 f"{path}, line {number}: two columns give the {column}; keep one of them"
             )
-            if matches:
-                indices[column] = matches[0]
+        if matches:
+            indices[column] = matches[0]
     if "prompt" not in indices:
         raise DatasetError(
             f"{path}, line {number}: there is no column 'prompt', "
