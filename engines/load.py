@@ -123,9 +123,7 @@ def _folder(source: str | Path) -> Path:
         parts = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
         missing = [part for part in parts if not (folder / part).is_dir()]
         if missing:
-            raise EngineError(
-                f"{folder} is not a whole model: its folder {missing[0]}/ is missing"
-            )
+            raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
     if (
         isinstance(source, Path)

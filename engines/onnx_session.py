@@ -112,8 +112,8 @@ class OnnxRuntime:
         on_cpu = heavy_on_cpu(session) if self.stream else []
         if on_cpu:
             raise EngineError(
-                f"ONNX Runtime would compute {len(on_cpu)} nodes of the UNet, such as {on_cpu[0]}, "
-                f"on the CPU, where {self.provider.name} was asked for; "
+                f"ONNX Runtime would compute {len(on_cpu)} of the UNet's nodes, "
+                f"such as {on_cpu[0]}, on the CPU, where {self.provider.name} was asked for; "
                 "install another version of onnxruntime-gpu, or use another engine"
             )
         return session
