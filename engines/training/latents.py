@@ -31,7 +31,9 @@ class Latents:
 
 def shipped_vae() -> AutoencoderKL:
     """The shipped autoencoder, in single precision."""
-    vae = AutoencoderKL.from_pretrained(SHIPPED / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(
+        SHIPPED / "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False
+    )
     assert isinstance(vae, AutoencoderKL)
     vae.register_to_config(_name_or_path="")
     return vae.eval().requires_grad_(False)

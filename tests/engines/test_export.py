@@ -268,8 +268,8 @@ def test_weights_of_another_architecture_do_not_fit_a_graph(
 
 def test_lost_added_and_moved_outputs_are_refused(small: Exported) -> None:
     model = onnx.load(small.model)
-    outputs = list(model.graph.output)
     check_outputs(model, small.taps)
+    outputs = list(model.graph.output)
     for wrong in (outputs[:-1], outputs[1:], [*outputs, outputs[0]], outputs[::-1]):
         del model.graph.output[:]
         model.graph.output.extend(wrong)
