@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline, StableDiffu
 
 from engines.training.__main__ import write
 from engines.training.latents import Latents
-from engines.training.loop import BATCH, Batches, train
+from engines.training.loop import Batches, train
 from engines.training.recipes import RECIPES, Network
 
 PROMPTS = [
@@ -30,21 +32,24 @@ PIPELINES: dict[str, tuple[type, dict[str, Any]]] = {
     "dit-noise": (PixArtAlphaPipeline, {}),
 }
 """Recipe -> diffusers' class of its pipeline, and arguments to load it."""
-SMALL_BATCH = 4
-every_recipe = pytest.mark.parametrize("name", sorted(RECIPES))
+BATCH = 4
+STEPS_OFFSET = "The configuration file of this scheduler"
+"""Start of diffusers' warning about schedulers with the default ``steps_offset``."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engines.training.loop.BATCH", BATCH)
+        yield
 
 
 @pytest.fixture(scope="module")
 def latents() -> Latents:
-    """As many random latents as a batch has."""
+    """Twice as many random latents as a batch has."""
     generator = torch.Generator().manual_seed(0)
-    straight = torch.randn(BATCH, 4, 16, 16, generator=generator)
-    return Latents(straight, straight.flip(-1).contiguous(), PROMPTS * (BATCH // 2))
-
-
-@pytest.fixture
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.training.loop.BATCH", SMALL_BATCH)
+    straight = torch.randn(2 * BATCH, 4, 16, 16, generator=generator)
+    return Latents(straight, straight.flip(-1).contiguous(), PROMPTS * BATCH)
 
 
 def built(name: str) -> Network:
@@ -58,14 +63,14 @@ def trained(
     latents: Latents,
     checkpoint: Path,
     snapshots: dict[int, Callable[[Network], None]] | None = None,
-    after_batch: Callable[[int], None] = lambda _step: None,
+    before_batch: Callable[[int], None] = lambda _step: None,
 ) -> Network:
     """Train for ``STEPS`` steps on the CPU."""
     network = built(name)
     batches = Batches(latents, network, seed=0, device="cpu")
 
     def batch(step: int) -> tuple[torch.Tensor, ...]:
-        after_batch(step)
+        before_batch(step)
         return batches(step)
 
     return train(
@@ -80,58 +85,71 @@ def trained(
     )
 
 
+@dataclass(frozen=True)
+class Trained:
+    name: str
+    network: Network
+    snapshot: Path
+    """Folder of the averaged network after one step."""
+
+
+@pytest.fixture(scope="module", params=sorted(RECIPES))
+def undisturbed(
+    request: pytest.FixtureRequest, latents: Latents, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    folder = tmp_path_factory.mktemp(request.param)
+    snapshots = {1: partial(write, out=folder / "snapshot")}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", STEPS_OFFSET, FutureWarning)
+        network = trained(request.param, latents, folder / "training.pt", snapshots)
+    return Trained(request.param, network, folder / "snapshot")
+
+
 def test_every_recipe_has_a_pipeline() -> None:
     assert PIPELINES.keys() == RECIPES.keys()
 
 
-@every_recipe
-@pytest.mark.usefixtures("small_batches")
-@pytest.mark.filterwarnings("ignore:The configuration file of this scheduler:FutureWarning")
+@pytest.mark.filterwarnings(f"ignore:{STEPS_OFFSET}:FutureWarning")
 def test_two_steps_write_a_folder_that_diffusers_generates_from(
-    name: str, latents: Latents, tmp_path: Path
+    undisturbed: Trained, tmp_path: Path
 ) -> None:
-    snapshot = tmp_path / "snapshot"
-    network = trained(name, latents, tmp_path / "training.pt", {1: partial(write, out=snapshot)})
-    write(network, tmp_path / "model")
-    pipeline_class, arguments = PIPELINES[name]
-    assert (snapshot / "model_index.json").is_file()
+    write(undisturbed.network, tmp_path / "model")
+    assert (undisturbed.snapshot / "model_index.json").is_file()
+    pipeline_class, parts = PIPELINES[undisturbed.name]
     diffusers.utils.logging.disable_progress_bar()
-    pipeline = pipeline_class.from_pretrained(
-        tmp_path / "model", low_cpu_mem_usage=False, **arguments
-    )
+    pipeline = pipeline_class.from_pretrained(tmp_path / "model", low_cpu_mem_usage=False, **parts)
     pipeline.set_progress_bar_config(disable=True)
     # PixArt's resolution bins start at 256 x 256 pixels.
     options = {"use_resolution_binning": False, "clean_caption": False}
     image = pipeline(
         PROMPTS[0],
-        **(options if pipeline_class is PixArtAlphaPipeline else {}),
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
+        **(options if pipeline_class is PixArtAlphaPipeline else {}),
     ).images[0]
     assert image.shape == (64, 64, 3)
     assert bool(np.isfinite(image).all())
     assert float(image.std()) > 0
 
 
-@every_recipe
-@pytest.mark.usefixtures("small_batches")
 def test_training_that_was_cut_off_resumes_to_the_same_bits(
-    name: str, latents: Latents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Trained, latents: Latents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = trained(name, latents, tmp_path / "whole.pt").state_dict()
     # Save after every step, and stop before the second one.
     monkeypatch.setattr("engines.training.loop.SAVE_SECONDS", -1.0)
+    checkpoint = tmp_path / "training.pt"
 
     def stop(step: int) -> None:
         if step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(name, latents, tmp_path / "cut.pt", after_batch=stop)
+        trained(undisturbed.name, latents, checkpoint, before_batch=stop)
     steps: list[int] = []
-    actual = trained(name, latents, tmp_path / "cut.pt", after_batch=steps.append).state_dict()
+    resumed = trained(undisturbed.name, latents, checkpoint, before_batch=steps.append)
     assert steps == [1]
+    expected, actual = undisturbed.network.state_dict(), resumed.state_dict()
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[key], value) for key, value in expected.items())
 
@@ -159,7 +177,7 @@ def test_mirrored_latents_come_with_mirrored_prompts(latents: Latents) -> None:
         [PROMPTS[0].replace("the left", "the right"), PROMPTS[1].replace("the right", "the left")]
     )
     cases = set()
-    for step in range(4):
+    for step in range(100):
         clean, _, _, tokens = batches(step)
         for example, ids in zip(clean, tokens, strict=True):
             is_mirrored = bool((latents.mirror == example).flatten(1).all(1).any())
