@@ -1,4 +1,4 @@
-"""Write a file so that it appears whole or not at all, whoever looks or dies meanwhile."""
+"""Write a file atomically: it appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid import uuid4
 
 @contextmanager
 def atomic_write(file: Path) -> Iterator[Path]:
-    """A path beside ``file`` to write to: it becomes ``file`` when the block ends, and goes when the block fails."""
-    # Not of tempfile's making: nobody else could read it.
+    """Yield a path that replaces ``file`` after the block, and is deleted if the block fails."""
+    # Not a file of ``tempfile``, which only its owner may read.
     partial = file.with_name(f"{file.name}.{uuid4().hex}.partial")
     try:
         yield partial

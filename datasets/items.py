@@ -1,4 +1,4 @@
-"""Items: a prompt with its seed, on one side of the train/test split."""
+"""Items: prompts with seeds, each in the training or the test split."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One image to be generated."""
+    """One image to generate."""
 
     id: str
     prompt: str
     seed: int
-    """Seeds the initial latent; nothing else is random while an image is generated."""
+    """Seeds the initial latent, the only random part of a generation."""
     split: Split
 
 
 @runtime_checkable
 class Items(Protocol):
-    """Gives the items of a dataset."""
+    """Returns the items of a dataset."""
 
     def __call__(self, folder: Path | None = None) -> tuple[Item, ...]:
-        """The items, from the files in ``folder`` where the dataset is read from files.
+        """The items, read from ``folder`` if the dataset is kept in files.
 
-        Raises DatasetError when the files are not as needed, or when a folder is given and none is read.
+        Raises DatasetError for invalid files, or for a folder if the dataset has no files.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A set of items. A file of ``datasets/sets`` is one: it names this as ``DATASET``."""
+    """A set of items. Each file of ``datasets/sets`` defines one as ``DATASET``."""
 
     items: Items
     fetch: Callable[[Path], Path] | None = None
-    """Download the files of a public dataset below a cache folder, and give the folder they then lie in."""
+    """Download the files of a public dataset below a cache folder, and return their folder."""
     scene: Callable[[Item], Scene] | None = None
-    """The rendered scene that an item's prompt describes, where there is one (``--source rendered``)."""
+    """The scene that an item's prompt describes, for ``--source rendered``; None without scenes."""

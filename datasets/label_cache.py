@@ -1,7 +1,7 @@
-"""Keep what a slow labeler says of an image, by the image's bytes, so that no image is read twice.
+"""Cache a slow labeler's labels by the bytes of the image.
 
-One file per image below ``<cache>/labels/<labeler>``: a checksum, then safetensors (about 1.1 MB for 512 x 512
-pixels). A file that does not match its checksum is made again. Delete the folder to free the space.
+One file per image below ``<cache>/labels/<labeler>``: a checksum, then safetensors (about 1.1 MB
+for 512 x 512 pixels). A file that does not match its checksum is written again.
 """
 
 from __future__ import annotations
@@ -23,52 +23,49 @@ from datasets.labels import DisparityScale, Labels, concatenate
 
 _SUM_BYTES = 32
 _FORMAT = 2
-"""Raised when files are written in another way, so that older ones are made again."""
+"""Raise it when the file format changes, so that older files are not used."""
 
 
 def as_bytes(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
-    """Images in 0..1 as an 8-bit file would hold them."""
+    """Images in 0..1 as 8-bit values."""
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedReader:
-    """A labeler with a memory. It is shown images of 8 bits, so that equal keys are equal images."""
+    """A labeler with a cache. It labels images of 8 bits, so that equal keys are equal images."""
 
     reader: Reader
     cache: Path
 
     @property
     def scale(self) -> DisparityScale:
-        """The labeler's own."""
+        """The labeler's scale."""
         return self.reader.scale
 
     @property
     def fingerprint(self) -> str:
-        """The labeler's own: remembering changes no answer."""
+        """The labeler's fingerprint: the cache changes no label."""
         return self.reader.fingerprint
 
     @property
     def folder(self) -> Path:
-        """Where this labeler's labels lie."""
-        return (
-            self.cache
-            / "labels"
-            / hashlib.sha256(f"{_FORMAT} {self.fingerprint}".encode()).hexdigest()[:20]
-        )
+        """Folder of this labeler's labels."""
+        digest = hashlib.sha256(f"{_FORMAT} {self.fingerprint}".encode()).hexdigest()
+        return self.cache / "labels" / digest[:20]
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of images in 0..1, from the cache where they lie there."""
+        """Label images in 0..1, from the cache if possible."""
         return concatenate([self._one(image) for image in as_bytes(images).cpu()]).to(images.device)
 
     def _one(self, image: UInt8[Tensor, "3 h w"]) -> Labels:
         key = hashlib.sha256(f"{tuple(image.shape)}".encode() + image.numpy().tobytes()).hexdigest()
         file = self.folder / key[:2] / f"{key}.labels"
-        known = _read(file)
-        if known is None:
-            known = self.reader(image[None].float() / 255)
-            _write(file, known)
-        return known
+        labels = _read(file)
+        if labels is None:
+            labels = self.reader(image[None].float() / 255)
+            _write(file, labels)
+        return labels
 
 
 def _read(file: Path) -> Labels | None:
@@ -88,41 +85,39 @@ def _write(file: Path, labels: Labels) -> None:
 
 
 def bytes_of(labels: Labels) -> bytes:
-    """Labels as safetensors, masks packed to bits."""
+    """Serialise labels as safetensors, with masks packed to bits."""
     tensors = {}
     for name, value in labels.tensors().items():
         value = value.cpu().contiguous()
         if value.dtype == torch.bool:
-            # Their names say how to unpack them: the last byte of a row may be half empty.
-            name, value = (
-                f"{name}:{value.shape[-1]}",
-                torch.from_numpy(np.packbits(value.numpy(), axis=-1)),
-            )
+            # The name holds the width: the last byte of a row may be partly used.
+            name = f"{name}:{value.shape[-1]}"
+            value = torch.from_numpy(np.packbits(value.numpy(), axis=-1))
         tensors[name] = value
     body: bytes = save(tensors)
     return body
 
 
 def labels_of(body: bytes) -> Labels:
-    """What :func:`bytes_of` made bytes of."""
+    """The inverse of :func:`bytes_of`."""
     tensors = {}
     for key, value in load(body).items():
         name, _, width = key.partition(":")
         if width:
-            value = torch.from_numpy(
-                np.unpackbits(value.numpy(), axis=-1, count=int(width)).astype(bool)
-            )
+            mask = np.unpackbits(value.numpy(), axis=-1, count=int(width)).astype(bool)
+            value = torch.from_numpy(mask)
         tensors[name] = value
     return Labels(**tensors)
 
 
 def write_whole(file: Path, body: bytes) -> None:
-    """Write a file so that it appears whole or not at all. Raises DatasetError when it cannot be written."""
+    """Write a file atomically. Raises DatasetError if it cannot be written."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as partial:
             partial.write_bytes(body)
     except OSError as error:
         raise DatasetError(
-            f"cannot write {file} ({error.strerror}); free space or name another folder (--out, SCENEBENCH_CACHE)"
+            f"cannot write {file} ({error.strerror}); "
+            "free space or name another folder (--out, SCENEBENCH_CACHE)"
         ) from error

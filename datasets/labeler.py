@@ -1,4 +1,4 @@
-"""What a labeler is: it reads images and says what is in them, and how raw inverse depth is standardised."""
+"""The labeler interface: images in, labels and the scale of inverse depth out."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ class Reader(Protocol):
 
     @property
     def scale(self) -> DisparityScale:
-        """What its standardised disparity is in raw units, so that exact labels can be given in the same ones."""
+        """Mean and deviation of raw inverse depth, to standardise exact labels alike."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Names what determines its answers, weights included."""
+        """A name for everything that determines its labels, weights included."""
         ...
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of images in 0..1, at the images' resolution."""
+        """Label images in 0..1, at the images' resolution."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Which networks a labeler that leaves the choice is made of."""
+    """Networks of a labeler that leaves the choice to the user."""
 
     depth_model: str | None = None
-    """A transformers folder or hub id; None takes the labeler's own."""
+    """A transformers folder or hub id; None is the labeler's default."""
     depth_scale: DisparityScale | None = None
-    """Of the raw inverse depth of that model; None where the labeler knows it."""
+    """Scale of that model's raw inverse depth; None for the labeler's default model."""
     saliency_model: Path | None = None
     """An ONNX file."""
     saliency_size: int = 512
-    """Height and width of what the saliency network is given."""
+    """Height and width of the saliency network's input."""
     cache: Path | None = None
-    """Where labels that take long are kept between runs; None keeps none."""
+    """Folder to cache slow labels in; None caches none."""
 
 
 AS_SHIPPED = Sources()
@@ -56,14 +56,14 @@ class Open(Protocol):
     """Opens a labeler."""
 
     def __call__(self, sources: Sources = AS_SHIPPED, /) -> Reader:
-        """Load the networks. Raises DatasetError when one is missing or damaged."""
+        """Load the networks. Raises DatasetError if one is missing or damaged."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """A file or package of ``datasets/labelers`` is one: it names this as ``LABELER``."""
+    """Each file or package of ``datasets/labelers`` defines one as ``LABELER``."""
 
     open: Open
     takes_networks: bool = False
-    """Whether :class:`Sources` may name its networks."""
+    """Whether :class:`Sources` can set its networks."""

@@ -1,4 +1,4 @@
-"""What is known of the scenes in n images, exactly (rendered) or as a labeler sees them."""
+"""Labels of n images: exact ones of rendered scenes, or a labeler's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labels of n images, maps at the images' own resolution. None is what the source does not know."""
+    """Labels of n images, with maps at the images' resolution; None if the source lacks one."""
 
     disparity: Float[Tensor, "n h w"]
-    """Relative inverse depth, standardised: mean 0 and standard deviation 1 over the labeler's training images."""
+    """Relative inverse depth, standardised over the labeler's training images."""
     saliency: Bool[Tensor, "n h w"]
     """True on the salient object."""
     normals: Float[Tensor, "n 3 h w"] | None = None
@@ -32,21 +32,21 @@ class Labels:
     shadow: Bool[Tensor, "n h w"] | None = None
     """True where no direct light falls."""
     color: Int[Tensor, " n"] | None = None
-    """Of the salient object, an index into ``COLORS``; what the image shows, never what its prompt asked for."""
+    """Color of the salient object in the image, as an index into ``COLORS``."""
     shape: Int[Tensor, " n"] | None = None
-    """Of the salient object, an index into ``SHAPES``."""
+    """Shape of the salient object, as an index into ``SHAPES``."""
     light: Int[Tensor, " n"] | None = None
-    """The side that the light comes from, an index into ``LIGHTS``."""
+    """Side that the light comes from, as an index into ``LIGHTS``."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name what is known."""
+        """Name -> label, for all labels that are not None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def take(self, rows: Sequence[int] | Tensor) -> Labels:
-        """The labels of the images ``rows``, all that is known of them."""
-        at = torch.as_tensor(rows, dtype=torch.long)
-        return Labels(**{name: value[at] for name, value in self.tensors().items()})
+        """The labels of the images ``rows``."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        return Labels(**{name: value[index] for name, value in self.tensors().items()})
 
     def to(self, device: torch.device) -> Labels:
         """The same labels on another device."""
@@ -55,21 +55,21 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class DisparityScale:
-    """Mean and standard deviation (in the labeler's raw unit) that standardise relative inverse depth."""
+    """Mean and standard deviation of raw inverse depth, in the labeler's unit."""
 
     mean: float
     std: float
 
 
 def known(label: T | None, what: str) -> T:
-    """The label, which a task cannot do without. Raises DatasetError where the source does not know it."""
+    """Return ``label``. Raises DatasetError if it is None, for ``what`` in the message."""
     if label is None:
         raise DatasetError(f"the labeler of these images gives no {what}; use --source rendered")
     return label
 
 
 def exact_labels(rendered: Rendered, scale: DisparityScale) -> Labels:
-    """The renderer's own labels, in the units that ``scale`` sets."""
+    """The renderer's labels, with inverse depth standardised by ``scale``."""
     words = rendered.attributes
     return Labels(
         disparity=(rendered.disparity - scale.mean) / scale.std,
@@ -88,7 +88,7 @@ def _indices(words: Sequence[str], chosen: Sequence[str]) -> Int[Tensor, " n"]:
 
 
 def concatenate(parts: list[Labels]) -> Labels:
-    """Join the labels of several batches of images, in order; what one of them lacks, all of them lack."""
+    """Concatenate batches of labels; a label that one batch lacks is None."""
 
     def joined(name: str) -> Tensor | None:
         values = [value for part in parts if (value := getattr(part, name)) is not None]

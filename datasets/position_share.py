@@ -1,6 +1,7 @@
-"""How much of depth could be read off the pixel grid alone: ``python -m datasets.position_share``.
+"""Share of depth's variance that position explains: ``python -m datasets.position_share``.
 
-Prints the share of the variance of depth, inverse depth and saliency that the mean map of other scenes explains.
+Print the share of the variance of depth, inverse depth and saliency that the mean map of other
+scenes explains.
 """
 
 from __future__ import annotations
@@ -15,18 +16,11 @@ from datasets.render import SETS, rendered, scenes_of
 
 
 def share_explained(maps: Float[Tensor, "n h w"]) -> float:
-    """1 - (squared error of the mean map of one half on the other) / variance, both halves in turn."""
-    half = len(maps) // 2
-    error = sum(
-        float((ours - theirs.mean(0)).square().sum())
-        for ours, theirs in _both(maps[:half], maps[half:])
-    )
-    spread = float((maps - maps.mean()).square().sum())
-    return 1 - error / spread
-
-
-def _both(a: Tensor, b: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    return (a, b), (b, a)
+    """1 - (squared error of each half's mean map on the other half) / variance."""
+    first, second = maps[: len(maps) // 2], maps[len(maps) // 2 :]
+    error = float((first - second.mean(0)).square().sum())
+    error += float((second - first.mean(0)).square().sum())
+    return 1 - error / float((maps - maps.mean()).square().sum())
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Anyone's own prompts: a CSV file with a column ``prompt`` and, if wanted, ``seed``, ``split`` and ``id``.
+"""A user's prompts: a CSV file with a column ``prompt`` and optionally ``seed``, ``split``, ``id``.
 
-UTF-8, commas, the first line names the columns; other columns are ignored. What a file leaves out follows from the
-prompt alone, so that adding, deleting or reordering other lines changes an item's name, its seed and its side of the
-split as little as its prompt: a prompt without a split is a training item with a chance of 40 %, as in the paper (246
-of 617), and two prompts that differ in case or spacing only are on the same side.
+UTF-8, commas, the first line names the columns; other columns are ignored. Missing values are drawn
+from the prompt alone, so that adding, deleting or reordering lines changes no other item. A prompt
+without a split is a training item with a probability of 40 %, as in the paper (246 of 617);
+prompts that differ in case or spacing only get the same split.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "id": ("id", "ids", "prompt_inds"),
 }
-"""What is read -> the names its column may have; ``prompt_inds`` is the authors' name in the paper's files."""
+"""Value -> accepted column names; ``prompt_inds`` is the id column of the paper's files."""
 LARGEST_SEED = 2**63 - 1
-"""What a torch generator takes."""
+"""The largest seed of a torch generator."""
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One record of a file, as it stands there; None where the file has no such column."""
+    """One record of a file; None where the file has no such column."""
 
     number: int
-    """Of the line where the record starts, counted from 1."""
+    """Number of the line where the record starts, from 1."""
     prompt: str
     seed: int | None
     split: Split | None
@@ -46,7 +46,7 @@ class Line:
 
 
 def read_prompts(path: Path) -> tuple[Item, ...]:
-    """The items of a CSV file. Raises DatasetError, with the line, when it is not one of this kind."""
+    """Read the items of a CSV file. Raises DatasetError, with the line, for an invalid file."""
     seen: dict[str, int] = {}
     items = []
     for line in read_lines(path):
@@ -54,12 +54,13 @@ def read_prompts(path: Path) -> tuple[Item, ...]:
         name = drawn_id(line.prompt, seed, seen) if line.id is None else line.id
         if not _ID.fullmatch(name):
             raise DatasetError(
-                f"{path}, line {line.number}: the id {_shown(name)} may hold letters, digits, '.', '_' and '-' only, "
-                "for it names files; rename it"
+                f"{path}, line {line.number}: the id {_shown(name)} may hold letters, digits, "
+                "'.', '_' and '-' only, for it names files; rename it"
             )
         if name in seen:
             raise DatasetError(
-                f"{path}, line {line.number}: the id {name} stands on line {seen[name]} already; rename one"
+                f"{path}, line {line.number}: the id {name} stands on line {seen[name]} already; "
+                "rename one"
             )
         seen[name] = line.number
         items.append(Item(name, line.prompt, seed, line.split or drawn_split(line.prompt)))
@@ -67,50 +68,53 @@ def read_prompts(path: Path) -> tuple[Item, ...]:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The records of a CSV file, checked one by one. Raises DatasetError with the line of the first mistake."""
+    """Read the records of a CSV file. Raises DatasetError with the line of the first error."""
     records = _records(path, _text(path))
     number, header = next(records, (1, []))
     names = [name.strip().casefold() for name in header]
-    sites: dict[str, int] = {}
-    for column, known in COLUMNS.items():
-        found = [site for site, name in enumerate(names) if name in known]
-        if len(found) > 1:
+    indices: dict[str, int] = {}
+    for column, aliases in COLUMNS.items():
+        matches = [index for index, name in enumerate(names) if name in aliases]
+        if len(matches) > 1:
             raise DatasetError(
                 f"{path}, line {number}: two columns give the {column}; keep one of them"
             )
-        if found:
-            sites[column] = found[0]
-    if "prompt" not in sites:
+        if matches:
+            indices[column] = matches[0]
+    if "prompt" not in indices:
         raise DatasetError(
-            f"{path}, line {number}: there is no column 'prompt', only {_shown(', '.join(names))}; "
-            "the first line names the columns"
+            f"{path}, line {number}: there is no column 'prompt', "
+            f"only {_shown(', '.join(names))}; the first line names the columns"
         )
-    lines = [_line(path, number, record, len(names), sites) for number, record in records]
+    lines = [_line(path, number, record, len(names), indices) for number, record in records]
     if not lines:
         raise DatasetError(f"{path} holds no prompt below its first line; add some")
     return lines
 
 
-def _line(path: Path, number: int, record: list[str], width: int, sites: dict[str, int]) -> Line:
+def _line(path: Path, number: int, record: list[str], width: int, indices: dict[str, int]) -> Line:
     where = f"{path}, line {number}"
     if len(record) != width:
         raise DatasetError(
-            f"{where}: {len(record)} values for {width} columns; put a prompt that holds commas between quotes"
+            f"{where}: {len(record)} values for {width} columns; "
+            "put a prompt that holds commas between quotes"
         )
 
     def value(column: str) -> str | None:
-        return record[sites[column]].strip() if column in sites else None
+        return record[indices[column]].strip() if column in indices else None
 
-    prompt, seed, split = record[sites["prompt"]], value("seed"), value("split")
+    prompt, seed, split = record[indices["prompt"]], value("seed"), value("split")
     if not prompt.strip():
         raise DatasetError(f"{where}: the prompt is empty; write one or delete the line")
     if seed is not None and not (re.fullmatch(r"[0-9]{1,19}", seed) and int(seed) <= LARGEST_SEED):
         raise DatasetError(
-            f"{where}: the seed {_shown(seed)} is not a whole number from 0 to 2^63 - 1; mend it or delete the column"
+            f"{where}: the seed {_shown(seed)} is not a whole number from 0 to 2^63 - 1; "
+            "mend it or delete the column"
         )
     if split is not None and split not in ("train", "test"):
         raise DatasetError(
-            f"{where}: the split {_shown(split)} is neither train nor test; mend it or delete the column"
+            f"{where}: the split {_shown(split)} is neither train nor test; "
+            "mend it or delete the column"
         )
     return Line(number, prompt, None if seed is None else int(seed), _split(split), value("id"))
 
@@ -126,7 +130,7 @@ def _text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(f"cannot read the prompts {path}: {reason}; give a CSV file") from error
     try:
-        # With or without the mark that spreadsheets put first.
+        # With or without the byte order mark of spreadsheets.
         text = stored.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = stored.count(b"\n", 0, error.start) + 1
@@ -142,7 +146,7 @@ def _text(path: Path) -> str:
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line where it starts, values) of every record that is not blank."""
+    """Yield the first line number and the values of every record that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         start = reader.line_num + 1
@@ -163,24 +167,21 @@ def _shown(text: str) -> str:
 
 
 def drawn_split(prompt: str) -> Split:
-    """The side of the split that a prompt is on when its file does not say."""
-    return (
-        "train"
-        if _draw("split", " ".join(prompt.casefold().split())) < TRAIN_SHARE * 2**64
-        else "test"
-    )
+    """The split of a prompt whose file has none."""
+    drawn = _draw("split", " ".join(prompt.casefold().split()))
+    return "train" if drawn < TRAIN_SHARE * 2**64 else "test"
 
 
 def drawn_seed(prompt: str) -> int:
-    """The seed, below 2^31, that a prompt is generated from when its file does not say."""
+    """The seed, below 2^31, of a prompt whose file has none."""
     return _draw("seed", prompt) % 2**31
 
 
 def drawn_id(prompt: str, seed: int, taken: Container[str]) -> str:
-    """The name of an item whose file gives none.
+    """The id of an item whose file has none.
 
-    Blocks are cut in the order of names: one that follows the file's order would put a topic's prompts together, and
-    labels that are permuted among them would still tell the topic.
+    Blocks are cut in the order of ids. Ids in file order would put prompts of one topic into a
+    block, and labels permuted within it would still carry the topic.
     """
     name = f"{_draw('id', f'{seed} {prompt}'):016x}"[:10]
     names = chain([name], (f"{name}-{number}" for number in count(2)))
@@ -188,8 +189,8 @@ def drawn_id(prompt: str, seed: int, taken: Container[str]) -> str:
 
 
 def _draw(purpose: str, text: str) -> int:
-    """64 bits that only ``text`` and the purpose decide."""
-    # Text from a TOML file or the command line may hold what UTF-8 has no bytes for.
+    """A hash of ``text``, 64 bits, different for each ``purpose``."""
+    # Text from a TOML file or the command line may hold surrogates, which UTF-8 lacks.
     digest = hashlib.blake2b(
         text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose.encode()
     )

@@ -1,8 +1,8 @@
-"""Render scenes: a batched ray caster whose images come with exact depth, masks, normals and shadows.
+"""Render scenes: a batched ray caster for images with exact depth, masks, normals and shadows.
 
-Coordinates are metres: x to the right, y up (the floor is y = 0), z away from the camera. Solids of one shape are
-intersected together, whichever scene they belong to. The image averages 2 x 2 rays per pixel; the labels are
-those of the ray through the pixel's centre.
+Coordinates are metres: x to the right, y up (the floor is y = 0), z away from the camera. Solids of
+one shape are intersected together across scenes. The image averages 2 x 2 rays per pixel; labels
+belong to the ray through the pixel's centre.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Rendered:
     depth_m: Float[Tensor, "n h w"]
     """Distance along the optical axis."""
     mask: Bool[Tensor, "n h w"]
-    """The salient solid."""
+    """True on the salient solid."""
     normals: Float[Tensor, "n 3 h w"]
     """Unit surface normals in camera axes (right, up, towards the camera)."""
     shadow: Bool[Tensor, "n h w"]
-    """Where no direct light falls: hidden by another surface, or facing away."""
+    """True where no direct light falls."""
     attributes: tuple[Attributes, ...]
-    """The words that each scene was drawn from, and shows."""
+    """Words of each scene."""
 
     @property
     def disparity(self) -> Float[Tensor, "n h w"]:
@@ -68,7 +68,7 @@ def render(scenes: Sequence[Scene], size: int = 64) -> Rendered:
 
 
 class _Batch:
-    """The scenes' numbers as tensors, and their solids grouped by shape."""
+    """The scenes as tensors, with solids grouped by shape."""
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         def column(values: list[float]) -> Tensor:
@@ -123,7 +123,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """All solids of one shape, m of them, each with the scene it stands in and its place there."""
+    """All m solids of one shape, with the index of each one's scene and of the solid in it."""
 
     shape: str
     scene: Int[Tensor, " m"]
@@ -144,7 +144,7 @@ class _Group:
     def hit(
         self, origin: Float[Tensor, "n p 3"], ray: Float[Tensor, "n p 3"]
     ) -> Float[Tensor, "m p"]:
-        """Distance along each ray (in units of its length) to each solid; infinite where it misses."""
+        """Distance along each ray to each solid, in units of its length; infinite for a miss."""
         o = self.turn(origin[self.scene] - self.site, 1.0)
         d = self.turn(ray[self.scene], 1.0)
         return HIT[self.shape](o, d, self.radius, self.height)

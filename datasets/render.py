@@ -1,4 +1,4 @@
-"""Render a set of scenes to a folder, for training: ``python -m datasets.render --set train --out FOLDER``.
+"""Render a set of scenes for training: ``python -m datasets.render --set train --out FOLDER``.
 
 The folder holds ``rgb.npy`` (uint8, n x 3 x 64 x 64) and ``prompts.txt`` (one line per image).
 """
@@ -20,10 +20,10 @@ from datasets.scenes import Scene, draw_scene
 
 SIZE = 64
 CHUNK = 16
-"""Scenes rendered at once: 16 keep the working set in the cache (twice the speed of 64)."""
+"""Scenes rendered at once: 16 fit the processor's cache and take half the time of 64."""
 
 SETS: dict[str, tuple[int, int]] = {"train": (1, 20480), "held-out": (2, 1024)}
-"""Set name -> (seed, number of scenes). The probing set draws prompts only and has a seed of its own."""
+"""Set -> (seed, number of scenes). The probing set scenes617 has a seed of its own."""
 
 
 def scenes_of(name: str, limit: int | None = None) -> list[Scene]:
@@ -41,7 +41,7 @@ def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Rendered]:
 
 
 def write_set(name: str, folder: Path, limit: int | None = None, processes: int = 1) -> None:
-    """Render the set ``name`` into ``folder``; a finished folder is left as it is."""
+    """Render the set ``name`` into ``folder``, unless that is done."""
     if (folder / "prompts.txt").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,8 @@ def write_set(name: str, folder: Path, limit: int | None = None, processes: int 
     chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
     done = 0
     with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
-        for chunk in map(_bytes_of, chunks) if pool is None else pool.imap(_bytes_of, chunks, 8):
+        images = map(_bytes_of, chunks) if pool is None else pool.imap(_bytes_of, chunks, 8)
+        for chunk in images:
             rgb[done : done + len(chunk)] = chunk
             done += len(chunk)
     rgb.flush()
@@ -67,12 +68,14 @@ def _bytes_of(scenes: list[Scene]) -> np.ndarray:
 
 
 def main() -> None:
-    """Render a set."""
+    """Render a set of scenes."""
     parser = argparse.ArgumentParser(prog="python -m datasets.render", description=__doc__)
     parser.add_argument("--set", choices=sorted(SETS), default="train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--limit", type=int, help="render only the first LIMIT scenes")
-    parser.add_argument("--processes", type=int, default=1, help="that render (default 1)")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="number of processes (default %(default)s)"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     write_set(arguments.set, arguments.out, arguments.limit, arguments.processes)

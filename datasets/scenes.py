@@ -1,8 +1,7 @@
-"""What a scene is: one salient solid on a floor before a wall, drawn at random, with the words that describe it.
+"""Random scenes: one salient solid on a floor before a wall, and the words of its prompt.
 
-Camera, wall and solid vary so widely that the position of a pixel explains less than half of the variance of
-inverse depth (``python -m datasets.position_share`` prints the figure); otherwise a probe could read it off the pixel
-grid.
+Camera, wall and solid vary so widely that a pixel's position explains less than half of the
+variance of inverse depth (``datasets.position_share``): position alone must not predict depth.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ HALF_FOV_RAD = math.radians(30.0)
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What the prompt says of a scene, as words."""
+    """Words of a scene's prompt."""
 
     color: str
     shape: str
@@ -58,7 +57,7 @@ class Attributes:
 
     @property
     def prompt(self) -> str:
-        """The sentence of the grammar that states these words."""
+        """The prompt with these words."""
         article = "an" if self.color[0] in "aeiou" else "a"
         return (
             f"{article} {self.color} {self.shape} on a {self.floor} floor "
@@ -68,7 +67,7 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """A solid standing on the floor; lengths in metres, the rotation about the vertical in radians."""
+    """A solid on the floor, rotated about the vertical."""
 
     shape: str
     color: Rgb
@@ -81,7 +80,7 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything the renderer needs. The first solid is the salient one; the camera stands at x = z = 0."""
+    """The renderer's input. The first solid is the salient one; the camera is at x = z = 0."""
 
     attributes: Attributes
     solids: tuple[Solid, ...]
@@ -106,7 +105,7 @@ def draw_attributes(rng: np.random.Generator) -> Attributes:
 
 
 def draw_scene(seed: int, index: int) -> Scene:
-    """Draw scene ``index`` of the set ``seed``; the pair alone decides it, whatever else is drawn."""
+    """Draw scene ``index`` of the set ``seed``; it depends on these two numbers only."""
     rng = np.random.default_rng([seed, index])
     attributes = draw_attributes(rng)
     for _ in range(1000):
@@ -166,7 +165,7 @@ def _draw_solid(rng: np.random.Generator, shape: str, color: str, radius: float,
 
 
 def _well_placed(solid: Solid, camera_height_m: float, pitch_rad: float) -> bool:
-    """Whether the solid's middle lies well inside the image, the camera outside it, and it is large enough."""
+    """Whether the solid is well inside the image, large enough, and not around the camera."""
     up = solid.height_m / 2 - camera_height_m
     forward = solid.z_m * math.cos(pitch_rad) - up * math.sin(pitch_rad)
     upward = solid.z_m * math.sin(pitch_rad) + up * math.cos(pitch_rad)

@@ -1,7 +1,8 @@
-"""The solids' surfaces: where a ray first meets one, and which way it faces there.
+"""Surfaces of the solids: where a ray hits one, and the normal there.
 
-All in the solid's own frame: it stands on y = 0 with its axis on x = z = 0. Origins and rays are ``m x p x 3``, the
-radius and the height of the m solids ``m x 1``; distances are in units of the ray's length, infinite for a miss.
+All in the solid's own frame: it stands on y = 0 with its axis on x = z = 0. Origins and rays are
+``m x p x 3``, radius and height of the m solids ``m x 1``. Distances are in units of the ray's
+length, infinite for a miss.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def _first(candidates: Sequence[Tensor], valid: Sequence[Tensor]) -> Tensor:
 
 
 def _roots(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Both roots of a t^2 + 2 half_b t + c, and where they are real."""
+    """Both roots of a t^2 + 2 half_b t + c, and whether they are real."""
     disc = half_b**2 - a * c
     safe = torch.where(a.abs() < 1e-9, 1e-9, a)
     root = disc.clamp(min=0).sqrt()
@@ -32,7 +33,7 @@ def _roots(a: Tensor, half_b: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _disc(o: Tensor, d: Tensor, r: Tensor, y: Tensor | float) -> tuple[Tensor, Tensor]:
-    """The ray's meeting with the horizontal disc of radius r at height y, and whether it is on it."""
+    """Distance to the plane at height y, and whether the ray hits its disc of radius r."""
     dy = torch.where(d[..., 1].abs() < 1e-9, 1e-9, d[..., 1])
     t = (y - o[..., 1]) / dy
     return t, (o[..., 0] + t * d[..., 0]) ** 2 + (o[..., 2] + t * d[..., 2]) ** 2 <= r**2

@@ -1,13 +1,14 @@
-"""Cut a dataset into blocks: the unit of work, of folds, and of the permutation controls.
+"""Cut a dataset into blocks: the units of work, of folds, and of the permutation controls.
 
-A block is a few items that are generated together. Blocks, not batches, decide which fold an item is in and whose labels
-its controls borrow, so that batch size, shard size and order of work change no score.
+A block is a few items that are generated together. Folds and permuted labels depend on blocks, not
+on batches, so that batch size, shard size and order of work change no score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,11 +16,11 @@ from datasets.errors import DatasetError
 from datasets.items import Item, Split
 
 BLOCK = 8
-"""Items per block: enough for five different permutations, few enough to keep a block's activations in memory."""
+"""Items per block: enough for five permutations, few enough to hold their activations."""
 FOLDS = 5
-"""Of the training items; as many as there are items where those are fewer."""
+"""Folds of the training items, if there are as many items."""
 LEAST_TRAIN = 3
-"""Two folds to fit draft probes on, with a penalty that one chooses for the other, and one to choose thresholds on."""
+"""Two folds to fit probes and choose penalties on, and one to choose thresholds on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,24 @@ class Block:
     """Within its split."""
     split: Split
     fold: int
-    """0 to FOLDS - 1 for training blocks; test blocks have fold 0, which means nothing."""
+    """0 to FOLDS - 1 for training blocks; always 0 for test blocks."""
     items: tuple[Item, ...]
 
     def permutations(self, draws: int) -> list[list[int]]:
-        """``draws`` different seeded orders of the block's items in which no item keeps its place.
+        """``draws`` different seeded derangements of the block's items.
 
-        Raises ValueError when there are not so many: see ``draws_of``.
+        Raises ValueError if there are fewer: see ``draws_of``.
         """
         if draws > draws_of([self], draws):
             raise ValueError(
-                f"{len(self.items)} items have no {draws} different orders in which none keeps its place"
+                f"{len(self.items)} items have no {draws} different orders "
+                "in which none keeps its place"
             )
         rng = np.random.default_rng([self.index, len(self.items)])
         orders: list[list[int]] = []
         while len(orders) < draws:
             order = rng.permutation(len(self.items)).tolist()
-            if order not in orders and all(site != item for site, item in enumerate(order)):
+            if order not in orders and all(index != item for index, item in enumerate(order)):
                 orders.append(order)
         return orders
 
@@ -57,12 +59,12 @@ def fold_count(blocks: Iterable[Block]) -> int:
 
 
 def draws_of(blocks: Iterable[Block], most: int) -> int:
-    """How many different permutations every block has, up to ``most``: none where one holds a single item."""
-    # Derangements of n things: 0, 1, 2, 9 and then more than anybody asks for.
+    """Number of different derangements of every block, up to ``most``; 0 for a single item."""
     return min((_derangements(len(block.items), most) for block in blocks), default=most)
 
 
 def _derangements(items: int, most: int) -> int:
+    # Their numbers for 1, 2, 3, 4 ... items are 0, 1, 2, 9 ...
     fewer, count = 1, 0
     for n in range(2, items + 1):
         fewer, count = count, (n - 1) * (fewer + count)
@@ -72,29 +74,29 @@ def _derangements(items: int, most: int) -> int:
 
 
 def limited(items: Sequence[Item], limit: int | None) -> tuple[Item, ...]:
-    """The first items of each split, ``limit`` in all, in the dataset's own proportion.
+    """The first items of each split, ``limit`` in all, in the dataset's proportion.
 
-    Of very few, more are for training: ``LEAST_TRAIN``, as long as one is left to test on.
+    At least ``LEAST_TRAIN`` are training items, as long as one test item is left.
     """
     if limit is None or limit >= len(items):
         return tuple(items)
     train = [item for item in items if item.split == "train"]
     test = [item for item in items if item.split == "test"]
-    keep = max(round(limit * len(train) / len(items)), min(LEAST_TRAIN, limit - 1, len(train)))
-    return (*train[:keep], *test[: limit - keep])
+    count = max(round(limit * len(train) / len(items)), min(LEAST_TRAIN, limit - 1, len(train)))
+    return (*train[:count], *test[: limit - count])
 
 
 def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
-    """Cut one split into blocks of about ``BLOCK`` items; training blocks are dealt to the folds in turn.
+    """Cut one split into blocks of about ``BLOCK`` items; training blocks go to the folds in turn.
 
-    Raises DatasetError when there are fewer than ``LEAST_TRAIN`` training items, or no test item.
+    Raises DatasetError for fewer than ``LEAST_TRAIN`` training items, or no test item.
     """
     # By id, so that the order in which items are listed changes no score.
     chosen = sorted((item for item in items if item.split == split), key=lambda item: item.id)
     if split == "train" and len(chosen) < LEAST_TRAIN:
         raise DatasetError(
-            f"{len(chosen)} training items are too few: fitting, penalties and thresholds need {LEAST_TRAIN} apart; "
-            "raise --limit"
+            f"{len(chosen)} training items are too few: "
+            f"fitting, penalties and thresholds need {LEAST_TRAIN} apart; raise --limit"
         )
     if not chosen:
         raise DatasetError(
@@ -102,21 +104,20 @@ def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
         )
     count = max(min(FOLDS, len(chosen)) if split == "train" else 1, round(len(chosen) / BLOCK))
     edges = [round(k * len(chosen) / count) for k in range(count + 1)]
+    folds = FOLDS if split == "train" else 1
     return tuple(
-        Block(
-            k, split, k % FOLDS if split == "train" else 0, tuple(chosen[edges[k] : edges[k + 1]])
-        )
-        for k in range(count)
+        Block(index, split, index % folds, tuple(chosen[start:end]))
+        for index, (start, end) in enumerate(pairwise(edges))
     )
 
 
 def count_items(blocks: Sequence[Block]) -> int:
-    """Items of all blocks together."""
+    """Number of items in all blocks."""
     return sum(len(block.items) for block in blocks)
 
 
 def grouped(blocks: Sequence[Block], items: int) -> list[list[Block]]:
-    """Consecutive blocks, so many together that a group has at least ``items`` items or none are left."""
+    """Group consecutive blocks into groups of at least ``items`` items, the last excepted."""
     groups: list[list[Block]] = [[]]
     for block in blocks:
         if count_items(groups[-1]) >= items:

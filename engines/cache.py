@@ -1,4 +1,4 @@
-"""Where exported graphs are kept between runs, and the hashes that name them."""
+"""A cache of exported graphs and compiled models, and the hashes that name its folders."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SUMS = "sha256.json"
 
 def default_cache() -> Path:
     """``$SCENEBENCH_CACHE``, else ``scenebench`` in the user's cache folder."""
-    named = os.environ.get("SCENEBENCH_CACHE")
-    if named:
-        return Path(named)
+    folder = os.environ.get("SCENEBENCH_CACHE")
+    if folder:
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scenebench"
 
 
 def key_of(facts: Mapping[str, object]) -> str:
-    """A short hash of facts that JSON can hold."""
+    """A short hash of values that JSON can hold."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
-    """A short hash of names, shapes and bytes of a module's parameters and buffers."""
+    """A short hash of the names, shapes and bytes of a module's parameters and buffers."""
     digest = hashlib.blake2b(digest_size=10)
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -41,9 +41,9 @@ def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Give ``folder`` as ``make`` filled it, now or earlier; it appears whole or not at all.
+    """Return ``folder``, filled atomically by ``make`` if it does not exist.
 
-    Raises EngineError when a file changed since it was made, or when the cache cannot be written.
+    Raises EngineError if a file has changed since, or if the cache cannot be written.
     """
     if not folder.is_dir():
         try:
@@ -62,12 +62,13 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             try:
                 building.replace(folder)
             except OSError:
-                # Another process may have finished the same folder meanwhile; then theirs is as good.
+                # Another process may have finished the same folder meanwhile.
                 if not folder.is_dir():
                     raise
         except OSError as error:
             raise EngineError(
-                f"cannot fill the cache {folder.parent} ({error.strerror}); free space and run again"
+                f"cannot fill the cache {folder.parent} ({error.strerror}); "
+                "free space and run again"
             ) from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
@@ -82,7 +83,8 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         damaged = [_SUMS]
     if damaged:
         raise EngineError(
-            f"{folder / damaged[0]} is damaged (its checksum does not match); delete {folder} and run again"
+            f"{folder / damaged[0]} is damaged (its checksum does not match); "
+            f"delete {folder} and run again"
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""The parts of a latent diffusion model: what they compute, and where."""
+"""The components of a latent diffusion model, and the device that they compute on."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from engines.cuda_stream import full_fp32
 from engines.prompt import SIZES, packed
 
 DECODE_BATCH = 4
-"""Small images decoded, and prompts embedded, at once: padded to this number, no caller's batch changes a bit."""
+"""Images decoded, or prompts embedded, at once; padded to this, so that no batch changes a bit."""
 
 _SMALL_PIXELS = 1 << 14
-"""Of an image; a larger one keeps all cores busy by itself, and four of 512 x 512 take gigabytes."""
+"""Larger images are decoded one by one: one keeps all cores busy, and four take gigabytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The parts of a latent diffusion model.
+    """The components of a latent diffusion model.
 
-    They are on the CPU until they are sent elsewhere; what goes into their methods and comes out of them always is.
+    They are on the CPU until ``send``; inputs and outputs of the methods are on the CPU always.
     """
 
     unet: UNet2DConditionModel
@@ -36,14 +36,14 @@ class Components:
     schedule: dict[str, Any]
     """Configuration of the noise schedule, as diffusers schedulers take it."""
     text_encoder_2: CLIPTextModelWithProjection | None = None
-    """SDXL's, beside the first."""
+    """The second one of SDXL."""
     tokenizer_2: CLIPTokenizer | None = None
-    silent_if_empty: bool = False
-    """Whether the model was trained to take zeros, not the embeddings of an empty text, for no prompt."""
+    zeros_if_empty: bool = False
+    """Whether an empty prompt is embedded as zeros (``force_zeros_for_empty_prompt``)."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The components that have weights, by their folders' names."""
+        """Folder name -> component with weights."""
         first = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
         return (
             first
@@ -59,17 +59,17 @@ class Components:
 
     @property
     def image_side(self) -> int:
-        """Pixels along one side of an image: every block of the autoencoder but the last halves it."""
+        """Pixels along one side: every block of the autoencoder but the last halves it."""
         return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def images_at_once(self) -> int:
-        """How many are decoded or encoded together."""
+        """Images decoded or encoded together."""
         return DECODE_BATCH if self.image_side**2 <= _SMALL_PIXELS else 1
 
     def scheduler(self, steps: int) -> LMSDiscreteScheduler:
         """The paper's sampler, set to ``steps`` steps."""
-        known = (
+        keys = (
             "beta_start",
             "beta_end",
             "beta_schedule",
@@ -79,14 +79,14 @@ class Components:
             "steps_offset",
         )
         scheduler = LMSDiscreteScheduler(
-            **{key: self.schedule[key] for key in known if key in self.schedule},
+            **{key: self.schedule[key] for key in keys if key in self.schedule},
             timestep_spacing="linspace",
         )
         scheduler.set_timesteps(steps)
         return scheduler
 
     def send(self, device: torch.device) -> None:
-        """Compute on a device from now on: everything but the UNet, which engines execute."""
+        """Move all components but the UNet, which engines execute, to ``device``."""
         if device.type == "cuda":
             full_fp32()
         for name, part in self.networks.items():
@@ -95,9 +95,9 @@ class Components:
 
     @torch.inference_mode()
     def embed(self, prompts: Sequence[str]) -> Float[Tensor, "n words width"]:
-        """Text embeddings; longer prompts are cut at the tokenizer's length, as diffusers cuts them.
+        """Text embeddings; prompts are truncated to the tokenizer's length, as diffusers does.
 
-        For SDXL, further rows hold what else its UNet reads; see engines/prompt.py.
+        For SDXL, further rows hold the added conditions; see engines/prompt.py.
         """
         tokens = _tokens(self.tokenizer, prompts)
         if self.text_encoder_2 is None:
@@ -105,15 +105,15 @@ class Components:
         text = self.padded(
             self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1)
         )
-        if self.silent_if_empty:
-            silent = torch.tensor([not prompt for prompt in prompts])
-            words = text[:, : tokens.shape[1]]
-            none = torch.zeros(len(text), int(self.text_encoder_2.config.projection_dim))
-            text[silent] = packed(torch.zeros_like(words), none, self._sizes(len(text)))[silent]
+        if self.zeros_if_empty:
+            empty = torch.tensor([not prompt for prompt in prompts])
+            words = torch.zeros_like(text[:, : tokens.shape[1]])
+            pooled = torch.zeros(len(text), int(self.text_encoder_2.config.projection_dim))
+            text[empty] = packed(words, pooled, self._sizes(len(text)))[empty]
         return text
 
     def _embed_twice(self, tokens: Tensor) -> Tensor:
-        """SDXL's text tensor: the penultimate states of both encoders, the second one's projection, and the sizes."""
+        """SDXL's text tensor: penultimate states of both encoders, pooled projection, and sizes."""
         assert self.text_encoder_2 is not None
         first = self.text_encoder(tokens[:, 0], output_hidden_states=True)
         second = self.text_encoder_2(tokens[:, 1], output_hidden_states=True)
@@ -121,13 +121,13 @@ class Components:
         return packed(words, second.text_embeds, self._sizes(len(tokens)))
 
     def _sizes(self, n: int) -> Tensor:
-        """Of uncropped images."""
+        """SDXL's sizes and crop of ``n`` uncropped images."""
         side = float(self.image_side)
         return torch.tensor([side, side, 0.0, 0.0, side, side]).expand(n, SIZES)
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
-        """Images in 0..1 of scaled latents."""
+        """Decode scaled latents to images in 0..1."""
         scale = float(self.vae.config.scaling_factor)
         return self.padded(
             lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1),
@@ -137,7 +137,7 @@ class Components:
 
     @torch.inference_mode()
     def encode(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
-        """Scaled mean latents of images in 0..1."""
+        """Encode images in 0..1 to scaled mean latents."""
         scale = float(self.vae.config.scaling_factor)
         return self.padded(
             lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale,
@@ -148,9 +148,9 @@ class Components:
     def padded(
         self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH
     ) -> Tensor:
-        """Apply ``call``, where the components are, to chunks of exactly ``at_once`` rows.
+        """Apply ``call``, on the components' device, to chunks of exactly ``at_once`` rows.
 
-        The last one is padded with copies of its last row.
+        The last chunk is padded with copies of its last row.
         """
         parts = []
         for start in range(0, len(rows), at_once):

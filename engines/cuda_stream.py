@@ -1,4 +1,4 @@
-"""A CUDA stream to run an engine on, ordered with the caller's, and CUDA graphs of what runs there."""
+"""A CUDA stream for an engine, ordered with the caller's stream, and CUDA graphs of its work."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import torch
 
 
 @runtime_checkable
-class Lane(Protocol):
-    """Where a device's work is queued. A test gives one that works on the CPU."""
+class DeviceStream(Protocol):
+    """A queue of work on a device. Tests use one that works on the CPU."""
 
     device: torch.device
     handle: int
-    """The stream, as CUDA libraries take it."""
+    """The stream's address, as CUDA libraries take it."""
 
     def free_bytes(self) -> int:
-        """Device memory that is free now."""
+        """Free device memory."""
         ...
 
     def card(self) -> str:
-        """Name and compute capability."""
+        """Name and compute capability of the device."""
         ...
 
     def run(self, work: Callable[[], None]) -> None:
@@ -29,12 +29,12 @@ class Lane(Protocol):
         ...
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
-        """``work`` as a CUDA graph: a function for ``run`` that launches it at once, on the same memory."""
+        """Capture ``work`` as a CUDA graph; the result, for ``run``, replays it on its memory."""
         ...
 
 
-class CudaLane:
-    """A side stream: on the default one, TensorRT and ONNX Runtime would synchronise at every call."""
+class CudaStream:
+    """A side stream: on the default one TensorRT and ONNX Runtime synchronise at every call."""
 
     def __init__(self) -> None:
         self.device = torch.device("cuda", torch.cuda.current_device())
@@ -42,7 +42,7 @@ class CudaLane:
         self.handle = int(self.stream.cuda_stream)
 
     def free_bytes(self) -> int:
-        # What torch keeps for itself is free as well, once it is asked.
+        # Memory that torch has cached is free as well, once the cache is emptied.
         torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info()[0])
 
@@ -51,11 +51,11 @@ class CudaLane:
         return f"{torch.cuda.get_device_name()} (compute capability {major}.{minor})"
 
     def run(self, work: Callable[[], None]) -> None:
-        callers = torch.cuda.current_stream()
-        self.stream.wait_stream(callers)
+        caller = torch.cuda.current_stream()
+        self.stream.wait_stream(caller)
         with torch.cuda.stream(self.stream):
             work()
-        callers.wait_stream(self.stream)
+        caller.wait_stream(self.stream)
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
         # Libraries allocate and choose kernels in their first run, which must not be captured.
@@ -68,23 +68,26 @@ class CudaLane:
 
 
 def own_device(name: str) -> torch.device:
-    """What a name of torch's stands for in this process: of several cards the one that it was given.
+    """The device of a torch name in this process: ``cuda`` is the current card, with its index.
 
-    Without its number a card would be another one in other threads.
+    Without an index, ``cuda`` could be another card in another thread.
     """
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
 def full_fp32() -> None:
-    """Have fp32 mean fp32: TF32 rounds every factor to 10 bits, and is what convolutions do unless they are told."""
+    """Turn off TF32, torch's default in convolutions, which rounds every factor to 10 bits."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
 
 
 def cuda_missing() -> str | None:
-    """Why torch cannot use a GPU here, in a sentence; None if it can."""
+    """The reason why torch cannot use a GPU here; None if it can."""
     if torch.version.cuda is None:
-        return "this torch is built for the CPU alone; install one with CUDA (https://pytorch.org/get-started)"
+        return (
+            "this torch is built for the CPU alone; "
+            "install one with CUDA (https://pytorch.org/get-started)"
+        )
     if not torch.cuda.is_available():
         return "torch finds no NVIDIA GPU; install its driver, or use an engine of the CPU"
     return None

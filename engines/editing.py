@@ -1,4 +1,4 @@
-"""Edit a UNet's activations while it runs: forward hooks at the taps that are gone when the block ends."""
+"""Edit a UNet's activations while it runs, with temporary forward hooks at the taps."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def editing(
     unet: UNet2DConditionModel, taps: Sequence[Tap], edit: Callable[[str, Tensor], Tensor]
 ) -> Iterator[None]:
-    """Replace the output of every tap by ``edit(layer, output)`` while the block is open, whatever ends it.
+    """Replace the output of every tap by ``edit(layer, output)`` inside the block.
 
-    Gradients flow through the edits unless the caller turns them off.
+    Gradients flow through the edits unless the caller disables them.
     """
 
     def replaced(layer: str) -> Callable[[nn.Module, object, Tensor], Tensor]:

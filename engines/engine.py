@@ -1,4 +1,4 @@
-"""What an engine is: latents, a timestep and a text embedding in; the noise prediction and every tap out."""
+"""The engine interface: latents, timestep and text in, noise prediction and every tap out."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Tap:
     """A named internal activation: the output of the module at ``path`` inside the UNet."""
 
     layer: str
-    """Short name for people, such as ``up2.1``."""
+    """Short name, such as ``up2.1``."""
     path: str
-    """Module path, such as ``up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0``."""
+    """Path, such as ``up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one call of an engine gives. The caller owns the tensors."""
+    """Output of one engine call. The caller owns the tensors."""
 
     noise: Float[Tensor, "n c h w"]
     taps: dict[str, Float[Tensor, "n tokens channels"]]
@@ -42,13 +42,13 @@ class Engine(Protocol):
         timestep: float,
         text: Float[Tensor, "n words width"],
     ) -> Prediction:
-        """Run the UNet once; what SDXL's reads of a prompt beside its words are further rows of ``text``."""
+        """Run the UNet once. SDXL's added conditions are further rows of ``text``."""
         ...
 
 
 @runtime_checkable
 class Sized(Protocol):
-    """An engine that is built for a number of rows, and built anew, which takes long, when a call has more."""
+    """An engine built for a number of rows; a call with more rows rebuilds it, which is slow."""
 
     def reserve(self, rows: int) -> None:
         """Expect calls of up to ``rows`` rows."""
@@ -56,7 +56,7 @@ class Sized(Protocol):
 
 
 def reserved(engine: Engine, rows: int) -> Engine:
-    """The engine, told how many rows its calls will have at most if it wants to know."""
+    """Return ``engine``, prepared for calls of up to ``rows`` rows if its kind needs that."""
     if isinstance(engine, Sized):
         engine.reserve(rows)
     return engine
@@ -64,27 +64,27 @@ def reserved(engine: Engine, rows: int) -> Engine:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A way to execute a UNet. A file of ``engines/backends`` is one: it names this as ``BACKEND``."""
+    """A way to execute a UNet: each file of ``engines/backends`` defines one as ``BACKEND``."""
 
     unavailable: Callable[[], str | None]
-    """Why it cannot be used here, in a sentence that says what to install; None if it can."""
+    """Returns the reason why it cannot be used here and what to install; None if it can."""
     open: Callable[[UNet2DConditionModel, Sequence[Tap], Path, int], Engine]
-    """(unet, taps, cache folder, threads) -> engine. The folder holds what is worth keeping between runs."""
+    """(unet, taps, cache folder, threads) -> engine."""
     precision: str = "fp32"
-    """What it computes in. Another precision is another backend, so that no table mixes two."""
+    """Precision of its arithmetic. Each has a backend of its own, so that no table mixes two."""
     device: str = "cpu"
-    """Where its outputs are born, as torch names it; autoencoder, text encoders and statistics compute there, too."""
+    """torch device of its outputs; autoencoder, text encoders and statistics compute there too."""
     keeps_weights: bool = False
-    """Whether an opened engine has weights of its own and needs those of the UNet that it was made from no more."""
+    """Whether an opened engine has its own copy of the UNet's weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model to probe. A file or package of ``engines/models`` is one: it names this as ``MODEL``."""
+    """A model to probe: each file or package of ``engines/models`` defines one as ``MODEL``."""
 
     source: str | Path
     """A diffusers folder or a hub id."""
     guidance: float
-    """Default strength of classifier-free guidance."""
+    """Default scale of classifier-free guidance."""
     labeler: str | None
-    """The labeler whose reading of this model's images is worth probing for; None where nobody has said."""
+    """Labeler for this model's images; None if none is set."""

@@ -1,7 +1,7 @@
-"""The one exception that engines raise for what a user can mend."""
+"""The exception that engines raise for errors that a user can correct."""
 
 from __future__ import annotations
 
 
 class EngineError(Exception):
-    """A model, an export or an engine is not as needed; the message says what, where and what to do."""
+    """A model, an export or an engine cannot be used; the message says why and what to do."""

@@ -1,7 +1,7 @@
-"""Write a UNet as ONNX with one named output per tap.
+"""Export a UNet to ONNX with one named output per tap.
 
-Tracing is slow (half a minute for the shipped model), so its result is kept apart from the weights: a *graph* knows
-the architecture and the taps, and any weights of that architecture can be bound to it in a second.
+Tracing is slow (half a minute for the shipped model), so its result is kept apart from the weights:
+a *graph* holds the architecture and the taps, and binding any weights to it takes a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from engines.backends.torch_eager import listening
+from engines.backends.torch_eager import recording_taps
 from engines.cache import cached_folder, hash_of_weights, key_of
 from engines.engine import Tap
 from engines.errors import EngineError
@@ -30,18 +30,17 @@ from engines.simplify import WEIGHT, folded, fused, name_by_module
 INPUTS = ("latents", "timestep", "text")
 NOISE = "noise"
 SHIPPED_GRAPHS = Path(__file__).parent / "graphs"
-"""Graphs of the shipped model, traced with the pinned versions: ``python -m bench export --graphs engines/graphs``."""
+"""Graphs of the shipped model: ``python -m bench export --graphs engines/graphs``."""
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _FORMAT = 3
-"""Raise it when ``trace`` or ``fused`` write another file for the same network, so that kept graphs are not taken
-for it."""
+"""Raise it when ``trace`` or ``fused`` writes another file, so that cached ones are not used."""
 _PAGE = 4096
 _INLINE_LIMIT = 1_500_000_000
-"""Bytes of weights above which they lie beside the graph: a protobuf holds at most 2 GB."""
+"""Bytes of weights above which they have a file of their own: a protobuf holds at most 2 GB."""
 
 
 class Tapped(nn.Module):
-    """The UNet as a function that returns the noise prediction and every tap."""
+    """The UNet as a module that returns the noise prediction and every tap."""
 
     def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
         super().__init__()
@@ -49,17 +48,18 @@ class Tapped(nn.Module):
         self.taps = taps
 
     def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        with listening(self.unet, self.taps) as heard:
+        with recording_taps(self.unet, self.taps) as outputs:
             noise = predict(self.unet, latents, timestep, text)
-        return noise, *(heard[tap.layer] for tap in self.taps)
+        return noise, *(outputs[tap.layer] for tap in self.taps)
 
 
 def exported(
     unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False
 ) -> Path:
-    """The ONNX file of ``unet`` with its weights, from the cache or made now; fused ones are ONNX Runtime's alone.
+    """The ONNX file of ``unet`` with its weights, cached or exported now.
 
-    Raises EngineError when an output did not survive the export.
+    ``fuse`` adds operations that only ONNX Runtime has. Raises EngineError if the export lost an
+    output.
     """
     state = unet.state_dict()
 
@@ -78,21 +78,20 @@ def exported(
 def exported_in_half(
     unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path
 ) -> Path:
-    """The same of a copy of ``unet`` in fp16: where the precision is the graph's, not the engine's."""
+    """The ONNX file of ``unet`` in fp16, for engines that take their precision from the graph."""
     return exported(copy.deepcopy(unet).half(), taps, opset, cache)
 
 
 def graph_of(
     unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False
 ) -> Path:
-    """The ONNX file of the graph without weights: shipped, kept in the folder ``graphs``, or traced now."""
+    """The ONNX file of the graph without weights: shipped, cached in ``graphs``, or traced now."""
 
     def make(folder: Path) -> None:
-        model = (
-            fused(onnx.load(graph_of(unet, taps, opset, graphs)))
-            if fuse
-            else trace(unet, taps, opset)
-        )
+        if fuse:
+            model = fused(onnx.load(graph_of(unet, taps, opset, graphs)))
+        else:
+            model = trace(unet, taps, opset)
         check_outputs(model, taps)
         onnx.save(model, folder / "graph.onnx")
 
@@ -121,11 +120,11 @@ def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, fuse
 def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
     """Export the graph without its weights, in the UNet's precision; the batch axis is dynamic.
 
-    Every node's name begins with the path of the module it belongs to, as ``layer_times.module_of`` reads it.
+    Each node's name begins with its module's path, which ``layer_times.module_of`` reads.
     """
     config = unet.config
     side = int(config.sample_size)
-    # A batch of 1 would be taken for a constant.
+    # The exporter would take a batch of 1 for a constant.
     example = (
         torch.zeros(2, int(config.in_channels), side, side, dtype=unet.dtype),
         torch.tensor(1.0),
@@ -142,7 +141,7 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
             input_names=list(INPUTS),
             output_names=[NOISE, *(tap.layer for tap in taps)],
             dynamic_shapes=({0: batch}, {}, {0: batch, 1: words}),
-            # The exporter's optimizer would fold weights, too.
+            # The exporter's optimizer would also fold weights.
             optimize=False,
             verbose=False,
         )
@@ -156,56 +155,57 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
 
 
 def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
-    """Raise EngineError unless ``model`` has exactly the noise and the taps as outputs, in order."""
-    found = [output.name for output in model.graph.output]
-    wanted = [NOISE, *(tap.layer for tap in taps)]
-    if found != wanted:
-        lost = [name for name in wanted if name not in found]
+    """Raise EngineError unless the outputs of ``model`` are the noise and the taps, in order."""
+    outputs = [output.name for output in model.graph.output]
+    expected = [NOISE, *(tap.layer for tap in taps)]
+    if outputs != expected:
+        lost = [name for name in expected if name not in outputs]
         raise EngineError(
-            f"the exported graph has outputs {found}, not {wanted} (lost: {lost or 'none'})"
+            f"the exported graph has outputs {outputs}, not {expected} (lost: {lost or 'none'})"
         )
 
 
 def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
-    """Fill the graph's weights from a UNet's ``state``, in place."""
+    """Fill in the graph's weights from a UNet's ``state``, in place."""
     for initializer, weight in _weights(graph, state):
         initializer.raw_data = weight.numpy().tobytes()
     return graph
 
 
 def bind_beside(graph: onnx.ModelProto, state: dict[str, Tensor], file: Path) -> None:
-    """Write a UNet's weights to ``file``, one after the other, and let the graph name their places in it."""
+    """Write a UNet's weights to ``file`` and their offsets in it to the graph, in place."""
     with file.open("wb") as stream:
         for initializer, weight in _weights(graph, state):
-            # A page of memory each, so that they can be mapped.
+            # Aligned to memory pages, so that the file can be mapped.
             start = -(-stream.tell() // _PAGE) * _PAGE
             stream.seek(start)
             stream.write(weight.numpy().data)
             initializer.data_location = onnx.TensorProto.EXTERNAL
-            facts = {"location": file.name, "offset": start, "length": len(weight)}
+            location = {"location": file.name, "offset": start, "length": len(weight)}
             initializer.external_data.extend(
                 onnx.StringStringEntryProto(key=key, value=str(value))
-                for key, value in facts.items()
+                for key, value in location.items()
             )
 
 
 def _weights(
     graph: onnx.ModelProto, state: dict[str, Tensor]
 ) -> Iterator[tuple[onnx.TensorProto, Tensor]]:
-    """Every initializer that is a weight, and its bytes."""
+    """Yield every initializer that is a weight, with its bytes."""
     for initializer in graph.graph.initializer:
         name = initializer.name.removeprefix(WEIGHT)
         if name != initializer.name:
             value = state[name].detach().cpu().contiguous()
             if list(value.shape) != list(initializer.dims):
                 raise EngineError(
-                    f"weight {name} has shape {list(value.shape)}, the graph needs {list(initializer.dims)}"
+                    f"weight {name} has shape {list(value.shape)}, "
+                    f"the graph needs {list(initializer.dims)}"
                 )
             yield initializer, value.reshape(-1).view(torch.uint8)
 
 
 def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
-    """Every value, and the path of the module that computes it, from metadata that holds local paths as well."""
+    """Yield every value with its module's path, from the exporter's metadata."""
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
         # From the outermost module to the operation itself.
@@ -217,7 +217,7 @@ def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
 
 
 def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
-    """Drop the weights' bytes, and the stack traces (with local paths) that the exporter leaves in the metadata."""
+    """Drop the weights' bytes and the metadata, which holds stack traces with local paths."""
     names = {WEIGHT + name for name in unet.state_dict()}
     bound = set()
     for initializer in model.graph.initializer:
@@ -243,7 +243,7 @@ def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what torch's exporter and compiler say of packages that are not needed and of their own age."""
+    """Silence the exporter's and the compiler's notes on optional packages and deprecations."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

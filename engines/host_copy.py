@@ -1,7 +1,7 @@
-"""A ring of host buffers for copies from a device, so that a copy can run beside the next call of the engine.
+"""A ring of host buffers for copies from a device, so that a copy overlaps the next engine call.
 
-What an engine of a GPU predicts reaches sampler and reducers, which take it on the CPU, through its card's ring.
-Nothing is claimed about speed here; that is for ``python -m bench profile`` to measure on a card.
+The sampler and the reducers run on the CPU and receive the outputs of a GPU engine through the ring
+of its card. ``python -m bench profile`` measures the speed on a card.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ SLOTS = 2
 
 @runtime_checkable
 class Copier(Protocol):
-    """A device's way to copy to the host."""
+    """Copies tensors from a device to the host."""
 
     def host(self, like: Tensor) -> Tensor:
-        """A buffer of the host with the shape and type of ``like``, page-locked where the device can use that."""
+        """Allocate a host buffer like ``like``, page-locked where the device supports it."""
         ...
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """Queue a copy after what the caller's stream has queued so far; it may run beside what comes later.
+        """Queue a copy after the caller's work so far; it may overlap later work.
 
-        The source may be let go at once, but must not be written until the copy is over.
+        The source may be freed at once, but must not be written until the copy is over.
         """
         ...
 
     def mark(self) -> Callable[[], None]:
-        """A function that waits until every copy queued so far is over."""
+        """Return a function that waits until every copy queued so far is over."""
         ...
 
 
 class CpuCopier:
-    """Copies at once: what an engine of the CPU needs, and what the devices' copiers are tested against."""
+    """Copies at once: for engines on the CPU, and the reference in the copiers' tests."""
 
     def host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype)
@@ -56,7 +56,7 @@ class CpuCopier:
 
 
 class TorchCopier:
-    """Pinned memory, a side stream and events of torch, on one card."""
+    """Copies with torch's pinned memory, side stream and events, on one card."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -69,7 +69,7 @@ class TorchCopier:
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             target.copy_(source, non_blocking=True)
-        # The allocator must not give the source's memory away while it is read.
+        # The allocator must not reuse the source's memory while it is read.
         source.record_stream(self.stream)
 
     def mark(self) -> Callable[[], None]:
@@ -79,7 +79,10 @@ class TorchCopier:
 
 
 class PycudaCopier:
-    """Page-locked memory, stream and events of pycuda; it cannot adopt a stream, so torch wraps pycuda's."""
+    """Copies with pycuda's page-locked memory, stream and events.
+
+    pycuda cannot adopt a stream, so torch wraps the one of pycuda.
+    """
 
     def __init__(self, device: torch.device) -> None:
         import pycuda.driver
@@ -87,7 +90,7 @@ class PycudaCopier:
         self.device = device
         self.driver = pycuda.driver
         self.driver.init()
-        # The context that torch computes in: pycuda's own modules would take the first card, or make another context.
+        # torch's context: pycuda.autoinit would take the first card or make another context.
         self.context = self.driver.Device(_number(device)).retain_primary_context()
         with self._current():
             self.own = self.driver.Stream()
@@ -143,19 +146,19 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One set of tensors on its way to the host."""
+    """One set of tensors that is being copied to the host."""
 
     _wait: Callable[[], None]
     _slot: _Slot
     _tensors: dict[str, Tensor]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Wait, and give the buffers: they belong to the ring, and are written again after ``release``."""
+        """Wait for the copy and return the ring's buffers, which are reused after ``release``."""
         self._wait()
         return self._tensors
 
     def release(self) -> None:
-        """Give the buffers back to the ring."""
+        """Return the buffers to the ring."""
         self._slot.is_free = True
 
 
@@ -168,11 +171,12 @@ class Ring:
         self.next = 0
 
     def put(self, tensors: Mapping[str, Tensor]) -> Copy:
-        """Start to copy ``tensors``. Raises EngineError when the slot whose turn it is has not been released."""
+        """Start to copy ``tensors``. Raises EngineError if the next buffers were not released."""
         slot = self.slots[self.next]
         if not slot.is_free:
             raise EngineError(
-                f"all {len(self.slots)} buffers of the ring are in use; release one before the next copy"
+                f"all {len(self.slots)} buffers of the ring are in use; "
+                "release one before the next copy"
             )
         self.next = (self.next + 1) % len(self.slots)
         targets = {name: self._target(slot, name, value) for name, value in tensors.items()}
@@ -182,7 +186,7 @@ class Ring:
         return Copy(self.copier.mark(), slot, targets)
 
     def _target(self, slot: _Slot, name: str, value: Tensor) -> Tensor:
-        """A place for ``value``; a buffer is kept for as many rows as it was made for, or fewer."""
+        """The buffer for ``value``, allocated anew only if the kept one has too few rows."""
         kept = slot.buffers.get(name)
         if (
             kept is None
@@ -196,9 +200,9 @@ class Ring:
 
 @cache
 def ring_of(device: torch.device) -> Ring | None:
-    """The ring of a card, one per process, by pycuda where that is installed; None for the CPU, which needs none.
+    """The process's ring for a card, with pycuda if it is installed; None for the CPU.
 
-    Raises EngineError when pycuda is there but cannot be loaded.
+    Raises EngineError if pycuda is installed but cannot be loaded.
     """
     if device.type != "cuda":
         return None
@@ -206,6 +210,6 @@ def ring_of(device: torch.device) -> Ring | None:
         copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
     except ImportError as error:
         raise EngineError(
-            f"pycuda cannot be loaded ({error}); uninstall it, and torch copies in its place"
+            f"pycuda cannot be loaded ({error}); uninstall it to copy with torch instead"
         ) from error
     return Ring(copier, SLOTS)

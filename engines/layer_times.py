@@ -1,4 +1,4 @@
-"""Where a call's time goes: seconds per module of the UNet, as an engine's own profiler gives them."""
+"""Seconds per module of the UNet in one engine call, from the engine's own profiler."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FUSED = "(fused)"
-"""The module of work whose name the engine's optimizer lost."""
+"""Stands for the module of a node whose name the engine's optimizer lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class LayerTime:
     """Time spent in one module itself, without its children."""
 
     module: str
-    """Path inside the UNet, such as ``down_blocks.0.attentions.0.transformer_blocks.0.attn1``; empty for the UNet's
-    own operations, ``(fused)`` where the engine does not tell."""
+    """Path inside the UNet, such as ``down_blocks.0.attentions.0``; empty for the UNet's own
+    operations, ``(fused)`` if the engine does not name one."""
     kind: str
-    """What was done there, in the engine's words, such as ``Linear``, ``MatMul`` or ``Convolution``."""
+    """The engine's name of the operation, such as ``Linear``, ``MatMul`` or ``Convolution``."""
     seconds: float
     """Per call."""
 
@@ -33,19 +33,19 @@ class LayerTimes:
     """The times of one engine, as means over calls."""
 
     entries: tuple[LayerTime, ...]
-    """Self times, so that they add up; in the order of first execution."""
+    """Self times, which add up, in the order of first execution."""
     total_seconds: float
-    """One whole call under the profiler, by the clock on the wall."""
+    """Wall time of one whole call under the profiler."""
 
     @property
     def coverage(self) -> float:
-        """The share of the call that the entries account for; with parallel branches it can exceed 1."""
+        """Share of the call that the entries cover; it can exceed 1 with parallel branches."""
         return sum(entry.seconds for entry in self.entries) / self.total_seconds
 
 
 @runtime_checkable
 class Profiled(Protocol):
-    """An engine that can tell where its time goes."""
+    """An engine with layer times."""
 
     def layer_times(
         self,
@@ -54,7 +54,7 @@ class Profiled(Protocol):
         text: Float[Tensor, "n words width"],
         calls: int,
     ) -> LayerTimes:
-        """Run ``calls`` calls under the engine's profiler, after one that is not counted."""
+        """Profile ``calls`` calls, after one that is not counted."""
         ...
 
 
@@ -62,16 +62,16 @@ _SCOPE = re.compile(r"\bunet((?:\.\w+)*)/")
 
 
 def module_of(name: str) -> str:
-    """The module path that the export put before a node's name, however an optimizer has decorated it.
+    """The module path that the export put before a node's name, whatever an optimizer added to it.
 
-    A name that joins nodes of several modules belongs to the first; ``(fused)`` when there is none.
+    A name that joins nodes of several modules belongs to the first; ``(fused)`` if there is none.
     """
-    found = _SCOPE.search(name)
-    return found[1].lstrip(".") if found else FUSED
+    match = _SCOPE.search(name)
+    return match[1].lstrip(".") if match else FUSED
 
 
 def merged(entries: Iterable[LayerTime], calls: int) -> tuple[LayerTime, ...]:
-    """Per module and kind the mean over ``calls`` calls of the given times, in the order of first appearance."""
+    """Mean over ``calls`` calls per module and kind, in the order of first appearance."""
     sums: dict[tuple[str, str], float] = {}
     for entry in entries:
         key = (entry.module, entry.kind)

@@ -1,4 +1,4 @@
-"""Open a model: a diffusers folder or hub id becomes its components, from safetensors alone, in fp32."""
+"""Load a diffusers folder or hub id as components, from safetensors only, in fp32."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from engines.errors import EngineError
 from engines.validate import (
     read_configurations,
     read_object,
+    require_complete,
+    run_once,
     silenced,
-    try_out,
-    unknown_kind,
-    whole,
+    unsupported_feature,
 )
 
-# Without low_cpu_mem_usage=False diffusers advises, at length, to install another package.
+# Without low_cpu_mem_usage=False diffusers advises to install another package.
 _DIFFUSERS = {
     "torch_dtype": torch.float32,
     "use_safetensors": True,
     "low_cpu_mem_usage": False,
     "output_loading_info": True,
 }
-# Without ignore_mismatched_sizes transformers refuses by pointing to a report that is silenced here.
+# Without ignore_mismatched_sizes transformers raises an error that points to a silenced report.
 _TRANSFORMERS = {
     "dtype": torch.float32,
     "use_safetensors": True,
@@ -39,13 +39,13 @@ _TRANSFORMERS = {
 _INDEX = "model_index.json"
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2")
-"""What SDXL has besides."""
+"""The further parts of SDXL."""
 
 
 def load(source: str | Path) -> Components:
-    """Load a diffusers folder, or fetch a hub id.
+    """Load a diffusers folder, or download a hub id.
 
-    Raises EngineError when the source is not a model of this kind or a file of it is missing or damaged.
+    Raises EngineError if the source is no supported model, or a file is missing or damaged.
     """
     folder = _folder(source)
     transformers_logging.disable_progress_bar()
@@ -60,16 +60,17 @@ def load(source: str | Path) -> Components:
         ]
         if broken:
             raise EngineError(
-                f"{folder / name}: {broken[0]} holds NaN or infinite weights; fetch or export it again"
+                f"{folder / name}: {broken[0]} holds NaN or infinite weights; "
+                "fetch or export it again"
             )
-    reason = unknown_kind(components)
+    reason = unsupported_feature(components)
     if reason:
         raise EngineError(
             f"the model in {folder} {reason}; give one that generates from text and noise alone: "
             "Stable Diffusion 1 or 2, or SDXL's base"
         )
     try:
-        try_out(components)
+        run_once(components)
     except Exception as error:
         raise EngineError(
             f"the model in {folder} does not work: {_first_line(error)}; fetch or export it again"
@@ -81,9 +82,11 @@ def _read(folder: Path, schedule: dict[str, Any]) -> Components:
     try:
         index = read_object(folder / _INDEX)
         parts = {
-            "unet": whole(UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)),
-            "vae": whole(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": whole(
+            "unet": require_complete(
+                UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)
+            ),
+            "vae": require_complete(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
+            "text_encoder": require_complete(
                 CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)
             ),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
@@ -92,21 +95,19 @@ def _read(folder: Path, schedule: dict[str, Any]) -> Components:
             second = CLIPTextModelWithProjection.from_pretrained(
                 folder / "text_encoder_2", **_TRANSFORMERS
             )
-            parts["text_encoder_2"] = whole(second)
+            parts["text_encoder_2"] = require_complete(second)
             parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        silent_if_empty = _is_double(index) and bool(
-            index.get("force_zeros_for_empty_prompt", True)
-        )
-        return Components(**parts, schedule=schedule, silent_if_empty=silent_if_empty)
+        zeros_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
+        return Components(**parts, schedule=schedule, zeros_if_empty=zeros_if_empty)
     except Exception as error:
-        # The libraries raise anything from OSError to KeyError for a damaged folder; all of it is the folder's fault.
+        # The libraries raise anything from OSError to KeyError for a damaged folder.
         raise EngineError(
             f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
         ) from error
 
 
 def _is_double(index: dict[str, Any]) -> bool:
-    """Whether a model's index names a second text encoder; a part that is left out is a pair of nulls."""
+    """Whether a model's index names a second text encoder; an absent part is a pair of nulls."""
     second = index.get("text_encoder_2")
     return isinstance(second, list) and bool(second) and second[0] is not None
 
@@ -119,8 +120,8 @@ def _folder(source: str | Path) -> Path:
             raise EngineError(
                 f"{folder} is not a diffusers model folder: it has no model_index.json"
             )
-        wanted = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
-        missing = [part for part in wanted if not (folder / part).is_dir()]
+        parts = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
+        missing = [part for part in parts if not (folder / part).is_dir()]
         if missing:
             raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
@@ -152,7 +153,8 @@ def _folder(source: str | Path) -> Path:
         )
     except Exception as error:
         raise EngineError(
-            f"cannot fetch {source} from the hub ({_first_line(error)}); give a local diffusers folder with --model"
+            f"cannot fetch {source} from the hub ({_first_line(error)}); "
+            "give a local diffusers folder with --model"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A session of ONNX Runtime whose inputs and outputs are bound to torch's memory, on any device."""
+"""An ONNX Runtime session whose inputs and outputs are bound to torch's memory, on any device."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from engines.cuda_stream import Lane
+    from engines.cuda_stream import DeviceStream
 
 OPSET = 20
-"""At 23 attention is one node, whose CPU kernel is slower at full size (19 to 25 s a step against 11 to 14 s)."""
+"""At 23 attention is one node, whose CPU kernel is slower: 19 to 25 s a step, not 11 to 14 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """What executes a session's nodes."""
+    """An execution provider of ONNX Runtime."""
 
     name: str
     """Such as ``CUDAExecutionProvider``."""
     options: Mapping[str, str] = field(default_factory=dict)
     behind: tuple[tuple[str, Mapping[str, str]], ...] = ()
-    """Providers on the same device that take what the first does not."""
+    """Providers on the same device for nodes that the first does not support."""
 
 
 CPU = Provider("CPUExecutionProvider")
 _HEAVY = re.compile("Conv|MatMul|Gemm|Attention|Norm|Softmax|Resize|Sigmoid|Gelu|Erf")
-"""Kinds of nodes, fused or not, that compute on activations."""
+"""Operators, fused or not, that compute on activations."""
 
 
 class OnnxRuntime:
-    """An engine; outputs are written straight into new tensors on the provider's device."""
+    """An engine that writes its outputs into new tensors on the provider's device."""
 
     def __init__(
         self,
@@ -50,67 +50,71 @@ class OnnxRuntime:
         taps: Sequence[Tap],
         threads: int,
         provider: Provider = CPU,
-        lane: Lane | None = None,
+        stream: DeviceStream | None = None,
     ) -> None:
         from engines.export import NOISE
 
         self.model = model
         self.threads = threads
         self.provider = provider
-        self.lane = lane
+        self.stream = stream
         self.names = [NOISE, *(tap.layer for tap in taps)]
-        self.session = self._opened()
-        found = [output.name for output in self.session.get_outputs()]
-        if found != self.names:
+        self.session = self._open()
+        outputs = [output.name for output in self.session.get_outputs()]
+        if outputs != self.names:
             raise EngineError(
-                f"{model} has outputs {found}, expected {self.names}; delete {model.parent} and run again"
+                f"{model} has outputs {outputs}, expected {self.names}; "
+                f"delete {model.parent} and run again"
             )
         self.shapes = [tuple(output.shape[1:]) for output in self.session.get_outputs()]
 
-    def _opened(self, profile: Path | None = None) -> Any:
-        """Open the model. Raises EngineError when it cannot, or when it would run elsewhere than asked."""
+    def _open(self, profile: Path | None = None) -> Any:
+        """Open the model. Raises EngineError if that fails or if another provider would run it."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Threads that spin while they wait slow down whatever else runs: torch, between our calls.
+        # Threads that spin while they wait slow down torch between two calls.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if profile:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
-        wanted: list[Any] = [self.provider.name]
-        if self.lane:
+        providers: list[Any] = [self.provider.name]
+        if self.stream:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-            options_here = {
-                "device_id": str(self.lane.device.index or 0),
-                "user_compute_stream": str(self.lane.handle),
+            device_options = {
+                "device_id": str(self.stream.device.index or 0),
+                "user_compute_stream": str(self.stream.handle),
             }
             stack = ((self.provider.name, self.provider.options), *self.provider.behind)
-            wanted = [(name, {**options_here, **settings}) for name, settings in stack]
+            providers = [(name, {**device_options, **settings}) for name, settings in stack]
         try:
-            session = onnxruntime.InferenceSession(self.model, options, providers=wanted)
+            session = onnxruntime.InferenceSession(self.model, options, providers=providers)
         except Exception as error:
             line = str(error).splitlines()[0]
-            if self.lane:
+            if self.stream:
                 raise EngineError(
                     f"ONNX Runtime cannot run {self.model} by {self.provider.name}: {line}"
                 ) from error
             raise EngineError(
-                f"ONNX Runtime cannot open {self.model}: {line}; delete {self.model.parent} and run again"
+                f"ONNX Runtime cannot open {self.model}: {line}; "
+                f"delete {self.model.parent} and run again"
             ) from error
-        given = session.get_providers()
-        if given[0] != self.provider.name:
+        first = session.get_providers()[0]
+        if first != self.provider.name:
             raise EngineError(
-                f"ONNX Runtime fell back to {given[0]} where {self.provider.name} was asked for: "
-                "its CUDA libraries are missing or of another version; install those that onnxruntime-gpu names"
+                f"ONNX Runtime fell back to {first} where {self.provider.name} was asked for: "
+                "its CUDA libraries are missing or of another version; "
+                "install those that onnxruntime-gpu names"
             )
-        left = heavy_on_cpu(session) if self.lane else []
-        if left:
+        on_cpu = heavy_on_cpu(session) if self.stream else []
+        if on_cpu:
             raise EngineError(
-                f"ONNX Runtime would compute {len(left)} of the UNet's {left[0]} and the like on the CPU, where "
-                f"{self.provider.name} was asked for; install another version of onnxruntime-gpu, or use another engine"
+                f"ONNX Runtime would compute {len(on_cpu)} of the UNet's nodes, "
+                f"such as {on_cpu[0]}, on the CPU, where {self.provider.name} was asked for; "
+                "install another version of onnxruntime-gpu, or use another engine"
             )
         return session
 
@@ -125,37 +129,39 @@ class OnnxRuntime:
             value.name: _torch_type(value.type)
             for value in (*session.get_inputs(), *session.get_outputs())
         }
-        device = self.lane.device if self.lane else torch.device("cpu")
-        given = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
-        inputs = {name: value.to(device, types[name]).contiguous() for name, value in given.items()}
+        device = self.stream.device if self.stream else torch.device("cpu")
+        values = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
+        inputs = {
+            name: value.to(device, types[name]).contiguous() for name, value in values.items()
+        }
         outputs = [
             torch.empty(len(latents), *shape, dtype=types[name], device=device)
             for name, shape in zip(self.names, self.shapes, strict=True)
         ]
         binding = session.io_binding()
-        # ONNX Runtime keeps pointers only: ``inputs`` and ``outputs`` stay alive until the run is over.
+        # ONNX Runtime keeps pointers only: ``inputs`` and ``outputs`` must outlive the run.
         for name, value in inputs.items():
-            binding.bind_input(name, *_place(value))
+            binding.bind_input(name, *_address(value))
         for name, value in zip(self.names, outputs, strict=True):
-            binding.bind_output(name, *_place(value))
-        if self.lane:
-            self.lane.run(lambda: session.run_with_iobinding(binding))
+            binding.bind_output(name, *_address(value))
+        if self.stream:
+            self.stream.run(lambda: session.run_with_iobinding(binding))
         else:
             session.run_with_iobinding(binding)
         return Prediction(outputs[0].float(), dict(zip(self.names[1:], outputs[1:], strict=True)))
 
 
 class TimedOnnxRuntime(OnnxRuntime):
-    """One on the CPU, which can tell where its time goes: on a card its profiler times the launches, not the work."""
+    """An engine on the CPU with layer times; on a card the profiler times only launches."""
 
     def __init__(self, model: Path, taps: Sequence[Tap], threads: int) -> None:
         super().__init__(model, taps, threads)
         self.origins: dict[str, str] | None = None
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
-        """Times of ONNX Runtime's nodes by its profiler; a fused node counts for its first module."""
+        """Times of nodes by ONNX Runtime's profiler; a fused node counts for its first module."""
         with tempfile.TemporaryDirectory() as folder:
-            session = self._opened(profile=Path(folder, "profile"))
+            session = self._open(profile=Path(folder, "profile"))
             self._run(session, latents, timestep, text)
             warm = time.perf_counter_ns()
             for _ in range(calls):
@@ -176,7 +182,7 @@ class TimedOnnxRuntime(OnnxRuntime):
         return LayerTimes(merged(entries, calls), total / calls)
 
     def _module(self, event: str) -> str:
-        """The module of a profiled node; a convolution in a blocked layout bears the name of its output instead."""
+        """The module of a profiled node; a blocked convolution has its output's name."""
         import onnx
 
         if self.origins is None:
@@ -190,17 +196,19 @@ class TimedOnnxRuntime(OnnxRuntime):
 
 
 def heavy_on_cpu(session: Any) -> list[str]:
-    """Kinds of the nodes with real work that run on the CPU, by a session that recorded where its nodes run.
+    """Operators on activations that run on the CPU.
 
-    Arithmetic on shapes belongs there: a provider of a GPU leaves it to the CPU by design.
+    The session must have recorded where its nodes run. Arithmetic on shapes is not counted: GPU
+    providers leave it to the CPU by design. Raises EngineError if nothing was recorded.
     """
     try:
-        placed = session.get_provider_graph_assignment_info()
+        placements = session.get_provider_graph_assignment_info()
     except AttributeError as error:
         raise EngineError(
-            "this ONNX Runtime does not tell where its nodes run; install onnxruntime-gpu 1.24 or later"
+            "this ONNX Runtime does not tell where its nodes run; "
+            "install onnxruntime-gpu 1.24 or later"
         ) from error
-    nodes = (node for part in placed if part.ep_name == CPU.name for node in part.get_nodes())
+    nodes = (node for part in placements if part.ep_name == CPU.name for node in part.get_nodes())
     return [node.op_type for node in nodes if _HEAVY.search(node.op_type)]
 
 
@@ -210,8 +218,8 @@ def _torch_type(name: str) -> torch.dtype:
     return {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}[name]
 
 
-def _place(value: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:
-    """Where a tensor lies, as a binding takes it."""
+def _address(value: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:
+    """A tensor's device, type, shape and address, as a binding takes them."""
     import numpy as np
     import torch
 
@@ -220,7 +228,7 @@ def _place(value: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:
 
 
 def gpu_missing(provider: str) -> str | None:
-    """Why ONNX Runtime cannot use ``provider`` here, in a sentence; None if it can."""
+    """The reason why ONNX Runtime cannot use ``provider`` here; None if it can."""
     from importlib.util import find_spec
 
     from engines.cuda_stream import cuda_missing

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, at a precision that is set and read back, compiled anew for every number of rows."""
+"""OpenVINO on the CPU, in a precision that is set and read back, compiled per number of rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OPSET = 20
-"""OpenVINO recognises attention at 20 and at 23; at 20 it shares the graph with ONNX Runtime."""
+"""OpenVINO recognises attention at 20 and 23; at 20 it shares the graph with ONNX Runtime."""
 
 
 class OpenVino:
-    """One compiled model per number of rows and words: static shapes are 10 to 25 % faster than a dynamic batch."""
+    """One compiled model per number of rows and words: static shapes are 10 to 25 % faster."""
 
     def __init__(
         self, model: Path, taps: Sequence[Tap], cache: Path, threads: int, precision: str
@@ -39,14 +39,15 @@ class OpenVino:
                 f"OpenVINO cannot open {model}: {line}; delete {model.parent} and run again"
             ) from error
         self.names = [NOISE, *(tap.layer for tap in taps)]
-        # A tensor keeps every name that it had before nodes were merged: ours must be one of them.
-        found = [output.get_names() for output in self.model.outputs]
-        if len(found) != len(self.names) or not all(
-            n in names for n, names in zip(self.names, found, strict=True)
+        # A tensor keeps all names that it had before nodes were merged; one must be the expected.
+        outputs = [output.get_names() for output in self.model.outputs]
+        if len(outputs) != len(self.names) or not all(
+            name in names for name, names in zip(self.names, outputs, strict=True)
         ):
-            shown = [sorted(names) for names in found]
+            shown = [sorted(names) for names in outputs]
             raise EngineError(
-                f"{model} has outputs {shown}, expected {self.names}; delete {model.parent} and run again"
+                f"{model} has outputs {shown}, expected {self.names}; "
+                f"delete {model.parent} and run again"
             )
         self.paths = {tap.layer: tap.path for tap in taps}
         self.source = model.parent.name
@@ -56,16 +57,15 @@ class OpenVino:
         self.requests: dict[tuple[int, int], Any] = {}
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once; the outputs are written straight into new tensors."""
+        """Run the UNet once; the outputs are written into new tensors."""
         key = (len(latents), text.shape[1])
         if key not in self.requests:
-            self.requests[key] = self._compiled(
-                latents, text, profiled=False
-            ).create_infer_request()
+            compiled = self._compiled(latents, text, profiled=False)
+            self.requests[key] = compiled.create_infer_request()
         return self._run(self.requests[key], latents, timestep, text)
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
-        """Times of OpenVINO's nodes by its performance counters; a fused node counts for its first module."""
+        """Times of OpenVINO's nodes by its counters; a fused node counts for its first module."""
         compiled = self._compiled(latents, text, profiled=True)
         origins = {
             node.get_friendly_name(): node.get_rt_info()["originalLayersNames"].astype(str)
@@ -74,7 +74,7 @@ class OpenVino:
         }
         request = compiled.create_infer_request()
         self._run(request, latents, timestep, text)
-        # OpenVINO gives means over all calls so far; the first one, which is not counted, is taken out again.
+        # OpenVINO gives means over all calls so far; the first call, not counted, is subtracted.
         first = {
             info.node_name: info.real_time.total_seconds() for info in request.get_profiling_info()
         }
@@ -85,10 +85,10 @@ class OpenVino:
         entries = []
         for info in request.get_profiling_info():
             name = info.node_name
-            # A tapped node bears its output's name.
+            # A tapped node has its output's name.
             module = self.paths.get(name) or module_of(f"{name},{origins.get(name)}")
             spent = (calls + 1) * info.real_time.total_seconds() - first[name]
-            # The means are rounded to microseconds, so that a node without work can come out below zero.
+            # The means are rounded to microseconds, so that the difference can be below zero.
             entries.append(LayerTime(module, info.node_type, max(spent, 0.0)))
         return LayerTimes(merged(entries, calls), total / calls)
 
@@ -110,10 +110,10 @@ class OpenVino:
         return Prediction(outputs[0], dict(zip(self.names[1:], outputs[1:], strict=True)))
 
     def _compiled(self, latents: Tensor, text: Tensor, profiled: bool) -> Any:
-        """The model for these shapes, compiled now or earlier.
+        """The model for these shapes, compiled now or cached.
 
-        OpenVINO's own cache of models would not notice a damaged file; so its blob is kept in ours, with a checksum.
-        Raises EngineError when OpenVINO would compute in another precision.
+        OpenVINO's own model cache does not detect damaged files, so the blob is cached here with a
+        checksum. Raises EngineError if OpenVINO would compute in another precision.
         """
         import openvino
 
@@ -123,7 +123,7 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": self.precision,
             "INFERENCE_NUM_THREADS": self.threads,
             "NUM_STREAMS": 1,
-            # Pinned threads would share a core with torch's, or with another process's.
+            # Pinned threads would share a core with torch or another process.
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": profiled,
         }
@@ -145,30 +145,34 @@ class OpenVino:
         folder = cached_folder(self.cache / f"{self.source}-{key_of(facts)}", make)
         blob = (folder / "model.blob").read_bytes() if not fresh else b""
         compiled = fresh[0] if fresh else self.core.import_model(blob, "CPU", settings)
-        given = compiled.get_property("INFERENCE_PRECISION_HINT")
-        if given != getattr(openvino.Type, self.precision):
+        actual = compiled.get_property("INFERENCE_PRECISION_HINT")
+        if actual != getattr(openvino.Type, self.precision):
             raise EngineError(
-                f"OpenVINO would compute in {given.get_type_name()}, not {self.precision}; choose another engine"
+                f"OpenVINO would compute in {actual.get_type_name()}, not {self.precision}; "
+                "choose another engine"
             )
         return compiled
 
 
 def unavailable(precision: str) -> str | None:
-    """Why OpenVINO cannot compute in ``precision`` (``f32`` or ``bf16``) here; None if it can."""
+    """The reason why OpenVINO cannot compute in ``f32`` or ``bf16`` here; None if it can."""
     if find_spec("openvino") is None:
         return "OpenVINO is not installed; install the extra: pip install 'scenebench[openvino]'"
     if precision == "bf16":
         import openvino
 
         if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-            return "this processor does not compute in bf16; there is nothing to install: use the engine openvino (fp32)"
+            return (
+                "this processor does not compute in bf16; "
+                "there is nothing to install: use the engine openvino (fp32)"
+            )
     return None
 
 
 def opened(
     unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int, precision: str
 ) -> OpenVino:
-    """The engine of ``unet``, reading the ONNX file that all engines share."""
+    """Open the engine on the ONNX file of ``unet`` that all engines share."""
     from engines.export import exported
 
     return OpenVino(exported(unet, taps, OPSET, cache), taps, cache, threads, precision)

@@ -1,8 +1,8 @@
-"""What a prompt tells a UNet, as one tensor: the embeddings of its words and, for SDXL, what else that UNet reads.
+"""All text conditions of a UNet in one tensor: word embeddings and, for SDXL, added conditions.
 
-SDXL's UNet also takes one vector for the whole prompt and six numbers, the image's sizes and crop. They travel as the
-last rows of the text tensor, filled with zeros to its width, so that batches, both halves of guidance and the inputs of
-every engine carry them along.
+SDXL's UNet also takes a pooled embedding of the prompt and six numbers, the image's sizes and crop.
+They are the last rows of the text tensor, padded with zeros to its width, so that batches, guidance
+and every engine handle one tensor.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 SIZES = 6
-"""Height and width of the original, top and left of the crop, height and width of the target, in pixels."""
+"""Original height and width, crop top and left, target height and width, in pixels."""
 
 
 def further_rows(config: Any) -> int:
-    """Rows of the text tensor that hold no word, by the UNet's configuration; 0 but for SDXL."""
-    return (
-        -(-(pooled_width(config) + SIZES) // int(config.cross_attention_dim))
-        if takes_more(config)
-        else 0
-    )
+    """Rows of the text tensor for the added conditions, from the UNet's configuration."""
+    if not takes_added_conditions(config):
+        return 0
+    return -(-(pooled_width(config) + SIZES) // int(config.cross_attention_dim))
 
 
-def takes_more(config: Any) -> bool:
-    """Whether the UNet reads more of a prompt than its words."""
+def takes_added_conditions(config: Any) -> bool:
+    """Whether the UNet takes more than word embeddings, as SDXL's does."""
     return config.addition_embed_type is not None
 
 
@@ -37,15 +35,15 @@ def packed(
     pooled: Float[Tensor, "n pooled"],
     sizes: Float[Tensor, "n 6"],
 ) -> Float[Tensor, "n rows width"]:
-    """One text tensor of an SDXL prompt's parts."""
+    """Join the text conditions of SDXL into one text tensor."""
     rest = torch.cat([pooled, sizes.to(pooled)], dim=1)
     width = words.shape[-1]
-    filled = torch.nn.functional.pad(rest, (0, -rest.shape[1] % width))
-    return torch.cat([words, filled.unflatten(1, (-1, width))], dim=1)
+    padded = torch.nn.functional.pad(rest, (0, -rest.shape[1] % width))
+    return torch.cat([words, padded.unflatten(1, (-1, width))], dim=1)
 
 
 def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-    """The noise prediction of ``unet``, given all that ``text`` holds."""
+    """The noise prediction of ``unet`` under all conditions in ``text``."""
     rows = further_rows(unet.config)
     if not rows:
         noise: Tensor = unet(latents, timestep, text).sample
@@ -57,7 +55,7 @@ def predict(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, text:
 
 
 def pooled_width(config: Any) -> int:
-    """Width of the vector for the whole prompt, by the configuration of SDXL's UNet."""
+    """Width of the pooled prompt embedding, from the configuration of SDXL's UNet."""
     return int(config.projection_class_embeddings_input_dim) - SIZES * int(
         config.addition_time_embed_dim
     )

@@ -1,7 +1,7 @@
-"""Make a traced graph smaller: what is constant is computed once, and attention becomes one operation.
+"""Simplify a traced graph: fold constants, and fuse attention into one operation.
 
-Both are onnxscript's passes. They see every weight as an input: they could fold weights into new constants otherwise,
-and no others could be bound to the graph.
+Both are passes of onnxscript. They receive the weights as inputs: otherwise they could fold weights
+into constants, and other weights could not be bound to the graph.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from contextlib import contextmanager
 import onnx
 
 WEIGHT = "unet."
-"""How the names of weights begin."""
+"""Prefix of the names of weights."""
 Origins = Mapping[str, str]
-"""By the name of a value the path of the module that computes it, as nodes are named by."""
+"""Name of a value -> path of the module that computes it."""
 
 
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph without what depends on constants alone, such as the shapes that the exporter computes."""
+    """The same graph with constants folded, such as the exporter's shape arithmetic."""
     import onnxscript.optimizer
 
     return _with_weights_as_inputs(model, onnxscript.optimizer.optimize)
 
 
 def fused(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with attention, and sums before a layer norm, as single operations that only ONNX Runtime knows.
+    """The same graph with attention, and sums before a layer norm, as operations of ONNX Runtime.
 
-    Its kernel never holds the attention weights of all heads at once. Where a tap sits inside of an attention, that
-    one stays as it is.
+    Its kernel never holds the attention weights of all heads at once. An attention with a tap
+    inside is not fused.
     """
     import onnx_ir
     from onnxscript.rewriter import ort_fusions
 
-    def rewrite(bare: onnx.ModelProto) -> onnx.ModelProto:
+    def rewrite(graph: onnx.ModelProto) -> onnx.ModelProto:
         with _silent("onnxscript"):
-            rewritten, _ = ort_fusions.optimize_for_ort(onnx_ir.from_proto(bare))
+            rewritten, _ = ort_fusions.optimize_for_ort(onnx_ir.from_proto(graph))
         return onnx_ir.to_proto(rewritten)
 
     origins = {value: module for node in model.graph.node for value, module in _origin(node)}
-    better = _with_weights_as_inputs(model, rewrite)
-    name_by_module(better, origins)
-    return better
+    rewritten = _with_weights_as_inputs(model, rewrite)
+    name_by_module(rewritten, origins)
+    return rewritten
 
 
 def name_by_module(model: onnx.ModelProto, origins: Origins) -> None:
-    """Put the path of the module that a node belongs to before its name, in place.
+    """Prefix each node's name with the path of its module, in place.
 
-    A node whose values are all new belongs to the module of the node before it.
+    A node whose outputs all have no origin belongs to the module of the node before it.
     """
     module = WEIGHT.removesuffix(".")
     for node in model.graph.node:
@@ -74,12 +74,12 @@ def _with_weights_as_inputs(
         onnx.helper.make_tensor_value_info(weight.name, weight.data_type, list(weight.dims))
         for weight in weights
     )
-    better = rewrite(bare)
-    given = [value for value in better.graph.input if not value.name.startswith(WEIGHT)]
-    del better.graph.input[:]
-    better.graph.input.extend(given)
-    better.graph.initializer.extend(weights)
-    return better
+    rewritten = rewrite(bare)
+    inputs = [value for value in rewritten.graph.input if not value.name.startswith(WEIGHT)]
+    del rewritten.graph.input[:]
+    rewritten.graph.input.extend(inputs)
+    rewritten.graph.initializer.extend(weights)
+    return rewritten
 
 
 @contextmanager

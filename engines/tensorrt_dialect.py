@@ -1,6 +1,6 @@
-"""What differs between TensorRT 10, TensorRT 11 and TensorRT for RTX, found by asking the library, never its version.
+"""Differences of TensorRT 10, 11 and TensorRT for RTX, by attributes, not version numbers.
 
-Enum members are taken by name: TensorRT 11 numbers them anew.
+Enum members are looked up by name: TensorRT 11 has other values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _loggers: dict[str, Any] = {}
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The sizes of one input: the smallest, the one to be fastest at, and the largest."""
+    """Sizes of one input: the smallest, the one to optimise for, and the largest."""
 
     least: tuple[int, ...]
     best: tuple[int, ...]
@@ -30,20 +30,20 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A built engine as bytes, with what its builder said."""
+    """A serialised engine, with its builder's log."""
 
     data: Any
-    """Bytes-like, as ``deserialize_cuda_engine`` takes them."""
+    """Bytes-like, for ``deserialize_cuda_engine``."""
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
-    """Name and shape of every output of the parsed network; -1 where it is dynamic."""
+    """Name and shape of every output of the parsed network; -1 is a dynamic size."""
     log: tuple[str, ...]
-    """Every message of the builder, down to VERBOSE."""
+    """All messages of the builder, down to VERBOSE."""
 
 
 def library() -> Any | None:
-    """The TensorRT that is installed, the full one before the one for RTX; None without any.
+    """The installed TensorRT, the full one before the one for RTX; None if there is none.
 
-    Raises EngineError when one is there and none can be loaded.
+    Raises EngineError if one is installed and none can be loaded.
     """
     reasons = []
     for name in LIBRARIES:
@@ -53,7 +53,8 @@ def library() -> Any | None:
             except (ImportError, OSError) as error:
                 line = (str(error).splitlines() or [type(error).__name__])[0]
                 reasons.append(
-                    f"{name} cannot be loaded ({line}); install the version for this driver and its CUDA"
+                    f"{name} cannot be loaded ({line}); "
+                    "install the version for this driver and its CUDA"
                 )
     if reasons:
         raise EngineError(reasons[0])
@@ -61,7 +62,7 @@ def library() -> Any | None:
 
 
 def listener(trt: Any) -> Any:
-    """The process's one logger, with ``lines`` to read and to clear: TensorRT keeps the first it was given."""
+    """The process's one logger, with its ``lines``: TensorRT keeps the first that it gets."""
     if trt.__name__ not in _loggers:
 
         class Listener(trt.ILogger):  # type: ignore[misc]
@@ -77,18 +78,17 @@ def listener(trt: Any) -> Any:
 
 
 def network_flags(trt: Any) -> int:
-    """Strong typing: precision is the graph's. Only TensorRT 10 knows weak typing, and explicit batches by a flag."""
+    """Flags for strong typing and explicit batches, which only TensorRT 10 makes optional."""
     flags = trt.NetworkDefinitionCreationFlag
-    wanted = [
-        getattr(flags, name)
-        for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH")
-        if hasattr(flags, name)
-    ]
-    return sum(1 << int(flag) for flag in wanted)
+    names = [name for name in ("STRONGLY_TYPED", "EXPLICIT_BATCH") if hasattr(flags, name)]
+    return sum(1 << int(getattr(flags, name)) for name in names)
 
 
 def parsed(trt: Any, model: Path) -> tuple[Any, Any, Any]:
-    """Builder, network and parser of an ONNX file; the parser owns the weights, so keep it. Raises EngineError."""
+    """Builder, network and parser of an ONNX file; the parser owns the weights, so keep it.
+
+    Raises EngineError if TensorRT cannot read the file.
+    """
     log = listener(trt)
     log.lines.clear()
     builder = trt.Builder(log)
@@ -97,8 +97,9 @@ def parsed(trt: Any, model: Path) -> tuple[Any, Any, Any]:
     if not parser.parse_from_file(str(model)):
         first = parser.get_error(0)
         raise EngineError(
-            f"{trt.__name__} {trt.__version__} cannot read {model}: {first.node_operator()} at {first.node_name()} "
-            f"({first.desc()}); use another engine, or another version of TensorRT"
+            f"{trt.__name__} {trt.__version__} cannot read {model}: {first.node_operator()} "
+            f"at {first.node_name()} ({first.desc()}); "
+            "use another engine, or another version of TensorRT"
         )
     return builder, network, parser
 
@@ -111,10 +112,10 @@ def build_plan(
     trt: Any = None,
     names: Sequence[str] | None = None,
 ) -> Plan:
-    """Build the engine of an ONNX file for the sizes in ``profile`` (by input), with exactly the outputs ``names``.
+    """Build the engine of an ONNX file for the input sizes in ``profile``, with outputs ``names``.
 
-    ``capability`` names a card to build for, such as ``SM89``; TensorRT for RTX builds for it without any card.
-    None builds for the card at hand. Raises EngineError with what the builder said.
+    ``capability`` is a card to build for, such as ``SM89``; TensorRT for RTX needs no card for it.
+    None is the present card. Raises EngineError with the builder's message.
     """
     trt = trt or library()
     if trt is None:
@@ -126,16 +127,16 @@ def build_plan(
         (tensor.name, tuple(tensor.shape))
         for tensor in map(network.get_output, range(network.num_outputs))
     )
-    found = [name for name, _ in outputs]
-    if names is not None and found != list(names):
-        raise EngineError(f"TensorRT reads outputs {found}, not {list(names)}")
+    parsed_names = [name for name, _ in outputs]
+    if names is not None and parsed_names != list(names):
+        raise EngineError(f"TensorRT reads outputs {parsed_names}, not {list(names)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if hasattr(trt.BuilderFlag, "TF32"):
-        # fp32 means fp32: TF32 rounds every factor to 10 bits.
+        # TF32 rounds every factor to 10 bits.
         config.clear_flag(trt.BuilderFlag.TF32)
     if hasattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION"):
-        # TensorRT for RTX would allocate while it runs, and then no CUDA graph can be captured.
+        # If TensorRT for RTX allocates while it runs, no CUDA graph can be captured.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     if capability is not None:
         _aim_at(trt, config, capability)
@@ -149,20 +150,21 @@ def build_plan(
     log.lines.clear()
     if data is None:
         errors = [line for line in lines if line.startswith(("ERROR", "INTERNAL_ERROR"))]
-        said = errors[0].splitlines()[0] if errors else "it gave no reason"
-        raise EngineError(f"{trt.__name__} {trt.__version__} cannot build {model}: {said}")
+        reason = errors[0].splitlines()[0] if errors else "it gave no reason"
+        raise EngineError(f"{trt.__name__} {trt.__version__} cannot build {model}: {reason}")
     return Plan(data, outputs, lines)
 
 
 def _aim_at(trt: Any, config: Any, capability: str) -> None:
     if not hasattr(config, "set_compute_capability"):
         raise EngineError(
-            f"{trt.__name__} builds for the card at hand only; use tensorrt_rtx to build for {capability}"
+            f"{trt.__name__} builds for the card at hand only; "
+            f"use tensorrt_rtx to build for {capability}"
         )
     if not hasattr(trt.ComputeCapability, capability):
-        known = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
+        choices = [name for name in dir(trt.ComputeCapability) if name.startswith("SM")]
         raise EngineError(
-            f"{trt.__name__} {trt.__version__} does not build for {capability}; it knows {known}"
+            f"{trt.__name__} {trt.__version__} does not build for {capability}; it knows {choices}"
         )
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0):
@@ -170,7 +172,7 @@ def _aim_at(trt: Any, config: Any, capability: str) -> None:
 
 
 def torch_type(trt: Any, dtype: Any) -> Any:
-    """The torch type of a TensorRT type: ``trt.nptype`` raises for bfloat16, which numpy lacks."""
+    """The torch type of a TensorRT type; ``trt.nptype`` fails for bfloat16, which numpy lacks."""
     import torch
 
     names = {
@@ -180,34 +182,34 @@ def torch_type(trt: Any, dtype: Any) -> Any:
         "INT32": "int32",
         "INT64": "int64",
     }
-    for ours, theirs in names.items():
-        if hasattr(trt.DataType, ours) and dtype == getattr(trt.DataType, ours):
-            return getattr(torch, theirs)
+    for trt_name, torch_name in names.items():
+        if hasattr(trt.DataType, trt_name) and dtype == getattr(trt.DataType, trt_name):
+            return getattr(torch, torch_name)
     raise EngineError(f"TensorRT's type {dtype} has no counterpart here; known: {', '.join(names)}")
 
 
 def context_of(trt: Any, engine: Any) -> Any | None:
-    """An execution context of an engine whose scratch memory the caller gives; None if there is no memory for it."""
+    """An execution context that uses the caller's scratch memory; None if out of memory."""
     strategy = trt.ExecutionContextAllocationStrategy.USER_MANAGED
     kernels = getattr(trt, "DynamicShapesKernelSpecializationStrategy", None)
     if kernels is None or not hasattr(engine, "create_runtime_config"):
         return engine.create_execution_context(strategy)
     config = engine.create_runtime_config()
     config.set_execution_context_allocation_strategy(strategy)
-    # TensorRT for RTX would begin with slower kernels and compile better ones on the side, which no graph would hold.
+    # Otherwise TensorRT for RTX starts with slower kernels, and a graph would keep them.
     config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
     return engine.create_execution_context(config)
 
 
 def is_capturable(context: Any, stream: int) -> bool:
-    """Whether a CUDA graph can be captured of what a context runs; only TensorRT for RTX has plans that say no."""
+    """Whether a CUDA graph of a context can be captured; only TensorRT for RTX may say no."""
     return not hasattr(context, "is_stream_capturable") or bool(
         context.is_stream_capturable(stream)
     )
 
 
 def scratch_bytes(engine: Any) -> int:
-    """Device memory that one execution context of an engine needs for activations."""
+    """Device memory for the activations of one execution context."""
     return int(
         engine.device_memory_size_v2
         if hasattr(engine, "device_memory_size_v2")
@@ -216,5 +218,5 @@ def scratch_bytes(engine: Any) -> int:
 
 
 def gibibytes(size: int) -> str:
-    """A size for people, such as ``1.7 GiB``."""
+    """A size as text, such as ``1.7 GiB``, rounded up."""
     return f"{math.ceil(size / 2**30 * 10) / 10:.1f} GiB"

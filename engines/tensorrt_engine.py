@@ -1,4 +1,4 @@
-"""TensorRT on torch's memory: plans kept per card and version, one CUDA graph per shape."""
+"""TensorRT on torch's memory: plans cached per card and version, one CUDA graph per shape."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.cache import cached_folder, key_of
-from engines.cuda_stream import Lane
+from engines.cuda_stream import DeviceStream
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import INPUTS, NOISE
@@ -29,17 +29,17 @@ from engines.tensorrt_dialect import (
     torch_type,
 )
 
-_SAYS = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """Memory that does not move, as CUDA graphs need it, and what computes there."""
+    """Memory at fixed addresses, as CUDA graphs need it, and the function that computes in it."""
 
     tensors: dict[str, Tensor]
     run: Callable[[], None]
     context: Any
-    """Its own, since a graph is valid for one state of a context; all contexts share the scratch memory."""
+    """One per slot: a graph is valid for one state of a context. All share the scratch memory."""
 
 
 def plan_folder(
@@ -51,25 +51,25 @@ def plan_folder(
     card: str,
     cache: Path,
 ) -> Path:
-    """The folder with ``model.plan``, built now or earlier for exactly this model, library, version and card."""
+    """The folder with ``model.plan`` for this model, library, version and card, built or cached."""
     made_for = {"library": trt.__name__, "version": str(trt.__version__), "card": card}
-    facts = {
+    options = {
         "outputs": list(names),
         "sizes": {name: [size.least, size.best, size.most] for name, size in sizes.items()},
         "precision": precision,
     }
-    # The model's folder is named by graph, taps and weights.
-    stem = f"{model.parent.name}-{key_of(facts)}"
+    # The name of the model's folder contains hashes of graph, taps and weights.
+    stem = f"{model.parent.name}-{key_of(options)}"
     folder = cache / "tensorrt" / f"{stem}-{key_of(made_for)}"
     if not folder.is_dir():
         for other in sorted(folder.parent.glob(f"{stem}-*/made_for.json")):
-            theirs = json.loads(other.read_text(encoding="utf-8"))
+            stored = json.loads(other.read_text(encoding="utf-8"))
             differing = [
-                f"{name} {theirs.get(name)}"
+                f"{name} {stored.get(name)}"
                 for name, value in made_for.items()
-                if theirs.get(name) != value
+                if stored.get(name) != value
             ]
-            _SAYS.warning(
+            _LOGGER.warning(
                 "the kept TensorRT plan is for %s: building one for this machine",
                 ", ".join(differing),
             )
@@ -83,30 +83,36 @@ def plan_folder(
 
 
 class TensorRT:
-    """An engine for one text length and up to a number of rows; it is built anew when a call asks for more.
+    """An engine for one text length and a number of rows, rebuilt when a call has more rows.
 
-    So those who will ask for more later say so first: see ``reserve``.
+    ``reserve`` avoids rebuilding.
     """
 
     def __init__(
-        self, trt: Any, model: Path, taps: Sequence[Tap], precision: str, lane: Lane, cache: Path
+        self,
+        trt: Any,
+        model: Path,
+        taps: Sequence[Tap],
+        precision: str,
+        stream: DeviceStream,
+        cache: Path,
     ) -> None:
         self.trt = trt
         self.model = model
         self.names = [NOISE, *(tap.layer for tap in taps)]
         self.precision = precision
-        self.lane = lane
+        self.stream = stream
         self.cache = cache
         self.rows = self.words = self.expected = 0
         self.engine: Any = None
         self.slots: dict[int, _Slot] = {}
 
     def reserve(self, rows: int) -> None:
-        """Build for at least so many rows, at the first call."""
+        """Build for at least ``rows`` rows, at the first call."""
         self.expected = max(self.expected, rows)
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once; the outputs are new tensors on the device, in the engine's precision."""
+        """Run the UNet once; the outputs are new tensors on the device."""
         if len(latents) > self.rows or text.shape[1] != self.words:
             self._open(latents, text)
         if len(latents) not in self.slots:
@@ -115,13 +121,13 @@ class TensorRT:
         slot.tensors["latents"].copy_(latents)
         slot.tensors["timestep"].fill_(timestep)
         slot.tensors["text"].copy_(text)
-        self.lane.run(slot.run)
-        # The slot's own outputs are overwritten by the next call; a copy on the device takes microseconds.
+        self.stream.run(slot.run)
+        # The next call overwrites the slot's outputs; a copy on the device takes microseconds.
         noise, *taps = (slot.tensors[name].clone() for name in self.names)
         return Prediction(noise.float(), dict(zip(self.names[1:], taps, strict=True)))
 
     def _open(self, latents: Tensor, text: Tensor) -> None:
-        """Build or load the plan for up to these rows, and make room for its scratch memory."""
+        """Build or load the plan for these rows, and allocate its scratch memory."""
         rows, words = max(len(latents), self.expected), text.shape[1]
         sizes = {
             name: Range((1, *shape[1:]), (rows, *shape[1:]), (rows, *shape[1:]))
@@ -130,43 +136,47 @@ class TensorRT:
         self.slots.clear()
         self.engine = None
         folder = plan_folder(
-            self.trt, self.model, self.names, sizes, self.precision, self.lane.card(), self.cache
+            self.trt, self.model, self.names, sizes, self.precision, self.stream.card(), self.cache
         )
         data = (folder / "model.plan").read_bytes()
         self._need(len(data), "the weights")
         self.engine = self.trt.Runtime(listener(self.trt)).deserialize_cuda_engine(data)
         if self.engine is None:
-            said = [line for line in listener(self.trt).lines if "ERROR" in line.partition(" ")[0]]
-            reason = said[-1].splitlines()[0] if said else "it gave no reason"
+            lines = listener(self.trt).lines
+            errors = [line for line in lines if "ERROR" in line.partition(" ")[0]]
+            reason = errors[-1].splitlines()[0] if errors else "it gave no reason"
             raise EngineError(
                 f"{self.trt.__name__} cannot load {folder} ({reason}); delete it and run again"
             )
-        found = {self.engine.get_tensor_name(site) for site in range(self.engine.num_io_tensors)}
-        if found != {*INPUTS, *self.names}:
-            lost = sorted({*INPUTS, *self.names} - found) or sorted(found)
+        names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
+        if names != {*INPUTS, *self.names}:
+            lost = sorted({*INPUTS, *self.names} - names) or sorted(names)
             raise EngineError(
-                f"the plan in {folder} has other inputs or outputs ({lost[0]}); delete it and run again"
+                f"the plan in {folder} has other inputs or outputs ({lost[0]}); "
+                "delete it and run again"
             )
         size = scratch_bytes(self.engine)
         self._need(size, f"one call with {rows} rows")
-        self.scratch = torch.empty(max(size, 1), dtype=torch.uint8, device=self.lane.device)
+        self.scratch = torch.empty(max(size, 1), dtype=torch.uint8, device=self.stream.device)
         self.rows, self.words = rows, words
 
     def _need(self, size: int, what: str) -> None:
-        free = self.lane.free_bytes()
+        free = self.stream.free_bytes()
         if size > free:
             raise EngineError(
-                f"{self.lane.card()} is too small: {what} needs {gibibytes(size)}, free are {gibibytes(free)}; "
+                f"{self.stream.card()} is too small: {what} needs {gibibytes(size)}, "
+                f"free are {gibibytes(free)}; "
                 "use a smaller batch, or stop what else runs on the card"
             )
 
     def _slot(self, latents: Tensor, text: Tensor) -> _Slot:
-        """Memory for these shapes, and a CUDA graph that computes in it, where one can be captured."""
-        # Scratch memory of ours is counted by torch's allocator, and one piece serves all shapes.
+        """Memory for these shapes, and a CUDA graph that computes in it if one can be captured."""
+        # torch's allocator counts this scratch memory, and one piece serves all shapes.
         context = context_of(self.trt, self.engine)
         if context is None:
             raise EngineError(
-                f"{self.trt.__name__} has no memory left for {len(latents)} rows; use a smaller batch"
+                f"{self.trt.__name__} has no memory left for {len(latents)} rows; "
+                "use a smaller batch"
             )
         context.set_device_memory(self.scratch.data_ptr(), self.scratch.numel())
         shapes = {"latents": tuple(latents.shape), "timestep": (), "text": tuple(text.shape)}
@@ -178,17 +188,20 @@ class TensorRT:
             tensors[name] = torch.zeros(
                 tuple(context.get_tensor_shape(name)),
                 dtype=torch_type(self.trt, self.engine.get_tensor_dtype(name)),
-                device=self.lane.device,
+                device=self.stream.device,
             )
             if not context.set_tensor_address(name, tensors[name].data_ptr()):
                 raise EngineError(f"TensorRT refuses the memory of {name}")
 
         def execute() -> None:
-            if not context.execute_async_v3(self.lane.handle):
+            if not context.execute_async_v3(self.stream.handle):
                 lines = listener(self.trt).lines
                 raise EngineError(
-                    f"TensorRT could not run the UNet: {lines[-1] if lines else 'it gave no reason'}"
+                    "TensorRT could not run the UNet: "
+                    + (lines[-1] if lines else "it gave no reason")
                 )
 
-        run = self.lane.captured(execute) if is_capturable(context, self.lane.handle) else execute
+        run = (
+            self.stream.captured(execute) if is_capturable(context, self.stream.handle) else execute
+        )
         return _Slot(tensors, run, context)

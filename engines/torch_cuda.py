@@ -20,19 +20,19 @@ def opened(
     in_half: bool = False,
     device: str = "cuda",
 ) -> TorchEager:
-    """The engine; the caller's UNet stays where and what it is."""
+    """Open the engine on a copy of ``unet``, which stays as it is."""
     import torch
 
     from engines.cuda_stream import full_fp32
 
     torch.set_num_threads(threads)
     full_fp32()
-    own = copy.deepcopy(unet).to(device)
-    return TorchEager(own.half() if in_half else own, taps)
+    on_device = copy.deepcopy(unet).to(device)
+    return TorchEager(on_device.half() if in_half else on_device, taps)
 
 
 def unavailable() -> str | None:
-    """Why PyTorch cannot use a GPU here, in a sentence; None if it can."""
+    """The reason why PyTorch cannot use a GPU here; None if it can."""
     from engines.cuda_stream import cuda_missing
 
     return cuda_missing()

@@ -1,4 +1,4 @@
-"""Whether a model that was read can be used: what its libraries notice only in use, or never, is found here first."""
+"""Validate a loaded model: find what the libraries notice only in use, or never."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
-from engines.prompt import further_rows, pooled_width, predict, takes_more
+from engines.prompt import further_rows, pooled_width, predict, takes_added_conditions
 
 if TYPE_CHECKING:
     from engines.components import Components
 
 _SIDE = 8
-"""Of the latents of a trial: the smallest that a UNet of four levels takes."""
+"""Side of the latents in a trial call: the smallest for a UNet of four levels."""
 _SILENT = 50
-"""Above every level at which the libraries log."""
+"""A level above all at which the libraries log."""
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep the libraries' own reports off the error stream: what they find wrong is said in our words, once."""
+    """Silence the libraries' logs: an EngineError reports their errors once."""
     libraries = diffusers_logging, transformers_logging
     before = [library.get_verbosity() for library in libraries]
     for library in libraries:
@@ -40,40 +40,42 @@ def silenced() -> Iterator[None]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises EngineError when there is none: the libraries would go on with defaults."""
+    """Read a JSON object. Raises EngineError without one: the libraries would use defaults."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EngineError(
             f"cannot read {path} ({error}); fetch or export the model again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
-    return found
+    return content
 
 
 def read_configurations(folder: Path, double: bool) -> dict[str, Any]:
-    """Look into every part's configuration and give that of the noise schedule; ``double``: two text encoders.
+    """Check every part's configuration and return that of the noise schedule.
 
-    Raises EngineError for one that is missing, and where a tokenizer's words are.
+    ``double`` expects two text encoders. Raises EngineError for a missing configuration or
+    vocabulary.
     """
     encoders = ("text_encoder", "text_encoder_2") if double else ("text_encoder",)
     for part in ("unet", "vae", *encoders):
         read_object(folder / part / "config.json")
     for part in (name.replace("text_encoder", "tokenizer") for name in encoders):
-        words = folder / part
+        tokenizer = folder / part
         if not (
-            (words / "tokenizer.json").is_file()
-            or all((words / n).is_file() for n in ("vocab.json", "merges.txt"))
+            (tokenizer / "tokenizer.json").is_file()
+            or all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt"))
         ):
             raise EngineError(
-                f"{words} holds no words: it has no tokenizer.json; fetch or export the model again"
+                f"{tokenizer} holds no vocabulary: it has no tokenizer.json; "
+                "fetch or export the model again"
             )
     return read_object(folder / "scheduler" / "scheduler_config.json")
 
 
-def whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
-    """The module, unless weights are missing: the libraries would draw them at random and go on."""
+def require_complete(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
+    """Return the module. Raises ValueError if weights are missing: libraries would draw them."""
     module, info = loaded
     missing = sorted(info["missing_keys"])
     if missing:
@@ -86,8 +88,8 @@ def whole(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
     return module
 
 
-def unknown_kind(parts: Components) -> str | None:
-    """What the model needs that is not done here, as the end of a sentence about it; None if nothing."""
+def unsupported_feature(parts: Components) -> str | None:
+    """An unsupported feature of the model, as the end of a sentence about it, or None."""
     unet, vae = parts.unet.config, parts.vae.config
     if unet.in_channels != vae.latent_channels:
         return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
@@ -97,11 +99,16 @@ def unknown_kind(parts: Components) -> str | None:
         or unet.time_cond_proj_dim is not None
     ):
         return "takes a class or a strength of guidance as an input"
-    if takes_more(unet) != (parts.text_encoder_2 is not None) or unet.addition_embed_type not in (
+    if takes_added_conditions(unet) != (
+        parts.text_encoder_2 is not None
+    ) or unet.addition_embed_type not in (
         None,
         "text_time",
     ):
-        return f"reads {unet.addition_embed_type or 'nothing'} besides the words, which its text encoders do not give"
+        return (
+            f"reads {unet.addition_embed_type or 'nothing'} besides the words, "
+            "which its text encoders do not give"
+        )
     if parts.text_encoder_2 is not None and pooled_width(unet) != int(
         parts.text_encoder_2.config.projection_dim
     ):
@@ -112,31 +119,35 @@ def unknown_kind(parts: Components) -> str | None:
     ):
         return "shifts the latents of its autoencoder"
     if parts.schedule.get("rescale_betas_zero_snr"):
-        return "is trained to a signal-to-noise ratio of zero, which the sampler (LMS) cannot start from"
+        return (
+            "is trained to a signal-to-noise ratio of zero, "
+            "which the sampler (LMS) cannot start from"
+        )
     return None
 
 
 @torch.inference_mode()
-def try_out(parts: Components) -> None:
-    """Use every part once on next to nothing. Raises whatever the libraries raise, and ValueError."""
+def run_once(parts: Components) -> None:
+    """Call every part once on tiny inputs. Raises ValueError, or what the libraries raise."""
     pairs = [(parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)]
     for tokenizer, encoder in pairs:
         if tokenizer is None or encoder is None:
             continue
-        words, known = encoder.config.max_position_embeddings, encoder.config.vocab_size
-        if not 2 < tokenizer.model_max_length <= words:
+        length, vocabulary = encoder.config.max_position_embeddings, encoder.config.vocab_size
+        if not 2 < tokenizer.model_max_length <= length:
             raise ValueError(
-                f"its tokenizer gives {tokenizer.model_max_length} words where {words} are read"
+                f"its tokenizer gives {tokenizer.model_max_length} words where {length} are read"
             )
-        if not 2 < len(tokenizer) <= known:
+        if not 2 < len(tokenizer) <= vocabulary:
             raise ValueError(
-                f"its tokenizer knows {len(tokenizer)} words where its text encoder knows {known}"
+                f"its tokenizer knows {len(tokenizer)} words "
+                f"where its text encoder knows {vocabulary}"
             )
         encoder(torch.zeros(1, 2, dtype=torch.long))
     try:
         scheduler = parts.scheduler(2)
     except Exception as error:
-        # torch's own words would be of the numbers' types alone.
+        # torch's own message names only types.
         raise ValueError(
             f"its scheduler_config.json holds no noise schedule that can be used ({error})"
         ) from error

@@ -1,8 +1,8 @@
-"""A stand-in for a card: torch's device ``meta``, whose tensors compute on the CPU here and refuse to meet the CPU's.
+"""A stand-in for a card: torch's device ``meta``, with tensors that compute on the CPU.
 
-Inside ``with Card() as card:`` what is sent to ``card.device`` keeps its numbers, every operation on it gives what the
-CPU would, and one that mixes devices fails as it would on a card. So code that says where it computes can be held to
-it, and to the CPU's results, without a card. What a card's own libraries do is not proven by it.
+Inside ``with Card() as card:`` tensors on ``card.device`` keep their values, operations give the
+CPU's results, and an operation that mixes devices fails as on a card. This tests where code
+computes without a card, but not a card's own libraries.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ CARD = torch.device("meta")
 
 
 class MixedDevicesError(RuntimeError):
-    """Tensors of two devices met in one operation."""
+    """An operation has tensors of two devices."""
 
 
 class OnCard(torch.Tensor):
-    """A tensor of the stand-in, around the numbers that it holds."""
+    """A tensor of the stand-in, which wraps a tensor of the CPU."""
 
     inner: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> OnCard:
-        made: OnCard = torch.Tensor._make_wrapper_subclass(
+        wrapper: OnCard = torch.Tensor._make_wrapper_subclass(
             cls,
             inner.shape,
             strides=inner.stride(),
@@ -37,8 +37,8 @@ class OnCard(torch.Tensor):
             device=CARD,
             requires_grad=False,
         )
-        made.inner = inner
-        return made
+        wrapper.inner = inner
+        return wrapper
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"OnCard({self.inner!r})"
@@ -51,7 +51,7 @@ class OnCard(torch.Tensor):
 
 
 class Card(TorchDispatchMode):
-    """While it lasts, tensors can be sent to the stand-in; ``operations`` counts what it has computed."""
+    """A context in which tensors can be moved to the stand-in; ``operations`` counts its work."""
 
     device = CARD
     Mixed = MixedDevicesError
@@ -71,19 +71,16 @@ class Card(TorchDispatchMode):
 
 
 def _leaves(args: Any, kwargs: Any, kind: type) -> list[Any]:
-    found = []
+    leaves = []
     # An operation's lists hold no lists.
     for value in (*args, *kwargs.values()):
-        found += [
-            one
-            for one in (value if isinstance(value, list | tuple) else (value,))
-            if isinstance(one, kind)
-        ]
-    return found
+        values = value if isinstance(value, list | tuple) else (value,)
+        leaves += [leaf for leaf in values if isinstance(leaf, kind)]
+    return leaves
 
 
 def _is_cards(args: Any, kwargs: Any) -> bool:
-    """Whether an operation makes its result on the stand-in, or reads what lies there."""
+    """Whether an operation reads from the stand-in or puts its result there."""
     return CARD in _leaves(args, kwargs, torch.device) or bool(_leaves(args, kwargs, OnCard))
 
 
@@ -92,14 +89,14 @@ def _computed(operation: Any, args: Any, kwargs: Any) -> Any:
     if read and not devices:
         _refuse_mixed(operation, args, kwargs)
     if "out" in kwargs:
-        raise NotImplementedError(f"{operation} writes to what it was given")
+        raise NotImplementedError(f"{operation} writes to an argument")
     inner_args, inner_kwargs = tree_map(_inner, (tuple(args), dict(kwargs)))
-    # What is made in inference mode is no view of what was not, which torch would then refuse.
+    # torch refuses views across the border of inference mode.
     with torch.inference_mode(False), torch.no_grad():
-        found = operation(*inner_args, **inner_kwargs)
-        if operation._schema.is_mutable and not isinstance(found, tuple):
+        result = operation(*inner_args, **inner_kwargs)
+        if operation._schema.is_mutable and not isinstance(result, tuple):
             return args[0]
-        return found if devices and CARD not in devices else tree_map(_outer, found)
+        return result if devices and CARD not in devices else tree_map(_outer, result)
 
 
 def _outer(value: Any) -> Any:
@@ -118,11 +115,13 @@ _INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_in
 def _refuse_mixed(operation: Any, args: Any, kwargs: Any) -> None:
     name = operation.overloadpacket.__name__
     if name in _INDEXING:
-        # A card takes the CPU's indices, and copies them.
+        # A card accepts indices on the CPU, and copies them.
         args = (args[0], *args[2:])
-    # A single number of the CPU's may meet any device, and copies are from one to another.
-    plain = [
-        one for one in _leaves(args, kwargs, Tensor) if one.dim() and not isinstance(one, OnCard)
+    # Scalars on the CPU work with any device, and a copy may cross devices.
+    on_cpu = [
+        tensor
+        for tensor in _leaves(args, kwargs, Tensor)
+        if tensor.dim() and not isinstance(tensor, OnCard)
     ]
-    if plain and name != "copy_":
-        raise MixedDevicesError(f"{operation} meets tensors of the card and of the CPU")
+    if on_cpu and name != "copy_":
+        raise MixedDevicesError(f"{operation} has tensors of the card and of the CPU")

@@ -1,10 +1,11 @@
-"""What all tests share: shapes are checked, the user's cache is left alone, and the model is opened once."""
+"""Shared fixtures: shape checks, a cache folder of the session, and the shipped model."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import runpy
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from engines.engine import Tap
     from engines.onnx_session import OnnxRuntime
 
-# What our modules import must be loaded before the hook: inside it, Python compiles it anew in every run.
+# Loaded before the import hook, inside which Python would compile them again in every run.
 LOADED = (
     diffusers.AutoencoderKL,
     diffusers.LMSDiscreteScheduler,
@@ -35,19 +36,18 @@ LOADED = (
     transformers.CLIPTokenizer,
     transformers.DPTForDepthEstimation,
 )
-# Not bench: its configuration takes what users typed, and refuses it in words.
+# Not bench: its configuration checks the types of users' input itself.
 install_import_hook(["extract", "probes", "engines", "datasets"], "beartype.beartype")
 torch.set_num_threads(1)
 
 
 def _check_predictions() -> None:
-    """Check the shapes of every prediction too: its module imports their names for the type checker alone."""
-    import engines.engine as seam
+    """Check the shapes of predictions, whose module imports its types for type checking only."""
+    from engines import engine
 
-    seam.Float, seam.Tensor = Float, torch.Tensor  # type: ignore[attr-defined]
-    seam.Prediction.__init__ = jaxtyped(
-        inspect.unwrap(seam.Prediction.__init__), typechecker=beartype
-    )  # type: ignore[method-assign]
+    engine.Float, engine.Tensor = Float, torch.Tensor  # type: ignore[attr-defined]
+    unchecked = inspect.unwrap(engine.Prediction.__init__)
+    engine.Prediction.__init__ = jaxtyped(unchecked, typechecker=beartype)  # type: ignore[method-assign]
 
 
 _check_predictions()
@@ -89,7 +89,7 @@ def eager(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEa
 
 @pytest.fixture(scope="session")
 def onnx_engine(components: Components, taps: tuple[Tap, ...], cache: Path) -> OnnxRuntime:
-    """The shipped model in ONNX Runtime, opened as a user's first run opens it."""
+    """The shipped model in ONNX Runtime."""
     from engines.backends.onnxruntime import BACKEND
 
     return BACKEND.open(components.unet, taps, cache, 1)
@@ -154,13 +154,13 @@ def _save_saliency(
 
 @pytest.fixture(scope="session")
 def save_dpt() -> Callable[..., Path]:
-    """Saves a small depth network as the labeler for photographs reads it."""
+    """Saves a small depth network for the labeler of photographs."""
     return _save_dpt
 
 
 @pytest.fixture(scope="session")
 def save_saliency() -> Callable[..., Path]:
-    """Saves a small salient-object network as the labeler for photographs reads it."""
+    """Saves a small saliency network for the labeler of photographs."""
     return _save_saliency
 
 
@@ -183,18 +183,18 @@ def _one_level(transformers: int = 1) -> diffusers.UNet2DConditionModel:
 
 @pytest.fixture(scope="session")
 def one_level() -> Callable[..., diffusers.UNet2DConditionModel]:
-    """Draws a network of one level, always the same: to export and to compile it takes seconds."""
+    """Draws a network of one level, always the same, which is exported and compiled in seconds."""
     return _one_level
 
 
 def _module(name: str) -> dict[str, Any]:
-    """What a file beside this one holds; pytest's importlib mode puts no folder of tests on the search path."""
+    """Run a file of this folder, which pytest's importlib mode does not put on the search path."""
     return runpy.run_path(str(Path(__file__).parent / f"{name}.py"))
 
 
 @pytest.fixture
 def card() -> Iterator[Any]:
-    """A stand-in for a card, for as long as the test lasts; see card.py."""
+    """A stand-in for a card during the test; see card.py."""
     with _module("card")["Card"]() as card:
         yield card
 
@@ -202,6 +202,16 @@ def card() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of random models in the shapes of Stable Diffusion 2 and of SDXL."""
-    made = _module("small_models")
+    module = _module("small_models")
     folder = tmp_path_factory.mktemp("models")
-    return {"sd2": made["save_sd2"](folder / "sd2"), "sdxl": made["save_sdxl"](folder / "sdxl")}
+    return {kind: module[f"save_{kind}"](folder / kind) for kind in ("sd2", "sdxl")}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the packages without weights."""
+    root = Path(__file__).parent.parent
+    for package in ("bench", "extract", "probes", "engines", "datasets"):
+        ignored = shutil.ignore_patterns("weights", "__pycache__")
+        shutil.copytree(root / package, tmp_path / package, ignore=ignored)
+    return tmp_path

@@ -1,4 +1,4 @@
-"""Random models of other shapes than the shipped one, a few channels wide, as folders that diffusers reads."""
+"""Small random models of other architectures than the shipped one, as diffusers folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEDULE = {
 
 
 def save_sd2(folder: Path) -> Path:
-    """Stable Diffusion 2's shape: linear projections, as many heads as a level's width asks for, v-prediction."""
+    """Stable Diffusion 2: linear projections, heads by the level's width, v-prediction."""
     torch.manual_seed(2)
     unet = UNet2DConditionModel(
         sample_size=16,
@@ -43,7 +43,7 @@ def save_sd2(folder: Path) -> Path:
 
 
 def save_sdxl(folder: Path) -> Path:
-    """SDXL's shape: two text encoders, no attention at the first level, several transformer blocks at the others."""
+    """SDXL: two text encoders, no attention at the first level, several transformers at others."""
     torch.manual_seed(3)
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -58,7 +58,7 @@ def save_sdxl(folder: Path) -> Path:
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
-        # 6 sizes of 8 channels, and a prompt's vector of 36: it takes two rows of 40 to hold 36 + 6 numbers.
+        # 6 sizes of 8 channels and a pooled embedding of 36; 36 + 6 numbers take two rows of 40.
         projection_class_embeddings_input_dim=6 * 8 + 36,
     )
     schedule = {
@@ -86,7 +86,7 @@ def _vae(widths: tuple[int, ...], scale: float) -> AutoencoderKL:
         block_out_channels=widths,
         layers_per_block=1,
         norm_num_groups=8,
-        # Not that of its images: SD 2's autoencoder is written down for larger ones too.
+        # Not the size of its images: SD 2's autoencoder also states a larger one.
         sample_size=256,
         scaling_factor=scale,
     )

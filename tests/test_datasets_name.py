@@ -1,11 +1,9 @@
-"""The name ``datasets`` is ours, though HuggingFace has a package of that name."""
+"""The name ``datasets`` belongs to this project, not to the HuggingFace package of that name."""
 
 from __future__ import annotations
 
 import ast
 import os
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires
@@ -13,13 +11,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parent.parent
+from tests.imports import PACKAGES, ROOT, python
 
 
 def test_datasets_is_ours_beside_the_hugging_face_classes_in_use() -> None:
     used = {
         (node.module, alias.name)
-        for package in ("bench", "extract", "probes", "engines", "datasets")
+        for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom)
@@ -38,8 +36,8 @@ def test_hugging_faces_datasets_is_no_dependency_direct_or_through_another() -> 
     waiting = [Requirement(line) for lines in lists for line in lines]
     seen: set[str] = set()
     while waiting:
-        needed = waiting.pop()
-        name = needed.name.lower()
+        requirement = waiting.pop()
+        name = requirement.name.lower()
         if name in seen:
             continue
         seen.add(name)
@@ -47,23 +45,13 @@ def test_hugging_faces_datasets_is_no_dependency_direct_or_through_another() -> 
             lines = requires(name) or []
         except PackageNotFoundError:
             continue
-        below = [Requirement(line) for line in lines]
-        extras = needed.extras or {""}
-        waiting += [
-            r
-            for r in below
-            if not r.marker or any(r.marker.evaluate({"extra": extra}) for extra in extras)
-        ]
+        extras = requirement.extras or {""}
+        for needed in map(Requirement, lines):
+            marker = needed.marker
+            if not marker or any(marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(needed)
     assert "tokenizers" in seen
     assert "datasets" not in seen
-
-
-def python(folder: Path, *arguments: str, path: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 def test_a_foreign_datasets_is_refused_in_one_sentence(tmp_path: Path) -> None:

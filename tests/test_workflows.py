@@ -22,7 +22,7 @@ def runs(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_a_workflow_is_whole(path: Path) -> None:
+def test_a_workflow_is_complete(path: Path) -> None:
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     # YAML 1.1 reads the key "on" as true.
     assert {"name", True, "jobs"} <= set(workflow)
@@ -36,22 +36,20 @@ def test_a_workflow_is_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_command_of_a_workflow_exists(path: Path) -> None:
-    known = 0
+    commands = 0
     for line in runs(path):
         if line.startswith("."):
             program = line.split()[0]
-            assert (
-                re.match(r"(\.\./)?\.venv/bin/", program)
-                or (ROOT / program).stat().st_mode & stat.S_IXUSR
-            )
+            is_installed = re.match(r"(\.\./)?\.venv/bin/", program)
+            assert is_installed or (ROOT / program).stat().st_mode & stat.S_IXUSR
         if " -m bench " in line:
             # An option that does not exist would end the process.
             assert _parser().parse_args(shlex.split(line.partition(" -m bench ")[2])).command
-            known += 1
+            commands += 1
         if " -m pytest " in line:
             mark = re.search(r"-m pytest -m (\w+)", line).group(1)
             assert f'"{mark}:' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert known
+    assert commands
 
 
 def test_both_machines_have_one() -> None:

@@ -1,1 +1,1 @@
-"""What reads images: one file or package each."""
+"""Labelers, one file or package each."""

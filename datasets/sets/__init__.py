@@ -1,1 +1,1 @@
-"""Sets of items: one file each."""
+"""Datasets, one file each."""

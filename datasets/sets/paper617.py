@@ -1,4 +1,4 @@
-"""The paper's own 617 prompts and seeds, 246 to train and 371 to test, from the authors' two files."""
+"""The paper's 617 prompts and seeds, 246 to train and 371 to test, from the authors' two files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FILES = {
         "6e1833810d8aaaed112112acca18d299f44a6963ca20697e4ae51d0fb3f39c7b",
     ),
 }
-"""Split -> (name, SHA-256) of the authors' file at that commit. Earlier versions lost every non-ASCII letter."""
+"""Split -> (name, SHA-256) of the authors' file. Earlier commits lack non-ASCII letters."""
 TRAIN_COPY = ".ipynb_checkpoints/train_split_prompts_seeds-checkpoint.csv"
-"""Where that commit is known to hold the training file; the checksum above is what decides."""
+"""Path of the training file at that commit; its checksum is verified."""
 
 
 def _items(folder: Path | None = None) -> tuple[Item, ...]:
@@ -45,20 +45,21 @@ def _read(folder: Path, split: str) -> tuple[Item, ...]:
     name, expected = FILES[split]
     path = folder / name
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DatasetError(
             f"cannot read {path} ({reason}); name the folder of the authors' files with --prompts, "
             "or download them with --fetch"
         ) from error
-    if found != expected:
+    if digest != expected:
         raise DatasetError(
-            f"{path} is not the authors' file (SHA-256 {found[:12]}..., expected {expected[:12]}...); "
+            f"{path} is not the authors' file "
+            f"(SHA-256 {digest[:12]}..., expected {expected[:12]}...); "
             "download it again with --fetch, or name a changed file with --dataset FILE.csv"
         )
     return tuple(
-        # The authors' index names the image, as it does in their own file names.
+        # The id is the image's index in the authors' file names.
         Item(
             f"{int(line.id or 0):07d}",
             line.prompt,
@@ -74,7 +75,7 @@ def _fetch(cache: Path) -> Path:
 
     import pooch
 
-    # It would announce every download on the error stream.
+    # Otherwise it logs every download on the error stream.
     pooch.get_logger().setLevel(logging.ERROR)
     folder = cache / "paper617"
     base = f"{REPOSITORY}/{COMMIT}/"

@@ -1,4 +1,4 @@
-"""617 prompts of the scene grammar with seeds, 246 to fit probes and 371 to test them, as many as in the paper."""
+"""617 prompts of the scene grammar with seeds: 246 training and 371 test items, as in the paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datasets.scenes import Scene
 
 SEED = 617
-"""No scene of the training and held-out sets is drawn from this seed."""
+"""Differs from the seeds of the training and held-out sets of ``datasets.render``."""
 TRAIN, TOTAL = 246, 617
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, reading and writing PyTorch's memory in place: the default engine."""
+"""ONNX Runtime on the CPU, which reads and writes PyTorch's memory: the default engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU by its CUDA provider, in fp32 without TF32."""
+"""ONNX Runtime on an NVIDIA GPU with its CUDA provider, in fp32 without TF32."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PROVIDER = Provider("CUDAExecutionProvider", {"use_tf32": "0"})
 def _open(
     unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
 ) -> OnnxRuntime:
-    from engines.cuda_stream import CudaLane
+    from engines.cuda_stream import CudaStream
     from engines.export import exported
 
     model = exported(unet, taps, OPSET, cache, fuse=True)
-    return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
+    return OnnxRuntime(model, taps, threads, PROVIDER, CudaStream())
 
 
 BACKEND = Backend(

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU by its TensorRT provider, in fp16."""
+"""ONNX Runtime on an NVIDIA GPU with its TensorRT provider, in fp16."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PROVIDER = Provider(
     {"trt_fp16_enable": "1"},
     behind=(("CUDAExecutionProvider", {"use_tf32": "0"}),),
 )
-"""In fp32 TensorRT would round to TF32 and call it fp32; so the graph is in half precision."""
+"""In fp32 TensorRT would silently round to TF32, so the graph is in half precision."""
 
 
 def _open(
     unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
 ) -> OnnxRuntime:
-    from engines.cuda_stream import CudaLane
+    from engines.cuda_stream import CudaStream
     from engines.export import exported_in_half
 
     model = exported_in_half(unet, taps, OPSET, cache)
-    return OnnxRuntime(model, taps, threads, PROVIDER, CudaLane())
+    return OnnxRuntime(model, taps, threads, PROVIDER, CudaStream())
 
 
 BACKEND = Backend(

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU in bf16: faster where the processor has it, with errors of some percent."""
+"""OpenVINO on the CPU in bf16: faster where supported, with errors of a few percent."""
 
 from engines.engine import Backend
 from engines.openvino_model import opened, unavailable

@@ -1,4 +1,4 @@
-"""TensorRT (10, 11 or for RTX) in fp16 on an NVIDIA GPU: strongly typed, one CUDA graph per shape."""
+"""TensorRT (10, 11 or for RTX) in fp16 on an NVIDIA GPU: one CUDA graph per shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engines.tensorrt_engine import TensorRT
 
 OPSET = 20
-"""TensorRT finds its fused attention in the pattern of opset 20, and refuses some Attention nodes of 23."""
+"""TensorRT fuses attention in the pattern of opset 20 and rejects some Attention nodes of 23."""
 
 
 def _unavailable() -> str | None:
@@ -33,13 +33,13 @@ def _unavailable() -> str | None:
 
 
 def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
-    from engines.cuda_stream import CudaLane
+    from engines.cuda_stream import CudaStream
     from engines.export import exported_in_half
     from engines.tensorrt_dialect import library
     from engines.tensorrt_engine import TensorRT
 
     model = exported_in_half(unet, taps, OPSET, cache)
-    return TensorRT(library(), model, taps, "fp16", CudaLane(), cache)
+    return TensorRT(library(), model, taps, "fp16", CudaStream(), cache)
 
 
 BACKEND = Backend(

@@ -1,4 +1,4 @@
-"""PyTorch compiled by Inductor: kernels are generated at the first call of every batch size, which takes minutes."""
+"""PyTorch compiled by Inductor: the first call of every batch size compiles for minutes."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class TorchCompile:
 
         import torch
 
-        own = copy.deepcopy(unet)
-        heard: dict[str, Tensor] = {}
+        network = copy.deepcopy(unet)
+        outputs: dict[str, Tensor] = {}
 
-        # The compiler follows hooks that are there before it starts, on a copy that nobody else calls; as lambdas,
-        # since a test run wraps functions in checks that it cannot follow.
+        # The compiler traces hooks that exist before it starts. They are lambdas, since it cannot
+        # trace the shape checks that a test run adds to functions.
         for tap in taps:
-            own.get_submodule(tap.path).register_forward_hook(_keep(heard, tap.layer))
+            network.get_submodule(tap.path).register_forward_hook(_record(outputs, tap.layer))
         layers = [tap.layer for tap in taps]
-        self.heard = heard
+        self.outputs = outputs
         self.taps = taps
-        # Without graph breaks: what cannot be compiled whole is an error, not a slow engine.
+        # fullgraph: a graph break is an error, not a slow engine.
         compiled: Any = torch.compile
         self.call = compiled(
             lambda latents, timestep, text: [
-                own(latents, timestep, text).sample,
-                *[heard[name] for name in layers],
+                network(latents, timestep, text).sample,
+                *[outputs[name] for name in layers],
             ],
             fullgraph=True,
             dynamic=False,
@@ -50,23 +50,23 @@ class TorchCompile:
 
         from engines.export import quiet
 
-        given = (
+        inputs = (
             latents.float().contiguous(),
             torch.tensor(timestep, dtype=torch.float32),
             text.float().contiguous(),
         )
-        # Inductor warns of its own deprecations while it compiles.
+        # Inductor warns of its deprecations while it compiles.
         with torch.no_grad(), quiet():
-            noise, *taps = self.call(*given)
-        # The outputs belong to the caller alone.
-        self.heard.clear()
+            noise, *taps = self.call(*inputs)
+            # Only the caller may hold the outputs.
+            self.outputs.clear()
         return Prediction(
             noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)}
         )
 
 
-def _keep(heard: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
-    return lambda _module, _inputs, output: heard.update({layer: output})
+def _record(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
+    return lambda _module, _inputs, output: outputs.update({layer: output})
 
 
 def _unavailable() -> str | None:
@@ -74,7 +74,10 @@ def _unavailable() -> str | None:
 
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
-        return f"torch.compile needs a C++ compiler, and {compiler} is not there; install g++, or name yours in CXX"
+        return (
+            f"torch.compile needs a C++ compiler, and {compiler} is not there; "
+            "install g++, or name yours in CXX"
+        )
     return None
 
 
@@ -84,9 +87,9 @@ def _open(
     import torch
 
     from engines.errors import EngineError
-    from engines.prompt import takes_more
+    from engines.prompt import takes_added_conditions
 
-    if takes_more(unet.config):
+    if takes_added_conditions(unet.config):
         raise EngineError(
             "the engine torch_compile does not run SDXL; use torch_eager or onnxruntime"
         )

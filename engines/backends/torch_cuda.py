@@ -1,4 +1,4 @@
-"""PyTorch on an NVIDIA GPU in fp32 without TF32: what other engines of the card are compared with."""
+"""PyTorch on an NVIDIA GPU in fp32 without TF32: the reference for other engines on a card."""
 
 from __future__ import annotations
 

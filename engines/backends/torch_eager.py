@@ -1,4 +1,4 @@
-"""PyTorch as it comes, with forward hooks at the taps: the reference that every other engine is held against."""
+"""Eager PyTorch with forward hooks at the taps: the reference for every other engine."""
 
 from __future__ import annotations
 
@@ -19,31 +19,33 @@ if TYPE_CHECKING:
 
 
 def as_tokens(output: Tensor) -> Tensor:
-    """A tap's output as (n tokens channels): a convolution's pixels are tokens too."""
+    """A tap's output as (n tokens channels): the pixels of a convolution are its tokens."""
     return output.flatten(2).mT if output.ndim == 4 else output
 
 
 @contextmanager
-def listening(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[str, Tensor]]:
-    """Collect the taps' outputs by layer name, in the order of computation, while the block is open."""
-    heard: dict[str, Tensor] = {}
+def recording_taps(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[str, Tensor]]:
+    """Record the taps' outputs by layer name, in the order of computation, inside the block."""
+    outputs: dict[str, Tensor] = {}
 
-    def keep(layer: str) -> object:
+    def record(layer: str) -> object:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            heard[layer] = as_tokens(output)
+            outputs[layer] = as_tokens(output)
 
         return hook
 
-    handles = [unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer)) for tap in taps]
+    handles = [
+        unet.get_submodule(tap.path).register_forward_hook(record(tap.layer)) for tap in taps
+    ]
     try:
-        yield heard
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
 
 
 class TorchEager:
-    """Runs the module itself, on the device and in the precision of its weights."""
+    """An engine that runs the module on the device and in the precision of its weights."""
 
     def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
         self.unet = unet
@@ -57,12 +59,12 @@ class TorchEager:
 
         device, dtype = self.unet.device, self.unet.dtype
         time = torch.tensor(timestep, dtype=torch.float32, device=device)
-        with torch.inference_mode(), listening(self.unet, self.taps) as heard:
+        with torch.inference_mode(), recording_taps(self.unet, self.taps) as outputs:
             noise = predict(self.unet, latents.to(device, dtype), time, text.to(device, dtype))
-        return Prediction(noise, heard)
+        return Prediction(noise, outputs)
 
     def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
-        """Times of every module without its children, by the clock on the wall; the taps are heard as usual."""
+        """Wall times of every module without its children, with the taps recorded as usual."""
         from engines.layer_times import LayerTimes, merged
 
         clock = clock_of(self.unet.device)
@@ -76,7 +78,7 @@ class TorchEager:
 
 
 def clock_of(device: torch.device) -> Callable[[], float]:
-    """The clock on the wall in seconds, read when the device has done what it was given."""
+    """A wall clock in seconds that waits for the device's queued work before it is read."""
     import torch
 
     def clock() -> float:
@@ -91,22 +93,22 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 def timing(
     unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter
 ) -> Iterator[list[LayerTime]]:
-    """Note every module's own seconds while the block is open: its call's, less those of the calls inside."""
+    """Record every module's self time inside the block: its call's, less those of nested calls."""
     from engines.layer_times import LayerTime
 
     entries: list[LayerTime] = []
-    inside: list[float] = [0.0]
+    nested: list[float] = [0.0]
     starts: list[float] = []
 
     def enter(_module: nn.Module, _inputs: object) -> None:
-        inside.append(0.0)
+        nested.append(0.0)
         starts.append(clock())
 
     def leave(path: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, _inputs: object, _output: object) -> None:
-            whole = clock() - starts.pop()
-            entries.append(LayerTime(path, type(module).__name__, whole - inside.pop()))
-            inside[-1] += whole
+            seconds = clock() - starts.pop()
+            entries.append(LayerTime(path, type(module).__name__, seconds - nested.pop()))
+            nested[-1] += seconds
 
         return hook
 

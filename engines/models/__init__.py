@@ -1,1 +1,1 @@
-"""Models to probe: one file or package each."""
+"""Models to probe, one file or package each."""

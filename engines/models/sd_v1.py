@@ -1,4 +1,4 @@
-"""Stable Diffusion v1-4, the model of the paper; its weights come from the hub or a local diffusers folder."""
+"""Stable Diffusion v1-4, the model of the paper, from the hub or a local diffusers folder."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ WORDS = 77
 
 
 def untrained() -> UNet2DConditionModel:
-    """The UNet's architecture with random weights: all that plans and times depend on, without a download."""
+    """The UNet with random weights, for plans and timings without a download."""
     from diffusers import UNet2DConditionModel
 
-    # CompVis/stable-diffusion-v1-4, unet/config.json; what is not named is diffusers' default.
-    return (
-        UNet2DConditionModel(sample_size=64, cross_attention_dim=768).requires_grad_(False).eval()
-    )
+    # CompVis/stable-diffusion-v1-4, unet/config.json: diffusers' defaults but for these two.
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    return unet.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL's base model; its weights come from the hub or a local diffusers folder."""
+"""Stable Diffusion XL's base model, from the hub or a local diffusers folder."""
 
 from __future__ import annotations
 

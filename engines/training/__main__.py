@@ -1,6 +1,6 @@
-"""Train one model of the zoo: ``python -m engines.training NAME --seed N --work FOLDER --out FOLDER``.
+"""Train one small model: ``python -m engines.training NAME --seed N --work FOLDER --out FOLDER``.
 
-Renders the scenes, encodes them with the shipped autoencoder and writes a folder that diffusers' pipeline loads.
+Render the scenes, encode them with the shipped autoencoder, train, and write a diffusers folder.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from engines.training.loop import BATCH, Batches, train
 from engines.training.recipes import RECIPES, Network
 
 STEPS = 3200
-"""As many as the shipped UNet had, of as many latents each."""
+"""The shipped UNet was trained for as many, of as many latents each."""
 
 
 def write(network: Network, out: Path) -> None:
-    """Write the diffusers folder: denoiser and autoencoder in half precision, text encoders in single."""
+    """Write the diffusers folder: text encoders in single precision, all else in half."""
     pipeline = copy.deepcopy(network).cpu().eval().pipeline()
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module):
@@ -74,7 +74,7 @@ def main() -> None:
         graph=not arguments.no_graph,
     )
     write(averaged, arguments.out)
-    facts = {
+    record = {
         "recipe": arguments.name,
         "seed": arguments.seed,
         "steps": arguments.steps,
@@ -85,9 +85,9 @@ def main() -> None:
         "seconds": round(time.monotonic() - started, 1),
     }
     (arguments.out / "training.json").write_text(
-        json.dumps(facts, indent=2) + "\n", encoding="utf-8"
+        json.dumps(record, indent=2) + "\n", encoding="utf-8"
     )
-    print(json.dumps(facts), flush=True)
+    print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

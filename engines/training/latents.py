@@ -1,4 +1,4 @@
-"""Training data of the zoo: latents of the rendered scenes under the shipped autoencoder, with their prompts."""
+"""Training data: prompts and latents of rendered scenes, by the shipped autoencoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 SHIPPED = Path(__file__).parent.parent / "models" / "tiny" / "weights"
-"""The folder of the shipped model, whose autoencoder every model of the zoo shares."""
+"""Folder of the shipped model, whose autoencoder every trained model shares."""
 ENCODE_BATCH = 64
 
 
@@ -31,29 +31,33 @@ class Latents:
 
 def shipped_vae() -> AutoencoderKL:
     """The shipped autoencoder, in single precision."""
-    vae = AutoencoderKL.from_pretrained(SHIPPED / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(
+        SHIPPED / "vae", torch_dtype=torch.float32, low_cpu_mem_usage=False
+    )
     assert isinstance(vae, AutoencoderKL)
     vae.register_to_config(_name_or_path="")
     return vae.eval().requires_grad_(False)
 
 
 def training_latents(work: Path, device: str) -> Latents:
-    """Render the training set into ``work`` and encode it on ``device``; what is there is used again."""
+    """Render the training set into ``work`` and encode it on ``device``, unless that is done."""
     folder = work / "train"
-    # The renderer belongs to another package and is run as a program.
+    # ``datasets`` must not be imported from here, so its renderer runs as a program.
     subprocess.run(
-        [sys.executable, "-m", "datasets.render", "--set", "train", "--out", str(folder)]
-        + ["--processes", str(max(1, (os.cpu_count() or 1) // 2))],
+        [
+            *(sys.executable, "-m", "datasets.render", "--set", "train", "--out", str(folder)),
+            *("--processes", str(max(1, (os.cpu_count() or 1) // 2))),
+        ],
         check=True,
     )
     path = work / "latents.safetensors"
     if not path.exists():
         rgb, vae = np.load(folder / "rgb.npy", mmap_mode="r"), shipped_vae().to(device)
-        both = {
-            "straight": _encode(vae, rgb, device, False),
-            "mirror": _encode(vae, rgb, device, True),
+        latents = {
+            "straight": _encode(vae, rgb, flip=False),
+            "mirror": _encode(vae, rgb, flip=True),
         }
-        save_file(both, path.with_suffix(".partial"))
+        save_file(latents, path.with_suffix(".partial"))
         path.with_suffix(".partial").replace(path)
     stored = load_file(path)
     prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
@@ -61,13 +65,11 @@ def training_latents(work: Path, device: str) -> Latents:
 
 
 @torch.no_grad()
-def _encode(vae: AutoencoderKL, rgb: np.ndarray, device: str, flip: bool) -> Tensor:
+def _encode(vae: AutoencoderKL, rgb: np.ndarray, flip: bool) -> Tensor:
     parts = []
     for start in range(0, len(rgb), ENCODE_BATCH):
-        images = (
-            torch.from_numpy(rgb[start : start + ENCODE_BATCH].copy()).to(device).float() / 127.5
-            - 1
-        )
+        images = torch.from_numpy(rgb[start : start + ENCODE_BATCH].copy()).to(vae.device)
+        images = images.float() / 127.5 - 1
         images = images.flip(-1) if flip else images
         parts.append((vae.encode(images).latent_dist.mean * vae.config.scaling_factor).cpu())
     return torch.cat(parts).contiguous()

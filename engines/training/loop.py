@@ -1,4 +1,4 @@
-"""The training loop of the zoo: resumable, averaged weights, and on a CUDA card replayed as one graph per step."""
+"""A resumable training loop with averaged weights; on a CUDA card one graph replays each step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BATCH = 64
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.01
 UNCONDITIONAL = 0.1
-"""Share of examples that see the empty prompt, so that guidance works."""
+"""Share of examples with the empty prompt, so that guidance works."""
 AVERAGE_DECAY = 0.9985
 LARGEST_GRADIENT = 1.0
 EAGER_STEPS = 12
-"""Steps before a step is captured as a CUDA graph: lazy initialisation must be over by then."""
+"""Steps before one is captured as a CUDA graph: lazy initialisation must be over by then."""
 SAVE_SECONDS = 120.0
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -32,7 +32,7 @@ Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Batches:
-    """The batch of a step; seed and step alone decide it, whatever the device."""
+    """The batch of a step, which depends on the seed and the step only, on any device."""
 
     def __init__(self, latents: Latents, network: Network, seed: int, device: str) -> None:
         self.seed, self.device = seed, device
@@ -45,62 +45,61 @@ class Batches:
 
     def __call__(self, step: int) -> Batch:
         rng = np.random.default_rng([20, self.seed, step])
-        picks = self._there(rng.choice(len(self.straight), BATCH, replace=False))
-        mirror = self._there(rng.random(BATCH) < 0.5)
-        drop = self._there(rng.random(BATCH) < UNCONDITIONAL)
-        draw = self._there(rng.standard_normal(BATCH, dtype=np.float32))
-        noise = self._there(
-            rng.standard_normal((BATCH, *self.straight.shape[1:]), dtype=np.float32)
-        )
+        picks = self._send(rng.choice(len(self.straight), BATCH, replace=False))
+        mirror = self._send(rng.random(BATCH) < 0.5)
+        drop = self._send(rng.random(BATCH) < UNCONDITIONAL)
+        draw = self._send(rng.standard_normal(BATCH, dtype=np.float32))
+        noise = self._send(rng.standard_normal((BATCH, *self.straight.shape[1:]), dtype=np.float32))
         clean = torch.where(mirror[:, None, None, None], self.mirror[picks], self.straight[picks])
         ids = torch.where(mirror[:, None], self.mirror_tokens[picks], self.tokens[picks])
         return clean, noise, draw, torch.where(drop[:, None], self.empty, ids)
 
-    def _there(self, values: np.ndarray) -> Tensor:
+    def _send(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
 
 
 class _Step:
-    """One optimiser step; on a card the step is captured once and then replayed on the same memory."""
+    """One optimiser step; on a card it is captured once and then replayed on the same memory."""
 
     def __init__(
         self, network: Network, objective: Objective, optimiser: torch.optim.Optimizer
     ) -> None:
         self.network, self.objective, self.optimiser = network, objective, optimiser
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.given: Batch | None = None
+        self.inputs: Batch | None = None
         self.loss = torch.zeros(())
 
-    def eager(self, given: Batch) -> Tensor:
+    def eager(self, batch: Batch) -> Tensor:
         self.optimiser.zero_grad(set_to_none=True)
-        return self._compute(given)
+        return self._compute(batch)
 
-    def _compute(self, given: Batch) -> Tensor:
-        clean, noise, draw, ids = given
+    def _compute(self, batch: Batch) -> Tensor:
+        clean, noise, draw, ids = batch
         example = self.objective(clean, noise, draw)
         predicted = self.network(example.noisy, example.timestep, ids)
-        loss = (example.weight * (predicted - example.target).square().mean((1, 2, 3))).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        error = (predicted - example.target).square().mean((1, 2, 3))
+        loss: Tensor = (example.weight * error).mean()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimiser.step()
         return loss.detach()
 
-    def capture(self, given: Batch) -> None:
-        """Record the step on ``given``'s memory; nothing is computed."""
-        self.given = tuple(value.clone() for value in given)  # type: ignore[assignment]
-        assert self.given is not None
+    def capture(self, batch: Batch) -> None:
+        """Capture the step on copies of the tensors of ``batch``, without computing it."""
+        clean, noise, draw, ids = batch
+        self.inputs = clean.clone(), noise.clone(), draw.clone(), ids.clone()
         self.optimiser.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.loss = self._compute(self.given)
+            self.loss = self._compute(self.inputs)
         self.graph = graph
 
-    def replay(self, given: Batch) -> Tensor:
+    def replay(self, batch: Batch) -> Tensor:
         assert self.graph is not None
-        assert self.given is not None
-        for there, value in zip(self.given, given, strict=True):
-            there.copy_(value, non_blocking=True)
+        assert self.inputs is not None
+        for target, value in zip(self.inputs, batch, strict=True):
+            target.copy_(value, non_blocking=True)
         self.graph.replay()
         return self.loss
 
@@ -116,9 +115,9 @@ def train(
     device: str,
     graph: bool,
 ) -> Network:
-    """Train for ``steps`` and return the averaged network; goes on from ``checkpoint`` where it was cut off.
+    """Train for ``steps`` and return the averaged network; resume from ``checkpoint`` if it exists.
 
-    ``snapshots`` names what is done with the averaged network after how many steps.
+    ``snapshots`` maps numbers of steps to functions that are then called with the averaged network.
     """
     on_card = torch.device(device).type == "cuda"
     network.to(device)
@@ -145,12 +144,10 @@ def train(
                     group["lr"].fill_(value)
                 else:
                     group["lr"] = value
-            given = batches(step)
+            batch = batches(step)
             if on_card and graph and step_once.graph is None and step - first == EAGER_STEPS:
-                graph = _captured(step_once, given)
-            loss = (
-                step_once.replay(given) if step_once.graph is not None else step_once.eager(given)
-            )
+                graph = _captured(step_once, batch)
+            loss = step_once.eager(batch) if step_once.graph is None else step_once.replay(batch)
             average.update(network, step)
             losses.append(loss.clone())
             done = step + 1
@@ -168,11 +165,11 @@ def train(
     return average.module.eval()
 
 
-def _captured(step: _Step, given: Batch) -> bool:
+def _captured(step: _Step, batch: Batch) -> bool:
     try:
-        step.capture(given)
+        step.capture(batch)
     except RuntimeError as error:
-        print(f"no CUDA graph, goes on without: {str(error).splitlines()[0]}", flush=True)
+        print(f"training without a CUDA graph: {str(error).splitlines()[0]}", flush=True)
         step.graph = None
     return step.graph is not None
 

@@ -1,4 +1,4 @@
-"""What a denoiser learns to predict: the noise on Stable Diffusion's schedule, or the velocity of a rectified flow."""
+"""Training targets of a denoiser: noise on Stable Diffusion's schedule, or a flow's velocity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN_TIMESTEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A noised batch, the value of its time that the network reads, the target, and a weight per example."""
+    """A noised batch: what the network reads, its target, and a weight per example."""
 
     noisy: Float[Tensor, "n 4 h w"]
     timestep: Float[Tensor, " n"]
@@ -51,8 +51,8 @@ def noise_prediction(clean: Tensor, noise: Tensor, draw: Tensor) -> Example:
 
 
 def rectified_flow(clean: Tensor, noise: Tensor, draw: Tensor) -> Example:
-    """Predict noise minus clean on the straight line between them, at logit-normal times (Esser et al. 2024)."""
+    """Predict noise minus clean between the two, at logit-normal times (Esser et al. 2024)."""
     sigma = draw.sigmoid()
-    at = sigma[:, None, None, None]
-    noisy = (1 - at) * clean + at * noise
+    share = sigma[:, None, None, None]
+    noisy = (1 - share) * clean + share * noise
     return Example(noisy, sigma * TRAIN_TIMESTEPS, noise - clean, torch.ones_like(sigma))

@@ -1,4 +1,4 @@
-"""The networks of the zoo: how each is built, what text it reads, and the diffusers pipeline it is saved as."""
+"""The networks to train: architecture, text encoder, and the diffusers pipeline to save."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engines.models.tiny.architecture import LATENT, MAX_TOKENS, SCHEDULE, make_scheduler, make_unet
+from engines.models.tiny.architecture import (
+    LATENT_SIDE,
+    MAX_TOKENS,
+    SCHEDULE,
+    make_scheduler,
+    make_unet,
+)
 from engines.models.tiny.architecture import make_text_encoder as make_clip
 from engines.models.tiny.words import make_tokenizer
 from engines.training.latents import shipped_vae
@@ -21,7 +27,7 @@ TEXT_WIDTH = 64
 
 
 class Network(nn.Module, ABC):
-    """A denoiser with its text encoder in one module: one optimiser and one average hold both."""
+    """A denoiser and its text encoder in one module, for one optimiser and one average."""
 
     tokenizer: Any
 
@@ -81,7 +87,10 @@ class UNetNetwork(Network):
 
 
 class MMDiTNetwork(Network):
-    """Joint attention over image and text tokens (``StableDiffusion3Pipeline``), one CLIP model read twice."""
+    """Joint attention over image and text tokens (``StableDiffusion3Pipeline``).
+
+    One CLIP model serves as both text encoders of the pipeline.
+    """
 
     def __init__(self, prompts: Sequence[str]) -> None:
         super().__init__()
@@ -94,7 +103,7 @@ class MMDiTNetwork(Network):
         )
         self.text_encoder = CLIPTextModelWithProjection(clip.config)
         self.transformer = SD3Transformer2DModel(
-            sample_size=LATENT,
+            sample_size=LATENT_SIDE,
             patch_size=2,
             in_channels=4,
             out_channels=4,
@@ -104,15 +113,15 @@ class MMDiTNetwork(Network):
             caption_projection_dim=7 * 16,
             joint_attention_dim=2 * TEXT_WIDTH,
             pooled_projection_dim=2 * TEXT_WIDTH,
-            pos_embed_max_size=LATENT // 2,
+            pos_embed_max_size=LATENT_SIDE // 2,
             qk_norm="rms_norm",
         )
 
     def forward(self, noisy: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
-        read = self.text_encoder(tokens, output_hidden_states=True)
-        words, pooled = read.hidden_states[-2], read.text_embeds
+        encoded = self.text_encoder(tokens, output_hidden_states=True)
+        words, pooled = encoded.hidden_states[-2], encoded.text_embeds
         words = torch.cat([words, words], dim=-1)
-        # The pipeline fills the place of the T5 encoder, which this model lacks, with as many tokens of zeros.
+        # The pipeline replaces the missing T5 encoder's tokens by as many zero tokens.
         words = torch.cat([words, torch.zeros_like(words)], dim=1)
         predicted: Tensor = self.transformer(
             hidden_states=noisy,
@@ -143,7 +152,7 @@ class MMDiTNetwork(Network):
 
 
 class CrossAttentionDiTNetwork(Network):
-    """Self-attention over image tokens and cross-attention to T5's words (``PixArtAlphaPipeline``)."""
+    """Self-attention on image tokens, cross-attention to T5's words (``PixArtAlphaPipeline``)."""
 
     def __init__(self, prompts: Sequence[str]) -> None:
         super().__init__()
@@ -167,7 +176,7 @@ class CrossAttentionDiTNetwork(Network):
             )
         )
         self.transformer = PixArtTransformer2DModel(
-            sample_size=LATENT,
+            sample_size=LATENT_SIDE,
             patch_size=2,
             in_channels=4,
             out_channels=4,
@@ -205,7 +214,7 @@ class CrossAttentionDiTNetwork(Network):
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A network and what it learns."""
+    """A network and its training target."""
 
     make: Callable[[Sequence[str]], Network]
     objective: Objective

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all."""
+"""Atomic writing of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_file_is_there_when_all_of_it_is_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_what_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "file.txt"
     file.write_text("old", encoding="utf-8")
 
@@ -33,7 +33,7 @@ def test_what_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_writers_beside_each_other_do_not_meet(tmp_path: Path) -> None:
+def test_simultaneous_writers_do_not_collide(tmp_path: Path) -> None:
     file = tmp_path / "file.txt"
     with atomic_write(file) as first, atomic_write(file) as second:
         first.write_text("first", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Labels that are kept: every map comes back bit by bit, and a folder that cannot be written is named."""
+"""Cached labels are bitwise equal, and a folder that cannot be written is named."""
 
 from __future__ import annotations
 
@@ -37,21 +37,23 @@ def test_labels_come_back_bit_by_bit_from_bytes_and_from_another_device(
         "normals": torch.randn(2, 3, *size, generator=generator),
     }
     labels = Labels(**{name: everything[name] for name in fields})
-    for back in (labels_of(bytes_of(labels)), labels.to(torch.device("cpu"))):
-        assert set(back.tensors()) == set(fields)
-        for name, value in back.tensors().items():
+    for restored in (labels_of(bytes_of(labels)), labels.to(torch.device("cpu"))):
+        assert set(restored.tensors()) == set(fields)
+        for name, value in restored.tensors().items():
             assert value.dtype == everything[name].dtype
             assert torch.equal(value, everything[name])
 
 
-def test_a_labeler_with_a_memory_answers_as_without(held_out: Rendered, tmp_path: Path) -> None:
+def test_the_cache_changes_no_label(held_out: Rendered, tmp_path: Path) -> None:
     reader = LABELER.open()
     cached = CachedReader(reader, tmp_path)
     images = held_out.rgb[:3]
-    truth = reader(as_bytes(images).float() / 255)
+    expected = reader(as_bytes(images).float() / 255)
     for labels in (cached(images), cached(images)):
-        assert set(labels.tensors()) == set(truth.tensors()) > {"disparity", "saliency", "normals"}
-        for name, value in truth.tensors().items():
+        assert (
+            set(labels.tensors()) == set(expected.tensors()) > {"disparity", "saliency", "normals"}
+        )
+        for name, value in expected.tensors().items():
             assert torch.equal(getattr(labels, name), value)
     assert len(list(cached.folder.rglob("*.labels"))) == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,11 @@ def images() -> torch.Tensor:
 def test_depth_is_the_networks_own_standardised(
     reader: Reader, dpt: Path, images: torch.Tensor
 ) -> None:
-    """At the network's own size nothing is resized, so that transformers' answer to 8-bit images is the truth."""
+    """At the network's size nothing is resized: the reference is transformers on 8-bit images."""
     net = DPTForDepthEstimation.from_pretrained(dpt).eval()
-    shown = np.round(images.numpy() * 255).astype(np.uint8).astype(np.float64) / 127.5 - 1
+    scaled = np.round(images.numpy() * 255).astype(np.uint8).astype(np.float64) / 127.5 - 1
     with torch.inference_mode():
-        raw = net(torch.from_numpy(shown.astype(np.float32))).predicted_depth
+        raw = net(torch.from_numpy(scaled.astype(np.float32))).predicted_depth
     assert raw.std() > 0
     torch.testing.assert_close(reader(images).disparity, (raw - SCALE.mean) / SCALE.std)
 
@@ -68,13 +69,13 @@ def test_a_larger_image_gets_labels_of_its_own_size(reader: Reader) -> None:
 
 
 def test_the_mask_is_a_map_of_at_least_one_in_255(reader: Reader) -> None:
-    """The file's rule on flat images, where no resizing matters, by numpy."""
+    """The rule in numpy, on flat images, where resizing changes nothing."""
     for red in (0, 20, 60, 100, 140, 200, 255):
         image = torch.zeros(1, 3, DPT_SIDE, DPT_SIDE)
         image[:, 0] = red / 255
         logit = 4.0 * (red / 255 - 0.485) / 0.229 - 2.0
-        kept = np.floor(255 / (1 + np.exp(-logit))) > 0
-        assert bool((reader(image).saliency == bool(kept)).all()), red
+        is_salient = bool(np.floor(255 / (1 + np.exp(-logit))) > 0)
+        assert bool((reader(image).saliency == is_salient).all()), red
     mixed = torch.zeros(1, 3, DPT_SIDE, DPT_SIDE)
     mixed[..., : DPT_SIDE // 2] = 1
     share = float(reader(mixed).saliency.double().mean())
@@ -82,27 +83,20 @@ def test_the_mask_is_a_map_of_at_least_one_in_255(reader: Reader) -> None:
 
 
 def test_the_batch_changes_no_bit(reader: Reader, images: torch.Tensor) -> None:
-    whole = reader(images)
-    for site, image in enumerate(images.split(1)):
-        assert torch.equal(reader(image).disparity[0], whole.disparity[site])
-        assert torch.equal(reader(image).saliency[0], whole.saliency[site])
+    together = reader(images)
+    for index, image in enumerate(images.split(1)):
+        same(reader(image), together.take([index]))
 
 
 def test_the_fingerprint_names_every_choice(
     sources: Sources, reader: Reader, save_dpt: Save, save_saliency: Save, tmp_path: Path
 ) -> None:
-    other_dpt, other_mask = (
-        save_dpt(tmp_path / "dpt", seed=1),
-        save_saliency(tmp_path / "mask.onnx", SIDE, gain=5.0),
-    )
+    other_dpt = save_dpt(tmp_path / "dpt", seed=1)
+    other_mask = save_saliency(tmp_path / "mask.onnx", SIDE, gain=5.0)
     small = save_saliency(tmp_path / "small.onnx", 16)
 
     def opened(**changed: object) -> str:
-        values = {
-            name: getattr(sources, name)
-            for name in ("depth_model", "depth_scale", "saliency_model")
-        }
-        return LABELER.open(Sources(**{"saliency_size": SIDE, **values, **changed})).fingerprint
+        return LABELER.open(replace(sources, **changed)).fingerprint
 
     assert opened() == reader.fingerprint
     changed = [
@@ -121,10 +115,7 @@ def test_labels_are_remembered_by_the_images_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("depth_model", "depth_scale", "saliency_model", "saliency_size")
-    cached = LABELER.open(
-        Sources(**{name: getattr(sources, name) for name in names}, cache=tmp_path)
-    )
+    cached = LABELER.open(replace(sources, cache=tmp_path))
     assert cached.fingerprint == reader.fingerprint
     assert cached.scale == reader.scale
     first = cached(images)
@@ -203,18 +194,13 @@ def test_a_layer_that_no_call_reaches_may_be_missing(
     """The published weights of DPT-Large lack it."""
     folder = save_dpt(tmp_path / "dpt")
     weights = load_file(folder / "model.safetensors")
-    unused = [
-        name for name in weights if name.startswith("neck.fusion_stage.layers.0.residual_layer1.")
-    ]
-    assert unused
-    save_file(
-        {k: v for k, v in weights.items() if k not in unused},
-        folder / "model.safetensors",
-        {"format": "pt"},
-    )
-    lacking, whole = DptDepth(str(folder), SCALE), DptDepth(str(dpt), SCALE)
-    assert lacking.fingerprint == whole.fingerprint
-    assert torch.equal(lacking(images[:1]), whole(images[:1]))
+    unused = "neck.fusion_stage.layers.0.residual_layer1."
+    kept = {name: value for name, value in weights.items() if not name.startswith(unused)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    lacking, complete = DptDepth(str(folder), SCALE), DptDepth(str(dpt), SCALE)
+    assert lacking.fingerprint == complete.fingerprint
+    assert torch.equal(lacking(images[:1]), complete(images[:1]))
 
 
 def test_a_depth_model_that_is_nowhere_is_one_sentence(sources: Sources) -> None:
@@ -235,7 +221,7 @@ def test_the_scale_of_another_model_is_not_guessed(dpt: Path) -> None:
 def test_dpt_large_has_the_papers_scale(
     dpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its architecture, so that a local copy has it too; the weights are far too many to make here."""
+    """The architecture decides, so that a local copy has it too."""
     net = DPTForDepthEstimation.from_pretrained(dpt)
     monkeypatch.setattr(net.config, "hidden_size", 1024)
     monkeypatch.setattr(net.config, "num_hidden_layers", 24)
@@ -261,11 +247,7 @@ def test_a_wrong_saliency_model_is_one_sentence(
     path = tmp_path / "mask.onnx"
     make(path, save_saliency)
     with pytest.raises(DatasetError) as caught:
-        LABELER.open(
-            Sources(
-                depth_model=str(dpt), depth_scale=SCALE, saliency_model=path, saliency_size=size
-            )
-        )
+        LABELER.open(Sources(str(dpt), SCALE, path, size))
     assert sentence in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -287,12 +269,12 @@ def test_the_saliency_network_takes_torchs_threads_and_no_more(
 def test_the_saliency_network_runs_on_the_card_of_its_process(
     save_saliency: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, asked = onnxruntime.InferenceSession, []
+    opened, requested = onnxruntime.InferenceSession, []
 
     def recorded(
         stored: bytes, options: onnxruntime.SessionOptions, providers: list[object]
     ) -> object:
-        asked.append(providers)
+        requested.append(providers)
         return opened(stored, options, providers=["CPUExecutionProvider"])
 
     path = save_saliency(tmp_path / "mask.onnx", SIDE)
@@ -306,7 +288,7 @@ def test_the_saliency_network_runs_on_the_card_of_its_process(
     for has_card in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda has_card=has_card: has_card)
         OnnxSaliency(path, SIDE)
-    assert asked == [
+    assert requested == [
         [("CUDAExecutionProvider", {"device_id": 2}), "CPUExecutionProvider"],
         ["CPUExecutionProvider"],
     ]

@@ -32,7 +32,7 @@ def images(held_out: Rendered) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def seen(labeler: TinyLabeler, images: torch.Tensor) -> Labels:
+def predictions(labeler: TinyLabeler, images: torch.Tensor) -> Labels:
     return labeler(images)
 
 
@@ -42,8 +42,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Rendered:
-    """The whole held-out set: low cameras are rare and err most, so that a part of it says little about the mean."""
+def all_held_out() -> Rendered:
+    """The all_held_out held-out set: rare low cameras err most, so a part has another mean."""
     parts = list(rendered(scenes_of("held-out")))
     names = [field.name for field in dataclasses.fields(Rendered) if field.name != "attributes"]
     words = tuple(attributes for part in parts for attributes in part.attributes)
@@ -53,16 +53,16 @@ def whole() -> Rendered:
     )
 
 
-def test_it_finds_the_salient_solid(seen: Labels, held_out: Rendered) -> None:
-    found, true = seen.saliency.numpy(), held_out.mask[:128].numpy()
-    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(found, true, strict=True)]
+def test_it_finds_the_salient_solid(predictions: Labels, held_out: Rendered) -> None:
+    predicted, true = predictions.saliency.numpy(), held_out.mask[:128].numpy()
+    dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(predicted, true, strict=True)]
     print(f"Dice: mean {np.mean(dice):.4f}, least {np.min(dice):.3f}")
     assert np.mean(dice) >= 0.93
 
 
-def test_it_reads_inverse_depth(labeler: TinyLabeler, whole: Rendered) -> None:
-    true = (1 / whole.depth_m.numpy() - labeler.scale.mean) / labeler.scale.std
-    squared = (labeler(whole.rgb).disparity.numpy() - true) ** 2
+def test_it_reads_inverse_depth(labeler: TinyLabeler, all_held_out: Rendered) -> None:
+    true = (1 / all_held_out.depth_m.numpy() - labeler.scale.mean) / labeler.scale.std
+    squared = (labeler(all_held_out.rgb).disparity.numpy() - true) ** 2
     rmse = np.sqrt(squared.mean((1, 2)))
     print(
         f"disparity RMSE in std: mean over images {rmse.mean():.3f}, median {np.median(rmse):.3f}, "
@@ -71,20 +71,22 @@ def test_it_reads_inverse_depth(labeler: TinyLabeler, whole: Rendered) -> None:
     assert rmse.mean() <= 0.25
 
 
-def test_it_reads_inverse_depth_up_to_scale_and_shift(seen: Labels, held_out: Rendered) -> None:
-    true, found = 1 / held_out.depth_m[:128].double().flatten(1), seen.disparity.double().flatten(1)
-    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, found, strict=True)]
-    print(
-        f"correlation of disparity with the truth: mean {np.mean(correlation):.4f}, least {np.min(correlation):.3f}"
-    )
-    assert np.mean(correlation) >= 0.98
+def test_it_reads_inverse_depth_up_to_scale_and_shift(
+    predictions: Labels, held_out: Rendered
+) -> None:
+    true = 1 / held_out.depth_m[:128].double().flatten(1)
+    predicted = predictions.disparity.double().flatten(1)
+    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(true, predicted, strict=True)]
+    mean, least = np.mean(correlation), np.min(correlation)
+    print(f"correlation of disparity with the truth: mean {mean:.4f}, least {least:.3f}")
+    assert mean >= 0.98
 
 
-def test_it_reads_normals_as_unit_vectors(seen: Labels, held_out: Rendered) -> None:
-    assert seen.normals is not None
-    lengths = seen.normals.norm(dim=1)
+def test_it_reads_normals_as_unit_vectors(predictions: Labels, held_out: Rendered) -> None:
+    assert predictions.normals is not None
+    lengths = predictions.normals.norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones_like(lengths))
-    cosine = float((seen.normals * held_out.normals[:128]).sum(1).mean())
+    cosine = float((predictions.normals * held_out.normals[:128]).sum(1).mean())
     print(f"mean cosine with the true normals {cosine:.4f}")
     assert cosine >= 0.9
 
@@ -96,10 +98,10 @@ def test_it_reads_the_words(
     for start in range(0, 128, 8):
         words = labeler.read(images[start : start + 8]).words
         for name, vocabulary in WORDS.items():
-            for at, index in enumerate(words[name].argmax(1).tolist()):
-                right[name] += vocabulary[index] == getattr(
-                    held_out_scenes[start + at].attributes, name
-                )
+            for scene, index in zip(
+                held_out_scenes[start : start + 8], words[name].argmax(1).tolist(), strict=True
+            ):
+                right[name] += vocabulary[index] == getattr(scene.attributes, name)
     print(
         "words read rightly: "
         + ", ".join(f"{name} {count / 128:.3f}" for name, count in right.items())
@@ -109,18 +111,20 @@ def test_it_reads_the_words(
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 11])
 def test_the_batch_changes_no_bit(
-    labeler: TinyLabeler, images: torch.Tensor, seen: Labels, batch: int
+    labeler: TinyLabeler, images: torch.Tensor, predictions: Labels, batch: int
 ) -> None:
     parts = [labeler(some) for some in images[:12].split(batch)]
-    for apart, together in zip(_fields(concatenate(parts)), _fields(seen), strict=True):
+    for apart, together in zip(_fields(concatenate(parts)), _fields(predictions), strict=True):
         assert torch.equal(apart, together[:12])
 
 
 def test_the_neighbours_in_a_batch_change_no_bit(
-    labeler: TinyLabeler, images: torch.Tensor, seen: Labels
+    labeler: TinyLabeler, images: torch.Tensor, predictions: Labels
 ) -> None:
     order = torch.from_numpy(np.random.default_rng(0).permutation(16))
-    for permuted, together in zip(_fields(labeler(images[order])), _fields(seen), strict=True):
+    for permuted, together in zip(
+        _fields(labeler(images[order])), _fields(predictions), strict=True
+    ):
         assert torch.equal(permuted, together[order])
 
 
@@ -242,11 +246,13 @@ def test_a_missing_folder_is_refused_in_words(tmp_path: Path) -> None:
         TinyLabeler(tmp_path / "nowhere")
 
 
-def test_labels_of_parts_join_in_order_and_lack_normals_if_one_part_does(seen: Labels) -> None:
-    first = Labels(seen.disparity[:3], seen.saliency[:3], seen.normals[:3])
-    second = Labels(seen.disparity[3:5], seen.saliency[3:5], seen.normals[3:5])
+def test_labels_of_parts_join_in_order_and_lack_normals_if_one_part_does(
+    predictions: Labels,
+) -> None:
+    first = Labels(predictions.disparity[:3], predictions.saliency[:3], predictions.normals[:3])
+    second = Labels(predictions.disparity[3:5], predictions.saliency[3:5], predictions.normals[3:5])
     both = concatenate([first, second])
-    assert torch.equal(both.disparity, seen.disparity[:5])
-    assert torch.equal(both.saliency, seen.saliency[:5])
-    assert torch.equal(both.normals, seen.normals[:5])
+    assert torch.equal(both.disparity, predictions.disparity[:5])
+    assert torch.equal(both.saliency, predictions.saliency[:5])
+    assert torch.equal(both.normals, predictions.normals[:5])
     assert concatenate([first, Labels(second.disparity, second.saliency)]).normals is None

@@ -17,13 +17,14 @@ def labels() -> Labels:
     return concatenate([exact_labels(chunk, scale) for chunk in rendered(scenes_of("held-out", 3))])
 
 
-def test_what_is_taken_is_all_that_is_known_of_those_images(labels: Labels) -> None:
+def test_take_selects_every_label_of_the_images(labels: Labels) -> None:
     taken = labels.take([2, 0, 2])
     for field in fields(Labels):
-        whole, part = getattr(labels, field.name), getattr(taken, field.name)
-        assert torch.equal(part, torch.stack([whole[2], whole[0], whole[2]]))
+        value = getattr(labels, field.name)
+        expected = torch.stack([value[2], value[0], value[2]])
+        assert torch.equal(getattr(taken, field.name), expected)
 
 
-def test_what_is_not_known_is_not_known_of_a_part(labels: Labels) -> None:
+def test_take_leaves_missing_labels_missing(labels: Labels) -> None:
     bare = Labels(labels.disparity, labels.saliency)
     assert bare.take(torch.tensor([1])).tensors().keys() == {"disparity", "saliency"}

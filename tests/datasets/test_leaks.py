@@ -1,4 +1,4 @@
-"""What crosses the split, against the obvious comparison of every pair."""
+"""Leaks across the split, against a comparison of every pair."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from datasets.items import Item
-from datasets.leaks import leaks_of, plain
+from datasets.leaks import leaks_of, normalised
 
 PROMPTS = [
     ("train", "a large green cylinder on the old wooden table"),
@@ -20,28 +20,31 @@ PROMPTS = [
     ("test", "GE washer with stainless steel basket"),
     ("test", "富田店 and nothing else"),
 ]
-ITEMS = [Item(str(site), prompt, site % 6, split) for site, (split, prompt) in enumerate(PROMPTS)]
+ITEMS = [
+    Item(str(index), prompt, index % 6, split) for index, (split, prompt) in enumerate(PROMPTS)
+]
 
 
 def pieces(prompt: str) -> Counter[str]:
-    """Runs of 3 to 5 letters within words, each word between blanks; a short word counts once, whole."""
-    found: Counter[str] = Counter()
-    for word in plain(prompt).split():
+    """Runs of 3 to 5 letters of words between blanks; a shorter word counts once."""
+    counts: Counter[str] = Counter()
+    for word in normalised(prompt).split():
         padded = f" {word} "
         for size in (3, 4, 5):
-            found.update(padded[at : at + size] for at in range(max(len(padded) - size, 0) + 1))
+            starts = range(max(len(padded) - size, 0) + 1)
+            counts.update(padded[start : start + size] for start in starts)
             if size >= len(padded):
                 break
-    return found
+    return counts
 
 
 def cosine(a: str, b: str) -> float:
     counts = [pieces(item.prompt) for item in ITEMS]
-    known = Counter(piece for count in counts for piece in count)
+    documents = Counter(piece for count in counts for piece in count)
 
     def weights(prompt: str) -> dict[str, float]:
         return {
-            piece: times * (math.log((1 + len(ITEMS)) / (1 + known[piece])) + 1)
+            piece: times * (math.log((1 + len(ITEMS)) / (1 + documents[piece])) + 1)
             for piece, times in pieces(prompt).items()
         }
 
@@ -55,27 +58,21 @@ def test_near_prompts_are_those_that_every_pair_compared_gives(threshold: float)
     expected = {}
     for a, b in itertools.product(ITEMS, ITEMS):
         crossing = (a.split, b.split) == ("train", "test")
-        if (
-            crossing
-            and plain(a.prompt) != plain(b.prompt)
-            and cosine(a.prompt, b.prompt) >= threshold
-        ):
-            expected[a.id, b.id] = cosine(a.prompt, b.prompt)
-    found = leaks_of(ITEMS, threshold).near
-    assert expected
-    assert {(pair.train.id, pair.test.id): pair.similarity for pair in found} == pytest.approx(
-        expected
-    )
-    assert [pair.similarity for pair in found] == sorted(
-        (pair.similarity for pair in found), reverse=True
-    )
+        similarity = cosine(a.prompt, b.prompt)
+        if crossing and normalised(a.prompt) != normalised(b.prompt) and similarity >= threshold:
+            expected[a.id, b.id] = similarity
+        pairs = leaks_of(ITEMS, threshold).near
+        assert expected
+        actual = {(pair.train.id, pair.test.id): pair.similarity for pair in pairs}
+        assert actual == pytest.approx(expected)
+        assert list(actual.values()) == sorted(actual.values(), reverse=True)
 
 
 def test_groups_and_the_test_items_they_touch() -> None:
-    found = leaks_of(ITEMS)
-    assert [[item.id for item in group] for group in found.prompts] == [["0", "3"]]
-    assert [[item.id for item in group] for group in found.seeds] == [["0", "6"]]
-    assert found.crossing == 1 + len({pair.test.id for pair in found.near})
+    leaks = leaks_of(ITEMS)
+    assert [[item.id for item in group] for group in leaks.prompts] == [["0", "3"]]
+    assert [[item.id for item in group] for group in leaks.seeds] == [["0", "6"]]
+    assert leaks.crossing == 1 + len({pair.test.id for pair in leaks.near})
 
 
 def test_one_side_alone_has_nothing_to_leak() -> None:

@@ -1,4 +1,4 @@
-"""The paper's prompts: refused in words without the authors' files, whole with them ($SCENEBENCH_PAPER617)."""
+"""The paper's prompts, from small files, or from the authors' in $SCENEBENCH_PAPER617."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ def test_a_changed_file_is_refused(folder: Path) -> None:
 def served(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """The files behind a web server of this machine, laid out as in the authors' repository."""
+    """The files on a local web server, laid out as in the authors' repository."""
     root = tmp_path_factory.mktemp("server")
-    for split, site in (("train", TRAIN_COPY), ("test", FILES["test"][0])):
-        file = root / COMMIT / site
+    for split, path in (("train", TRAIN_COPY), ("test", FILES["test"][0])):
+        file = root / COMMIT / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(TEXT[split], encoding="utf-8")
 
@@ -98,7 +98,7 @@ def test_fetched_files_are_the_same_and_fetched_once(
     assert DATASET.fetch(tmp_path / "cache") == fetched
 
 
-def test_what_is_not_the_authors_file_is_not_fetched(served: Path, tmp_path: Path) -> None:
+def test_another_file_than_the_authors_is_not_fetched(served: Path, tmp_path: Path) -> None:
     (served / FILES["test"][0]).write_text("something else", encoding="utf-8")
     assert DATASET.fetch is not None
     with pytest.raises(DatasetError, match=r"cannot download http.*test_split.*\(ValueError\)"):

@@ -1,4 +1,4 @@
-"""A CSV file of prompts: what it may hold, what it may leave out, and how a mistake in it is named."""
+"""CSV files of prompts: contents, defaults, and messages for errors."""
 
 from __future__ import annotations
 
@@ -25,41 +25,39 @@ PROMPTS = [
 
 
 def written(folder: Path, text: str | bytes) -> Path:
-    path = folder / "mine.csv"
+    path = folder / "prompts.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
 def test_every_text_that_pythons_writer_writes_comes_back_unchanged(tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
+    path = tmp_path / "prompts.csv"
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["id", "prompts", "seeds", "split", "note"])
-        for site, prompt in enumerate(PROMPTS):
-            writer.writerow([f"p{site}", prompt, site, "test" if site % 2 else "train", "ignored"])
+        for index, prompt in enumerate(PROMPTS):
+            split = "test" if index % 2 else "train"
+            writer.writerow([f"p{index}", prompt, index, split, "ignored"])
     items = read_prompts(path)
     assert items == tuple(
-        Item(f"p{site}", prompt, site, "test" if site % 2 else "train")
-        for site, prompt in enumerate(PROMPTS)
+        Item(f"p{index}", prompt, index, "test" if index % 2 else "train")
+        for index, prompt in enumerate(PROMPTS)
     )
 
 
 def test_names_follow_from_prompt_and_seed_and_not_from_the_place(tmp_path: Path) -> None:
     lines = [f"a cup,{seed}" for seed in range(20)] + ["a cat,1", "a cat,1"]
-    there = {
-        (i.prompt, i.seed, i.id)
-        for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines])))
-    }
-    back = {
-        (i.prompt, i.seed, i.id)
-        for i in read_prompts(written(tmp_path, "\n".join(["prompt,seed", *lines[::-1]])))
-    }
-    assert there == back
-    assert len({name for *_, name in there}) == 22
-    by_name = [
-        seed for prompt, seed, _ in sorted(there, key=lambda item: item[2]) if prompt == "a cup"
-    ]
-    assert by_name != sorted(by_name)
+
+    def read(lines: list[str]) -> set[tuple[str, int, str]]:
+        path = written(tmp_path, "\n".join(["prompt,seed", *lines]))
+        return {(item.prompt, item.seed, item.id) for item in read_prompts(path)}
+
+    items = read(lines)
+    assert items == read(lines[::-1])
+    assert len({name for *_, name in items}) == 22
+    by_name = sorted(items, key=lambda item: item[2])
+    seeds = [seed for prompt, seed, _ in by_name if prompt == "a cup"]
+    assert seeds != sorted(seeds)
 
 
 def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
@@ -72,15 +70,12 @@ def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
 
 def test_other_lines_change_neither_seed_nor_split(tmp_path: Path) -> None:
     prompts = [f"prompt number {number}" for number in range(60)]
-    of = {
-        item.prompt: item
-        for item in read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))
-    }
+    items = read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))
     fewer = read_prompts(written(tmp_path, "\n".join(["prompt", *prompts[::-3]])))
     assert len(fewer) == 20
-    assert all(
-        (item.seed, item.split) == (of[item.prompt].seed, of[item.prompt].split) for item in fewer
-    )
+    assert {(item.prompt, item.seed, item.split) for item in fewer} < {
+        (item.prompt, item.seed, item.split) for item in items
+    }
 
 
 def test_two_prompts_in_five_are_for_training() -> None:
@@ -88,11 +83,11 @@ def test_two_prompts_in_five_are_for_training() -> None:
     assert share == pytest.approx(TRAIN_SHARE, abs=4 * (0.24 / 5000) ** 0.5)
 
 
-def test_a_prompt_in_another_case_is_on_the_same_side() -> None:
+def test_a_prompt_in_another_case_has_the_same_split() -> None:
     assert all(drawn_split(f"A  Cup {n}") == drawn_split(f"a cup {n} ") for n in range(50))
 
 
-def test_a_spreadsheets_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     assert read_prompts(written(tmp_path, "\ufeffPrompt\r\na cup\r\n"))[0].prompt == "a cup"
 
 

@@ -39,7 +39,7 @@ def solid(
 
 
 def inside(point: np.ndarray, s: Solid) -> np.ndarray:
-    """Whether points lie in a solid, from what the solid is."""
+    """Whether points lie in a solid, by its definition."""
     x, y, z = point[..., 0] - s.x_m, point[..., 1], point[..., 2] - s.z_m
     cos, sin = math.cos(s.rotation_rad), math.sin(s.rotation_rad)
     x, z = x * cos - z * sin, x * sin + z * cos
@@ -182,15 +182,15 @@ def test_shadows_are_where_a_march_towards_the_light_is_stopped(shape: str) -> N
     eye, ray = np.array([0, scene.camera_height_m, 0]), world_rays(scene, size)
     point = eye + depth[..., None] * ray
     light = np.array(scene.to_light)
-    stopped = np.zeros(depth.shape, bool)
+    blocked = np.zeros(depth.shape, bool)
     for reach in np.arange(0.02, 5, 0.01):
-        stopped |= inside(point + reach * light, scene.solids[0])
-    found = result.shadow[0].numpy()
+        blocked |= inside(point + reach * light, scene.solids[0])
+    shadow = result.shadow[0].numpy()
     mask = result.mask[0].numpy()
-    sure = inner(stopped) | inner(~stopped)
+    sure = inner(blocked) | inner(~blocked)
     for part in (mask, ~mask):
-        assert (stopped & part & sure & inner(part)).sum() > 10
-        wrong = (stopped != found) & sure & inner(part)
+        assert (blocked & part & sure & inner(part)).sum() > 10
+        wrong = (blocked != shadow) & sure & inner(part)
         assert wrong.sum() == 0
 
 
@@ -211,10 +211,10 @@ def test_shaded_pixels_are_darker() -> None:
 def test_a_batch_equals_its_scenes_alone() -> None:
     scenes = [draw_scene(3, index) for index in range(7)]
     together = render(scenes, 32)
-    for at, scene in enumerate(scenes):
+    for index, scene in enumerate(scenes):
         alone = render([scene], 32)
         for name in FIELDS:
-            assert torch.equal(getattr(together, name)[at], getattr(alone, name)[0]), name
+            assert torch.equal(getattr(together, name)[index], getattr(alone, name)[0]), name
 
 
 def test_rendering_twice_gives_the_same_bits() -> None:

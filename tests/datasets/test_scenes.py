@@ -31,15 +31,15 @@ def parsed(prompt: str) -> Attributes:
 
 
 def test_a_scene_depends_on_seed_and_index_alone() -> None:
-    wanted = [(seed, index) for seed in (1, 2) for index in (0, 1, 7)]
-    first = {pair: draw_scene(*pair) for pair in wanted}
+    pairs = [(seed, index) for seed in (1, 2) for index in (0, 1, 7)]
+    first = {pair: draw_scene(*pair) for pair in pairs}
     np.random.seed(5)  # noqa: NPY002
     random.seed(5)
     torch.manual_seed(5)
-    for pair in reversed(wanted):
+    for pair in reversed(pairs):
         draw_scene(9, 9)
         assert draw_scene(*pair) == first[pair]
-    assert len({str(scene) for scene in first.values()}) == len(wanted)
+    assert len({str(scene) for scene in first.values()}) == len(pairs)
 
 
 def test_drawing_leaves_the_global_generators_alone() -> None:
@@ -58,11 +58,11 @@ def test_a_shorter_set_is_the_start_of_a_longer_one() -> None:
 
 def test_prompts_say_what_the_scene_is(held_out_scenes: list[Scene]) -> None:
     for scene in held_out_scenes:
-        said = parsed(scene.attributes.prompt)
-        assert said == scene.attributes
-        assert scene.solids[0].shape == said.shape
-        assert np.abs(np.subtract(scene.solids[0].color, COLORS[said.color])).max() < 0.12
-        assert (scene.to_light[0] < 0) == (said.light == "left")
+        words = parsed(scene.attributes.prompt)
+        assert words == scene.attributes
+        assert scene.solids[0].shape == words.shape
+        assert np.abs(np.subtract(scene.solids[0].color, COLORS[words.color])).max() < 0.12
+        assert (scene.to_light[0] < 0) == (words.light == "left")
 
 
 def test_every_word_is_drawn_about_equally_often() -> None:

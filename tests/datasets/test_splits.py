@@ -11,7 +11,7 @@ DRAWS = 5
 
 
 def items(train: int, test: int) -> tuple[Item, ...]:
-    """Train and test items mixed."""
+    """Training and test items in random order."""
     ids = [f"{number:04d}" for number in range(train + test)]
     splits = np.random.default_rng(0).permutation(["train"] * train + ["test"] * test)
     return tuple(
@@ -50,7 +50,7 @@ def test_folds_are_balanced_and_none_is_empty(train: int) -> None:
 
 def test_the_order_of_items_changes_no_block() -> None:
     everything = items(40, 20)
-    permuted = [everything[at] for at in np.random.default_rng(1).permutation(60)]
+    permuted = [everything[index] for index in np.random.default_rng(1).permutation(60)]
     for split in ("train", "test"):
         assert blocks_of(permuted, split) == blocks_of(everything, split)
 
@@ -79,7 +79,7 @@ def test_permutations_are_different_derangements_as_many_as_the_smallest_block_h
         assert len({str(order) for order in orders}) == len(orders) == draws
         for order in orders:
             assert sorted(order) == list(range(len(block.items)))
-            assert all(order[site] != site for site in range(len(order)))
+            assert all(item != index for index, item in enumerate(order))
 
 
 def test_permutations_depend_on_the_block_alone() -> None:
@@ -116,21 +116,21 @@ def test_a_missing_test_split_is_refused_in_words() -> None:
 def test_limited_keeps_the_proportion_and_the_first_items(
     scenes617: tuple[Item, ...], limit: int
 ) -> None:
-    kept = limited(scenes617, limit)
-    assert len(kept) == limit
+    limited_items = limited(scenes617, limit)
+    assert len(limited_items) == limit
     for split, share in (("train", 246 / 617), ("test", 371 / 617)):
-        mine = [item for item in kept if item.split == split]
-        assert abs(len(mine) - limit * share) <= 0.5
-        assert mine == [item for item in scenes617 if item.split == split][: len(mine)]
+        chosen = [item for item in limited_items if item.split == split]
+        assert abs(len(chosen) - limit * share) <= 0.5
+        assert chosen == [item for item in scenes617 if item.split == split][: len(chosen)]
 
 
 @pytest.mark.parametrize(("limit", "train"), [(2, 1), (4, 3), (5, 3), (7, 3), (8, 3), (9, 4)])
 def test_of_very_few_enough_are_for_training(
     scenes617: tuple[Item, ...], limit: int, train: int
 ) -> None:
-    kept = limited(scenes617, limit)
-    assert len(kept) == limit
-    assert sum(item.split == "train" for item in kept) == train
+    limited_items = limited(scenes617, limit)
+    assert len(limited_items) == limit
+    assert sum(item.split == "train" for item in limited_items) == train
 
 
 @pytest.mark.parametrize("limit", [None, 617, 1000])

@@ -1,4 +1,4 @@
-"""What every file of ``engines/backends`` promises; a new one is found and held to it."""
+"""The contract of every file in ``engines/backends``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from engines.engine import Backend, Engine, Prediction, Tap
 from extract.taps import convolution_taps, self_attention_taps
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}
-"""Largest relative error of an output, by the precision that a backend states: bf16 errs by 0.5 % in the noise, and by
-up to 16 % in the tap whose values are smallest."""
+"""Precision -> largest relative error of an output. With bf16 the noise errs by 0.5 %, and the tap
+with the smallest values by up to 16 %."""
 PROMPTS = ["a cyan cone on a clay floor with a pink wall and light from the left", "a dog"]
 
 
@@ -33,11 +33,11 @@ SLOW = {"torch_compile"}
     ],
 )
 def backend(request: pytest.FixtureRequest) -> Backend:
-    found: Backend = plugin("engine", request.param)
-    reason = found.unavailable()
+    chosen: Backend = plugin("engine", request.param)
+    reason = chosen.unavailable()
     if reason:
         pytest.skip(reason)
-    return found
+    return chosen
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def everything(prediction: Prediction) -> dict[str, Tensor]:
     return {"noise": prediction.noise, **prediction.taps}
 
 
-def relative(ours: Tensor, truth: Tensor) -> float:
-    return float((ours.cpu().float() - truth.cpu()).norm() / truth.cpu().norm())
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual.cpu().float() - expected.cpu()).norm() / expected.cpu().norm())
 
 
 @pytest.mark.parametrize("name", plugins("engine"))
@@ -111,18 +111,18 @@ def test_a_convolutions_pixels_are_tokens(
     small = one_level()
     taps = (self_attention_taps(small)[0], convolution_taps(small)[-1])
     latents, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
-    heard: list[Tensor] = []
+    outputs: list[Tensor] = []
     hook = small.get_submodule(taps[1].path).register_forward_hook(
-        lambda _m, _i, output: heard.append(output.clone())
+        lambda _m, _i, output: outputs.append(output.clone())
     )
     with torch.inference_mode():
         small(latents, torch.tensor(500.0), text)
     hook.remove()
-    found = backend.open(small, taps, cache, 1)(latents, 500.0, text)
-    assert list(found.taps) == [tap.layer for tap in taps]
-    convolved = found.taps[taps[1].layer]
+    prediction = backend.open(small, taps, cache, 1)(latents, 500.0, text)
+    assert list(prediction.taps) == [tap.layer for tap in taps]
+    convolved = prediction.taps[taps[1].layer]
     assert convolved.shape == (2, 64, 8)
-    assert relative(convolved, heard[0].flatten(2).mT) <= limit
+    assert relative(convolved, outputs[0].flatten(2).mT) <= limit
 
 
 def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
@@ -135,12 +135,11 @@ def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
     before = engine(latents[:2], 500.0, text[:2])
     if backend.keeps_weights:
         small.to("meta")
-    # Some engines are built again for another number of rows.
+    # Some engines are rebuilt for another number of rows.
     after = engine(latents, 500.0, text)
     for name, value in everything(before).items():
-        assert (
-            relative(everything(after)[name][:2], value.cpu().float()) <= LIMITS[backend.precision]
-        )
+        error = relative(everything(after)[name][:2], value.cpu().float())
+        assert error <= LIMITS[backend.precision]
 
 
 def test_at_every_timestep_every_output_is_torchs(
@@ -151,10 +150,10 @@ def test_at_every_timestep_every_output_is_torchs(
     inputs: Callable[[int], tuple[Tensor, Tensor]],
 ) -> None:
     latents, text = inputs(2)
-    heard: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     handles = [
         components.unet.get_submodule(tap.path).register_forward_hook(
-            lambda _m, _i, output, tap=tap: heard.update({tap.layer: output.clone()})
+            lambda _m, _i, output, tap=tap: outputs.update({tap.layer: output.clone()})
         )
         for tap in taps
     ]
@@ -165,10 +164,10 @@ def test_at_every_timestep_every_output_is_torchs(
             seen = scheduler.scale_model_input(latents, timestep)
             with torch.inference_mode():
                 noise = components.unet(seen, timestep, text).sample
-            truth = {"noise": noise, **heard}
-            found = everything(engine(seen, float(timestep), text))
-            assert found.keys() == truth.keys()
-            assert max(relative(found[name], truth[name]) for name in truth) <= limit
+            expected = {"noise": noise, **outputs}
+            actual = everything(engine(seen, float(timestep), text))
+            assert actual.keys() == expected.keys()
+            assert max(relative(actual[name], expected[name]) for name in expected) <= limit
             latents = scheduler.step(noise, timestep, latents).prev_sample
     finally:
         for handle in handles:
@@ -180,12 +179,12 @@ def test_the_caller_owns_the_outputs(
 ) -> None:
     latents, text = inputs(2)
     first = everything(engine(latents, 900.0, text))
-    kept = {name: value.clone() for name, value in first.items()}
+    copies = {name: value.clone() for name, value in first.items()}
     second = everything(engine(latents.flip(0) * 2, 30.0, text.flip(0)))
-    assert all(torch.equal(first[name], kept[name]) for name in kept)
-    assert not any(torch.equal(second[name], kept[name]) for name in kept)
-    sites = [value.data_ptr() for value in (*first.values(), *second.values(), latents, text)]
-    assert len(set(sites)) == len(sites)
+    assert all(torch.equal(first[name], copies[name]) for name in copies)
+    assert not any(torch.equal(second[name], copies[name]) for name in copies)
+    tensors = (*first.values(), *second.values(), latents, text)
+    assert len({value.data_ptr() for value in tensors}) == len(tensors)
 
 
 def test_the_inputs_are_left_as_they_were(
@@ -215,30 +214,32 @@ def test_strided_inputs_are_read_right(
     one = text[:1].expand(3, -1, -1)
     assert not strided.is_contiguous()
     assert not one.is_contiguous()
-    truth = everything(engine(latents, 500.0, one.contiguous()))
-    for given in (backwards, strided):
-        found = everything(engine(given, 500.0, one))
-        assert all(torch.equal(found[name], truth[name]) for name in truth)
+    expected = everything(engine(latents, 500.0, one.contiguous()))
+    for view in (backwards, strided):
+        actual = everything(engine(view, 500.0, one))
+        assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_rows_do_not_see_each_other(
     engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
 ) -> None:
-    # Engines that compile do so for every number of rows: the fewer, the quicker this test.
+    # Few numbers of rows, since engines that compile do so for each.
     latents, text = inputs(3)
-    whole = everything(engine(latents, 500.0, text))
+    together = everything(engine(latents, 500.0, text))
     for rows in (1, 2):
-        part = everything(engine(latents[1 : 1 + rows], 500.0, text[1 : 1 + rows]))
-        assert max(relative(part[name], whole[name][1 : 1 + rows]) for name in whole) <= limit
+        alone = everything(engine(latents[1 : 1 + rows], 500.0, text[1 : 1 + rows]))
+        assert (
+            max(relative(alone[name], together[name][1 : 1 + rows]) for name in together) <= limit
+        )
 
 
 def test_latents_in_double_precision_are_refused_or_converted(
     engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
 ) -> None:
     latents, text = inputs(2)
-    truth = everything(engine(latents, 500.0, text))
+    expected = everything(engine(latents, 500.0, text))
     try:
-        found = everything(engine(latents.double(), 500.0, text))
+        actual = everything(engine(latents.double(), 500.0, text))
     except Exception:
         return
-    assert max(relative(found[name], truth[name]) for name in truth) <= limit
+    assert max(relative(actual[name], expected[name]) for name in expected) <= limit

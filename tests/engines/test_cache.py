@@ -59,7 +59,7 @@ def test_a_folder_whose_making_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -> None:
     def slow(folder: Path) -> None:
         cached_folder(tmp_path / "key", fill)
-        (folder / "a.bin").write_bytes(b"mine")
+        (folder / "a.bin").write_bytes(b"later")
 
     folder = cached_folder(tmp_path / "key", slow)
     assert (folder / "a.bin").read_bytes() == CONTENT
@@ -71,8 +71,9 @@ def test_a_flipped_bit_anywhere_in_a_cached_folder_is_found(tmp_path: Path, mask
     folder = cached_folder(tmp_path / "key", fill)
     for file in folder.iterdir():
         stored = file.read_bytes()
-        for at in range(len(stored)):
-            file.write_bytes(stored[:at] + bytes([stored[at] ^ mask]) + stored[at + 1 :])
+        for index in range(len(stored)):
+            flipped = bytes([stored[index] ^ mask])
+            file.write_bytes(stored[:index] + flipped + stored[index + 1 :])
             with pytest.raises(EngineError, match="is damaged") as caught:
                 cached_folder(folder, refuse)
             assert str(folder) in str(caught.value)
@@ -121,10 +122,10 @@ def test_a_full_disk_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_a_key_depends_on_every_fact_and_not_on_their_order() -> None:
-    facts = {"opset": 20, "taps": [["mid.0", "mid_block"]]}
-    assert key_of(facts) == key_of(dict(reversed(facts.items())))
-    assert key_of(facts) != key_of(facts | {"opset": 23})
-    assert key_of(facts) != key_of(facts | {"taps": [["mid.0", "mid_block."]]})
+    options = {"opset": 20, "taps": [["mid.0", "mid_block"]]}
+    assert key_of(options) == key_of(dict(reversed(options.items())))
+    assert key_of(options) != key_of(options | {"opset": 23})
+    assert key_of(options) != key_of(options | {"taps": [["mid.0", "mid_block."]]})
 
 
 def test_the_hash_of_weights_sees_every_entry_name_shape_and_kind() -> None:

@@ -1,4 +1,4 @@
-"""The decoder's activations against plain hooks on the autoencoder, one image at a time."""
+"""The decoder's activations against plain forward hooks, one image at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def latents_of(n: int, side: int = 16) -> Tensor:
     return torch.randn(n, 4, side, side, generator=torch.Generator().manual_seed(n))
 
 
-def heard(vae: AutoencoderKL, latent: Tensor) -> dict[str, Tensor]:
+def hooked(vae: AutoencoderKL, latent: Tensor) -> dict[str, Tensor]:
     """Outputs (channels height width) for one scaled latent."""
     outputs: dict[str, Tensor] = {}
     handles = [
@@ -41,48 +41,50 @@ def heard(vae: AutoencoderKL, latent: Tensor) -> dict[str, Tensor]:
     return outputs
 
 
-def assert_near(found: Tensor, expected: Tensor) -> None:
-    assert found.shape == expected.shape
-    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+def assert_near(actual: Tensor, expected: Tensor) -> None:
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max()) < 1e-4 * float(expected.abs().max())
 
 
 @pytest.mark.parametrize("n", [1, 3, DECODE_BATCH, DECODE_BATCH + 1, 2 * DECODE_BATCH + 3])
 def test_activations_are_those_of_every_image_alone(components: Components, n: int) -> None:
     latents = latents_of(n)
-    found = decoder_activations(components, latents)
-    assert list(found) == list(LAYERS)
-    for at, latent in enumerate(latents):
-        for layer, output in heard(components.vae, latent).items():
+    actual = decoder_activations(components, latents)
+    assert list(actual) == list(LAYERS)
+    for index, latent in enumerate(latents):
+        for layer, output in hooked(components.vae, latent).items():
             # Row by row, as attention reads its tokens.
-            assert_near(found[layer][at], output.flatten(1).T)
-    assert all(len(activation) == n for activation in found.values())
+            assert_near(actual[layer][index], output.flatten(1).T)
+    assert all(len(activation) == n for activation in actual.values())
 
 
 def test_no_batch_changes_a_bit(components: Components) -> None:
     latents = latents_of(DECODE_BATCH + 2)
     together = decoder_activations(components, latents)
-    for at in range(len(latents)):
-        alone = decoder_activations(components, latents[at : at + 1])
+    for index in range(len(latents)):
+        alone = decoder_activations(components, latents[index : index + 1])
         for layer, activation in alone.items():
-            assert torch.equal(activation[0], together[layer][at])
+            assert torch.equal(activation[0], together[layer][index])
 
 
 def test_grids_larger_than_the_largest_are_averaged(components: Components) -> None:
     latents = latents_of(2, side=40)
-    found = decoder_activations(components, latents)
+    actual = decoder_activations(components, latents)
     sides = {"mid": 40, "up0": 80, "up1": 160, "up2": 160}
-    for at, latent in enumerate(latents):
-        for layer, output in heard(components.vae, latent).items():
+    for index, latent in enumerate(latents):
+        for layer, output in hooked(components.vae, latent).items():
             assert output.shape[-1] == sides[layer]
-            kept = min(sides[layer], LARGEST_SIDE)
-            assert found[layer].shape[1] == kept**2
+            side = min(sides[layer], LARGEST_SIDE)
+            assert actual[layer].shape[1] == side**2
             # Window i of the average reaches from floor(i s / 64) to ceil((i + 1) s / 64).
-            for y, x in ((0, 0), (kept - 1, 3), (kept // 2, kept - 1)):
+            for y, x in ((0, 0), (side - 1, 3), (side // 2, side - 1)):
                 rows, columns = (
-                    slice(at * sides[layer] // kept, -(-(at + 1) * sides[layer] // kept))
-                    for at in (y, x)
+                    slice(i * sides[layer] // side, -(-(i + 1) * sides[layer] // side))
+                    for i in (y, x)
                 )
-                assert_near(found[layer][at, y * kept + x], output[:, rows, columns].mean((1, 2)))
+                assert_near(
+                    actual[layer][index, y * side + x], output[:, rows, columns].mean((1, 2))
+                )
 
 
 def test_no_hook_stays_whatever_happens(components: Components) -> None:
@@ -97,7 +99,7 @@ def test_no_hook_stays_whatever_happens(components: Components) -> None:
     assert hooks() == before
 
 
-def test_a_decoder_of_any_depth_is_watched(components: Components) -> None:
+def test_a_decoder_of_any_depth_is_recorded(components: Components) -> None:
     small = AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -105,8 +107,8 @@ def test_a_decoder_of_any_depth_is_watched(components: Components) -> None:
         norm_num_groups=4,
         sample_size=16,
     )
-    found = decoder_activations(replace(components, vae=small.eval()), latents_of(1, side=8))
-    shapes = {layer: tuple(activation.shape) for layer, activation in found.items()}
+    activations = decoder_activations(replace(components, vae=small.eval()), latents_of(1, side=8))
+    shapes = {layer: tuple(activation.shape) for layer, activation in activations.items()}
     assert shapes == {"mid": (1, 64, 8), "up0": (1, 256, 8), "up1": (1, 256, 8)}
 
 
@@ -117,14 +119,14 @@ def test_large_images_are_decoded_one_at_a_time(
     vae = deepcopy(components.vae)
     unet = UNet2DConditionModel.from_config(components.unet.config, sample_size=side)
     parts = replace(components, unet=unet, vae=vae)
-    seen: list[int] = []
-    handle = vae.decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    sizes: list[int] = []
+    handle = vae.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     images = parts.decode(latents_of(2, side=side))
     assert images.shape == (2, 3, parts.image_side, parts.image_side)
     activations = decoder_activations(parts, latents_of(2, side=side))
     handle.remove()
     assert all(len(activation) == 2 for activation in activations.values())
-    handle = vae.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    handle = vae.encoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     assert parts.encode(images).shape == (2, 4, side, side)
     handle.remove()
-    assert set(seen) == {at_once}
+    assert set(sizes) == {at_once}

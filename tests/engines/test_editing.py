@@ -1,11 +1,11 @@
-"""Editing hooks against the UNet's own arithmetic, and that they never outlive their block."""
+"""Editing hooks against edits of the weights; no hook outlives its block."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from engines.backends.torch_eager import TorchEager, listening
+from engines.backends.torch_eager import TorchEager, recording_taps
 from engines.components import Components
 from engines.editing import editing
 from engines.engine import Tap
@@ -30,7 +30,7 @@ def hooks(components: Components, taps: tuple[Tap, ...]) -> int:
 def test_an_edit_replaces_what_the_rest_of_the_network_sees(
     components: Components, taps: tuple[Tap, ...], inputs: tuple[torch.Tensor, ...]
 ) -> None:
-    """The same change, written into the projection's bias, is the oracle."""
+    """The reference adds the same shift to the projection's bias."""
     tap = taps[10]
     shift = torch.linspace(-1, 1, components.unet.get_submodule(tap.path).out_features)
     plain = noise(components, inputs)
@@ -41,29 +41,29 @@ def test_an_edit_replaces_what_the_rest_of_the_network_sees(
     ):
         edited = noise(components, inputs)
     bias = components.unet.get_submodule(tap.path).bias
-    kept = bias.clone()
+    original = bias.clone()
     with torch.no_grad():
         bias += shift
         expected = noise(components, inputs)
-        # Taking the shift away again would not give back every bit, and the network is shared.
-        bias.copy_(kept)
+        # The network is shared, and subtracting the shift would not restore every bit.
+        bias.copy_(original)
     assert seen == [tap.layer]
     assert torch.allclose(edited, expected, rtol=0, atol=1e-5)
     assert (edited - plain).abs().max() > 1e-3
 
 
-def test_edits_come_in_the_order_of_computation_and_a_listener_hears_them(
+def test_edits_come_in_the_order_of_computation_and_are_recorded(
     components: Components, taps: tuple[Tap, ...], inputs: tuple[torch.Tensor, ...]
 ) -> None:
     order = []
     with (
         torch.no_grad(),
         editing(components.unet, taps, lambda layer, x: order.append(layer) or torch.zeros_like(x)),
-        listening(components.unet, taps) as heard,
+        recording_taps(components.unet, taps) as outputs,
     ):
         noise(components, inputs)
     assert order == [tap.layer for tap in taps]
-    assert all(value.abs().max() == 0 for value in heard.values())
+    assert all(value.abs().max() == 0 for value in outputs.values())
 
 
 @pytest.mark.parametrize("fails", ["edit", "caller", "path", None])
@@ -80,25 +80,18 @@ def test_hooks_are_gone_whatever_ends_the_block(
             raise ZeroDivisionError
         return x + 1
 
-    wanted = [*taps, Tap("none", "no.such.module")] if fails == "path" else taps
+    edited = [*taps, Tap("none", "no.such.module")] if fails == "path" else taps
     raised: type[Exception] | None = None
     try:
-        with editing(components.unet, wanted, edit):
+        with editing(components.unet, edited, edit):
             assert hooks(components, taps) == len(taps)
             noise(components, inputs)
             if fails == "caller":
                 raise ZeroDivisionError
     except (ZeroDivisionError, AttributeError) as error:
         raised = type(error)
-    assert (
-        raised
-        == {
-            "edit": ZeroDivisionError,
-            "caller": ZeroDivisionError,
-            "path": AttributeError,
-            None: None,
-        }[fails]
-    )
+    expected = {"edit": ZeroDivisionError, "caller": ZeroDivisionError, "path": AttributeError}
+    assert raised == expected.get(fails)
     assert hooks(components, taps) == 0
     assert torch.equal(noise(components, inputs), before)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +19,11 @@ from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import check_outputs, exported
-from engines.weights import permuted
+from engines.weights import permuted, reinitialised
 from extract.taps import self_attention_taps
 
 LIMIT = 1e-5
-LOCAL = (
-    b"/work",
-    b"site-packages",
-    b"/home/",
-    b"/root/",
-    b"Traceback",
-    b"stack_trace",
-    b'File "',
-    b".py:",
-)
+LOCAL = b'/work|copy-packages|/home/|/root/|Traceback|stack_trace|File "|.py:'.split(b"|")
 
 
 @dataclass(frozen=True)
@@ -44,21 +36,21 @@ class Exported:
     def again(self, unet: UNet2DConditionModel | None = None) -> Path:
         return exported(unet or self.unet, self.taps, OPSET, self.cache)
 
-    def moved(self, folder: Path) -> Exported:
+    def copied(self, folder: Path) -> Exported:
         cache = shutil.copytree(self.cache, folder / "moved")
         return Exported(self.unet, self.taps, cache, cache / self.model.relative_to(self.cache))
 
 
 @pytest.fixture(scope="module")
-def whole(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exported:
-    """The shipped model; its graph is the shipped one, where that was traced with the versions at hand."""
-    folder = cache / "whole"
+def shipped(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exported:
+    """The shipped model, with the shipped graph if the versions of the libraries match."""
+    folder = cache / "shipped"
     return Exported(components.unet, taps, folder, exported(components.unet, taps, OPSET, folder))
 
 
 @pytest.fixture(scope="module")
 def small(cache: Path, one_level: Callable[..., UNet2DConditionModel]) -> Exported:
-    """A network as it is drawn: two attentions per layer, and many weights with the same entries."""
+    """A random network: two attentions per layer, and many weights with equal entries."""
     unet = one_level(transformers=2)
     taps = self_attention_taps(unet)
     return Exported(unet, taps, cache / "small", exported(unet, taps, OPSET, cache / "small"))
@@ -83,23 +75,19 @@ def drawn(unet: UNet2DConditionModel, rows: int, words: int) -> tuple[Tensor, Te
 def computed(model: Path, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    given = dict(
-        zip(("latents", "timestep", "text"), (value.numpy() for value in inputs), strict=True)
-    )
-    return {
-        name: torch.from_numpy(value)
-        for name, value in zip(names, session.run(None, given), strict=True)
-    }
+    arrays = [value.numpy() for value in inputs]
+    outputs = session.run(None, dict(zip(export.INPUTS, arrays, strict=True)))
+    return {name: torch.from_numpy(value) for name, value in zip(names, outputs, strict=True)}
 
 
 def true_outputs(
     unet: UNet2DConditionModel, taps: Sequence[Tap], inputs: Sequence[Tensor]
 ) -> dict[str, Tensor]:
-    """By layer what the module at its path gives, and the noise of a second run without any hook."""
-    truth: dict[str, Tensor] = {}
+    """Outputs of the tapped modules by layer, and the noise of a second call without hooks."""
+    expected: dict[str, Tensor] = {}
     handles = [
         unet.get_submodule(tap.path).register_forward_hook(
-            lambda _m, _i, output, tap=tap: truth.update({tap.layer: output.clone()})
+            lambda _m, _i, output, tap=tap: expected.update({tap.layer: output.clone()})
         )
         for tap in taps
     ]
@@ -107,65 +95,60 @@ def true_outputs(
         unet(*inputs)
         for handle in handles:
             handle.remove()
-        truth["noise"] = unet(*inputs).sample
-    return truth
+        expected["noise"] = unet(*inputs).sample
+    return expected
 
 
-def relative(ours: Tensor, truth: Tensor) -> float:
-    return float((ours - truth).norm() / truth.norm())
+def relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
-def largest_error(found: dict[str, Tensor], truth: dict[str, Tensor]) -> float:
-    assert found.keys() == truth.keys()
-    assert all(found[name].shape == truth[name].shape for name in truth)
-    return max(relative(found[name], truth[name]) for name in truth)
+def largest_error(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    assert actual.keys() == expected.keys()
+    assert all(actual[name].shape == expected[name].shape for name in expected)
+    return max(relative(actual[name], expected[name]) for name in expected)
 
 
-def flip(file: Path, at: int) -> None:
+def flip(file: Path, index: int) -> None:
     stored = file.read_bytes()
-    file.write_bytes(stored[:at] + bytes([stored[at] ^ 0x10]) + stored[at + 1 :])
+    file.write_bytes(stored[:index] + bytes([stored[index] ^ 0x10]) + stored[index + 1 :])
 
 
-def test_the_outputs_are_the_noise_and_the_sixteen_layers_in_order(whole: Exported) -> None:
-    model = onnx.load(whole.model)
+def test_the_outputs_are_the_noise_and_the_sixteen_layers_in_order(shipped: Exported) -> None:
+    model = onnx.load(shipped.model)
     assert [value.name for value in model.graph.input] == ["latents", "timestep", "text"]
     assert [value.name for value in model.graph.output] == [
         "noise",
-        *(tap.layer for tap in whole.taps),
+        *(tap.layer for tap in shipped.taps),
     ]
     assert len(model.graph.output) == 17
     assert [entry.version for entry in model.opset_import if entry.domain == ""] == [OPSET]
-    onnx.checker.check_model(whole.model)
+    onnx.checker.check_model(shipped.model)
 
 
 @pytest.mark.parametrize(("rows", "words"), [(1, 24), (3, 8), (5, 77)])
 def test_every_output_is_that_of_the_module_of_its_path(
-    whole: Exported, rows: int, words: int
+    shipped: Exported, rows: int, words: int
 ) -> None:
-    inputs = drawn(whole.unet, rows, words)
-    truth = true_outputs(whole.unet, whole.taps, inputs)
-    found = computed(whole.model, inputs)
-    assert largest_error(found, truth) <= LIMIT
-    for name, value in found.items():
-        baselines = [
-            other for other in truth if other != name and truth[other].shape == value.shape
-        ]
-        assert all(relative(value, truth[other]) > 0.1 for other in baselines), (
-            f"{name} could pass for another layer"
-        )
+    inputs = drawn(shipped.unet, rows, words)
+    expected = true_outputs(shipped.unet, shipped.taps, inputs)
+    actual = computed(shipped.model, inputs)
+    assert largest_error(actual, expected) <= LIMIT
+    for name, value in actual.items():
+        for other, reference in expected.items():
+            if other != name and reference.shape == value.shape:
+                assert relative(value, reference) > 0.1, f"{name} could pass for {other}"
 
 
 def test_a_network_as_it_is_drawn_is_exported_right(small: Exported) -> None:
     assert len(small.taps) == 8
     inputs = drawn(small.unet, 3, 5)
-    assert (
-        largest_error(computed(small.model, inputs), true_outputs(small.unet, small.taps, inputs))
-        <= LIMIT
-    )
+    expected = true_outputs(small.unet, small.taps, inputs)
+    assert largest_error(computed(small.model, inputs), expected) <= LIMIT
 
 
-def test_no_local_path_or_stack_trace_is_written(whole: Exported, small: Exported) -> None:
-    folders = (whole.cache, small.cache, export.SHIPPED_GRAPHS)
+def test_no_local_path_or_stack_trace_is_written(shipped: Exported, small: Exported) -> None:
+    folders = (shipped.cache, small.cache, export.SHIPPED_GRAPHS)
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     assert {file.name for file in files} == {"graph.onnx", "model.onnx", "sha256.json"}
     for file in files:
@@ -176,56 +159,50 @@ def test_no_local_path_or_stack_trace_is_written(whole: Exported, small: Exporte
 def test_a_graph_holds_no_weights(small: Exported) -> None:
     (graph,) = small.cache.rglob("graph.onnx")
     weights = small.unet.state_dict()
-    bare = [
-        value
-        for value in onnx.load(graph).graph.initializer
-        if value.name.removeprefix("unet.") in weights
-    ]
+    initializers = onnx.load(graph).graph.initializer
+    bare = [value for value in initializers if value.name.removeprefix("unet.") in weights]
     assert len(bare) == len(weights)
     assert not any(value.raw_data or value.float_data for value in bare)
 
 
 @pytest.mark.usefixtures("no_trace")
-def test_a_second_export_traces_nothing(whole: Exported, small: Exported) -> None:
-    assert whole.again() == whole.model
+def test_a_second_export_traces_nothing(shipped: Exported, small: Exported) -> None:
+    assert shipped.again() == shipped.model
     assert small.again() == small.model
 
 
 @pytest.mark.usefixtures("no_trace")
-def test_other_weights_reuse_the_graph_and_give_their_own_outputs(whole: Exported) -> None:
-    other = permuted(whole.unet, 3)
-    model = whole.again(other)
-    assert model != whole.model
+def test_other_weights_reuse_the_graph_and_give_their_own_outputs(shipped: Exported) -> None:
+    other = permuted(shipped.unet, 3)
+    model = shipped.again(other)
+    assert model != shipped.model
     inputs = drawn(other, 2, 24)
-    truth = true_outputs(other, whole.taps, inputs)
-    found = computed(model, inputs)
-    assert largest_error(found, truth) <= LIMIT
-    assert relative(found["noise"], computed(whole.model, inputs)["noise"]) > 0.1
+    expected = true_outputs(other, shipped.taps, inputs)
+    actual = computed(model, inputs)
+    assert largest_error(actual, expected) <= LIMIT
+    assert relative(actual["noise"], computed(shipped.model, inputs)["noise"]) > 0.1
 
 
 @pytest.mark.usefixtures("no_trace")
 def test_a_network_drawn_anew_reuses_the_graph(small: Exported, tmp_path: Path) -> None:
-    site = small.moved(tmp_path)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        fresh = UNet2DConditionModel.from_config(small.unet.config).eval()
+    copy = small.copied(tmp_path)
+    fresh = reinitialised(small.unet, 1)
     inputs = drawn(fresh, 2, 5)
-    found = computed(site.again(fresh), inputs)
-    assert largest_error(found, true_outputs(fresh, small.taps, inputs)) <= LIMIT
+    actual = computed(copy.again(fresh), inputs)
+    assert largest_error(actual, true_outputs(fresh, small.taps, inputs)) <= LIMIT
 
 
 @pytest.mark.usefixtures("no_trace")
 def test_one_changed_weight_is_another_model(small: Exported, tmp_path: Path) -> None:
-    site = small.moved(tmp_path)
-    other = UNet2DConditionModel.from_config(small.unet.config).eval()
-    other.load_state_dict(small.unet.state_dict())
-    assert site.again(other) == site.model
+    copy = small.copied(tmp_path)
+    other = deepcopy(small.unet)
+    assert copy.again(other) == copy.model
     with torch.no_grad():
         other.conv_out.bias[0] += 1
     inputs = drawn(other, 2, 5)
-    moved = computed(site.again(other), inputs)["noise"] - computed(site.model, inputs)["noise"]
-    torch.testing.assert_close(moved[:, 0], torch.ones_like(moved[:, 0]), rtol=0, atol=1e-5)
-    assert torch.equal(moved[:, 1:], torch.zeros_like(moved[:, 1:]))
+    change = computed(copy.again(other), inputs)["noise"] - computed(copy.model, inputs)["noise"]
+    torch.testing.assert_close(change[:, 0], torch.ones_like(change[:, 0]), rtol=0, atol=1e-5)
+    assert torch.equal(change[:, 1:], torch.zeros_like(change[:, 1:]))
 
 
 @pytest.mark.usefixtures("no_trace")
@@ -233,23 +210,23 @@ def test_one_changed_weight_is_another_model(small: Exported, tmp_path: Path) ->
 def test_a_flipped_byte_in_a_cached_model_is_found_and_named(
     small: Exported, tmp_path: Path, part: float
 ) -> None:
-    site = small.moved(tmp_path)
-    flip(site.model, int(part * (site.model.stat().st_size - 1)))
+    copy = small.copied(tmp_path)
+    flip(copy.model, int(part * (copy.model.stat().st_size - 1)))
     with pytest.raises(EngineError) as caught:
-        site.again()
-    assert str(site.model) in str(caught.value)
+        copy.again()
+    assert str(copy.model) in str(caught.value)
 
 
 @pytest.mark.usefixtures("no_trace")
 def test_a_flipped_byte_in_a_cached_graph_is_found_and_named(
     small: Exported, tmp_path: Path
 ) -> None:
-    site = small.moved(tmp_path)
-    (graph,) = site.cache.rglob("graph.onnx")
+    copy = small.copied(tmp_path)
+    (graph,) = copy.cache.rglob("graph.onnx")
     flip(graph, graph.stat().st_size // 2)
-    assert site.again() == site.model
+    assert copy.again() == copy.model
     with pytest.raises(EngineError) as caught:
-        site.again(permuted(site.unet, 0))
+        copy.again(permuted(copy.unet, 0))
     assert str(graph) in str(caught.value)
 
 
@@ -266,17 +243,17 @@ def test_large_weights_lie_beside_the_graph_and_are_checked(
     small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "_INLINE_LIMIT", 0)
-    site = small.moved(tmp_path)
-    shutil.rmtree(site.cache / "models")
-    assert site.again() == site.model
-    weights = site.model.parent / "weights.bin"
-    assert weights.stat().st_size > site.model.stat().st_size / 20
+    copy = small.copied(tmp_path)
+    shutil.rmtree(copy.cache / "models")
+    assert copy.again() == copy.model
+    weights = copy.model.parent / "weights.bin"
+    assert weights.stat().st_size > copy.model.stat().st_size / 20
     inputs = drawn(small.unet, 2, 5)
-    inline, beside = computed(small.model, inputs), computed(site.model, inputs)
+    inline, beside = computed(small.model, inputs), computed(copy.model, inputs)
     assert all(torch.equal(beside[name], inline[name]) for name in inline)
     flip(weights, 5)
     with pytest.raises(EngineError) as caught:
-        site.again()
+        copy.again()
     assert str(weights) in str(caught.value)
 
 
@@ -291,8 +268,8 @@ def test_weights_of_another_architecture_do_not_fit_a_graph(
 
 def test_lost_added_and_moved_outputs_are_refused(small: Exported) -> None:
     model = onnx.load(small.model)
-    outputs = list(model.graph.output)
     check_outputs(model, small.taps)
+    outputs = list(model.graph.output)
     for wrong in (outputs[:-1], outputs[1:], [*outputs, outputs[0]], outputs[::-1]):
         del model.graph.output[:]
         model.graph.output.extend(wrong)
@@ -302,26 +279,24 @@ def test_lost_added_and_moved_outputs_are_refused(small: Exported) -> None:
 
 @pytest.mark.slow
 def test_the_shipped_graph_is_what_tracing_gives_now(
-    whole: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shipped: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shipped = export.SHIPPED_GRAPHS
+    graphs = export.SHIPPED_GRAPHS
     monkeypatch.setattr(export, "SHIPPED_GRAPHS", tmp_path / "nothing")
-    model = exported(whole.unet, whole.taps, OPSET, tmp_path)
+    model = exported(shipped.unet, shipped.taps, OPSET, tmp_path)
     (fresh,) = tmp_path.rglob("graph.onnx")
-    if not (shipped / fresh.parent.name).is_dir():
-        pytest.skip(
-            "the shipped graphs were traced with other versions of torch, diffusers or onnx"
-        )
-    assert (shipped / fresh.parent.name / fresh.name).read_bytes() == fresh.read_bytes()
-    assert model.read_bytes() == whole.model.read_bytes()
+    if not (graphs / fresh.parent.name).is_dir():
+        pytest.skip("the shipped graphs were traced with other versions of the libraries")
+    assert (graphs / fresh.parent.name / fresh.name).read_bytes() == fresh.read_bytes()
+    assert model.read_bytes() == shipped.model.read_bytes()
 
 
 @pytest.mark.usefixtures("no_trace")
 def test_a_shipped_graph_is_used_without_tracing(
     small: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = small.moved(tmp_path)
-    monkeypatch.setattr(export, "SHIPPED_GRAPHS", site.cache / "graphs")
+    copy = small.copied(tmp_path)
+    monkeypatch.setattr(export, "SHIPPED_GRAPHS", copy.cache / "graphs")
     model = exported(small.unet, small.taps, OPSET, tmp_path / "empty")
     assert model.read_bytes() == small.model.read_bytes()
     assert not list((tmp_path / "empty").rglob("graph.onnx"))

@@ -1,4 +1,4 @@
-"""Stable Diffusion v1 at full size, random weights: ONNX Runtime against PyTorch, each in a process of its own."""
+"""Stable Diffusion v1 at full size: ONNX Runtime against PyTorch, each in its own process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ taps = self_attention_taps(unet)
 draw = torch.Generator().manual_seed(1)
 latents = torch.randn({ROWS}, 4, {SIDE}, {SIDE}, generator=draw)
 text = torch.randn({ROWS}, {WORDS}, {WIDTH}, generator=draw)
-engine = import_module("engines.backends." + sys.argv[1]).BACKEND.open(unet, taps, default_cache(), 2)
+backend = import_module("engines.backends." + sys.argv[1]).BACKEND
+engine = backend.open(unet, taps, default_cache(), 2)
 del unet
 gc.collect()
 started = time.perf_counter()
@@ -40,8 +41,11 @@ if sys.argv[1] == "torch_eager":
     torch.save(outputs, sys.argv[2])
     errors = {{}}
 else:
-    truth = torch.load(sys.argv[2])
-    errors = {{name: float((outputs[name] - value).norm() / value.norm()) for name, value in truth.items()}}
+    reference = torch.load(sys.argv[2])
+    errors = {{
+        name: float((outputs[name] - value).norm() / value.norm())
+        for name, value in reference.items()
+    }}
 print(json.dumps({{"seconds": seconds, "peak_bytes": peak_bytes(), "errors": errors}}))
 """
 
@@ -53,21 +57,19 @@ def called(engine: str, file: Path) -> dict[str, object]:
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-800:]
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert isinstance(found, dict)
-    return found
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(record, dict)
+    return record
 
 
 @pytest.mark.slow
 def test_onnxruntime_computes_the_full_size_network_in_twelve_gibibytes(tmp_path: Path) -> None:
     file = tmp_path / "outputs.pt"
     called("torch_eager", file)
-    found = called("onnxruntime", file)
-    errors = found["errors"]
+    record = called("onnxruntime", file)
+    errors, peak = record["errors"], int(str(record["peak_bytes"]))
     assert isinstance(errors, dict)
-    print(
-        f"{found['seconds']:.1f} s a step, {int(str(found['peak_bytes'])) / 2**30:.1f} GiB, errors {errors}"
-    )
+    print(f"{record['seconds']:.1f} s a step, {peak / 2**30:.1f} GiB, errors {errors}")
     assert len(errors) == 17
     assert max(errors.values()) <= 1e-4
-    assert int(str(found["peak_bytes"])) < MOST_BYTES
+    assert peak < MOST_BYTES

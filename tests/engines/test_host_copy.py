@@ -17,7 +17,7 @@ from engines.host_copy import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier
 
 
 class LateStream:
-    """A stream that does nothing until it is waited for, as the slowest device might."""
+    """A stream that does nothing until it is waited for."""
 
     handle = 1234
 
@@ -34,7 +34,7 @@ class LateStream:
 
 
 def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
-    """pycuda on the CPU: copies by address, and late."""
+    """pycuda on the CPU: it copies by address, and late."""
     stream = LateStream()
 
     class Event:
@@ -53,12 +53,12 @@ def fake_pycuda(patch: pytest.MonkeyPatch) -> Copier:
 
     contexts: list[object] = []
 
-    def inside(made: Callable[..., Any]) -> Callable[..., Any]:
-        """What pycuda refuses to make while no context of its own is current."""
+    def inside(function: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap ``function`` to require a current context, as pycuda does."""
 
-        def call(*given: Any) -> Any:
+        def call(*arguments: Any) -> Any:
             assert contexts == [context]
-            return made(*given)
+            return function(*arguments)
 
         return call
 
@@ -101,87 +101,104 @@ KINDS = [
     pytest.param("torch", marks=pytest.mark.gpu),
     pytest.param("pycuda", marks=pytest.mark.gpu),
 ]
+Draw = Callable[..., dict[str, Tensor]]
 
 
 @pytest.fixture(params=KINDS)
-def copier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Copier:
-    if request.param == "pycuda":
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if name == "pycuda":
         pytest.importorskip("pycuda.driver")
-    made: dict[str, Callable[[], Copier]] = {
+    return name
+
+
+@pytest.fixture
+def copier(kind: str, monkeypatch: pytest.MonkeyPatch) -> Copier:
+    makers: dict[str, Callable[[], Copier]] = {
         "cpu": CpuCopier,
         "fake_pycuda": lambda: fake_pycuda(monkeypatch),
         "torch": lambda: TorchCopier(torch.device("cuda", torch.cuda.current_device())),
         "pycuda": lambda: PycudaCopier(torch.device("cuda", torch.cuda.current_device())),
     }
-    return made[request.param]()
+    return makers[kind]()
 
 
-def drawn(copier: Copier, seed: int, rows: int = 3) -> dict[str, Tensor]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    generator = torch.Generator().manual_seed(seed)
-    wide = torch.randn(rows, 7, 6, generator=generator)
-    return {
-        "down0.0": wide.to(device),
-        "half": wide.to(device, torch.bfloat16),
-        "strided": wide.to(device).transpose(1, 2),
-    }
+@pytest.fixture
+def draw(kind: str) -> Draw:
+    """Draws tensors on the device that the copier copies from.
+
+    The stand-in reads addresses of the CPU, also on a machine with a card.
+    """
+    device = "cuda" if kind in ("torch", "pycuda") else "cpu"
+
+    def tensors(seed: int, rows: int = 3) -> dict[str, Tensor]:
+        wide = torch.randn(rows, 7, 6, generator=torch.Generator().manual_seed(seed))
+        return {
+            "down0.0": wide.to(device),
+            "half": wide.to(device, torch.bfloat16),
+            "strided": wide.to(device).transpose(1, 2),
+        }
+
+    return tensors
 
 
-def assert_same(found: dict[str, Tensor], truth: dict[str, Tensor]) -> None:
-    assert found.keys() == truth.keys()
-    for name, value in truth.items():
-        assert found[name].device.type == "cpu"
-        assert found[name].dtype == value.dtype
-        assert torch.equal(found[name], value.cpu())
+def assert_same(copies: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
+    assert copies.keys() == sources.keys()
+    for name, value in sources.items():
+        assert copies[name].device.type == "cpu"
+        assert copies[name].dtype == value.dtype
+        assert torch.equal(copies[name], value.cpu())
 
 
-def test_what_comes_out_is_what_went_in_turn_after_turn(copier: Copier) -> None:
+def test_copies_equal_their_sources_turn_after_turn(copier: Copier, draw: Draw) -> None:
     ring = Ring(copier, 2)
     waiting = []
     for seed in range(6):
-        waiting.append((ring.put(drawn(copier, seed)), seed))
+        waiting.append((ring.put(draw(seed)), seed))
         if len(waiting) == 2:
-            copy, which = waiting.pop(0)
-            assert_same(copy.tensors(), drawn(copier, which))
+            copy, first_seed = waiting.pop(0)
+            assert_same(copy.tensors(), draw(first_seed))
             copy.release()
 
 
-def test_a_buffer_in_use_is_not_written(copier: Copier) -> None:
+def test_a_buffer_in_use_is_not_written(copier: Copier, draw: Draw) -> None:
     ring = Ring(copier, 2)
-    first, second = ring.put(drawn(copier, 0)), ring.put(drawn(copier, 1))
+    first, second = ring.put(draw(0)), ring.put(draw(1))
     with pytest.raises(EngineError, match="release"):
-        ring.put(drawn(copier, 2))
-    assert_same(first.tensors(), drawn(copier, 0))
+        ring.put(draw(2))
+    assert_same(first.tensors(), draw(0))
     first.release()
-    third = ring.put(drawn(copier, 2))
-    assert_same(second.tensors(), drawn(copier, 1))
-    assert_same(third.tensors(), drawn(copier, 2))
+    third = ring.put(draw(2))
+    assert_same(second.tensors(), draw(1))
+    assert_same(third.tensors(), draw(2))
 
 
-def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(copier: Copier) -> None:
+def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(
+    copier: Copier, draw: Draw
+) -> None:
     ring = Ring(copier, 1)
-    sites = []
+    addresses = []
     for seed, rows in ((0, 3), (1, 3), (2, 5)):
-        truth = drawn(copier, seed, rows)
-        copy = ring.put(truth)
-        found = copy.tensors()
-        assert_same(found, truth)
-        sites.append({name: value.data_ptr() for name, value in found.items()})
+        sources = draw(seed, rows)
+        copy = ring.put(sources)
+        copies = copy.tensors()
+        assert_same(copies, sources)
+        addresses.append({name: value.data_ptr() for name, value in copies.items()})
         copy.release()
-    assert sites[0] == sites[1]
+    assert addresses[0] == addresses[1]
     assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
 
 
-def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier) -> None:
+def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier, draw: Draw) -> None:
     ring = Ring(copier, 1)
-    sites = []
+    addresses = []
     for rows in (4, 2, 4):
-        copy = ring.put(drawn(copier, rows, rows))
-        found = copy.tensors()
-        assert_same(found, drawn(copier, rows, rows))
-        sites.append({name: value.data_ptr() for name, value in found.items()})
+        copy = ring.put(draw(rows, rows))
+        copies = copy.tensors()
+        assert_same(copies, draw(rows, rows))
+        addresses.append({name: value.data_ptr() for name, value in copies.items()})
         copy.release()
-    assert sites[0] == sites[1] == sites[2]
+    assert addresses[0] == addresses[1] == addresses[2]
 
 
 def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(
@@ -215,8 +232,8 @@ def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatc
     ring_of.cache_clear()
 
 
-def test_the_source_may_be_let_go_before_the_copy_is_over(copier: Copier) -> None:
+def test_the_source_may_be_freed_before_the_copy_is_over(copier: Copier, draw: Draw) -> None:
     ring = Ring(copier, 1)
-    copy = ring.put(drawn(copier, 4))
+    copy = ring.put(draw(4))
     torch.full((4096,), 7.0)
-    assert_same(copy.tensors(), drawn(copier, 4))
+    assert_same(copy.tensors(), draw(4))

@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 
-import diffusers
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from engines.components import Components
@@ -22,32 +19,11 @@ WEIGHTS = {
     "vae": "diffusion_pytorch_model.safetensors",
     "text_encoder": "model.safetensors",
 }
-PROMPTS = [
-    "a red sphere on a sand floor with a blue wall and light from the left",
-    "an orange cone on a snow floor with a mint wall and light from the right",
-    "",
-    "a cat",
-    "Überraschung: ein würfel, vielleicht zwei würfel, vielleicht drei",
-    "a",
-    "a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere a red sphere",
-    "a black box on a stone floor with a grey wall and light from the left",
-]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(MODEL.source, tmp_path / "model"))
-
-
-@pytest.fixture(scope="module")
-def pipeline() -> StableDiffusionPipeline:
-    progress = diffusers.utils.logging.is_progress_bar_enabled()
-    diffusers.utils.logging.disable_progress_bar()
-    generator = StableDiffusionPipeline.from_pretrained(MODEL.source, low_cpu_mem_usage=False)
-    if progress:
-        diffusers.utils.logging.enable_progress_bar()
-    generator.set_progress_bar_config(disable=True)
-    return generator
 
 
 def refusal(source: str | Path) -> str:
@@ -75,46 +51,6 @@ def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(
         assert parameter.device.type == "cpu"
         assert not parameter.requires_grad
     assert not module.training
-
-
-def test_diffusers_generates_a_image_with_the_shipped_folder(
-    pipeline: StableDiffusionPipeline,
-) -> None:
-    image = pipeline(
-        PROMPTS[0], num_inference_steps=2, generator=torch.Generator().manual_seed(0)
-    ).images[0]
-    assert image.size == (64, 64)
-    assert image.mode == "RGB"
-
-
-def test_embeddings_are_those_of_diffusers(
-    components: Components, pipeline: StableDiffusionPipeline
-) -> None:
-    theirs, empty = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
-    torch.testing.assert_close(components.embed(PROMPTS), theirs, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(components.embed([""]), empty[:1], rtol=1e-5, atol=1e-5)
-
-
-def test_images_are_those_of_diffusers(
-    components: Components, pipeline: StableDiffusionPipeline
-) -> None:
-    latents = torch.randn(5, *components.latent_shape, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        raw = pipeline.vae.decode(latents / pipeline.vae.config.scaling_factor, return_dict=False)[
-            0
-        ]
-    theirs = pipeline.image_processor.postprocess(raw, output_type="pt")
-    torch.testing.assert_close(components.decode(latents), theirs, rtol=0, atol=1e-5)
-
-
-def test_encoding_is_the_mode_of_the_autoencoder(
-    components: Components, pipeline: StableDiffusionPipeline
-) -> None:
-    images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    with torch.inference_mode():
-        mode = pipeline.vae.encode(pipeline.image_processor.preprocess(images)).latent_dist.mode()
-    theirs = mode * pipeline.vae.config.scaling_factor
-    torch.testing.assert_close(components.encode(images), theirs, rtol=1e-5, atol=1e-5)
 
 
 def changed(folder: Path, file: str, **values: object) -> None:
@@ -149,11 +85,9 @@ def test_models_of_other_kinds_are_refused(small_models: dict[str, Path], tmp_pa
     assert "shifts the latents" in refusal(shifted)
 
 
-def test_what_libraries_say_badly_is_said_well(
+def test_unclear_errors_of_the_libraries_are_explained(
     small_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file, save_file
-
     reshaped = Path(shutil.copytree(small_models["sd2"], tmp_path / "reshaped"))
     weights = reshaped / "text_encoder" / "model.safetensors"
     tensors = load_file(weights)
@@ -163,24 +97,6 @@ def test_what_libraries_say_badly_is_said_well(
     timeless = Path(shutil.copytree(small_models["sd2"], tmp_path / "timeless"))
     changed(timeless, "scheduler/scheduler_config.json", num_train_timesteps="many")
     assert "its scheduler_config.json holds no noise schedule" in refusal(timeless)
-
-
-@pytest.mark.parametrize("method", ["embed", "decode", "encode"])
-def test_no_batch_size_changes_a_bit(components: Components, method: str) -> None:
-    generator = torch.Generator().manual_seed(3)
-    rows = {
-        "embed": PROMPTS,
-        "decode": torch.randn(8, *components.latent_shape, generator=generator),
-        "encode": torch.rand(8, 3, 64, 64, generator=generator),
-    }[method]
-    call: Callable[..., torch.Tensor] = getattr(components, method)
-    whole = call(rows)
-    assert len(whole) == 8
-    for n in (1, 3, 5):
-        assert torch.equal(call(rows[:n]), whole[:n])
-        assert torch.equal(call(rows[8 - n :]), whole[8 - n :])
-    for row in range(8):
-        assert torch.equal(call(rows[row : row + 1])[0], whole[row])
 
 
 def test_a_folder_without_model_index_is_refused(copy: Path) -> None:
@@ -216,11 +132,11 @@ def test_a_folder_with_an_unreadable_configuration_is_refused(copy: Path, file: 
 
 
 @pytest.mark.parametrize("part", WEIGHTS)
-@pytest.mark.parametrize("kept", [0.0, 0.5, 0.999])
-def test_truncated_weights_are_refused(copy: Path, part: str, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_truncated_weights_are_refused(copy: Path, part: str, share: float) -> None:
     file = copy / part / WEIGHTS[part]
     stored = file.read_bytes()
-    file.write_bytes(stored[: int(len(stored) * kept)])
+    file.write_bytes(stored[: int(len(stored) * share)])
     refusal(copy)
 
 
@@ -284,19 +200,19 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
 def test_a_hub_id_is_fetched_without_pickles_and_loaded(
     monkeypatch: pytest.MonkeyPatch, components: Components
 ) -> None:
-    asked: dict[str, list[str]] = {}
+    patterns_of: dict[str, list[str]] = {}
 
     def snapshot_download(
         source: str, *, allow_patterns: list[str], ignore_patterns: list[str]
     ) -> str:
-        asked[source] = allow_patterns
+        patterns_of[source] = allow_patterns
         assert fnmatch("diffusion_pytorch_model.fp16.safetensors", ignore_patterns[0])
         return str(MODEL.source)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     fetched = load("owner/name")
     assert torch.equal(fetched.unet.conv_in.weight, components.unet.conv_in.weight)
-    (patterns,) = asked.values()
+    (patterns,) = patterns_of.values()
     for file in Path(MODEL.source).rglob("*.*"):
         assert any(fnmatch(str(file.relative_to(MODEL.source)), pattern) for pattern in patterns)
     for file in (
@@ -306,17 +222,3 @@ def test_a_hub_id_is_fetched_without_pickles_and_loaded(
         "safety_checker/model.safetensors",
     ):
         assert not any(fnmatch(file, pattern) for pattern in patterns)
-
-
-def test_the_sampler_is_the_papers(components: Components) -> None:
-    scheduler = components.scheduler(15)
-    assert type(scheduler).__name__ == "LMSDiscreteScheduler"
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    kept = torch.cumprod(1 - betas, 0)
-    levels = ((1 - kept) / kept).sqrt()
-    timesteps = torch.linspace(999, 0, 15, dtype=torch.float64)
-    low = timesteps.floor().long()
-    high = (low + 1).clamp(max=999)
-    expected = levels[low] + (timesteps - low) * (levels[high] - levels[low])
-    assert scheduler.timesteps.tolist() == pytest.approx(timesteps.tolist(), rel=1e-6)
-    assert scheduler.sigmas[:15].tolist() == pytest.approx(expected.tolist(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU, without one: a module that records what it is asked and computes on the CPU."""
+"""ONNX Runtime's GPU engines with a fake library that computes on the CPU."""
 
 from __future__ import annotations
 
@@ -20,28 +20,9 @@ from engines.engine import Tap
 from engines.errors import EngineError
 from engines.layer_times import Profiled
 from engines.onnx_session import OnnxRuntime, TimedOnnxRuntime, gpu_missing, heavy_on_cpu
+from tests.engines.fakes import HANDLE, FakeStream
 
 TAPS = (Tap("down0.0", "a.to_out.0"),)
-
-
-class FakeLane:
-    def __init__(self) -> None:
-        self.device = torch.device("cpu")
-        self.handle = 4321
-        self.runs = 0
-
-    def free_bytes(self) -> int:
-        return 0
-
-    def card(self) -> str:
-        return "a card"
-
-    def run(self, work: Callable[[], None]) -> None:
-        self.runs += 1
-        work()
-
-    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
-        return work
 
 
 class Binding:
@@ -49,11 +30,11 @@ class Binding:
         self.arrays: dict[str, np.ndarray] = {}
 
     def bind_input(
-        self, name: str, device: str, _id: int, kind: Any, shape: tuple[int, ...], site: int
+        self, name: str, device: str, _id: int, kind: Any, shape: tuple[int, ...], address: int
     ) -> None:
         assert device == "cpu"
         size = math.prod(shape) * np.dtype(kind).itemsize
-        raw = (ctypes.c_ubyte * size).from_address(site)
+        raw = (ctypes.c_ubyte * size).from_address(address)
         self.arrays[name] = np.frombuffer(raw, kind).reshape(shape)
 
     bind_output = bind_input
@@ -108,13 +89,13 @@ class FakeRuntime(ModuleType):
             "CUDAExecutionProvider": ["Conv", "MatMul"],
             "CPUExecutionProvider": ["Shape", "Accumulator", "Mul"],
         }
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
 
     def SessionOptions(self) -> SimpleNamespace:
         return SimpleNamespace(add_session_config_entry=self.entries.__setitem__)
 
     def InferenceSession(self, _model: Path, _options: object, providers: list[Any]) -> Session:
-        self.asked = providers
+        self.requested = providers
         return Session(self, providers)
 
     def get_available_providers(self) -> list[str]:
@@ -135,18 +116,18 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
         (onnxruntime_tensorrt, "tensor(float16)", torch.float16),
     ],
 )
-def test_it_runs_on_the_lanes_stream(
+def test_it_runs_on_the_stream(
     runtime: FakeRuntime, backend: Any, kind: str, dtype: torch.dtype
 ) -> None:
     runtime.kind = kind
-    lane = FakeLane()
-    engine = OnnxRuntime(Path("model.onnx"), TAPS, 1, backend.PROVIDER, lane)
-    assert runtime.asked[0][0] == backend.PROVIDER.name
-    assert "CPUExecutionProvider" not in [name for name, _ in runtime.asked]
-    assert all(options["user_compute_stream"] == "4321" for _, options in runtime.asked)
+    stream = FakeStream()
+    engine = OnnxRuntime(Path("model.onnx"), TAPS, 1, backend.PROVIDER, stream)
+    assert runtime.requested[0][0] == backend.PROVIDER.name
+    assert "CPUExecutionProvider" not in [name for name, _ in runtime.requested]
+    assert all(options["user_compute_stream"] == str(HANDLE) for _, options in runtime.requested)
     latents = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     prediction = engine(latents, 2.0, torch.zeros(3, 5, 6))
-    assert lane.runs == 1
+    assert stream.runs == 1
     assert prediction.noise.dtype == torch.float32
     assert prediction.taps["down0.0"].dtype == dtype
     assert torch.equal(prediction.noise, (latents.to(dtype) * 2).float())
@@ -164,7 +145,7 @@ def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
     with pytest.raises(
         EngineError, match="fell back to CPUExecutionProvider where CUDAExecutionProvider"
     ):
-        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeStream())
 
 
 @pytest.mark.parametrize(
@@ -173,9 +154,9 @@ def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
 def test_real_work_that_is_left_to_the_cpu_is_an_error(runtime: FakeRuntime, kind: str) -> None:
     runtime.placed["CPUExecutionProvider"].append(kind)
     with pytest.raises(
-        EngineError, match=f"1 of the UNet's {kind} .* on the CPU, where CUDAExecutionProvider"
+        EngineError, match=f"1 of the UNet's nodes, such as {kind}, on the CPU, where CUDAExecution"
     ):
-        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
+        OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeStream())
 
 
 def test_the_real_library_tells_what_runs_on_the_cpu(
@@ -197,8 +178,8 @@ def test_a_library_that_does_not_tell_where_nodes_run_is_refused() -> None:
 
 def test_only_on_the_cpu_an_engine_tells_the_times_of_layers(runtime: FakeRuntime) -> None:
     runtime.kind = "tensor(float)"
-    there = OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeLane())
-    assert not isinstance(there, Profiled)
+    on_gpu = OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeStream())
+    assert not isinstance(on_gpu, Profiled)
     assert isinstance(TimedOnnxRuntime(Path("model.onnx"), TAPS, 1), Profiled)
 
 

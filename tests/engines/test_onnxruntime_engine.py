@@ -40,10 +40,10 @@ def test_no_number_of_rows_changes_a_bit(
     threaded: OnnxRuntime, inputs: tuple[Tensor, Tensor]
 ) -> None:
     latents, text = inputs
-    whole = threaded(latents, 500.0, text)
+    together = threaded(latents, 500.0, text)
     for n in (1, 2, 3, 8, 16):
-        assert same(threaded(latents[:n], 500.0, text[:n]), whole, slice(n))
-    assert same(threaded(latents[11:], 500.0, text[11:]), whole, slice(11, None))
+        assert same(threaded(latents[:n], 500.0, text[:n]), together, slice(n))
+    assert same(threaded(latents[11:], 500.0, text[11:]), together, slice(11, None))
 
 
 def test_no_number_of_threads_changes_a_bit(

@@ -72,13 +72,12 @@ def test_another_precision_than_asked_is_an_error(
 ) -> None:
     compile_model = engine.core.compile_model
 
-    def given(precision: str) -> str:
+    def actual_precision(precision: str) -> str:
         compiled = compile_model(engine.model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
         return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
 
-    other = next(
-        (precision for precision in ("f16", "bf16") if given(precision) == precision), None
-    )
+    precisions = ("f16", "bf16")
+    other = next((name for name in precisions if actual_precision(name) == name), None)
 
     class OtherCore:
         get_property = engine.core.get_property
@@ -89,7 +88,7 @@ def test_another_precision_than_asked_is_an_error(
     if other:
         monkeypatch.setattr(engine, "core", OtherCore())
     else:
-        # A processor of fp32 alone, where OpenVINO takes that in silence.
+        # On a processor with fp32 only, OpenVINO silently computes in fp32.
         monkeypatch.setattr(engine, "precision", "bf16")
     engine.cache = tmp_path
     with pytest.raises(EngineError, match="not f32" if other else "not bf16"):

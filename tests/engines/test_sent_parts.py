@@ -1,4 +1,4 @@
-"""A model's parts give the same wherever they compute, and what they give is on the CPU."""
+"""Components give the same outputs on every device, always on the CPU."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ PROMPTS = [
     "",
     "an orange cone",
     "two",
-    "more than are embedded at once",
+    "one more prompt than a batch holds",
 ]
 
 
-def own(parts: Components) -> Components:
-    """A copy, which can be sent away."""
+def copied(parts: Components) -> Components:
+    """A copy that can be moved to another device."""
     return replace(parts, vae=deepcopy(parts.vae), text_encoder=deepcopy(parts.text_encoder))
 
 
 @pytest.mark.parametrize("kind", ["tiny", "sdxl"])
-def test_what_is_sent_away_gives_the_same(
+def test_components_on_another_device_give_the_same(
     kind: str, components: Components, small_models: dict[str, Path], card: SimpleNamespace
 ) -> None:
-    parts = own(components) if kind == "tiny" else load(small_models[kind])
+    parts = copied(components) if kind == "tiny" else load(small_models[kind])
     side = parts.image_side
     latents = torch.randn(3, *parts.latent_shape, generator=torch.Generator().manual_seed(1))
     images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2))
 
-    def given() -> list[torch.Tensor]:
+    def outputs() -> list[torch.Tensor]:
         return [
             parts.embed(PROMPTS),
             parts.decode(latents),
@@ -46,13 +46,13 @@ def test_what_is_sent_away_gives_the_same(
         ]
 
     before = card.operations
-    here = given()
+    on_cpu = outputs()
     assert card.operations == before
     parts.send(card.device)
     assert {part.device for name, part in parts.networks.items() if name != "unet"} == {card.device}
     assert parts.unet.device == torch.device("cpu")
     before = card.operations
-    there = given()
+    on_card = outputs()
     assert card.operations > before
-    assert all(type(tensor) is torch.Tensor for tensor in there)
-    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
+    assert all(type(tensor) is torch.Tensor for tensor in on_card)
+    assert all(torch.equal(one, other) for one, other in zip(on_cpu, on_card, strict=True))

@@ -23,8 +23,9 @@ def half(components: Components, taps: tuple[Tap, ...], cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def rows(half: Path, taps: tuple[Tap, ...]) -> dict[str, PlanRow]:
-    found = plan_rows_of(half, taps, SIZES, sites=("none", "to_out.0"), libraries=("tensorrt",))
-    return {row.taps: row for row in found}
+    sites = ("none", "to_out.0")
+    plans = plan_rows_of(half, taps, SIZES, sites=sites, libraries=("tensorrt",))
+    return {row.taps: row for row in plans}
 
 
 def test_all_taps_are_outputs_of_a_real_plan(rows: dict[str, PlanRow]) -> None:
@@ -88,9 +89,9 @@ def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     import tensorrt_rtx
 
     node = onnx.helper.make_node("SplitToSequence", ["x"], ["y"], name="unet.odd/split")
-    given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4])
-    out = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
-    graph = onnx.helper.make_graph([node], "odd", [given], [out])
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4])
+    y = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
+    graph = onnx.helper.make_graph([node], "odd", [x], [y])
     onnx.save(
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]),
         tmp_path / "odd.onnx",
@@ -106,8 +107,8 @@ def test_taps_move_to_tensors_of_their_own_module(
     graph = onnx.load(exported(components.unet, taps, 20, cache))
     for site, kind in (("softmax", "Softmax"), ("attention", "MatMul")):
         moved = with_taps(graph, taps, site)
-        made = {output: node for node in moved.graph.node for output in node.output}
-        nodes = [made[output.name] for output in moved.graph.output][1:]
+        producers = {output: node for node in moved.graph.node for output in node.output}
+        nodes = [producers[output.name] for output in moved.graph.output][1:]
         assert [node.op_type for node in nodes] == [kind] * len(taps)
         for node, tap in zip(nodes, taps, strict=True):
             assert node.name.startswith(f"unet.{tap.path.removesuffix('.to_out.0')}/")
@@ -116,7 +117,7 @@ def test_taps_move_to_tensors_of_their_own_module(
 
 @pytest.mark.slow
 def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
-    """SD v1 in half precision with random weights: 17 outputs, and as many fused attentions as attention modules."""
+    """SD v1 in half precision: 17 outputs, and every attention module fused."""
     from engines.models.sd_v1 import WORDS, untrained
     from extract.taps import self_attention_taps
 

@@ -1,8 +1,7 @@
-"""What is asked of a TensorRT library before any engine is opened."""
+"""Queries to a TensorRT library before any engine is opened."""
 
 from __future__ import annotations
 
-from enum import Enum
 from types import SimpleNamespace
 
 import pytest
@@ -12,13 +11,7 @@ from engines import tensorrt_dialect
 from engines.backends.tensorrt import BACKEND
 from engines.errors import EngineError
 from engines.tensorrt_dialect import library, network_flags, torch_type
-
-
-class DataType(Enum):
-    # Numbers that no version uses: names alone may be relied on.
-    HALF = 70
-    FLOAT = 71
-    BF16 = 72
+from tests.engines.fakes import DataType
 
 
 @pytest.mark.parametrize(
@@ -37,7 +30,7 @@ def test_a_library_that_is_there_but_cannot_be_loaded_is_unavailable_in_words(
     assert "install" in reason
 
 
-def test_types_are_known_by_name_and_bfloat16_too() -> None:
+def test_types_are_looked_up_by_name_bfloat16_too() -> None:
     fake = SimpleNamespace(DataType=DataType)
     assert torch_type(fake, DataType.BF16) == torch.bfloat16
     assert torch_type(fake, DataType.HALF) == torch.float16
@@ -56,10 +49,8 @@ def test_types_are_known_by_name_and_bfloat16_too() -> None:
 def test_networks_are_strongly_typed_whatever_the_flags_numbers(
     members: dict[str, int], flags: int
 ) -> None:
-    assert (
-        network_flags(SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**members)))
-        == flags
-    )
+    library = SimpleNamespace(NetworkDefinitionCreationFlag=SimpleNamespace(**members))
+    assert network_flags(library) == flags
 
 
 def test_without_a_card_the_backend_says_what_is_missing() -> None:

@@ -1,4 +1,4 @@
-"""TensorRT's engine without TensorRT and without a card: a library that computes with torch, on the CPU's memory."""
+"""The TensorRT engine with a fake library that computes with torch on the CPU."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import ctypes
 import json
 import logging
 import math
-from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,16 +19,10 @@ from engines.engine import Prediction, Tap, reserved
 from engines.errors import EngineError
 from engines.tensorrt_dialect import Plan
 from engines.tensorrt_engine import TensorRT
+from tests.engines.fakes import HANDLE, DataType, FakeStream
 
 TAPS = (Tap("down0.0", "a.to_out.0"), Tap("mid.0", "b.to_out.0"))
 GIB = 2**30
-
-
-class DataType(Enum):
-    # Numbers that no version uses: names alone may be relied on.
-    HALF = 70
-    FLOAT = 71
-    BF16 = 72
 
 
 def computed(latents: Tensor, timestep: Tensor, text: Tensor) -> dict[str, Tensor]:
@@ -57,13 +49,12 @@ class FakeContext:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         n, c, h, w = self.shapes["latents"]
-        known = {
-            **self.shapes,
+        outputs = {
             "noise": (n, c, h, w),
             "down0.0": (n, h * w, c),
             "mid.0": self.shapes["text"],
         }
-        return known[name]
+        return (self.shapes | outputs)[name]
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -77,15 +68,15 @@ class FakeContext:
         return torch.frombuffer(raw, dtype=dtype).view(shape)
 
     def is_stream_capturable(self, handle: int) -> bool:
-        assert handle == 99
+        assert handle == HANDLE
         return self.trt.capturable
 
     def execute_async_v3(self, handle: int) -> bool:
-        assert handle == 99
+        assert handle == HANDLE
         if self.trt.fails:
             return False
-        given = (self.memory(name) for name in ("latents", "timestep", "text"))
-        for name, value in computed(*given).items():
+        inputs = (self.memory(name) for name in ("latents", "timestep", "text"))
+        for name, value in computed(*inputs).items():
             self.memory(name).copy_(value)
         return True
 
@@ -97,14 +88,14 @@ class FakeEngine:
         self.num_io_tensors = len(self.names)
         self.device_memory_size_v2 = trt.scratch
 
-    def get_tensor_name(self, site: int) -> str:
-        return self.names[site]
+    def get_tensor_name(self, index: int) -> str:
+        return self.names[index]
 
     def get_tensor_dtype(self, name: str) -> DataType:
         return DataType.FLOAT if name == "timestep" else DataType.HALF
 
     def create_execution_context(self, strategy: str) -> FakeContext:
-        assert strategy == "mine"
+        assert strategy == "user managed"
         return FakeContext(self.trt)
 
 
@@ -124,7 +115,7 @@ class FakeRtxEngine(FakeEngine):
 class FakeLibrary:
     __name__ = "tensorrt"
     DataType = DataType
-    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="mine")
+    ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user managed")
 
     class ILogger:
         pass
@@ -145,29 +136,6 @@ class FakeLibrary:
         )
 
 
-class FakeLane:
-    def __init__(self, card: str = "Card 9 (compute capability 8.9)", free: int = GIB) -> None:
-        self.device = torch.device("cpu")
-        self.handle = 99
-        self.name = card
-        self.free = free
-        self.captures = 0
-
-    def free_bytes(self) -> int:
-        return self.free
-
-    def card(self) -> str:
-        return self.name
-
-    def run(self, work: Callable[[], None]) -> None:
-        work()
-
-    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.captures += 1
-        work()
-        return work
-
-
 @pytest.fixture
 def trt(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     fake = FakeLibrary()
@@ -184,50 +152,44 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> FakeLibrary:
     return fake
 
 
-def opened(trt: Any, folder: Path, lane: FakeLane | None = None) -> TensorRT:
+def opened(trt: Any, folder: Path, stream: FakeStream | None = None) -> TensorRT:
     return TensorRT(
-        trt, folder / "graph-weights" / "model.onnx", TAPS, "fp16", lane or FakeLane(), folder
+        trt, folder / "graph-weights" / "model.onnx", TAPS, "fp16", stream or FakeStream(), folder
     )
 
 
 def drawn(rows: int, words: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows)
-    return torch.randn(rows, 4, 2, 2, generator=generator), torch.randn(
-        rows, words, 3, generator=generator
-    )
+    latents = torch.randn(rows, 4, 2, 2, generator=generator)
+    return latents, torch.randn(rows, words, 3, generator=generator)
 
 
 def test_every_output_has_its_own_value_and_belongs_to_the_caller(
     trt: FakeLibrary, tmp_path: Path
 ) -> None:
-    engine, kept = opened(trt, tmp_path), []
+    engine, pairs = opened(trt, tmp_path), []
     for rows, timestep in ((3, 2.0), (1, 3.0), (3, 4.0), (2, 5.0)):
         latents, text = drawn(rows)
-        kept.append(
-            (
-                engine(latents, timestep, text),
-                computed(latents.half(), torch.tensor(timestep), text.half()),
-            )
-        )
-    for prediction, truth in kept:
+        expected = computed(latents.half(), torch.tensor(timestep), text.half())
+        pairs.append((engine(latents, timestep, text), expected))
+    for prediction, expected in pairs:
         assert list(prediction.taps) == ["down0.0", "mid.0"]
         assert prediction.noise.dtype == torch.float32
-        assert torch.equal(prediction.noise.half(), truth["noise"].half())
-        assert all(
-            torch.equal(prediction.taps[name], truth[name].half()) for name in prediction.taps
-        )
+        assert torch.equal(prediction.noise.half(), expected["noise"].half())
+        for name, tap in prediction.taps.items():
+            assert torch.equal(tap, expected[name].half())
 
 
 def test_fewer_rows_need_no_new_plan_and_each_shape_one_capture(
     trt: FakeLibrary, tmp_path: Path
 ) -> None:
-    lane = FakeLane()
-    engine = opened(trt, tmp_path, lane)
+    stream = FakeStream()
+    engine = opened(trt, tmp_path, stream)
     for rows in (3, 1, 3, 2, 1):
         latents, text = drawn(rows)
         engine(latents, 1.0, text)
     assert trt.built == [3]
-    assert lane.captures == 3
+    assert stream.captures == 3
     engine(*[drawn(4)[0], 1.0, drawn(4)[1]])
     assert trt.built == [3, 4]
 
@@ -236,8 +198,8 @@ def test_rows_that_are_announced_need_no_second_plan(trt: FakeLibrary, tmp_path:
     engine = reserved(opened(trt, tmp_path), 8)
     for rows in (2, 8, 5):
         latents, text = drawn(rows)
-        truth = computed(latents.half(), torch.tensor(1.0), text.half())
-        assert torch.equal(engine(latents, 1.0, text).taps["mid.0"], truth["mid.0"])
+        expected = computed(latents.half(), torch.tensor(1.0), text.half())
+        assert torch.equal(engine(latents, 1.0, text).taps["mid.0"], expected["mid.0"])
     assert trt.built == [8]
 
 
@@ -250,13 +212,13 @@ def test_an_engine_that_is_not_built_for_rows_is_left_alone() -> None:
 
 def test_what_cannot_be_captured_runs_directly(trt: FakeLibrary, tmp_path: Path) -> None:
     trt.capturable = False
-    lane = FakeLane()
-    engine = opened(trt, tmp_path, lane)
+    stream = FakeStream()
+    engine = opened(trt, tmp_path, stream)
     for rows, timestep in ((2, 3.0), (2, 4.0)):
         latents, text = drawn(rows)
-        truth = computed(latents.half(), torch.tensor(timestep), text.half())
-        assert torch.equal(engine(latents, timestep, text).noise.half(), truth["noise"].half())
-    assert lane.captures == 0
+        expected = computed(latents.half(), torch.tensor(timestep), text.half())
+        assert torch.equal(engine(latents, timestep, text).noise.half(), expected["noise"].half())
+    assert stream.captures == 0
 
 
 def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(
@@ -265,8 +227,8 @@ def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(
     trt.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="at once")  # type: ignore[attr-defined]
     trt.kind = FakeRtxEngine
     latents, text = drawn(2)
-    truth = computed(latents.half(), torch.tensor(1.0), text.half())
-    assert torch.equal(opened(trt, tmp_path)(latents, 1.0, text).taps["mid.0"], truth["mid.0"])
+    expected = computed(latents.half(), torch.tensor(1.0), text.half())
+    assert torch.equal(opened(trt, tmp_path)(latents, 1.0, text).taps["mid.0"], expected["mid.0"])
 
 
 def test_a_kept_plan_is_used_again(trt: FakeLibrary, tmp_path: Path) -> None:
@@ -282,11 +244,11 @@ def test_a_plan_of_another_card_or_version_is_rebuilt_and_it_says_so(
 ) -> None:
     latents, text = drawn(2)
     opened(trt, tmp_path)(latents, 1.0, text)
-    lane = FakeLane("Card 10 (compute capability 9.0)") if other == "card" else FakeLane()
+    stream = FakeStream("Card 10 (compute capability 9.0)") if other == "card" else FakeStream()
     if other == "version":
         trt.__version__ = "10.9"
     with caplog.at_level(logging.WARNING):
-        opened(trt, tmp_path, lane)(latents, 1.0, text)
+        opened(trt, tmp_path, stream)(latents, 1.0, text)
     assert trt.built == [2, 2]
     assert {"card": "card Card 9", "version": "version 11.0.0"}[other] in caplog.text
     made = [

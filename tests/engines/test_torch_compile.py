@@ -22,18 +22,16 @@ def test_a_compiled_network_gives_every_output_and_each_call_its_own(
     taps = self_attention_taps(unet)
     engine, eager = BACKEND.open(unet, taps, cache, 1), TorchEager(unet, taps)
     generator = torch.Generator().manual_seed(0)
-    kept = []
+    pairs = []
     for timestep in (1.0, 500.0):
-        latents, text = (
-            torch.randn(2, 4, 8, 8, generator=generator),
-            torch.randn(2, 5, 8, generator=generator),
-        )
-        kept.append((engine(latents, timestep, text), eager(latents, timestep, text)))
-    for found, truth in kept:
-        assert list(found.taps) == list(truth.taps)
-        torch.testing.assert_close(found.noise, truth.noise, rtol=1e-4, atol=1e-5)
-        for name in truth.taps:
-            torch.testing.assert_close(found.taps[name], truth.taps[name], rtol=1e-4, atol=1e-5)
+        latents = torch.randn(2, 4, 8, 8, generator=generator)
+        text = torch.randn(2, 5, 8, generator=generator)
+        pairs.append((engine(latents, timestep, text), eager(latents, timestep, text)))
+        for actual, expected in pairs:
+            assert list(actual.taps) == list(expected.taps)
+            torch.testing.assert_close(actual.noise, expected.noise, rtol=1e-4, atol=1e-5)
+            for name, tap in expected.taps.items():
+                torch.testing.assert_close(actual.taps[name], tap, rtol=1e-4, atol=1e-5)
     assert not any(module._forward_hooks for module in unet.modules())
 
 

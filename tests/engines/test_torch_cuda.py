@@ -1,4 +1,4 @@
-"""PyTorch's engine of a card, with the CPU in the card's place."""
+"""PyTorch's GPU engine, run on the CPU."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from engines.torch_cuda import opened
 
 @pytest.fixture
 def tf32() -> Iterator[None]:
-    """A process in which TF32 is on."""
-    sites = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [site.allow_tf32 for site in sites]
-    for site in sites:
-        site.allow_tf32 = True
+    """Turn TF32 on during the test."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
     yield
-    for site, value in zip(sites, before, strict=True):
-        site.allow_tf32 = value
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
 
 
 @pytest.mark.usefixtures("tf32")
@@ -40,12 +40,12 @@ def test_a_copy_computes_in_its_own_precision_and_the_network_stays_as_it_was(
     assert not torch.backends.cudnn.allow_tf32
     latents = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(0))
     text = components.embed(["a dog", "a cone"])
-    found, truth = engine(latents, 500.0, text), eager(latents, 500.0, text)
-    assert found.noise.dtype == dtype
-    assert list(found.taps) == list(truth.taps)
-    for layer, value in truth.taps.items():
-        assert found.taps[layer].dtype == dtype
-        assert float((found.taps[layer].float() - value).norm() / value.norm()) <= limit
+    actual, expected = engine(latents, 500.0, text), eager(latents, 500.0, text)
+    assert actual.noise.dtype == dtype
+    assert list(actual.taps) == list(expected.taps)
+    for layer, value in expected.taps.items():
+        assert actual.taps[layer].dtype == dtype
+        assert float((actual.taps[layer].float() - value).norm() / value.norm()) <= limit
     assert components.unet.dtype == torch.float32
 
 

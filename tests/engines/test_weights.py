@@ -10,17 +10,17 @@ from engines.weights import permuted, reinitialised
 
 
 @pytest.fixture(scope="module")
-def network(components: Components) -> UNet2DConditionModel:
+def permuted_unet(components: Components) -> UNet2DConditionModel:
     return permuted(components.unet, 0)
 
 
 def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
-    components: Components, network: UNet2DConditionModel
+    components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
     trained = dict(components.unet.named_parameters())
-    assert trained.keys() == dict(network.named_parameters()).keys()
+    assert trained.keys() == dict(permuted_unet.named_parameters()).keys()
     moved = 0
-    for name, weight in network.named_parameters():
+    for name, weight in permuted_unet.named_parameters():
         assert weight.shape == trained[name].shape
         assert torch.equal(weight.flatten().sort().values, trained[name].flatten().sort().values)
         if name.endswith("weight") and trained[name].unique().numel() > 1:
@@ -29,34 +29,34 @@ def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
     assert moved > 100
 
 
-def test_biases_stay(components: Components, network: UNet2DConditionModel) -> None:
+def test_biases_stay(components: Components, permuted_unet: UNet2DConditionModel) -> None:
     trained = dict(components.unet.named_parameters())
     biases = [name for name in trained if name.endswith("bias")]
     assert len(biases) > 100
     for name in biases:
-        assert torch.equal(network.get_parameter(name), trained[name])
+        assert torch.equal(permuted_unet.get_parameter(name), trained[name])
 
 
 def test_entries_move_between_channels(
-    components: Components, network: UNet2DConditionModel
+    components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
-    kept = components.unet.conv_in.weight.flatten(1).sort().values
-    assert not torch.equal(network.conv_in.weight.flatten(1).sort().values, kept)
+    original = components.unet.conv_in.weight.flatten(1).sort().values
+    assert not torch.equal(permuted_unet.conv_in.weight.flatten(1).sort().values, original)
 
 
 def test_a_seed_decides_the_order_whatever_was_drawn_before(
-    components: Components, network: UNet2DConditionModel
+    components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(99)
         state = torch.get_rng_state()
         again = permuted(components.unet, 0)
         assert torch.equal(torch.get_rng_state(), state)
-    assert hash_of_weights(again.state_dict()) == hash_of_weights(network.state_dict())
+    assert hash_of_weights(again.state_dict()) == hash_of_weights(permuted_unet.state_dict())
 
 
 def test_another_seed_gives_another_network(
-    components: Components, network: UNet2DConditionModel
+    components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
     other = permuted(components.unet, 1)
     for name in (
@@ -64,7 +64,7 @@ def test_another_seed_gives_another_network(
         "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",
         "conv_out.weight",
     ):
-        assert not torch.equal(other.get_parameter(name), network.get_parameter(name))
+        assert not torch.equal(other.get_parameter(name), permuted_unet.get_parameter(name))
 
 
 def test_the_original_is_left_as_it_was(components: Components) -> None:
@@ -76,55 +76,63 @@ def test_the_original_is_left_as_it_was(components: Components) -> None:
 
 
 @pytest.fixture(scope="module")
-def fresh(components: Components) -> UNet2DConditionModel:
+def reinitialised_unet(components: Components) -> UNet2DConditionModel:
     return reinitialised(components.unet, 0)
 
 
 def test_a_network_drawn_anew_has_the_architecture_and_none_of_the_weights(
-    components: Components, fresh: UNet2DConditionModel
+    components: Components, reinitialised_unet: UNet2DConditionModel
 ) -> None:
-    trained, drawn = components.unet.state_dict(), fresh.state_dict()
+    trained, drawn = components.unet.state_dict(), reinitialised_unet.state_dict()
     assert {name: value.shape for name, value in trained.items()} == {
         name: value.shape for name, value in drawn.items()
     }
-    assert not fresh.training
-    assert not any(weight.requires_grad for weight in fresh.parameters())
-    for name, weight in fresh.named_parameters():
-        # Scales and shifts of normalisations begin at one and zero; everything else is drawn.
+    assert not reinitialised_unet.training
+    assert not any(weight.requires_grad for weight in reinitialised_unet.parameters())
+    for name, weight in reinitialised_unet.named_parameters():
+        # Scales and shifts of normalisations are one and zero; everything else is drawn.
         if weight.unique().numel() > 1:
             assert not torch.equal(weight, trained[name]), name
     with torch.inference_mode():
         latents, words = torch.randn(2, 4, 16, 16), torch.randn(2, 5, 64)
-        assert bool(torch.isfinite(fresh(latents, torch.tensor(9.0), words).sample).all())
+        assert bool(
+            torch.isfinite(reinitialised_unet(latents, torch.tensor(9.0), words).sample).all()
+        )
 
 
 def test_drawing_anew_neither_reads_nor_moves_the_global_generator(
-    components: Components, fresh: UNet2DConditionModel
+    components: Components, reinitialised_unet: UNet2DConditionModel
 ) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(99)
         state = torch.get_rng_state()
         again = reinitialised(components.unet, 0)
         assert torch.equal(torch.get_rng_state(), state)
-    assert hash_of_weights(again.state_dict()) == hash_of_weights(fresh.state_dict())
+    assert hash_of_weights(again.state_dict()) == hash_of_weights(reinitialised_unet.state_dict())
 
 
 def test_another_seed_draws_every_weight_anew(
-    components: Components, fresh: UNet2DConditionModel
+    components: Components, reinitialised_unet: UNet2DConditionModel
 ) -> None:
     other = reinitialised(components.unet, 1)
-    drawn = [name for name, weight in fresh.named_parameters() if weight.unique().numel() > 1]
+    drawn = [
+        name
+        for name, weight in reinitialised_unet.named_parameters()
+        if weight.unique().numel() > 1
+    ]
     assert len(drawn) > 200
     for name in drawn:
-        assert not torch.equal(other.get_parameter(name), fresh.get_parameter(name)), name
+        assert not torch.equal(other.get_parameter(name), reinitialised_unet.get_parameter(name)), (
+            name
+        )
 
 
 def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(
-    fresh: UNet2DConditionModel,
+    reinitialised_unet: UNet2DConditionModel,
 ) -> None:
-    """Linear and convolution layers are drawn evenly from -1/sqrt(fan in) to 1/sqrt(fan in)."""
+    """Linear and convolution layers are uniform in -1/sqrt(fan in) to 1/sqrt(fan in)."""
     large = 0
-    for name, module in fresh.named_modules():
+    for name, module in reinitialised_unet.named_modules():
         if not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
             continue
         bound = module.weight[0].numel() ** -0.5

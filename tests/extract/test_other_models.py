@@ -88,7 +88,7 @@ def test_the_empty_prompt_is_encoded_if_the_model_was_trained_so(
     small_models: dict[str, Path], cache: Path
 ) -> None:
     parts = load(small_models["sdxl"])
-    encoded = replace(parts, silent_if_empty=False)
+    encoded = replace(parts, zeros_if_empty=False)
     actual, reference = (
         denoising_steps(encoded, cache)[-1].latents,
         latents_of_diffusers(parts, zeros=False),

@@ -1,1 +1,1 @@
-"""Every fault that a user's machine can have, tried for real: ``python -m tests.faults`` prints what happened."""
+"""Fault injection in real runs: ``python -m tests.faults`` prints a table of the outcomes."""

@@ -1,6 +1,6 @@
-"""Bring every fault upon the shipped model's run and print one table of what was promised and what was kept.
+"""Inject every fault into a run of the shipped model and print a table of the outcomes.
 
-Exit code 0 when everything went as promised, 1 with the failures when not. Nothing is downloaded.
+The exit code is 0 if all outcomes are as promised, else 1. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _FAULT, _EXAMPLE = 30, 80
-"""Letters of a column before its text is wrapped."""
+"""Widths of the columns."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try everything and print the table."""
+    """Try all faults and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument(
         "--kills", type=int, default=20, help="kills of whole runs (default %(default)s)"
@@ -35,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--inputs", type=int, default=200, help="malformed inputs, about (default %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of all that is drawn (default %(default)s)"
+        "--seed", type=int, default=0, help="seed of all random choices (default %(default)s)"
     )
-    parser.add_argument("--only", help="faults whose function's name begins so, such as kills")
+    parser.add_argument("--only", help="only faults whose name begins so, such as kills")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     with TemporaryDirectory(prefix="scenebench-faults-") as folder:
-        # Before anything is imported that would start threads, look for a network or write into the user's cache.
+        # Before imports that start threads, use the network or write to the user's cache.
         os.environ.update(
             _ONE_THREAD, HF_HUB_OFFLINE="1", SCENEBENCH_CACHE=f"{folder}/cache", TMPDIR=folder
         )
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         rows = list(_rows(Path(folder), options))
         if not rows:
-            parser.error(f"no fault's name begins with {options.only}")
+            parser.error(f"no fault has a name that begins with {options.only}")
         failures = list(listed(rows))
     print(_table(rows, folder))
     print(f"\nseed {options.seed}, {time.monotonic() - started:.0f} s")
@@ -85,17 +85,17 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     for name, make in plan.items():
         if name.startswith(options.only or ""):
             begun = time.monotonic()
-            for found in make():
+            for row in make():
                 print(
-                    f"{found.fault}: {len(found.trials)} tried, {len(found.failures)} failed",
+                    f"{row.fault}: {len(row.trials)} tried, {len(row.failures)} failed",
                     file=sys.stderr,
                 )
-                yield found
+                yield row
             print(f"  {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
 
 
 def _world(folder: Path, seed: int) -> World:
-    """An undisturbed run, and the same with its shards and no results."""
+    """An undisturbed run, and the same run with its shards but no results."""
     from tests.faults.process import ended
     from tests.faults.runs import World, run
     from tests.faults.verdict import done
@@ -111,27 +111,22 @@ def _world(folder: Path, seed: int) -> World:
 def _table(rows: Sequence[Row], folder: str) -> str:
     from tabulate import tabulate
 
+    tried = [len(row.trials) for row in rows]
+    passed = [len(row.trials) - len(row.failures) for row in rows]
     lines = [
-        _line(
-            found.fault,
-            len(found.trials),
-            len(found.trials) - len(found.failures),
-            found.example.replace(folder, "."),
-        )
-        for found in rows
+        _line(row.fault, *counts, row.example.replace(folder, "."))
+        for row, *counts in zip(rows, tried, passed, strict=True)
     ]
-    tried, kept = (sum(int(str(line[name])) for line in lines) for name in ("tried", "as promised"))
-    return tabulate(
-        [*lines, _line("total", tried, kept, "")], headers="keys", tablefmt="simple_grid"
-    )
+    lines.append(_line("total", sum(tried), sum(passed), ""))
+    return tabulate(lines, headers="keys", tablefmt="simple_grid")
 
 
-def _line(fault: str, tried: int, kept: int, seen: str) -> dict[str, object]:
+def _line(fault: str, tried: int, passed: int, message: str) -> dict[str, object]:
     return {
         "fault": textwrap.fill(fault, _FAULT),
         "tried": tried,
-        "as promised": kept,
-        "what the user sees, for instance": textwrap.fill(seen, _EXAMPLE, break_on_hyphens=False),
+        "as promised": passed,
+        "an example of the message": textwrap.fill(message, _EXAMPLE, break_on_hyphens=False),
     }
 
 

@@ -1,4 +1,4 @@
-"""Disks that fill up and disks that cannot be written; small file systems of their own where mounting is permitted."""
+"""Full and read-only disks: small file systems, where mounting is permitted."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ from tests.faults.verdict import Outcome, Row, Trial, done, first, refused, refu
 
 ROOM = "256m"
 NOBODY = 65534
-EDIT = ("--items", "2", "--shifts", "1", "--choose-items", "0", "--methods", "pattern", "--strengths", "1",
-        "--controls", "random", "--layers", "mid", "--steps", "1", "--threads", "1")  # fmt: skip
-"""The smallest intervention."""
+EDIT = (
+    *("--items", "2", "--shifts", "1", "--choose-items", "0", "--methods", "pattern"),
+    *("--strengths", "1", "--controls", "random", "--layers", "mid", "--steps", "1"),
+    *("--threads", "1"),
+)
+"""Options of the smallest intervention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A file system of its own."""
+    """A mounted file system."""
 
     path: Path
 
     def remount(self, *options: str) -> None:
-        """Change its size, or whether it can be written."""
+        """Change its size or make it read-only."""
         subprocess.run(["mount", "-o", ",".join(["remount", *options]), str(self.path)], check=True)
 
 
 @contextmanager
 def disk(world: World, *options: str) -> Iterator[Disk | None]:
-    """A tmpfs with these options; None where mounting is not permitted."""
+    """Mount a tmpfs with these options; None if mounting is not permitted."""
     path = world.fresh("disk")
     path.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", ",".join(options), "none", str(path)]
@@ -49,12 +52,12 @@ def disk(world: World, *options: str) -> Iterator[Disk | None]:
     try:
         yield Disk(path)
     finally:
-        # A process that was just killed may hold it for a moment: lazily.
+        # Lazily: a process that was just killed may still hold it.
         subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def disks(world: World, full: int) -> Iterator[Row]:
-    """Full disks, then disks that are read only."""
+    """Full disks, then read-only disks."""
     with disk(world, "size=64k") as tried:
         mounting = tried is not None
     if mounting:
@@ -67,9 +70,9 @@ def disks(world: World, full: int) -> Iterator[Row]:
 
 def _full(world: World, count: int) -> Iterator[Trial]:
     used = sum(path.stat().st_size for path in world.unfinished.rglob("*") if path.is_file())
-    whole = used + sum(path.stat().st_size for path in world.finished.rglob("*") if path.is_file())
-    limits = [f"size={world.rng.randint(1, max(1, whole // 4096)) * 4}k" for _ in range(count - 2)]
-    # Enough for the images' shards and not for all that follows; then few files of any size.
+    total = used + sum(path.stat().st_size for path in world.finished.rglob("*") if path.is_file())
+    limits = [f"size={world.rng.randint(1, max(1, total // 4096)) * 4}k" for _ in range(count - 2)]
+    # Enough for the images' shards but not for the results; then a limit on the number of files.
     limits += [
         f"size={(used + world.rng.randint(0, 150_000)) // 1024}k",
         f"nr_inodes={world.rng.randint(2, 12)}",
@@ -79,16 +82,16 @@ def _full(world: World, count: int) -> Iterator[Trial]:
             assert small is not None
             out = small.path / "run"
             outcome = ended(run(out))
-            kept = set(out.rglob("*.safetensors")) if outcome.code else set()
+            complete = set(out.rglob("*.safetensors")) if outcome.code else set()
             small.remount(f"size={ROOM},nr_inodes=1000")
             again = world.goes_on(run(out), out)
-            # Where the limit was no limit the run has simply ended.
+            # If the limit was large enough, the run has ended well.
             wrong = first(refused_or(lambda _, out=out: world.unlike(out), outcome), again)  # type: ignore[misc]
-            yield Trial(f"{limit}, {len(kept)} files were whole", outcome, wrong)
+            yield Trial(f"{limit}, {len(complete)} files were complete", outcome, wrong)
 
 
 def _limited(world: World, count: int) -> Iterator[Trial]:
-    """No file may grow beyond a limit, which is how a disk quota looks to a program."""
+    """Limit the size of files, which is how a disk quota appears to a program."""
     for _ in range(count):
         most = world.rng.randint(100, 400_000)
         out = world.fresh("limited")
@@ -107,7 +110,7 @@ def _limit(most: int) -> None:
 def _commands(
     world: World, unfinished: Path, finished: Path
 ) -> list[tuple[list[str], Callable[[Outcome], str | None]]]:
-    """Commands and what is right of them when these two run folders cannot be written."""
+    """Commands, each with its check, for run folders that cannot be written."""
     return [
         (run(finished.parent / "new"), refused),
         (run(unfinished), refused),
@@ -117,7 +120,7 @@ def _commands(
         (["report", str(finished)], refused),
         (["intervene", str(finished), *EDIT], refused),
         (["recipe", str(finished), "--cells", "1", "--epochs", "1"], refused),
-        # What only reads goes on.
+        # Commands that only read succeed.
         (["leaderboard", str(finished)], done),
         (["compare", str(world.finished), str(finished)], done),
     ]
@@ -136,9 +139,9 @@ def _read_only(world: World) -> Iterator[Trial]:
 
 
 def _unwritable(world: World) -> Iterator[Trial]:
-    """Folders without the right to write, as somebody whom rights bind."""
-    site = world.fresh("unwritable")
-    site.mkdir()
+    """Folders without write permission, for a user who is not root."""
+    folder = world.fresh("unwritable")
+    folder.mkdir()
 
     def become_nobody() -> None:
         if os.geteuid() == 0:
@@ -147,28 +150,28 @@ def _unwritable(world: World) -> Iterator[Trial]:
 
     yield from _locked_up(
         world,
-        site,
-        lambda: _chmod(site, 0o555, 0o444),
-        lambda: _chmod(site, 0o755, 0o644),
+        folder,
+        lambda: _chmod(folder, 0o555, 0o444),
+        lambda: _chmod(folder, 0o755, 0o644),
         become_nobody,
     )
 
 
-def _chmod(site: Path, folders: int, files: int) -> None:
-    for path in (site, *site.rglob("*")):
+def _chmod(folder: Path, folder_mode: int, file_mode: int) -> None:
+    for path in (folder, *folder.rglob("*")):
         with suppress(FileNotFoundError):
-            path.chmod(folders if path.is_dir() else files)
+            path.chmod(folder_mode if path.is_dir() else file_mode)
 
 
 def _locked_up(
     world: World,
-    site: Path,
+    folder: Path,
     close: Callable[[], None],
     open_: Callable[[], None],
     prepare: Callable[[], None],
 ) -> Iterator[Trial]:
-    unfinished = Path(shutil.copytree(world.unfinished, site / "unfinished"))
-    finished = Path(shutil.copytree(world.finished, site / "finished"))
+    unfinished = Path(shutil.copytree(world.unfinished, folder / "unfinished"))
+    finished = Path(shutil.copytree(world.finished, folder / "finished"))
     for arguments, judge in _commands(world, unfinished, finished):
         close()
         try:

@@ -1,4 +1,4 @@
-"""Downloads that break off: ``--fetch`` against a server of this machine that does not do what servers should."""
+"""Interrupted downloads: ``--fetch`` from a faulty local web server."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
 
 def downloads(world: World) -> Iterator[Row]:
-    """Every bad server, then a good one."""
-    yield row("interrupted downloads (--fetch, a server of this machine)", _downloads(world))
+    """Every faulty server, then a correct one."""
+    yield row("interrupted downloads (--fetch, a local server)", _downloads(world))
 
 
 def _whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -30,7 +30,7 @@ def _whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 
 
 def _cut(handler: BaseHTTPRequestHandler, body: bytes, share: float) -> None:
-    """Announce the whole and hang up after a share of it."""
+    """Announce the full length and hang up after a share of it."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
@@ -38,7 +38,7 @@ def _cut(handler: BaseHTTPRequestHandler, body: bytes, share: float) -> None:
 
 
 def _cut_unannounced(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Without a length: the client cannot know that more was to come."""
+    """Announce no length, so that the client cannot detect the cut."""
     handler.send_response(200)
     handler.end_headers()
     handler.wfile.write(body[: len(body) // 2])
@@ -60,7 +60,7 @@ def _one_bit(handler: BaseHTTPRequestHandler, body: bytes) -> None:
 
 
 def _hang_up(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Say nothing at all."""
+    """Send nothing."""
 
 
 def _no_http(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -84,23 +84,25 @@ SERVERS: dict[str, Answer] = {
     "the connection is cut before the last byte": partial(_cut, share=0.99),
     "the connection is cut, no length announced": _cut_unannounced,
     "the connection is cut within a chunk": _cut_chunk,
-    "a page to log in comes instead": _other_bytes,
-    "one bit is another": _one_bit,
+    "a login page comes instead": _other_bytes,
+    "one bit is flipped": _one_bit,
     "the server hangs up": _hang_up,
-    "what answers is no web server": _no_http,
+    "the server is no web server": _no_http,
     "404": partial(_status, code=404),
     "503": partial(_status, code=503),
-    "redirected in a circle": _around,
+    "endless redirection": _around,
 }
 
 
 def _downloads(world: World) -> Iterator[Trial]:
     texts, cache = _texts(), world.fresh("cache")
-    arguments = ["run", "--dataset", "paper617", "--sampler-steps", "1", "--layers", "mid", "--random-networks", "0",
-        "--threads", "1"]  # fmt: skip
+    arguments = [
+        *("run", "--dataset", "paper617", "--sampler-steps", "1", "--layers", "mid"),
+        *("--random-networks", "0", "--threads", "1"),
+    ]
     fetched = world.fresh("fetched-run")
-    for given, answer in SERVERS.items():
-        # Whatever breaks off, the other file is whole.
+    for fault, answer in SERVERS.items():
+        # The other file is served correctly.
         bad, cache = world.rng.choice(list(texts)), world.fresh("cache")
         outcome = ended(
             [*arguments, "--fetch", "--out", str(fetched)],
@@ -112,7 +114,7 @@ def _downloads(world: World) -> Iterator[Trial]:
             if path.is_file() and path.read_bytes() not in texts.values()
         ]
         yield Trial(
-            f"{given} ({bad})",
+            f"{fault} ({bad})",
             outcome,
             first(refused(outcome), f"{left[0]} stays" if left else None),
         )
@@ -120,25 +122,23 @@ def _downloads(world: World) -> Iterator[Trial]:
         [*arguments, "--fetch", "--out", str(fetched)], partial(_unreachable, texts, cache)
     )
     yield Trial(
-        "nobody listens, half of it is there",
+        "no server, one file is in the cache",
         outcome,
         refused(outcome) if len(list(cache.rglob("*.csv"))) < 2 else None,
     )
     outcome = ended(
         [*arguments, "--fetch", "--out", str(fetched)], partial(_served, texts, cache, {})
     )
-    given = world.fresh("given")
-    given.mkdir()
+    local = world.fresh("local")
+    local.mkdir()
     for name, text in texts.items():
-        (given / name).write_bytes(text)
-    beside = world.fresh("given-run")
+        (local / name).write_bytes(text)
+    local_run = world.fresh("local-run")
     alone = ended(
-        [*arguments, "--prompts", str(given), "--out", str(beside)], partial(_patched, texts)
+        [*arguments, "--prompts", str(local), "--out", str(local_run)], partial(_patched, texts)
     )
-    wrong = first(done(outcome), done(alone), differing(beside, fetched))
-    yield Trial(
-        "whole again: the scores are those of the files themselves", Outcome(0, "", ""), wrong
-    )
+    wrong = first(done(outcome), done(alone), differing(local_run, fetched))
+    yield Trial("a correct server: the scores are those of local files", Outcome(0, "", ""), wrong)
 
 
 def _texts() -> dict[str, bytes]:
@@ -151,15 +151,15 @@ def _texts() -> dict[str, bytes]:
     return {
         name: b"prompts,seeds,prompt_inds\n"
         + b"".join(
-            f'"{item.prompt}",{item.seed},{site}\n'.encode()
-            for site, item in enumerate(rows[split], 10 * (split == "test"))
+            f'"{item.prompt}",{item.seed},{index}\n'.encode()
+            for index, item in enumerate(rows[split], 10 * (split == "test"))
         )
         for split, (name, _) in FILES.items()
     }
 
 
 def _patched(texts: dict[str, bytes], server: str | None = None) -> None:
-    """Give the small files checksums of their own, in this process."""
+    """Set the checksums of the small files, in this process."""
     from datasets.sets import paper617
 
     for split, (name, _) in list(paper617.FILES.items()):
@@ -174,17 +174,17 @@ def _unreachable(texts: dict[str, bytes], cache: Path) -> None:
 
 
 def _served(texts: dict[str, bytes], cache: Path, answers: dict[str, Answer]) -> None:
-    """Serve the files in this process, some of them badly."""
+    """Serve the files in this process, some with faults."""
     from datasets.sets.paper617 import COMMIT, FILES, TRAIN_COPY
 
-    sites = {
+    names = {
         f"/{COMMIT}/{TRAIN_COPY}": FILES["train"][0],
         f"/{COMMIT}/{FILES['test'][0]}": FILES["test"][0],
     }
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = sites[self.path]
+            name = names[self.path]
             answers.get(name, _whole)(self, texts[name])
             self.close_connection = True
 

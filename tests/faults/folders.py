@@ -1,4 +1,4 @@
-"""Run folders with damaged files, handed to every command that reads one."""
+"""Run folders with damaged files, given to every command that reads one."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tests.faults.verdict import Outcome, Row, Trial, done, refused, row
 COMMANDS: dict[str, Callable[[str, str], list[str]]] = {
     "leaderboard": lambda folder, _: ["leaderboard", folder],
     "report": lambda folder, _: ["report", folder],
-    "compare": lambda folder, whole: ["compare", whole, folder],
+    "compare": lambda folder, undamaged: ["compare", undamaged, folder],
     "intervene": lambda folder, _: ["intervene", folder, *EDIT],
-    "leaderboard of two": lambda folder, whole: ["leaderboard", whole, folder],
+    "leaderboard of two": lambda folder, undamaged: ["leaderboard", undamaged, folder],
     "run again": lambda folder, _: run(Path(folder)),
 }
-"""What is done with a folder, given beside a whole one."""
+"""Name -> command line for a damaged and an undamaged folder."""
 
 
 def damaged_folders(world: World, count: int) -> Iterator[Row]:
-    """Every file of a run folder is damaged in every way, in a random order, until ``count`` folders were tried."""
-    with world.copied(world.finished) as whole:
-        # An intervention and a report leave files of their own, which are read again.
-        made = [ended(["intervene", str(whole), *EDIT]), ended(["report", str(whole)])]
-        assert all(done(outcome) is None for outcome in made), made
-        yield row("run folders with a damaged file", _trials(world, whole, count))
+    """``count`` run folders, each with random damage to a random file."""
+    with world.copied(world.finished) as undamaged:
+        # An intervention and a report write further files, which are read again.
+        outcomes = [ended(["intervene", str(undamaged), *EDIT]), ended(["report", str(undamaged)])]
+        assert all(done(outcome) is None for outcome in outcomes), outcomes
+        yield row("run folders with a damaged file", _trials(world, undamaged, count))
 
 
-def _trials(world: World, whole: Path, count: int) -> Iterator[Trial]:
+def _trials(world: World, undamaged: Path, count: int) -> Iterator[Trial]:
     files = sorted(
-        path.relative_to(whole)
-        for path in whole.rglob("*")
+        path.relative_to(undamaged)
+        for path in undamaged.rglob("*")
         if path.is_file() and path.name != ".lock"
     )
     read = [path for path in files if path.suffix in (".json", ".csv", ".safetensors")]
@@ -48,31 +48,31 @@ def _trials(world: World, whole: Path, count: int) -> Iterator[Trial]:
     usual: dict[str, str] = {}
     for number in range(count):
         path, name = world.rng.choice(read), names[number % len(names)]
-        with world.copied(whole) as folder:
-            given, is_value = _damage(folder / path, world.rng)
-            # To the command every folder has the same name.
-            site = world.folder / "looked-at"
-            folder.rename(site)
+        with world.copied(undamaged) as folder:
+            damage, is_value = _damage(folder / path, world.rng)
+            # A fixed name, which the outputs contain.
+            copy = world.folder / "damaged"
+            folder.rename(copy)
             try:
-                outcome = ended(COMMANDS[name](str(site), str(world.finished)))
+                outcome = ended(COMMANDS[name](str(copy), str(world.finished)))
                 if name not in usual:
-                    usual[name] = _undamaged(site, whole, world, name)
+                    usual[name] = _undamaged(copy, undamaged, world, name)
             finally:
-                shutil.rmtree(site)
-        # A value that another run might have had is no damage that can be seen.
+                shutil.rmtree(copy)
+        # A value that another run could have cannot be detected.
         wrong = (
             refused(outcome)
             if outcome.code
             else done(outcome) or (None if is_value else _unlike(outcome, usual[name]))
         )
-        yield Trial(f"{name}: {path} {given}", outcome, wrong)
+        yield Trial(f"{name}: {path} {damage}", outcome, wrong)
 
 
-def _undamaged(site: Path, whole: Path, world: World, name: str) -> str:
-    """What a command prints of the folder when nothing happened to it."""
-    shutil.rmtree(site)
-    shutil.copytree(whole, site)
-    return ended(COMMANDS[name](str(site), str(world.finished))).printed
+def _undamaged(copy: Path, undamaged: Path, world: World, name: str) -> str:
+    """The output of a command for the undamaged folder."""
+    shutil.rmtree(copy)
+    shutil.copytree(undamaged, copy)
+    return ended(COMMANDS[name](str(copy), str(world.finished))).printed
 
 
 def _unlike(outcome: Outcome, usual: str) -> str | None:
@@ -84,12 +84,12 @@ def _unlike(outcome: Outcome, usual: str) -> str | None:
 
 
 def _figures(printed: str) -> str:
-    """What is printed without clock readings, which differ where something is generated again."""
+    """The output without clock readings, which differ between runs."""
     return re.sub(r"[\d.]+ s per trial", "", printed)
 
 
 def _damage(path: Path, rng: Random) -> tuple[str, bool]:
-    """Damage a file; say how, and whether what stands there could be meant."""
+    """Damage a file; return a description and whether the result is another valid value."""
     content = path.read_bytes()
     if path.suffix == ".json" and rng.random() < 0.6:
         try:
@@ -101,7 +101,7 @@ def _damage(path: Path, rng: Random) -> tuple[str, bool]:
         return "missing", False
     damage = rng.choice(DAMAGES)
     path.write_bytes(damage(content, rng) if content else b"x")
-    # A flipped bit of a JSON file may be another digit, which nothing tells from the right one.
+    # A flipped bit of a JSON file may give another valid digit.
     return damage.__name__, path.suffix == ".json"
 
 
@@ -117,9 +117,9 @@ def _other_value(path: Path, stored: Any, rng: Random) -> tuple[str, bool]:
     value = rng.choice(WRONG)
     if rng.random() < 0.4:
         del node[key]
-        given = f"without {'/'.join(where)}"
+        description = f"without {'/'.join(where)}"
     else:
         node[key] = value
-        given = f"{'/'.join(where)} = {value!r}"
+        description = f"{'/'.join(where)} = {value!r}"
     path.write_text(json.dumps(stored))
-    return given, True
+    return description, True

@@ -1,4 +1,4 @@
-"""What a user types and writes, spoilt by a seeded generator: prompts in CSV, TOML files, command lines."""
+"""Malformed inputs from a seeded generator: CSV files of prompts, TOML files, command lines."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from tests.faults.verdict import Row, Trial, refused_or, row
 
 SMALL = ("--sampler-steps", "1", "--layers", "mid", "--random-networks", "0", "--threads", "1")
 PIECES = (
-    b'"', b'""', b",", b",,", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xc3", b";", b"\t", b"-1", b"1.5",
-    b"nan", b"prompt", b"seed", b"dev", b"../x", b"9" * 30, b"'", b"x" * 140_000, b"\xe2\x80\xa8", b"=1+1", b" ",
-)  # fmt: skip
+    *(b'"', b'""', b",", b",,", b"\n", b"\r", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xc3", b";"),
+    *(b"\t", b"-1", b"1.5", b"nan", b"prompt", b"seed", b"dev", b"../x", b"9" * 30, b"'"),
+    *(b"x" * 140_000, b"\xe2\x80\xa8", b"=1+1", b" "),
+)
 FIELDS: dict[str, tuple[str, ...]] = {
     "prompt": ("", "   ", "\0", "a, b\n", "\ud83c\udf0d" * 3, "x" * 5000),
     "seed": ("", "-1", "1.0", "9" * 25, "0x10", "１２", "one", "1e3", "nan", " 7 "),
     "split": ("", "dev", "TRAIN", "train test", "0", "tes"),
     "id": ("", "../x", "a/b", "a b", "00", ".", "-", "é", "x" * 101),
 }
-"""Wrong, or just strange, values of a column."""
+"""Column -> wrong or unusual values."""
 
 VALUES = (
-    "-1", "0", "1.5", "nan", "-inf", "true", "'x'", "''", "[]", "[1]", "[0]", "['x']", "[['x']]", "{}", "{a=1}",
-    "1979-05-27", "'a\\u0000b'", "'../x'", "[-1]", "[nan]", "'/proc/nothing'", "99999999999999999999", "1e300",
-    "[1, 1, 'x']", "'tiny'", "'all'", "[true]",
-)  # fmt: skip
-"""TOML, one of which any option may be given."""
+    *("-1", "0", "1.5", "nan", "-inf", "true", "'x'", "''", "[]", "[1]", "[0]", "['x']"),
+    *("[['x']]", "{}", "{a=1}", "1979-05-27", "'a\\u0000b'", "'../x'", "[-1]", "[nan]"),
+    *("'/proc/nothing'", "99999999999999999999", "1e300", "[1, 1, 'x']", "'tiny'", "'all'"),
+    "[true]",
+)
+"""TOML values for any option."""
 MISTAKES = """
 rum
 run --quik
@@ -102,34 +104,34 @@ calibration --run /nowhere
 card --limit -1
 list x
 """
-"""Command lines; the first one is empty."""
+"""Command lines with errors; the first one is empty."""
 HUGE = ("99999999999999999999",)
 LONG = ("random_networks", "limit")
-"""Options of which a large number is a long job that was asked for."""
+"""Options for which a large number is a valid request of a long job."""
 
 
 def malformed_inputs(world: World, prompts: int, options: int) -> Iterator[Row]:
-    """Spoilt files of prompts, spoilt configurations, spoilt command lines."""
+    """Malformed files of prompts, configurations and command lines."""
     yield row("malformed prompts (CSV)", _prompts(world, prompts))
     yield row("malformed configurations (TOML)", _configurations(world, options // 3))
     yield row("malformed command lines", _lines(world, options - options // 3))
 
 
 def _prompts(world: World, count: int) -> Iterator[Trial]:
-    whole = _csv()
+    valid = _csv()
     for number in range(count):
         path, out = world.fresh("prompts").with_suffix(".csv"), world.fresh("prompted")
-        given, content = _spoilt(whole, world.rng, number)
+        kind, content = _malformed(valid, world.rng, number)
         path.write_bytes(content)
         outcome = ended(["run", *SMALL, "--dataset", str(path), "--out", str(out)])
-        # A comma within a prompt's quotes, another column's name: some spoilt files are files of prompts still.
-        yield Trial(f"{given}: {content[:60]!r}", outcome, refused_or(lambda _: None, outcome))
+        # Some changes, such as a comma within a prompt's quotes, leave a valid file.
+        yield Trial(f"{kind}: {content[:60]!r}", outcome, refused_or(lambda _: None, outcome))
         path.unlink()
         shutil.rmtree(out, ignore_errors=True)
 
 
 def _csv() -> bytes:
-    """The prompts of a whole small run."""
+    """The prompts of a small run."""
     from datasets.sets.scenes617 import DATASET
 
     items = DATASET.items()
@@ -142,21 +144,22 @@ def _csv() -> bytes:
     return stream.getvalue().encode()
 
 
-def _spoilt(whole: bytes, rng: Random, number: int) -> tuple[str, bytes]:
+def _malformed(valid: bytes, rng: Random, number: int) -> tuple[str, bytes]:
     kinds: tuple[Callable[[bytes, Random], bytes], ...] = (
-        _field, _piece, _field, truncated, _header, flipped, _field, junk, _shorter, _piece, _utf16, _latin,
-    )  # fmt: skip
+        *(_field, _piece, _field, truncated, _header, flipped),
+        *(_field, junk, _shorter, _piece, _utf16, _latin),
+    )
     kind = kinds[number % len(kinds)]
-    return kind.__name__.strip("_"), kind(whole, rng)
+    return kind.__name__.strip("_"), kind(valid, rng)
 
 
-def _piece(whole: bytes, rng: Random) -> bytes:
-    at = rng.randrange(len(whole))
-    return whole[:at] + rng.choice(PIECES) + whole[at + rng.randrange(3) :]
+def _piece(valid: bytes, rng: Random) -> bytes:
+    index = rng.randrange(len(valid))
+    return valid[:index] + rng.choice(PIECES) + valid[index + rng.randrange(3) :]
 
 
-def _field(whole: bytes, rng: Random) -> bytes:
-    rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
+def _field(valid: bytes, rng: Random) -> bytes:
+    rows = list(csv.reader(io.StringIO(valid.decode(), newline="")))
     column = rng.choice(list(FIELDS))
     rows[rng.randrange(1, len(rows))][rows[0].index(column)] = rng.choice(FIELDS[column])
     stream = io.StringIO(newline="")
@@ -164,7 +167,7 @@ def _field(whole: bytes, rng: Random) -> bytes:
     return stream.getvalue().encode("utf-8", "surrogatepass")
 
 
-def _header(whole: bytes, rng: Random) -> bytes:
+def _header(valid: bytes, rng: Random) -> bytes:
     head = rng.choice(
         [
             b"",
@@ -176,21 +179,21 @@ def _header(whole: bytes, rng: Random) -> bytes:
             b"prompt,seed,id,id",
         ]
     )
-    return head + b"\n" + whole.split(b"\n", 1)[1]
+    return head + b"\n" + valid.split(b"\n", 1)[1]
 
 
-def _shorter(whole: bytes, rng: Random) -> bytes:
-    """Too few prompts of one side or of both."""
-    lines = whole.splitlines(keepends=True)
+def _shorter(valid: bytes, rng: Random) -> bytes:
+    """Too few prompts of one split or of both."""
+    lines = valid.splitlines(keepends=True)
     return b"".join(lines[: rng.randrange(1, len(lines) - 2)])
 
 
-def _utf16(whole: bytes, rng: Random) -> bytes:
-    return whole.decode().encode(rng.choice(["utf-16", "utf-32", "utf-16-be"]))
+def _utf16(valid: bytes, rng: Random) -> bytes:
+    return valid.decode().encode(rng.choice(["utf-16", "utf-32", "utf-16-be"]))
 
 
-def _latin(whole: bytes, rng: Random) -> bytes:
-    return whole.replace(b"a", "ä".encode("latin-1"), rng.randint(1, 9))
+def _latin(valid: bytes, rng: Random) -> bytes:
+    return valid.replace(b"a", "ä".encode("latin-1"), rng.randint(1, 9))
 
 
 def _configurations(world: World, count: int) -> Iterator[Trial]:
@@ -213,7 +216,7 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
         if world.rng.random() < 0.1:
             content = junk(content, world.rng)
         path.write_bytes(content)
-        # What is not spoilt keeps a run small, and is typed only where the file does not say it.
+        # The options of a small run that the file does not set.
         small = [
             word
             for pair in zip(SMALL[::2], SMALL[1::2], strict=True)
@@ -227,8 +230,8 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
 
 
 def _lines(world: World, count: int) -> Iterator[Trial]:
-    made = list(_typed(world))
-    chosen = world.rng.sample(made, min(count, len(made)))
+    lines = list(_typed(world))
+    chosen = world.rng.sample(lines, min(count, len(lines)))
     for arguments in (*chosen, *(_mistyped(world) for _ in range(count - len(chosen)))):
         out = world.fresh("typed")
         if arguments[:1] == ["run"] and "--out" not in arguments:
@@ -239,7 +242,7 @@ def _lines(world: World, count: int) -> Iterator[Trial]:
 
 
 def _typed(world: World) -> Iterator[list[str]]:
-    """Mistakes in every command."""
+    """Command lines with errors in every command."""
     words = {
         "RUN": ["run", "--limit", "24", *SMALL],
         "FOLDER": [str(world.finished)],
@@ -251,7 +254,7 @@ def _typed(world: World) -> Iterator[list[str]]:
 
 
 def _mistyped(world: World) -> list[str]:
-    """One option of ``run`` with a value that no user means."""
+    """One option of ``run`` with an invalid value."""
     from dataclasses import fields
 
     from bench.config import Config

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, of whole runs and of ranks: what was finished stays, and the scores are the same."""
+"""SIGKILL at random moments of runs and ranks: finished shards stay, scores are the same."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from tests.faults.runs import World, run, shards_of
 from tests.faults.verdict import Outcome, Row, Trial, first, refused, row
 
 PER_RUN = 5
-"""Kills of a run before it may end."""
-ANEW = 10
-"""One of so many is a program that starts as a user starts it, the others are forked."""
+"""Kills of one run before it may end."""
+PROGRAM_EVERY = 10
+"""One of so many is started as a program, the others are forked."""
 _FILES = 36
-"""Files that come and go in a run folder from its first to its last."""
+"""Number of files that a run creates in its folder."""
 _PROGRAM = ("-m", "bench")
 _TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "bench")
 
 
 def kills(world: World, count: int) -> Iterator[Row]:
-    """Whole runs, then ranks."""
+    """Kills of runs, then of ranks."""
     yield row("SIGKILL of a run, rerun to its end", _runs(world, count))
     yield row("SIGKILL of one of two ranks", _ranks(world))
     yield row("SIGKILL of one rank under torchrun", [_torchrun(world)])
 
 
 def _runs(world: World, count: int) -> Iterator[Trial]:
-    """At least ``count`` kills: a run is killed a few times and then goes on to its end."""
+    """At least ``count`` kills: each run is killed a few times and then finished."""
     killed = 0
     while killed < count:
         out, moments, lost = world.fresh("killed"), [], None
         while len(moments) < min(PER_RUN, count - killed):
-            anew = (killed + len(moments)) % ANEW == 0
+            as_program = (killed + len(moments)) % PROGRAM_EVERY == 0
             before = shards_of(out)
-            child = start(run(out), program=_PROGRAM if anew else ())
-            moment = _kill(world, child, out, anew)
+            child = start(run(out), program=_PROGRAM if as_program else ())
+            moment = _kill(world, child, out, as_program)
             if moment is None:
                 break
             moments.append(moment)
             after = shards_of(out)
-            # What is finished needs its shards no more.
+            # A finished run has removed its shards.
             if not (out / "run.json").exists():
                 lost = lost or next(
                     (f"{path.name} was lost" for path in before if after.get(path) != before[path]),
@@ -63,16 +63,16 @@ def _runs(world: World, count: int) -> Iterator[Trial]:
                 f"killed {moment}",
                 _NOTHING,
                 wrong,
-                "nothing (it is dead); the rerun goes on from its shards",
+                "nothing (it is killed); the rerun resumes from its shards",
             )
 
 
 _NOTHING = Outcome(-9, "", "")
 
 
-def _kill(world: World, child: Child, out: Path, anew: bool) -> str | None:
-    """Kill at a random time, or as a random file appears; say when, or None if it has ended before."""
-    if not anew and world.rng.random() < 0.5:
+def _kill(world: World, child: Child, out: Path, as_program: bool) -> str | None:
+    """Kill at a random time or file; return when, or None if it had ended."""
+    if not as_program and world.rng.random() < 0.5:
         number, seen = world.rng.randint(1, _FILES), set[str]()
         moment = f"at file {number}"
 
@@ -82,18 +82,18 @@ def _kill(world: World, child: Child, out: Path, anew: bool) -> str | None:
 
         ended = child.wait(come)
     else:
-        # Starting anew takes longer than the forked run that was timed.
-        seconds = world.rng.uniform(0.1, 1.0) * world.seconds + (4.0 if anew else 0.0)
+        # A program starts more slowly than the forked run that was timed.
+        seconds = world.rng.uniform(0.1, 1.0) * world.seconds + (4.0 if as_program else 0.0)
         moment = f"after {seconds:.2f} s"
         ended = child.wait(seconds=seconds)
     if ended:
         return None
     child.kill()
-    return f"{moment}{' of python -m bench' if anew else ''}"
+    return f"{moment}{' of python -m bench' if as_program else ''}"
 
 
 def _ranks(world: World) -> Iterator[Trial]:
-    """Two ranks, one of which is killed as shards appear: the other says so, and the run goes on alone."""
+    """Kill one of two ranks when shards appear: the other reports it, and a rerun finishes."""
     for victim in (0, 1):
         out = world.fresh("ranks")
         with socket.socket() as free:
@@ -102,11 +102,10 @@ def _ranks(world: World) -> Iterator[Trial]:
         workers = [start(run(out), partial(_join, rank, port)) for rank in (0, 1)]
         workers[1 - victim].wait(lambda out=out: bool(shards_of(out)))  # type: ignore[misc]
         workers[victim].kill()
-        kept = shards_of(out)
+        before = shards_of(out)
         survivor = workers[1 - victim].outcome()
-        lost = (
-            None if kept and kept.keys() <= shards_of(out).keys() else "finished shards were lost"
-        )
+        is_kept = before and before.keys() <= shards_of(out).keys()
+        lost = None if is_kept else "finished shards were lost"
         wrong = first(refused(survivor), lost, world.goes_on(run(out), out))
         shutil.rmtree(out, ignore_errors=True)
         yield Trial(f"rank {victim} of two killed", survivor, wrong)
@@ -119,7 +118,7 @@ def _join(rank: int, port: int) -> None:
 
 
 def _torchrun(world: World) -> Trial:
-    """The launcher has its own way to say that a rank failed; of ours there is one sentence."""
+    """The launcher reports a failed rank in its own way; the bench adds one sentence."""
     out = world.fresh("torchrun")
     launcher = start(run(out), program=_TORCHRUN)
     launcher.wait(lambda: bool(shards_of(out)))
@@ -132,33 +131,28 @@ def _torchrun(world: World) -> Trial:
         )
     workers["1"].kill()
     outcome = launcher.outcome()
-    ours = [line for line in outcome.said if line.startswith("bench: ")]
-    wrong = (
-        None
-        if len(ours) == 1 and outcome.code != 0
-        else f"{len(ours)} sentences of ours, exit code {outcome.code}"
-    )
+    sentences = [line for line in outcome.said if line.startswith("bench: ")]
+    wrong = None
+    if len(sentences) != 1 or outcome.code == 0:
+        wrong = f"{len(sentences)} sentences of the bench, exit code {outcome.code}"
     wrong = first(wrong, _left(workers), world.goes_on(run(out), out))
     shutil.rmtree(out, ignore_errors=True)
-    return Trial("rank 1 of two killed under torchrun", outcome, wrong, next(iter(ours), None))
+    return Trial("rank 1 of two killed under torchrun", outcome, wrong, next(iter(sentences), None))
 
 
 def _ranks_of(launcher: Child) -> dict[str, psutil.Process]:
     if launcher.ended():
         return {}
-    found = {}
+    ranks = {}
     for process in psutil.Process(launcher.pid).children(recursive=True):
         try:
-            found[process.environ().get("RANK", "")] = process
+            ranks[process.environ().get("RANK", "")] = process
         except psutil.Error:
             continue
-    return {rank: process for rank, process in found.items() if rank}
+    return {rank: process for rank, process in ranks.items() if rank}
 
 
 def _left(workers: dict[str, psutil.Process]) -> str | None:
     time.sleep(0.2)
-    return (
-        "a rank goes on without the others"
-        if any(process.is_running() for process in workers.values())
-        else None
-    )
+    is_running = any(process.is_running() for process in workers.values())
+    return "a rank continues without the others" if is_running else None

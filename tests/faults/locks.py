@@ -1,4 +1,4 @@
-"""Two runs in one folder at once: one of them works, the other one says so and leaves."""
+"""Two runs in one folder: one works, the other reports that and ends."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.faults.verdict import Row, Trial, done, first, refused, row
 
 
 def locks(world: World) -> Iterator[Row]:
-    """A second run while the first works; two that start together; commands that write beside a run."""
+    """A second run during the first, two that start together, and other writing commands."""
     yield row("two runs in one folder", _runs(world))
 
 
 def _runs(world: World) -> Iterator[Trial]:
-    # A run of its own for each: it may be over before a second command has started.
+    # One run for each, since it may end before the second command starts.
     for make in (run, _part, _merge, _other):
         out = world.fresh("shared")
         working = start(run(out))
@@ -32,22 +32,15 @@ def _runs(world: World) -> Iterator[Trial]:
     both = [start(run(out)) for _ in range(2)]
     ends = sorted((child.outcome() for child in both), key=lambda outcome: outcome.code)
     wrong = first(done(ends[0]), refused(ends[1]), world.unlike(out))
-    yield Trial("two that start at the same moment", ends[1], wrong)
+    yield Trial("two that start together", ends[1], wrong)
 
     with world.copied(world.finished) as folder:
-        # Without what earlier ones have left: its first shard says that this one is at work.
+        # Without earlier interventions, the first shard shows that this one is running.
         shutil.rmtree(folder / "interventions", ignore_errors=True)
         (folder / "interventions").mkdir()
         arguments = [
-            "intervene",
-            str(folder),
-            *EDIT,
-            "--strengths",
-            "1,2,4,8,16",
-            "--shifts",
-            "4",
-            "--batch",
-            "4",
+            *("intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16"),
+            *("--shifts", "4", "--batch", "4"),
         ]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))

@@ -1,11 +1,11 @@
-"""Model folders that lack a file, hold a damaged one, say nonsense in a configuration or have weights of NaN."""
+"""Model folders with missing or damaged files, wrong configurations or invalid weights."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -14,7 +14,7 @@ from typing import Any
 from tests.faults.process import ended
 from tests.faults.runs import World, run
 from tests.faults.shards import flipped, junk, truncated
-from tests.faults.verdict import Outcome, Row, Trial, done, first, refused_or, row
+from tests.faults.verdict import Row, Trial, done, first, refused_or, row
 
 Change = Callable[[Path], object]
 
@@ -33,20 +33,20 @@ WRONG: tuple[Any, ...] = (
     {"a": 1},
     [1, "x"],
 )
-"""What a configuration's key may hold by mistake."""
+"""Wrong values for a key of a configuration."""
 
 
 def damaged_models(world: World, count: int) -> Iterator[Row]:
-    """Every file missing, cut short and of junk; weights that no network has; then ``count`` wrong configurations."""
+    """Damage to every file, invalid weights, then ``count`` wrong configurations."""
     from engines.models.tiny import MODEL
 
     source = Path(MODEL.source)
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    whole = chain.from_iterable(_file_changes(name, world.rng) for name in files)
+    damaged = chain.from_iterable(_file_changes(name, world.rng) for name in files)
     yield row("model folders: nothing wrong (the control of those below)", _sound(world, source))
     yield row(
         "model folders: a file missing, cut short or junk",
-        _trials(world, source, whole, world.unlike),
+        _trials(world, source, damaged, world.unlike),
     )
     weights = [name for name in files if name.suffix == ".safetensors"]
     broken = chain.from_iterable(_weight_changes(name, world.rng) for name in weights)
@@ -68,39 +68,38 @@ def damaged_models(world: World, count: int) -> Iterator[Row]:
 
 
 def _sound(world: World, source: Path) -> Iterator[Trial]:
-    """A folder that is as it should be runs: or all others would be refused for another reason."""
+    """An undamaged folder runs, so that the others are refused for their damage."""
     out = world.fresh("modelled")
     outcome = ended(_run(out, source))
-    yield Trial("a whole folder", outcome, first(done(outcome), world.unlike(out)))
+    yield Trial("an undamaged folder", outcome, first(done(outcome), world.unlike(out)))
     shutil.rmtree(out, ignore_errors=True)
 
 
 def _run(out: Path, model: Path, *options: str) -> list[str]:
-    # A folder names no labeler, and guidance only by default.
+    # A folder has no default labeler and guidance.
     return run(out, "--model", str(model), "--labeler", "tiny", "--guidance", "3", *options)
 
 
 def _refused_only(_: Path) -> str:
-    return "it ran on weights that are none"
+    return "it ran on invalid weights"
 
 
 def _trials(
-    world: World, source: Path, changes: Iterator[tuple[str, Change]] | list[tuple[str, Change]],
-    evaluator: Callable[[Path], str | None], options: tuple[str, ...] = (),
-) -> Iterator[Trial]:  # fmt: skip
-    for given, change in changes:
-        # Links, for a copy of the weights would take longer than reading them.
+    world: World,
+    source: Path,
+    changes: Iterable[tuple[str, Change]],
+    check: Callable[[Path], str | None],
+    options: tuple[str, ...] = (),
+) -> Iterator[Trial]:
+    for name, change in changes:
+        # Links, since copying the weights takes longer than reading them.
         model = Path(shutil.copytree(source, world.fresh("model"), copy_function=os.link))
         out = world.fresh("modelled")
         change(model)
         outcome = ended(_run(out, model, *options))
-        yield Trial(given, outcome, _judged(outcome, lambda out=out: evaluator(out)))  # type: ignore[misc]
+        yield Trial(name, outcome, refused_or(lambda _, out=out: check(out), outcome))  # type: ignore[misc]
         shutil.rmtree(model)
         shutil.rmtree(out, ignore_errors=True)
-
-
-def _judged(outcome: Outcome, evaluator: Callable[[], str | None]) -> str | None:
-    return refused_or(lambda _: evaluator(), outcome)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -130,24 +129,24 @@ def _file_changes(name: Path, rng: Random) -> Iterator[tuple[str, Change]]:
 
 
 def _beheaded(path: Path, rng: Random) -> bytes:
-    """A bit flipped in what says which tensors there are; a bit within a weight makes another weight."""
+    """Flip a bit in the header; a flipped bit in a weight gives another valid weight."""
     content = path.read_bytes()
     return flipped(content[:120], rng) + content[120:]
 
 
 def _weight_changes(name: Path, rng: Random) -> Iterator[tuple[str, Change]]:
-    """Weights that can be read and that no network has."""
-    for given, change in (("NaN", float("nan")), ("infinite", float("inf"))):
+    """Files that can be read, with weights of no network."""
+    for value in (float("nan"), float("inf")):
         yield (
-            f"{name} {given}",
-            lambda folder, change=change: _reweighted(folder / name, rng, change),
+            f"{name} {value}",
+            lambda folder, value=value: _reweighted(folder / name, rng, value),
         )  # type: ignore[misc]
     yield f"{name} lacks a tensor", lambda folder: _reweighted(folder / name, rng, None)
     yield f"{name} of another shape", lambda folder: _reweighted(folder / name, rng, ())
 
 
 def _reweighted(path: Path, rng: Random, value: float | tuple[()] | None) -> None:
-    """Change one tensor: drop it, give it another shape, or put a number into it."""
+    """Change one tensor: drop it, reshape it, or set one entry."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -170,7 +169,7 @@ def _reweighted(path: Path, rng: Random, value: float | tuple[()] | None) -> Non
 
 
 def _key_change(name: Path, source: Path, rng: Random) -> tuple[str, Change]:
-    """One key of a configuration renamed, gone or of a wrong value."""
+    """Remove or rename one key of a configuration, or set a wrong value."""
     stored = json.loads((source / name).read_text())
     key = rng.choice(sorted(key for key in stored if not key.startswith("_")))
     value = rng.choice([wrong for wrong in WRONG if wrong != stored[key]])
@@ -180,5 +179,5 @@ def _key_change(name: Path, source: Path, rng: Random) -> tuple[str, Change]:
         changed[f"{key}s"] = stored[key]
     elif kind == "wrong":
         changed[key] = value
-    given = f"{name}: {key} {kind}{f', {value!r}' if kind == 'wrong' else ''}"
-    return given, lambda folder: _replace(folder / name, json.dumps(changed).encode())
+    description = f"{name}: {key} {kind}{f', {value!r}' if kind == 'wrong' else ''}"
+    return description, lambda folder: _replace(folder / name, json.dumps(changed).encode())

@@ -1,5 +1,7 @@
-"""Commands in processes of their own, which faults can be brought upon; most are forked, so that nothing is imported
-again: the command line's ``main`` runs in a process that can be killed, starved and caged like any other."""
+"""Commands in child processes, for fault injection.
+
+Most are forked and call the command line's ``main``, so that nothing is imported again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from tests.faults.verdict import Outcome
 
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 300
-"""A command of this suite takes a few; one that takes so long hangs."""
+"""Time after which a command is taken to hang; most take a few seconds."""
 _POLL_SECONDS = 0.002
 
 Prepare = Callable[[], None]
@@ -26,15 +28,15 @@ Prepare = Callable[[], None]
 
 @dataclass(slots=True)
 class Child:
-    """A command that was started."""
+    """A started command."""
 
     pid: int
     streams: Path
-    """Folder of its two streams."""
+    """Folder with its output and error streams."""
     code: int | None = None
 
     def ended(self) -> bool:
-        """Whether it has ended, now or earlier."""
+        """Whether it has ended."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -44,20 +46,20 @@ class Child:
     def wait(
         self, until: Callable[[], bool] = lambda: False, seconds: float = LONGEST_SECONDS
     ) -> bool:
-        """Wait for its end, a condition or so many seconds; whether it has ended."""
+        """Wait for its end, ``until`` or ``seconds``; return whether it has ended."""
         end = time.monotonic() + seconds
         while not self.ended() and not until() and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
         return self.code is not None
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as in a power failure."""
         if not self.ended():
             os.kill(self.pid, signal.SIGKILL)
             self.wait()
 
     def outcome(self) -> Outcome:
-        """How it ended; killed if it hangs."""
+        """Its outcome; it is killed if it hangs."""
         if not self.wait():
             self.kill()
         assert self.code is not None
@@ -73,7 +75,7 @@ def start(
     program: Sequence[str] = (),
     folder: Path | None = None,
 ) -> Child:
-    """Start ``python -m bench`` with these arguments, forked; or ``program``, anew, with these arguments."""
+    """Start ``python -m bench`` with these arguments, forked, or ``program`` with them."""
     streams = Path(mkdtemp(dir=folder or os.environ["TMPDIR"]))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -96,7 +98,7 @@ def start(
 
 
 def ended(arguments: Sequence[str], prepare: Prepare = lambda: None) -> Outcome:
-    """How ``python -m bench`` ends with these arguments."""
+    """The outcome of ``python -m bench`` with these arguments."""
     return start(arguments, prepare).outcome()
 
 
@@ -114,7 +116,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def warm_up() -> None:
-    """Import what commands import, once for all that are forked."""
+    """Import the commands' modules once, for all forked processes."""
     import diffusers
     import onnxruntime
     import torch

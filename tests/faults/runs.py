@@ -1,4 +1,4 @@
-"""The small run that faults happen to, what it leaves when nothing happens, and whether another left the same."""
+"""The small run of the fault suite, its undisturbed results, and comparisons with them."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from random import Random
 from tests.faults.process import ended
 
 OPTIONS = (
-    "--limit", "24", "--sampler-steps", "2", "--layers", "mid", "--random-networks", "0", "--threads", "1",
-    "--shard", "4",
-)  # fmt: skip
+    *("--limit", "24", "--sampler-steps", "2", "--layers", "mid", "--random-networks", "0"),
+    *("--threads", "1", "--shard", "4"),
+)
 RESULTS = ("cells.csv", "scores.safetensors", "probes.safetensors", "learning.csv")
-"""What of a run folder has no clock reading in it."""
-_PLACE = count()
+"""Files of a run folder without clock readings."""
+_NUMBER = count()
 
 
 def run(out: Path, *more: str) -> list[str]:
-    """The command line of the small run."""
+    """Command line of the small run."""
     return ["run", *OPTIONS, "--out", str(out), *more]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What all faults share."""
+    """State that all faults share."""
 
     folder: Path
-    """For everything that is written."""
+    """Folder for all files."""
     finished: Path
-    """The run folder of an undisturbed run."""
+    """Run folder of an undisturbed run."""
     unfinished: Path
-    """The folder of the same run as one part leaves it: all shards of images, no results."""
+    """Folder of the same run with all shards of images and no results."""
     seconds: float
-    """What the undisturbed run took."""
+    """Duration of the undisturbed run."""
     rng: Random = field(default_factory=Random)
 
     def fresh(self, name: str) -> Path:
-        """A path where nothing is."""
-        return self.folder / f"{name}-{next(_PLACE)}"
+        """A path that does not exist."""
+        return self.folder / f"{name}-{next(_NUMBER)}"
 
     @contextmanager
     def copied(self, folder: Path) -> Iterator[Path]:
-        """A copy of a folder, for as long as it is needed."""
+        """A temporary copy of a folder."""
         copy = Path(shutil.copytree(folder, self.fresh(folder.name)))
         try:
             yield copy
@@ -54,11 +54,11 @@ class World:
             shutil.rmtree(copy, ignore_errors=True)
 
     def unlike(self, folder: Path) -> str | None:
-        """In which file a finished run differs from the undisturbed one; None where every bit is the same."""
+        """The difference of a run from the undisturbed one; None if all bits are equal."""
         return differing(self.finished, folder)
 
     def goes_on(self, arguments: list[str], folder: Path) -> str | None:
-        """What is wrong with the end of a run that is started again; None where it ends with the same bits."""
+        """The fault of a run that is started again; None if it ends with the same bits."""
         again = ended(arguments)
         if again.code != 0:
             return f"the rerun ends with exit code {again.code}: {' | '.join(again.said[-3:])}"
@@ -66,7 +66,7 @@ class World:
 
 
 def differing(one: Path, other: Path) -> str | None:
-    """The first file of results that differs."""
+    """The first difference of two run folders."""
     if not (other / "run.json").exists():
         return "the run is not finished"
     for name in RESULTS:
@@ -75,16 +75,16 @@ def differing(one: Path, other: Path) -> str | None:
     stray = {path.name for path in other.iterdir() if not path.name.startswith(".lock")}
     stray -= {path.name for path in one.iterdir()}
     stray |= {path.name for path in shards_of(other)}
-    return f"{min(stray)} was left behind" if stray else None
+    return f"{min(stray)} was not removed" if stray else None
 
 
 def shards_of(folder: Path) -> dict[Path, int]:
-    """The finished shards of a run folder -> when they were written."""
-    found = {}
+    """Finished shard of a run folder -> its time of modification."""
+    shards = {}
     for path in (folder / "shards").rglob("*.safetensors"):
         try:
-            found[path] = path.stat().st_mtime_ns
+            shards[path] = path.stat().st_mtime_ns
         except FileNotFoundError:
-            # A run that ends meanwhile removes them.
+            # A run that has just ended removes them.
             continue
-    return found
+    return shards

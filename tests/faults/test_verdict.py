@@ -1,4 +1,4 @@
-"""The suite's judge: it must see what is not as promised, or its table says nothing."""
+"""The checks of outcomes detect every outcome that is not as promised."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import pytest
 
 from tests.faults.verdict import Outcome, Row, Trial, done, listed, refused, refused_or
 
-BAR = "generating:   0%|          | 0/24 [00:00<?, ?item/s]\rgenerating: 100%|####| 24/24 [00:03<00:00,  7.19item/s]\n"
+BAR = (
+    "generating:   0%|          | 0/24 [00:00<?, ?item/s]\r"
+    "generating: 100%|####| 24/24 [00:03<00:00,  7.19item/s]\n"
+)
 SENTENCE = "bench: cannot write /x (No space left on device); free space and run again\n"
 
 
@@ -25,7 +28,7 @@ def test_a_sentence_after_a_progress_bar_is_as_promised() -> None:
         Outcome(-11, "", ""),
         Outcome(2, "", ""),
         Outcome(2, "", SENTENCE + "another line\n"),
-        Outcome(2, "", "no sentence of ours\n"),
+        Outcome(2, "", "no sentence of the bench\n"),
         Outcome(2, "", "bench: KeyError\n"),
         Outcome(2, "", "bench: " + "x y " * 500),
         Outcome(2, "", "Traceback (most recent call last):\n" + SENTENCE),
@@ -34,7 +37,7 @@ def test_a_sentence_after_a_progress_bar_is_as_promised() -> None:
 )
 def test_everything_else_is_not(outcome: Outcome) -> None:
     assert refused(outcome)
-    assert "given" in next(listed([Row("fault", (Trial("given", outcome, refused(outcome)),))]))
+    assert "input" in next(listed([Row("fault", (Trial("input", outcome, refused(outcome)),))]))
 
 
 def test_a_good_end_is_quiet_and_harmless() -> None:

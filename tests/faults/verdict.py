@@ -1,4 +1,4 @@
-"""What a command did under a fault, and whether that is what we promise."""
+"""Outcomes of commands under faults, and checks of what is promised."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 _PROGRESS = re.compile(r"\d+%\||\d\d:\d\d[<,]")
-"""A state of a progress bar."""
+"""A line of a progress bar."""
 _LONGEST = 700
-"""Letters of a sentence that a person still reads, paths included."""
+"""Longest acceptable message in characters, paths included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Outcome:
     """How a process ended."""
 
     code: int
-    """Exit code; below zero the signal that ended it."""
+    """Exit code; a negative one is a signal."""
     printed: str
     error: str
-    """All that it wrote to the error stream."""
+    """The error stream."""
 
     @property
     def said(self) -> list[str]:
@@ -31,20 +31,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One fault, tried once."""
+    """One trial of a fault."""
 
-    given: str
-    """What was done."""
+    name: str
+    """Description of the fault."""
     outcome: Outcome
     wrong: str | None
-    """In what it was not as promised."""
-    seen: str | None = None
-    """What the user reads of it, where that is not the outcome's last line."""
+    """What was not as promised; None if all was."""
+    message: str | None = None
+    """The message to the user, if that is not the last line of the error stream."""
 
     @property
     def sentence(self) -> str | None:
-        """What the user sees."""
-        return self.seen or (self.outcome.said[-1] if self.outcome.said else None)
+        """The message to the user."""
+        return self.message or (self.outcome.said[-1] if self.outcome.said else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +56,23 @@ class Row:
 
     @property
     def failures(self) -> list[Trial]:
-        """The trials that did not go as promised."""
+        """The trials that were not as promised."""
         return [trial for trial in self.trials if trial.wrong]
 
     @property
     def example(self) -> str:
-        """The longest sentence that was as promised: it says most."""
-        kept = [trial.sentence for trial in self.trials if not trial.wrong and trial.sentence]
-        return max(kept, key=len, default="nothing: the work is done again")
+        """The longest message of a trial that was as promised."""
+        messages = [trial.sentence for trial in self.trials if not trial.wrong and trial.sentence]
+        return max(messages, key=len, default="nothing: the work is done again")
 
 
 def row(fault: str, trials: Iterable[Trial]) -> Row:
-    """The trials of a fault, made now."""
+    """Make all trials of a fault."""
     return Row(fault, tuple(trials))
 
 
 def refused(outcome: Outcome) -> str | None:
-    """In what a refusal is not as promised: exit code 2 and one sentence."""
+    """What is wrong with a refusal: exit code 2 and one sentence are promised."""
     if "Traceback" in outcome.error:
         return "a traceback"
     if outcome.code != 2:
@@ -85,30 +85,31 @@ def refused(outcome: Outcome) -> str | None:
         or len(sentence) > _LONGEST
         or not re.search(r"\w \w", sentence)
     ):
-        return "what is said is no sentence of ours"
+        return "the message is no sentence of the bench"
     return None
 
 
 def done(outcome: Outcome) -> str | None:
-    """In what an end is not a quiet success."""
+    """What is wrong with a success: exit code 0 and an empty error stream are promised."""
     if outcome.code != 0:
         return f"exit code {outcome.code} where 0 is promised"
     return "an error stream that is not empty" if outcome.said else None
 
 
 def refused_or(harmless: Callable[[Outcome], str | None], outcome: Outcome) -> str | None:
-    """As :func:`refused`; where the command ended well, what ``harmless`` finds wrong with that."""
+    """As :func:`refused`; for a success, the result of ``harmless``."""
     return done(outcome) or harmless(outcome) if outcome.code == 0 else refused(outcome)
 
 
 def first(*reasons: str | None) -> str | None:
-    """The first of several complaints."""
+    """The first reason that is not None."""
     return next((reason for reason in reasons if reason), None)
 
 
 def listed(rows: Iterable[Row]) -> Iterator[str]:
-    """Every failure in words: what was done, how it ended, the end of the error stream."""
-    for found in rows:
-        for trial in found.failures:
+    """Describe every failure: the trial, its exit code and the end of the error stream."""
+    for row in rows:
+        for trial in row.failures:
             tail = " | ".join(trial.outcome.said[-6:])[-1500:]
-            yield f"{found.fault}: {trial.given}: {trial.wrong} (exit code {trial.outcome.code}; {tail})"
+            end = f"exit code {trial.outcome.code}; {tail}"
+            yield f"{row.fault}: {trial.name}: {trial.wrong} ({end})"

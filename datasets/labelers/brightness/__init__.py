@@ -1,4 +1,4 @@
-"""Brightness in place of labels, where images show nothing: near is what is bright, and no network is needed."""
+"""Brightness as depth and saliency: a labeler without a network, for images that show nothing."""
 
 from __future__ import annotations
 

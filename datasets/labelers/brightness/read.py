@@ -1,4 +1,4 @@
-"""Maps made of how bright the images are."""
+"""Label images by their brightness."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from datasets.labels import DisparityScale, Labels
 
 @dataclass(frozen=True, slots=True)
 class Brightness:
-    """Stands in for a labeler where images show nothing: near is what is bright, and no network is needed."""
+    """Takes brightness as depth and saliency, for images that show nothing."""
 
     scale: DisparityScale = field(default_factory=lambda: DisparityScale(0.0, 1.0))
     fingerprint: str = "brightness"
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Maps of the images' size; every image's own are standardised, and what is one deviation up is salient."""
+        """Standardised brightness of each image; above one standard deviation is salient."""
         grey = images.mean(1)
         centred = grey - grey.mean((-1, -2), keepdim=True)
         maps = centred / centred.square().mean((-1, -2), keepdim=True).sqrt().clamp(min=1e-6)

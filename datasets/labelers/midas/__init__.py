@@ -1,4 +1,4 @@
-"""Photographs: depth from MiDaS DPT-Large, saliency from a network in an ONNX file that --saliency-model names."""
+"""Labels of photographs: depth by MiDaS DPT-Large, saliency by an ONNX file of the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relative inverse depth from a DPT network, prepared as MiDaS prepares images for it."""
+"""Relative inverse depth by a DPT network, with the preprocessing of MiDaS."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from datasets.labels import DisparityScale
 
 DPT_LARGE = "Intel/dpt-large"
 PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
-"""Of DPT-Large on the paper's images: the constants in the authors' probing code."""
+"""Scale of DPT-Large on the paper's images, from the authors' probing code."""
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
-"""The first fusion has nothing to add, so the published weights lack this layer and no call reaches it."""
+"""A layer that no call reaches and that the published weights lack."""
 
 
 class DptDepth:
-    """A DPT network in fp32, on a CUDA device where there is one, and without TF32 there."""
+    """A DPT network in fp32 without TF32, on a CUDA device if there is one."""
 
     def __init__(self, source: str, scale: DisparityScale | None) -> None:
         """Load a transformers folder or hub id, from safetensors alone.
 
-        Raises DatasetError when it cannot be had, is not whole, or its scale is not known.
+        Raises DatasetError if it cannot be loaded, lacks weights, or has no known scale.
         """
         net, info = _loaded(source)
         missing = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
         if missing:
             raise DatasetError(
-                f"the depth model {source} lacks the weights {missing[0]}; it is no whole DPT network"
+                f"the depth model {source} lacks the weights {missing[0]}; "
+                "it is no whole DPT network"
             )
         self.net = net.eval().requires_grad_(False)
         state = {
@@ -48,13 +49,12 @@ class DptDepth:
         broken = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
         if broken:
             raise DatasetError(
-                f"the depth model {source}: {broken[0]} holds NaN or infinite weights; fetch it again"
+                f"the depth model {source}: {broken[0]} holds NaN or infinite weights; "
+                "fetch it again"
             )
         config = self.net.config
-        is_large = not config.is_hybrid and (config.hidden_size, config.num_hidden_layers) == (
-            1024,
-            24,
-        )
+        size = (config.hidden_size, config.num_hidden_layers)
+        is_large = not config.is_hybrid and size == (1024, 24)
         if scale is None and not is_large:
             raise DatasetError(
                 f"mean and standard deviation of inverse depth are known of {DPT_LARGE} only; "
@@ -69,24 +69,22 @@ class DptDepth:
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 h w"]:
-        """Raw inverse depth of one image in 0..1, in the network's own unit, at the image's size.
+        """Raw inverse depth of one image in 0..1, in the network's unit, at the image's size.
 
-        Bicubic without smoothing on the way in (OpenCV's, which MiDaS uses) and on the way out.
+        Both resizings are bicubic without antialiasing, as in MiDaS.
         """
         x = image.to(self.device, torch.float32)
         x = functional.interpolate(x, (self.side, self.side), mode="bicubic", align_corners=False)
         with self._exact():
             raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
-        raw = functional.interpolate(raw, image.shape[-2:], mode="bicubic", align_corners=False)[
-            :, 0
-        ]
+        raw = functional.interpolate(raw, image.shape[-2:], mode="bicubic", align_corners=False)
         if not bool(torch.isfinite(raw).all()):
             raise DatasetError("the depth model gives NaN or infinity; check its weights")
-        return raw.to(image.device)
+        return raw[:, 0].to(image.device)
 
     def _exact(self) -> AbstractContextManager[None]:
-        """Convolutions in fp32, whatever else this process chose."""
-        # Unless it is told, this very function turns cuDNN off.
+        """A context with convolutions in fp32, whatever else this process has set."""
+        # Without ``enabled``, the function turns cuDNN off.
         return (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             if self.device.type == "cuda"
@@ -96,7 +94,7 @@ class DptDepth:
 
 def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
     verbosity = transformers_logging.get_verbosity()
-    # It would report the layer that no call reaches.
+    # Otherwise it reports the unused layer.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
@@ -104,10 +102,9 @@ def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
             source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
         )
     except Exception as error:
-        # The library raises anything from OSError to KeyError for a damaged folder or an unknown id.
-        reason = textwrap.shorten(
-            str(error).strip().splitlines()[0] if str(error).strip() else "", 160
-        ).rstrip(".")
+        # The library raises anything from OSError to KeyError.
+        first_line = next(iter(str(error).strip().splitlines()), "")
+        reason = textwrap.shorten(first_line, 160).rstrip(".")
         what = "load the depth model in" if Path(source).is_dir() else "fetch the depth model"
         raise DatasetError(
             f"cannot {what} {source} ({type(error).__name__}: {reason}); "

@@ -1,4 +1,4 @@
-"""Read photographs: a depth network and a salient-object network make one labeler."""
+"""A labeler of photographs, made of a depth network and a saliency network."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from datasets.labels import DisparityScale, Labels
 
 @dataclass(frozen=True, slots=True)
 class Photographs:
-    """Both networks: shown one image at a time, so that no batch changes a bit, in 8 bits, as a file holds it."""
+    """Labels each image alone, so that no batch changes a bit, and in 8 bits, as in a file."""
 
     depth: DptDepth
     saliency: OnnxSaliency
 
     @property
     def scale(self) -> DisparityScale:
-        """What standardises the depth network's inverse depth."""
+        """Scale of the depth network's inverse depth."""
         return self.depth.scale
 
     @property
     def fingerprint(self) -> str:
-        """Both networks, their sizes and the scale."""
+        """Fingerprints of both networks, and the scale."""
         return f"midas-{self.depth.fingerprint}-{self.saliency.fingerprint}-{self.scale}"
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of images in 0..1."""
-        shown = as_bytes(images).to(torch.float32) / 255
-        raw = torch.cat([self.depth(image) for image in shown.split(1)])
-        mask = torch.cat([self.saliency(image) for image in shown.split(1)])
+        """Label images in 0..1."""
+        rounded = (as_bytes(images).to(torch.float32) / 255).split(1)
+        raw = torch.cat([self.depth(image) for image in rounded])
+        mask = torch.cat([self.saliency(image) for image in rounded])
         return Labels((raw - self.scale.mean) / self.scale.std, mask)
 
 
 def open_photographs(sources: Sources) -> Photographs:
-    """Load both networks. Raises DatasetError when one is missing."""
+    """Load both networks. Raises DatasetError if one is missing."""
     if sources.saliency_model is None:
         raise DatasetError(
-            "the labeler midas needs a salient-object network and none is fetched: export one (TRACER for the paper's "
-            "labels) to ONNX and name the file with --saliency-model"
+            "the labeler midas needs a salient-object network and none is fetched: export one "
+            "(TRACER for the paper's labels) to ONNX and name the file with --saliency-model"
         )
-    # The small file first: a mistake in it should not wait for a large download.
+    # The small file first, so that its errors appear before a large download.
     saliency = OnnxSaliency(sources.saliency_model, sources.saliency_size)
     return Photographs(DptDepth(sources.depth_model or DPT_LARGE, sources.depth_scale), saliency)

@@ -1,4 +1,4 @@
-"""The salient object from a network in an ONNX file, prepared and cut as TRACER's own inference does it."""
+"""Saliency by a network in an ONNX file, with the pre- and post-processing of TRACER."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class OnnxSaliency:
-    """One input (1 x 3 x side x side, ImageNet's normalisation); the first output is a map of one channel in 0..1."""
+    """A network with an input of 1 x 3 x side x side, ImageNet-normalised, and a map in 0..1."""
 
     def __init__(self, path: Path, side: int) -> None:
-        """Open the file and try it once. Raises DatasetError when it is missing or not such a network."""
+        """Open the file and run it once. Raises DatasetError if it is missing or unsuitable."""
         try:
             import onnxruntime
         except ImportError as error:
@@ -37,58 +37,60 @@ class OnnxSaliency:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = torch.get_num_threads()
-        # Threads that wait for work by spinning take the cores from the engine that generates meanwhile.
+        # Threads that spin while they wait slow down the engine that generates images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        have = onnxruntime.get_available_providers()
-        wanted: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
-        if "CUDAExecutionProvider" in have and torch.cuda.is_available():
-            # The card that this process has taken: of several ranks each has its own.
-            wanted.insert(0, ("CUDAExecutionProvider", {"device_id": torch.cuda.current_device()}))
+        available = onnxruntime.get_available_providers()
+        providers: list[str | tuple[str, dict[str, int]]] = ["CPUExecutionProvider"]
+        if "CUDAExecutionProvider" in available and torch.cuda.is_available():
+            # The current card: each of several ranks has its own.
+            card = {"device_id": torch.cuda.current_device()}
+            providers.insert(0, ("CUDAExecutionProvider", card))
         self.path, self.side = path, side
         try:
-            # From memory: a file that keeps weights elsewhere would escape the fingerprint, and is refused.
-            self.session = onnxruntime.InferenceSession(stored, options, providers=wanted)
+            # From memory: the fingerprint would miss weights in other files, so those are refused.
+            self.session = onnxruntime.InferenceSession(stored, options, providers=providers)
         except Exception as error:
             raise DatasetError(
                 f"{path} is not an ONNX network in one file ({_first_line(error)}); export it"
             ) from error
-        self.fingerprint = f"onnx-{hashlib.sha256(stored).hexdigest()[:20]}-{side}-{self.session.get_providers()[0]}"
+        digest = hashlib.sha256(stored).hexdigest()[:20]
+        self.fingerprint = f"onnx-{digest}-{side}-{self.session.get_providers()[0]}"
         self._map(torch.zeros(1, 3, side, side))
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Bool[Tensor, "1 h w"]:
-        """The mask of one image in 0..1.
+        """The saliency mask of one image in 0..1.
 
-        TRACER keeps its map in 8 bits, rounded down, and the authors take what is above 0: a value of at least 1/255.
+        TRACER stores its map in 8 bits, rounded down, and the authors threshold at 0: salient is a
+        value of at least 1/255.
         """
         x = functional.interpolate(
             image.cpu().float(), (self.side, self.side), mode="bilinear", align_corners=False
         )
-        x = (x - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
-            1, 3, 1, 1
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        resized = functional.interpolate(
+            self._map((x - mean) / std), image.shape[-2:], mode="bilinear", align_corners=False
         )
-        shown = functional.interpolate(
-            self._map(x), image.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return (shown[:, 0] * 255 >= 1).to(image.device)
+        return (resized[:, 0] * 255 >= 1).to(image.device)
 
     def _map(self, x: Float[Tensor, "1 3 s s"]) -> Float[Tensor, "1 1 s s"]:
         try:
             name = self.session.get_inputs()[0].name
             (first, *_) = self.session.run(None, {name: x.numpy()})
-            found = torch.from_numpy(np.asarray(first, dtype=np.float32)).view(
-                1, 1, self.side, self.side
-            )
+            values = torch.from_numpy(np.asarray(first, dtype=np.float32))
+            saliency = values.view(1, 1, self.side, self.side)
         except Exception as error:
             raise DatasetError(
-                f"the saliency model {self.path} does not turn 1 x 3 x {self.side} x {self.side} into a map of that "
-                f"size ({_first_line(error)}); export it so, or choose another --saliency-size"
+                f"the saliency model {self.path} does not turn 1 x 3 x {self.side} x {self.side} "
+                f"into a map of that size ({_first_line(error)}); "
+                "export it so, or choose another --saliency-size"
             ) from error
-        if not bool(((found >= 0) & (found <= 1)).all()):
+        if not bool(((saliency >= 0) & (saliency <= 1)).all()):
             raise DatasetError(
-                f"the saliency model {self.path} gives values outside 0..1; export it with its sigmoid"
+                f"the saliency model {self.path} gives values outside 0..1; "
+                "export it with its sigmoid"
             )
-        return found
+        return saliency
 
 
 def _first_line(error: Exception) -> str:

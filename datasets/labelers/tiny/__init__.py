@@ -1,4 +1,4 @@
-"""The shipped labeler, trained on rendered scenes: image -> relative inverse depth, saliency, surface normals."""
+"""The shipped labeler, trained on rendered scenes: depth, saliency, normals and attributes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHA256 = "8e8f676cc5d090030c56a8be5f1b805535a1bbbf79fe3b071a781a4a5100357e"
-"""Of the shipped ``labeler.safetensors``; training prints that of a new one."""
+"""Checksum of the shipped ``labeler.safetensors``; training prints that of a new one."""
 
 
 def _open(_: Sources = AS_SHIPPED) -> TinyLabeler:

@@ -1,4 +1,4 @@
-"""The shipped labeler: a small U-shaped network from an image to depth, saliency, normals and the scene's words."""
+"""Network of the shipped labeler: a small U-Net for depth, saliency, normals and attributes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ WORDS: dict[str, tuple[str, ...]] = {
     "wall": tuple(WALLS),
     "light": LIGHTS,
 }
-"""What the attribute head tells apart: the name of each attribute and its words, in the order of its logits."""
+"""Attribute -> its words, in the order of the attribute head's logits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the network sees in n images."""
+    """Outputs of the network for n images."""
 
     disparity: Float[Tensor, "n h w"]
     """Standardised inverse depth."""
@@ -53,7 +53,7 @@ class _Block(nn.Module):
 
 
 class SceneNet(nn.Module):
-    """Three resolutions; the pixel coordinates are two further input channels."""
+    """A U-Net of three resolutions, with the pixel coordinates as two further input channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SceneNet(nn.Module):
         self.attributes = nn.Linear(4 * 80, sum(len(words) for words in WORDS.values()))
 
     def forward(self, rgb: Float[Tensor, "n 3 h w"]) -> Reading:
-        """Read images in 0..1."""
+        """Predict from images in 0..1."""
         n, _, h, w = rgb.shape
         rows = torch.linspace(-1, 1, h, device=rgb.device).view(1, 1, h, 1).expand(n, 1, h, w)
         columns = torch.linspace(-1, 1, w, device=rgb.device).view(1, 1, 1, w).expand(n, 1, h, w)
@@ -86,7 +86,7 @@ class SceneNet(nn.Module):
         quarter = self.at_quarter(half)
         half = self.merge_half(half + _twice(self.rise_half(quarter)))
         maps = self.maps(self.merge_full(full + _twice(self.rise_full(half))))
-        # The words are read where the salient object is, and over the whole image.
+        # Attributes are pooled over the salient object, both halves and the whole image.
         weight = nn.functional.avg_pool2d(maps[:, 1:2].detach().sigmoid(), 4)
         on_object = (quarter * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1e-3)
         left, right = quarter[..., : quarter.shape[-1] // 2], quarter[..., quarter.shape[-1] // 2 :]

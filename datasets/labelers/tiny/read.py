@@ -1,4 +1,4 @@
-"""Open the shipped labeler and read images with it."""
+"""Open the shipped labeler and label images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ from datasets.labelers.tiny.network import WORDS, Reading, SceneNet
 from datasets.labels import DisparityScale, Labels
 
 BATCH = 8
-"""Images read at once, padded to this number, so that no caller's batch changes a bit."""
+"""Images per forward pass, padded to this number, so that no batch size changes a bit."""
 
 
 class TinyLabeler:
-    """The network with its weights."""
+    """The shipped labeler."""
 
     def __init__(self, folder: Path, sha256: str | None = None) -> None:
-        """Load the weights in ``folder``. Raises DatasetError when they are damaged, or not those of ``sha256``."""
+        """Load the weights in ``folder``.
+
+        Raises DatasetError if they are damaged or their checksum is not ``sha256``.
+        """
         self.net = SceneNet().eval().requires_grad_(False)
         try:
             stored = (folder / "labeler.safetensors").read_bytes()
-            found = hashlib.sha256(stored).hexdigest()
-            if sha256 is not None and found != sha256:
+            digest = hashlib.sha256(stored).hexdigest()
+            if sha256 is not None and digest != sha256:
                 raise ValueError(
-                    f"labeler.safetensors has the SHA-256 {found[:12]}..., expected {sha256[:12]}..."
+                    f"labeler.safetensors has the SHA-256 {digest[:12]}..., "
+                    f"expected {sha256[:12]}..."
                 )
             weights = load(stored)
             self.net.load_state_dict({name: value.float() for name, value in weights.items()})
@@ -39,7 +43,7 @@ class TinyLabeler:
             self.scale = DisparityScale(
                 float(config["disparity_mean"]), float(config["disparity_std"])
             )
-            self.fingerprint = f"tiny-{found[:20]}-{self.scale}"
+            self.fingerprint = f"tiny-{digest[:20]}-{self.scale}"
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
             line = str(error).splitlines()[0]
             raise DatasetError(
@@ -48,21 +52,21 @@ class TinyLabeler:
 
     @torch.inference_mode()
     def read(self, images: Float[Tensor, "n 3 h w"]) -> Reading:
-        """All the network says of up to ``BATCH`` images."""
+        """The network's outputs for up to ``BATCH`` images."""
         short = BATCH - len(images)
         if short > 0:
             images = torch.cat([images, images[-1:].expand(short, -1, -1, -1)])
-        whole = self.net(images)
-        keep = BATCH - max(short, 0)
+        padded = self.net(images)
+        count = BATCH - max(short, 0)
         return Reading(
-            whole.disparity[:keep],
-            whole.saliency_logit[:keep],
-            whole.normals[:keep],
-            {name: logits[:keep] for name, logits in whole.words.items()},
+            padded.disparity[:count],
+            padded.saliency_logit[:count],
+            padded.normals[:count],
+            {name: logits[:count] for name, logits in padded.words.items()},
         )
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Labels of images in 0..1."""
+        """Label images in 0..1."""
         readings = [
             self.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
         ]

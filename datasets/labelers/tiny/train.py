@@ -1,7 +1,7 @@
 """Train the shipped labeler: ``python -m datasets.labelers.tiny.train --work FOLDER --out FOLDER``.
 
-Rendered scenes only. Images are blurred, tinted and made noisy at random, so that the labeler also reads images
-that a generative model generated. Continues where it was cut off; one thread.
+Trains on rendered scenes only, with random blur, tint and noise, so that the labeler also works on
+generated images. Training resumes from its checkpoints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """One rise and fall of the learning rate."""
+    """One cycle of the learning rate."""
 
     scenes: int
     steps: int
@@ -42,12 +42,12 @@ CYCLES = (
     Cycle(20480, 2600, 1.5e-3, 3.0),
     Cycle(20480, 1500, 1e-3, 3.0),
 )
-"""The later ones are for absolute depth, which is slow to learn: it takes weighing several cues for a scene's size."""
+"""The later cycles weigh depth more: absolute depth combines several cues and is slow to learn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Rendered images with their exact labels, compact."""
+    """Rendered images with exact labels, in compact types."""
 
     rgb: Tensor
     disparity: Tensor
@@ -56,21 +56,21 @@ class Examples:
     words: Tensor
 
     def pick(self, at: Tensor) -> Examples:
-        """The chosen ones."""
+        """The examples ``at``."""
         return Examples(
             self.rgb[at], self.disparity[at], self.mask[at], self.normals[at], self.words[at]
         )
 
 
 def word_indices(scenes: list[Scene]) -> Tensor:
-    """n x 5 indices into ``WORDS``."""
+    """Indices into ``WORDS``, n x 5."""
     return torch.tensor(
         [[WORDS[name].index(getattr(s.attributes, name)) for name in WORDS] for s in scenes]
     )
 
 
 def examples_of(name: str, limit: int | None, cache: Path) -> Examples:
-    """Render (once) the labelled scenes of the set ``name``."""
+    """Render the first ``limit`` scenes of the set ``name``, or read them from ``cache``."""
     if not cache.exists():
         scenes = scenes_of(name, limit)
         chunks = list(rendered(scenes))
@@ -86,7 +86,7 @@ def examples_of(name: str, limit: int | None, cache: Path) -> Examples:
 
 
 def roughened(rgb: Tensor, rng: np.random.Generator) -> Tensor:
-    """Blur, tint and add noise, each image by its own amount."""
+    """Blur and tint each image and add noise, by random amounts."""
     n = len(rgb)
     sigma = torch.from_numpy(rng.uniform(0.05, 0.9, n)).float()
     taps = torch.arange(-2, 3).float()
@@ -104,7 +104,7 @@ def roughened(rgb: Tensor, rng: np.random.Generator) -> Tensor:
 def loss_of(
     reading: Reading, batch: Examples, mean: float, std: float, depth_weight: float
 ) -> Tensor:
-    """Sum of the heads' losses."""
+    """Weighted sum of the heads' losses."""
     target = (batch.disparity.float() - mean) / std
     depth = functional.smooth_l1_loss(reading.disparity, target, beta=0.1)
     mask = batch.mask.float()
@@ -125,7 +125,7 @@ def loss_of(
 
 
 def mirror(batch: Examples, which: Tensor) -> Examples:
-    """Flip the chosen images left to right, with everything that depends on it."""
+    """Mirror the images ``which`` left to right, with their labels."""
     light = list(WORDS).index("light")
     words = batch.words.clone()
     words[which, light] = 1 - words[which, light]
@@ -143,7 +143,7 @@ def mirror(batch: Examples, which: Tensor) -> Examples:
 def fit(
     net: SceneNet, train: Examples, mean: float, std: float, checkpoint: Path, number: int
 ) -> None:
-    """Adam over one cycle; the randomness of a step depends on the cycle and the step alone."""
+    """Train for one cycle; the randomness of a step depends on the cycle and the step only."""
     cycle = CYCLES[number]
     steps = cycle.steps
     optimiser = torch.optim.AdamW(
@@ -190,7 +190,7 @@ def fit(
 
 
 def main() -> None:
-    """Train and write the labeler."""
+    """Train the labeler and write its weights."""
     parser = argparse.ArgumentParser(
         prog="python -m datasets.labelers.tiny.train", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""The shipped latent diffusion model: SD v1's topology at 64 x 64 pixels, trained on rendered scenes."""
+"""The shipped model: SD v1's topology at 64 x 64 pixels, trained on rendered scenes."""
 
 from pathlib import Path
 

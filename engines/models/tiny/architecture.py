@@ -1,4 +1,4 @@
-"""The shapes of the shipped model: Stable Diffusion v1's topology, small enough to train on one CPU core."""
+"""Architecture of the shipped model: SD v1's topology, small enough to train on one CPU core."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-PICTURE = 64
-LATENT = 16
+IMAGE_SIDE = 64
+LATENT_SIDE = 16
 MAX_TOKENS = 24
 
 _NORM_GROUPS = 8
@@ -34,14 +34,14 @@ def make_vae() -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=4,
         norm_num_groups=_NORM_GROUPS,
-        sample_size=PICTURE,
+        sample_size=IMAGE_SIDE,
     )
 
 
 def make_unet() -> UNet2DConditionModel:
-    """The sixteen self-attention layers have the module paths they have in Stable Diffusion v1."""
+    """A UNet whose sixteen self-attention layers have the module paths of Stable Diffusion v1."""
     return UNet2DConditionModel(
-        sample_size=LATENT,
+        sample_size=LATENT_SIDE,
         in_channels=4,
         out_channels=4,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),

@@ -1,7 +1,7 @@
-"""Train the shipped model from nothing: ``python -m engines.models.tiny.train --work FOLDER --out FOLDER``.
+"""Train the shipped model: ``python -m engines.models.tiny.train --work FOLDER --out FOLDER``.
 
-Renders the images, fits the autoencoder, then the UNet with its text encoder, and writes a diffusers folder.
-Every stage continues where it was cut off. One thread: two are slower on a shared machine.
+Render the images, fit the autoencoder, then the UNet with its text encoder, and write a diffusers
+folder. Every stage resumes from its checkpoint. One thread: two are slower on a shared machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engines.models.tiny.words import make_tokenizer
 
 
 def images_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
-    """Images and prompts of a rendered set; the renderer is another program and is run as one."""
+    """Images and prompts of a set, rendered by ``datasets.render`` in a process of its own."""
     folder = work / name
     subprocess.run(
         [sys.executable, "-m", "datasets.render", "--set", name, "--out", str(folder)], check=True
@@ -33,14 +33,14 @@ def images_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def trained_vae(work: Path) -> AutoencoderKL:
-    """The autoencoder of ``work``, trained if it is not there yet."""
+    """The autoencoder in ``work``, trained if there is none."""
     folder = work / "vae"
     if not (folder / "config.json").exists():
         rgb, _ = images_of("train", work)
         train_vae(rgb, work).save_pretrained(folder)
     vae = AutoencoderKL.from_pretrained(folder)
     assert isinstance(vae, AutoencoderKL)
-    # diffusers would write the path of this machine into the model.
+    # diffusers would save the local path with the model.
     vae.register_to_config(_name_or_path="")
     held_out, _ = images_of("held-out", work)
     print(
@@ -53,7 +53,7 @@ def trained_vae(work: Path) -> AutoencoderKL:
 def scaled_latents(
     vae: AutoencoderKL, rgb: np.ndarray, work: Path
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled latents of the images and of their mirror images, encoded once."""
+    """Scaled latents of the images and their mirror images, encoded once."""
     path = work / "latents.safetensors"
     if not path.exists():
         scale = vae.config.scaling_factor
@@ -65,7 +65,7 @@ def scaled_latents(
 
 
 def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out: Path) -> None:
-    """Write the diffusers folder; weights are stored in half precision, which is then the model."""
+    """Write the diffusers folder, with weights in half precision."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline(
@@ -79,7 +79,7 @@ def write_folder(vae: AutoencoderKL, denoiser: Denoiser, prompts: list[str], out
         requires_safety_checker=False,
     )
     pipeline.to(torch.float16)
-    # transformers computes in the stored precision and diffusers in single: the text encoder is stored as the latter.
+    # transformers computes in the stored precision, so the text encoder is stored in single.
     pipeline.text_encoder.float()
     pipeline.save_pretrained(out, safe_serialization=True)
 

@@ -1,4 +1,4 @@
-"""Stage two: the UNet and the text encoder together, on the latents of rendered images and their prompts."""
+"""Second stage: train UNet and text encoder on latents of rendered images and prompts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STEPS = 3200
 BATCH = 64
 LEARNING_RATE = 1e-3
 UNCONDITIONAL = 0.1
-"""Share of examples that see the empty prompt, so that guidance works."""
+"""Share of examples with the empty prompt, so that guidance works."""
 MIN_SNR_GAMMA = 5.0
 """Hang et al. 2023: the loss of a noise prediction is weighted by min(SNR, gamma) / SNR."""
 
 
 class Denoiser(nn.Module):
-    """UNet and text encoder as one module, so that one optimiser and one average hold both."""
+    """UNet and text encoder as one module, for one optimiser and one average."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Denoiser(nn.Module):
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
-    """Token ids, padded to the model's length as diffusers pads them."""
+    """Token ids, padded to the model's length as in diffusers."""
     ids = tokenizer(
         list(prompts),
         padding="max_length",
@@ -52,7 +52,7 @@ def tokenize(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
 
 
 def mirrored(prompt: str) -> str:
-    """The prompt of the image flipped left to right: the light changes sides."""
+    """The prompt of the mirror image: the light comes from the other side."""
     stem, _, side = prompt.rpartition(" ")
     return f"{stem} {'right' if side == 'left' else 'left'}"
 
@@ -65,26 +65,26 @@ def train_denoiser(
     work: Path,
     steps: int = STEPS,
 ) -> Denoiser:
-    """Fit to scaled ``latents`` (n x 4 x 16 x 16) of the images and ``flipped`` ones of their mirror images."""
+    """Fit to scaled ``latents`` (n x 4 x 16 x 16) of images and ``flipped`` ones, mirrored."""
     torch.manual_seed(0)
     model = Denoiser(tokenizer)
     tokens = tokenize(tokenizer, prompts)
     flipped_tokens = tokenize(tokenizer, [mirrored(prompt) for prompt in prompts])
     empty = tokenize(tokenizer, [""])
-    kept = make_scheduler().alphas_cumprod
-    weight = (MIN_SNR_GAMMA / (kept / (1 - kept))).clamp(max=1.0)
+    alphas = make_scheduler().alphas_cumprod
+    weight = (MIN_SNR_GAMMA / (alphas / (1 - alphas))).clamp(max=1.0)
 
     def loss_of(step: int) -> Tensor:
         rng = np.random.default_rng([20, step])
         picks = torch.from_numpy(rng.choice(len(latents), BATCH, replace=False))
         mirror = torch.from_numpy(rng.random(BATCH) < 0.5)
         drop = torch.from_numpy(rng.random(BATCH) < UNCONDITIONAL)
-        timesteps = torch.from_numpy(rng.integers(0, len(kept), BATCH))
+        timesteps = torch.from_numpy(rng.integers(0, len(alphas), BATCH))
         noise = torch.from_numpy(rng.standard_normal((BATCH, *latents.shape[1:]), dtype=np.float32))
         clean = torch.where(mirror[:, None, None, None], flipped[picks], latents[picks])
         ids = torch.where(mirror[:, None], flipped_tokens[picks], tokens[picks])
         ids = torch.where(drop[:, None], empty, ids)
-        share = kept[timesteps][:, None, None, None]
+        share = alphas[timesteps][:, None, None, None]
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
         error = (model(noisy, timesteps, ids) - noise).square().mean((1, 2, 3))
         loss: Tensor = (weight[timesteps] * error).mean()

@@ -1,4 +1,4 @@
-"""Stage one: the autoencoder, on rendered images alone."""
+"""First stage: train the autoencoder on rendered images."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ STEPS = 3000
 BATCH = 8
 LEARNING_RATE = 1.5e-3
 KL_WEIGHT = 2e-4
-"""On the mean over latent entries, against a reconstruction loss that is a mean over pixels."""
+"""Of the mean over latent entries; the reconstruction loss is a mean over pixels."""
 EDGE_WEIGHT = 0.5
 
 
 def images(rgb: np.ndarray, picks: np.ndarray) -> Tensor:
-    """The chosen uint8 images as floats in -1..1."""
+    """The images ``picks`` as floats in -1..1."""
     return torch.from_numpy(rgb[picks]).float() / 127.5 - 1
 
 
 def train_vae(rgb: np.ndarray, work: Path, steps: int = STEPS) -> AutoencoderKL:
-    """Fit the autoencoder to ``rgb`` (uint8, n x 3 x 64 x 64) and set its scaling factor to 1 / std of its latents."""
+    """Fit an autoencoder to ``rgb`` (uint8, n x 3 x 64 x 64) and set its scaling factor."""
     torch.manual_seed(0)
     vae = make_vae()
 
@@ -65,7 +65,7 @@ def encode(vae: AutoencoderKL, rgb: np.ndarray, batch: int = 32) -> Tensor:
 
 @torch.no_grad()
 def reconstruction_psnr_db(vae: AutoencoderKL, rgb: np.ndarray, batch: int = 32) -> float:
-    """Mean over images of the peak signal-to-noise ratio of decode(encode(image)), in decibel."""
+    """Mean peak signal-to-noise ratio of decode(encode(image)), in decibel."""
     scores = []
     for start in range(0, len(rgb), batch):
         x = images(rgb, np.arange(start, min(start + batch, len(rgb))))

@@ -1,4 +1,4 @@
-"""What both training stages share: a resumable loop with a flat-then-falling learning rate and averaged weights."""
+"""The resumable training loop of both stages: learning-rate schedule and averaged weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import torch
 from torch import Tensor, nn
 
 COOLDOWN = 0.25
-"""Share of the steps at the end over which the learning rate falls to zero."""
+"""Share of the steps, at the end, over which the learning rate falls to zero."""
 WARMUP_STEPS = 100
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Linear warm-up, flat, linear fall over the last quarter."""
-    left = (steps - step) / (COOLDOWN * steps)
-    return min(1.0, (step + 1) / WARMUP_STEPS, left)
+    """Linear warm-up, then constant, then a linear decay over the last quarter."""
+    return min(1.0, (step + 1) / WARMUP_STEPS, (steps - step) / (COOLDOWN * steps))
 
 
 class Average:
-    """Exponential moving average of a module's parameters, with a warm-up so that early weights are forgotten."""
+    """Exponential moving average of parameters, with a warm-up to forget early weights."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = copy.deepcopy(module).requires_grad_(False)
@@ -30,9 +29,9 @@ class Average:
 
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        ours = [p.detach() for p in self.module.parameters()]
-        theirs = [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(ours, theirs, 1 - decay)
+        averages = [parameter.detach() for parameter in self.module.parameters()]
+        currents = [parameter.detach() for parameter in module.parameters()]
+        torch._foreach_lerp_(averages, currents, 1 - decay)
 
 
 def train(
@@ -45,9 +44,10 @@ def train(
     decay: float = 0.999,
     save_every: int = 200,
 ) -> nn.Module:
-    """Minimise ``loss_of(step)`` over ``module`` and give its averaged weights.
+    """Minimise ``loss_of(step)`` over ``module`` and return a copy with averaged weights.
 
-    A run that was cut off goes on from ``checkpoint``. The randomness of a step must depend on the step alone.
+    Training resumes from ``checkpoint`` if it exists. The randomness of a step must depend on the
+    step only.
     """
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=learning_rate, weight_decay=0.01, foreach=True
@@ -70,9 +70,8 @@ def train(
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimiser.step()
         average.update(module, step)
-        running = (
-            running * 0.98 + float(loss.detach()) * 0.02 if step > first else float(loss.detach())
-        )
+        value = float(loss.detach())
+        running = running * 0.98 + value * 0.02 if step > first else value
         done = step + 1
         if done % 50 == 0 or done == steps:
             pace = (time.monotonic() - started) / (done - first)

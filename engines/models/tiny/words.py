@@ -1,6 +1,6 @@
-"""The shipped model's tokenizer: CLIP's byte-level scheme with merges that make each word of the prompts one token.
+"""The shipped model's tokenizer: CLIP's byte-level scheme with one token per word of the prompts.
 
-Any other text still tokenizes (every byte is in the vocabulary), it only takes more tokens.
+Any other text takes more tokens: every byte is in the vocabulary.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ _WORD_END = "</w>"
 
 
 def make_tokenizer(prompts: Iterable[str]) -> CLIPTokenizer:
-    """A tokenizer whose merges build every word of ``prompts``."""
-    # Long words first: merges apply in this order, and "an" would otherwise tear "cyan" apart.
+    """Return a tokenizer whose merges build every word of ``prompts``.
+
+    Raises ValueError if a word takes more than one token.
+    """
+    # Long words first: merges apply in this order, and "an" would otherwise split "cyan".
     words = sorted(
         {word for prompt in prompts for word in prompt.lower().split()},
         key=lambda word: (-len(word), word),
@@ -29,8 +32,8 @@ def make_tokenizer(prompts: Iterable[str]) -> CLIPTokenizer:
     merges: list[tuple[str, str]] = []
     for word in words:
         left = word[0]
-        for at, letter in enumerate(word[1:], start=2):
-            right = letter + (_WORD_END if at == len(word) else "")
+        for length, letter in enumerate(word[1:], start=2):
+            right = letter + (_WORD_END if length == len(word) else "")
             if (left, right) not in merges:
                 merges.append((left, right))
             left += right
@@ -46,14 +49,14 @@ def make_tokenizer(prompts: Iterable[str]) -> CLIPTokenizer:
         pad_token=END,
         unk_token=END,
     )
-    torn = [word for word in words if len(tokenizer.tokenize(word)) != 1]
-    if torn:
-        raise ValueError(f"the merges tear these words apart: {', '.join(torn)}")
+    split = [word for word in words if len(tokenizer.tokenize(word)) != 1]
+    if split:
+        raise ValueError(f"the merges split these words: {', '.join(split)}")
     return tokenizer
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
-    """The tokenizer saved in ``folder``."""
+    """Load the tokenizer saved in ``folder``."""
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     assert isinstance(tokenizer, CLIPTokenizer)
     return tokenizer
