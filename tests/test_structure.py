@@ -28,6 +28,7 @@ ARROW = {
 }
 ROOMS = {
     "errors": set(),
+    "validation": {"errors"},
     "measure": set(),
     "config": {"errors"},
     "figures": {"errors"},
@@ -56,7 +57,16 @@ ROOMS = {
     "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "stages", "study"},
     "regression": {"config", "errors", "profiling", "runs"},
     "adam_vs_ridge": {"config", "errors", "measure", "networks", "profiling", "runs", "study"},
-    "interventions": {"analysis", "config", "errors", "figures", "registry", "runs", "study"},
+    "interventions": {
+        "analysis",
+        "config",
+        "errors",
+        "figures",
+        "registry",
+        "runs",
+        "study",
+        "validation",
+    },
     "report": {
         "adam_vs_ridge",
         "analysis",

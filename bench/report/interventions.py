@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bench.figures.images import png
-from bench.interventions.grid import COLUMNS, Grid
-from bench.interventions.runner import FOLDER
-from bench.interventions.summary import GRID, claim, intervals_line, read_summary, rows, task_folder
+from bench.interventions.grid import COLUMNS, GRID, Grid
+from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
+from bench.interventions.summary import claim, intervals_line, rows
 
 _SHOWN = 12
 """Rows of the grid in the report; all of them are in grid.png."""
@@ -22,7 +22,8 @@ def panel(run_path: Path) -> str | None:
     """HTML for the report, everything in it escaped or a data address; None where nothing was edited."""
     folder = run_path / FOLDER
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    tasks = [_task(run_path, found) for name in names if (found := read_summary(run_path, name))]
+    summaries = (read_summary(run_path, name) for name in names)
+    tasks = [_task(run_path, summary) for summary in summaries if summary]
     if not tasks:
         return None
     environment = Environment(
@@ -35,16 +36,16 @@ def panel(run_path: Path) -> str | None:
     return environment.get_template("intervene.html.jinja").render(tasks=tasks, columns=COLUMNS)
 
 
-def _task(run_path: Path, found: dict[str, Any]) -> dict[str, Any]:
+def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
     return {
-        "name": found["task"],
-        "claim": claim(found),
-        "intervals": intervals_line(found),
-        "rows": rows(found),
-        "layers": ", ".join(found["plan"]["layers"]),
-        "steps": ", ".join(str(step) for step in found["plan"]["steps"]),
-        "seconds": found["seconds_per_trial"],
-        "grid": _grid(task_folder(run_path, found["task"]) / f"{GRID}.safetensors"),
+        "name": summary.task,
+        "claim": claim(summary),
+        "intervals": intervals_line(summary),
+        "rows": rows(summary),
+        "layers": ", ".join(summary.plan.layers),
+        "steps": ", ".join(map(str, summary.plan.steps)),
+        "seconds": summary.seconds_per_trial,
+        "grid": _grid(task_folder(run_path, summary.task) / f"{GRID}.safetensors"),
     }
 
 
