@@ -19,14 +19,14 @@ TILE, GAP, HEAD = 96, 4, 22
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The images and labels of n items; the field names are those of ``grid.safetensors``."""
+    """The images and labels of n items."""
 
     image: Bytes
     """n x 3 x h x w."""
     label: NDArray[np.float32]
     """n x k x h x w."""
-    wanted: NDArray[np.float32]
-    """The target label, n x k x h x w."""
+    target: NDArray[np.float32]
+    """n x k x h x w."""
     edited: Bytes
     """n x 3 x h x w."""
     edited_label: NDArray[np.float32]
