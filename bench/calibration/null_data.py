@@ -39,11 +39,6 @@ class Pool:
     """By layer and step."""
     labels: Labels
 
-    @property
-    def images(self) -> int:
-        """The number of images."""
-        return len(self.labels.disparity)
-
 
 @dataclass(frozen=True, slots=True)
 class Scores:
@@ -91,11 +86,12 @@ def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
     """Score ``cells`` data sets of the study's size; layers, steps and tasks take turns."""
     sites, names = list(pool.activations), list(study.tasks)
     parts = []
+    count = len(pool.labels.disparity)
     for number in tqdm(range(cells), desc="fitting probes to permuted labels", unit="cell"):
         rng = np.random.default_rng([seed, number])
         name = names[number // len(sites) % len(names)]
         task = replace(study.tasks[name], metrics=study.tasks[name].metrics[:1])
-        images, labels = (torch.from_numpy(rng.permutation(pool.images)) for _ in range(2))
+        images, labels = (torch.from_numpy(rng.permutation(count)) for _ in range(2))
         site = sites[number % len(sites)]
         data = _NullData(
             pool.activations[site][images], pool.labels.take(labels), site[0], {name: task}

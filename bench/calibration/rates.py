@@ -160,7 +160,7 @@ def _no_knowledge(nulls: Scores, draws: int) -> list[Rate]:
             for baseline in (nulls.position, nulls.mean_map)
         ]
     )
-    unlike, images_only = test.p <= _ALPHA, images.p <= _ALPHA
+    unlike, over_images = test.p <= _ALPHA, int((images.p <= _ALPHA).sum())
     better = int((unlike & (test.mean > 0)).sum())
     beyond = int(((sites.p <= _ALPHA) & (sites.mean > 0)).sum())
     place = "beyond position and mean training map"
@@ -168,13 +168,7 @@ def _no_knowledge(nulls: Scores, draws: int) -> list[Rate]:
         Rate(trial, "better than permuted labels", better, cells, _ALPHA / 2, at_most=True),
         Rate(trial, place, beyond, cells, _ALPHA / 2, at_most=True),
         Rate(trial, "unlike permuted labels", int(unlike.sum()), cells),
-        Rate(
-            trial,
-            "the same, over images only (not used)",
-            int(images_only.sum()),
-            cells,
-            judged=False,
-        ),
+        Rate(trial, "the same, over images only (not used)", over_images, cells, judged=False),
     ]
 
 

@@ -26,6 +26,7 @@ from bench.config import Config
 from bench.curation.contact_sheets import write_sheets
 from bench.environment import versions
 from bench.errors import UserError
+from bench.figures.images import image_of
 from bench.labeling import labeler_of, reader_of
 from bench.registry import usable_engine
 from bench.study import dataset_of, guidance_of, model_spec, threads_of
@@ -62,45 +63,38 @@ class GeneratedSet:
     scale: DisparityScale
     """Of the labels' inverse depth."""
 
-    def image_path(self, item: Item) -> Path:
-        """Return the path of an item's image."""
-        return self.path / "images" / f"{item.id}.png"
-
-    def label_path(self, item: Item) -> Path:
-        """Return the path of an item's labels."""
-        return self.path / "labels" / f"{item.id}.safetensors"
-
-    def digest_path(self, item: Item) -> Path:
-        """Return the path of the checksums of an item's prompt, image and labels."""
-        return self.path / "items" / item.id
+    def files(self, item: Item) -> tuple[Path, Path, Path]:
+        """Return the paths of an item's image, labels and checksums."""
+        return (
+            self.path / "images" / f"{item.id}.png",
+            self.path / "labels" / f"{item.id}.safetensors",
+            self.path / "items" / item.id,
+        )
 
     def done(self, item: Item) -> bool:
         """Tell whether image and labels are whole, and of the item's present prompt and seed."""
         try:
-            return self.digest_path(item).read_text(encoding="utf-8") == self._digest(item)
-        except (OSError, UnicodeDecodeError):
+            return self.files(item)[-1].read_bytes() == self._checksums(item)
+        except OSError:
             return False
 
-    def _digest(self, item: Item) -> str:
-        parts = [
-            f"{item.seed} {item.prompt}".encode(),
-            self.image_path(item).read_bytes(),
-            self.label_path(item).read_bytes(),
-        ]
-        return "\n".join(hashlib.sha256(part).hexdigest() for part in parts)
+    def _checksums(self, item: Item) -> bytes:
+        image, labels, _ = self.files(item)
+        parts = [f"{item.seed} {item.prompt}".encode(), image.read_bytes(), labels.read_bytes()]
+        return "\n".join(hashlib.sha256(part).hexdigest() for part in parts).encode()
 
     def write(self, item: Item, image: torch.Tensor, labels: Labels) -> None:
         """Write the files of an item; the checksums, which mark it as done, come last."""
-        pixels = as_bytes(image[None])[0].permute(1, 2, 0).cpu().numpy()
+        image_file, label_file, checksum_file = self.files(item)
         buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG")
-        write_whole(self.image_path(item), buffer.getvalue())
-        write_whole(self.label_path(item), bytes_of(labels))
-        write_whole(self.digest_path(item), self._digest(item).encode())
+        image_of(as_bytes(image[None])[0].cpu().numpy()).save(buffer, format="PNG")
+        write_whole(image_file, buffer.getvalue())
+        write_whole(label_file, bytes_of(labels))
+        write_whole(checksum_file, self._checksums(item))
 
     def labels(self, item: Item) -> Labels:
         """Read the labels of an item."""
-        return labels_of(self.label_path(item).read_bytes())
+        return labels_of(self.files(item)[1].read_bytes())
 
 
 def make_dataset(config: Config, out: Path) -> GeneratedSet:
@@ -137,9 +131,8 @@ def make_dataset(config: Config, out: Path) -> GeneratedSet:
             components, engine, {}, config.sampler_steps, guidance, config.batch
         )
         _generate(recorded, reader, made, missing)
-    write_sheets(
-        out, [(item.id, made.image_path(item), partial(made.labels, item)) for item in items]
-    )
+    entries = [(item.id, made.files(item)[0], partial(made.labels, item)) for item in items]
+    write_sheets(out, entries)
     if not (out / KEPT).exists():
         write_whole(out / KEPT, _listed(items).encode())
     return made

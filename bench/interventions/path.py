@@ -57,9 +57,8 @@ def offsets_along(path: str, frames: int, side: int) -> list[Offset]:
     """Return the shifts of a path (``circle`` or ``line``) around the object's original place."""
     radius = NEAREST * side
     turns = [2 * pi * frame / frames for frame in range(frames)]
-    if path == "circle":
-        return [(round(radius * sin(turn)), round(radius * cos(turn))) for turn in turns]
-    return [(0, round(radius * cos(turn))) for turn in turns]
+    height = radius if path == "circle" else 0
+    return [(round(height * sin(turn)), round(radius * cos(turn))) for turn in turns]
 
 
 def centres(masks: Bool[Tensor, "n h w"]) -> Array:

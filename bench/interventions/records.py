@@ -11,7 +11,6 @@ from bench.errors import UserError
 from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
 from bench.validation import Record, read_record
-from probes.bootstrap import Score
 
 SCHEMA = 1
 """Raised whenever trials stored by older code are no longer right."""
@@ -23,11 +22,6 @@ DAMAGE, AREA_RATIO = "damage", "area_ratio"
 
 Interval = tuple[float, float, float]
 """A mean and the ends of its 95 % interval."""
-
-
-def interval(score: Score) -> Interval:
-    """Return a score as it is stored."""
-    return score.mean, score.low, score.high
 
 
 class ChosenEdit(Record):

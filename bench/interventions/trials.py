@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.interventions.arms import EDIT, NULL, Arm
-from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord, interval
+from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord
 from bench.interventions.shifts import Offset
 from datasets.items import Item, Split
 from datasets.labels import Labels
@@ -175,11 +175,9 @@ class Trials:
                 strength=arm.strength,
                 layers=arm.layers,
                 steps=arm.step_numbers,
-                scores={
-                    name: interval(score_of(self.per_item(arm, name))) for name in self.columns
-                },
+                scores={name: astuple(score_of(self.per_item(arm, name))) for name in self.columns},
                 gains={
-                    name: interval(self.gain(arm, baseline))
+                    name: astuple(self.gain(arm, baseline))
                     for name, baseline in self.controls(arm).items()
                 }
                 if arm.control == EDIT
