@@ -28,7 +28,7 @@ ARROW = {
 }
 ROOMS = {
     "errors": set(),
-    "validation": {"errors"},
+    "validation": set(),
     "measure": set(),
     "config": {"errors"},
     "figures": {"errors"},
