@@ -1,4 +1,4 @@
-"""Which cells the published recipe is compared on: the best layers of a few steps, by loss on training images."""
+"""Choose the cells that are fitted both ways: the best layers of a few steps, by training loss."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CELLS = 6
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which cells to compare; empty tuples take the defaults. Steps are counted from 1."""
+    """Options of ``python -m bench recipe``; empty tuples stand for defaults, steps start at 1."""
 
     cells: int = CELLS
-    """At most so many."""
+    """The most cells to compare."""
     tasks: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     steps: tuple[int, ...] = ()
     epochs: int = EPOCHS
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done, whatever the run."""
+        """Check the counts. Raises UserError."""
         for name in ("cells", "epochs"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -40,7 +40,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class ProbeCell:
-    """A cell of a task, with the run's probe of it."""
+    """A cell of a task, with the probe that the run stored."""
 
     task: str
     cell: Cell
@@ -51,12 +51,12 @@ class ProbeCell:
 
     @property
     def site(self) -> tuple[str, int]:
-        """Layer and step of its activations."""
+        """Layer and step of the activations."""
         return self.cell.layer, self.cell.step
 
 
-def chosen(results: Results, choice: Choice) -> list[ProbeCell]:
-    """The best layer by cross-validated loss of every step and task, then the second best of each, and so on.
+def choose_cells(results: Results, choice: Choice) -> list[ProbeCell]:
+    """Take the best layer of every step and task by cross-validated loss, then the second best.
 
     Raises UserError for a task, layer or step that the run has not probed.
     """
@@ -69,22 +69,20 @@ def chosen(results: Results, choice: Choice) -> list[ProbeCell]:
         )
     for name in choice.layers:
         if not any(fits(layer, name) for layer in results.layers):
+            layers = ", ".join(results.layers)
+            raise UserError(f"the run has no probes of layer {name!r}; it has {layers}")
+    numbers = [step + 1 for step in results.steps]
+    for number in choice.steps:
+        if number not in numbers:
             raise UserError(
-                f"the run has no probes of layer {name!r}; it has {', '.join(results.layers)}"
+                f"the run has no probes of step {number}; it has {', '.join(map(str, numbers))}: "
+                "choose others with --steps"
             )
-    probed = results.steps
-    steps = [step - 1 for step in choice.steps] or [
-        s for s in (0, EARLY_STEP, probed[-1]) if s in probed
-    ]
-    for step in steps:
-        if step not in probed:
-            known = ", ".join(str(number + 1) for number in probed)
-            raise UserError(
-                f"the run has no probes of step {step + 1}; it has {known}: choose others with --steps"
-            )
+    steps = {step for step in results.steps if step + 1 in choice.steps}
+    defaults = {0, EARLY_STEP, results.steps[-1]}
     ranked = []
     for at, stored in enumerate(StoredProbes(results, name) for name in tasks):
-        for step in sorted(set(steps)):
+        for step in sorted(steps or defaults.intersection(results.steps)):
             cells = [
                 cell
                 for cell in stored.task.where(network=TRAINED, step=step, probe=ACTIVATIONS)
@@ -93,16 +91,16 @@ def chosen(results: Results, choice: Choice) -> list[ProbeCell]:
             cells.sort(key=lambda cell: float(stored.task.cv_loss[stored.task.cells.index(cell)]))
             ranked += [(rank, at, step, stored, cell) for rank, cell in enumerate(cells)]
     ranked.sort(key=lambda entry: entry[:3])
-    found = [_contestant(stored, cell) for *_, stored, cell in ranked[: choice.cells]]
-    return sorted(found, key=lambda one: (tasks.index(one.task), one.cell.step))
+    first = sorted(ranked[: choice.cells], key=lambda entry: entry[1:3])
+    return [_probe_cell(stored, cell) for *_, stored, cell in first]
 
 
-def _contestant(stored: StoredProbes, cell: Cell) -> ProbeCell:
-    name, wanted = stored.task.name, "the published recipe is for maps of one channel"
+def _probe_cell(stored: StoredProbes, cell: Cell) -> ProbeCell:
+    name, accepted = stored.task.name, "the published recipe is for maps of one channel"
     if cell.side == 1:
-        raise UserError(f"{wanted}, and {name} is of whole images; name other --tasks")
+        raise UserError(f"{accepted}, and {name} is of whole images; name other --tasks")
     probe = stored.get(cell.layer, cell.step)
     if probe.weights.shape[1] != 1:
-        raise UserError(f"{wanted}, and {name} has more; name other --tasks")
+        raise UserError(f"{accepted}, and {name} has more; name other --tasks")
     threshold = float("nan") if probe.threshold is None else probe.threshold
     return ProbeCell(name, cell, probe.weights, probe.intercept, threshold)

@@ -1,1 +1,1 @@
-"""How often tests and intervals are wrong where nothing is to be found."""
+"""Error rates of intervals and tests on data whose truth is known."""

@@ -1,7 +1,8 @@
-"""Data sets in which activations know nothing: real activations, other images' labels, the run's own pipeline.
+"""Null data sets: real activations with the labels of other images, scored as a run scores probes.
 
-A cell is one data set: images are dealt anew to training, folds and test, and labels are dealt to images, so cells
-are independent given the pool of images. Whatever is called in them at 5 % is a false alarm.
+A cell is one data set: images are assigned at random to training, folds and test, and labels to
+images, so that cells are independent given the pool of images. Every significant effect in them is
+a false alarm.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from tqdm import tqdm
 from bench.networks import subject_of
 from bench.study import Study
 from datasets.labels import Labels, concatenate
-from datasets.splits import Block, draws_of, fold_count
+from datasets.splits import Block, count_items, draws_of, fold_count
 from extract.networks import TRAINED
 from probes.accumulate import DRAWS, Accumulator, side_of
+from probes.bootstrap import Array
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, ProbeSet
 from probes.readout import Readout, best_thresholds
 from probes.solve import solve_probe_set
@@ -31,33 +33,30 @@ from probes.task import Task
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Activations and labels of every image, kept: a few layers and steps of a small model fit into memory."""
+    """Activations and labels of every image, held in memory: a few layers and steps only."""
 
     activations: dict[tuple[str, int], Float[Tensor, "n t c"]]
     """By layer and step."""
     labels: Labels
 
-    @property
-    def images(self) -> int:
-        """How many there are."""
-        return len(self.labels.disparity)
-
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Headline scores of the probes of every cell for its test images, turned so that higher is better."""
+    """Headline scores of every cell's probes on its test images; higher is better.
 
-    ours: NDArray[np.float64]
-    """cells x images: probes of activations."""
-    permuted: NDArray[np.float64]
-    """cells x draws x images: their controls."""
-    with_position: NDArray[np.float64]
-    position: NDArray[np.float64]
-    mean_map: NDArray[np.float64]
+    Arrays are cells x images.
+    """
+
+    activations: Array
+    permuted: Array
+    """Probes of permuted labels, cells x draws x images."""
+    with_position: Array
+    position: Array
+    mean_map: Array
 
 
-class _Keep:
-    """The reducer that keeps everything the trained network says."""
+class _PoolReducer:
+    """A reducer that holds all activations of the trained network, and the labels."""
 
     def __init__(self) -> None:
         self.activations: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
@@ -74,40 +73,37 @@ class _Keep:
 
 
 def read_pool(study: Study) -> Pool:
-    """Show every image of the study to the trained network, and keep what it says."""
-    keep = _Keep()
+    """Run the trained network on every image of the study, and hold its activations."""
+    reducer = _PoolReducer()
     recorded, networks = subject_of(study)
     networks.open()
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
-        study.stream(recorded, block.items, [keep], study.config.probed_steps)
-    activations = {site: torch.cat(parts) for site, parts in keep.activations.items()}
-    return Pool(
-        activations,
-        _thinned(concatenate(keep.labels), max(side_of(values) for values in activations.values())),
-    )
+        study.stream(recorded, block.items, [reducer], study.config.probed_steps)
+    activations = {site: torch.cat(parts) for site, parts in reducer.activations.items()}
+    finest = max(side_of(values) for values in activations.values())
+    return Pool(activations, _thinned(concatenate(reducer.labels), finest))
 
 
 def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
-    """Scores of ``cells`` data sets as large as the study; layers, steps and tasks take turns."""
+    """Score ``cells`` data sets of the study's size; layers, steps and tasks take turns."""
     sites, names = list(pool.activations), list(study.tasks)
-    found = []
+    parts = []
+    count = len(pool.labels.disparity)
     for number in tqdm(range(cells), desc="fitting probes to permuted labels", unit="cell"):
         rng = np.random.default_rng([seed, number])
         name = names[number // len(sites) % len(names)]
         task = replace(study.tasks[name], metrics=study.tasks[name].metrics[:1])
-        images, labels = (torch.from_numpy(rng.permutation(pool.images)) for _ in range(2))
+        images, labels = (torch.from_numpy(rng.permutation(count)) for _ in range(2))
         site = sites[number % len(sites)]
-        deal = _Deal(
+        data = _NullData(
             pool.activations[site][images], pool.labels.take(labels), site[0], {name: task}
         )
-        found.append(deal.scores(study.train, study.test))
-    return Scores(
-        *(np.stack([getattr(entry, part) for entry in found]) for part in Scores.__slots__)
-    )
+        parts.append(data.scores(study.train, study.test))
+    return Scores(*(np.stack([getattr(part, name) for part in parts]) for name in Scores.__slots__))
 
 
 @dataclass(frozen=True)
-class _Deal:
+class _NullData:
     """One data set: image i has label i, and the first images are the training images."""
 
     activations: Float[Tensor, "n t c"]
@@ -116,71 +112,71 @@ class _Deal:
     tasks: Mapping[str, Task]
 
     def scores(self, train: Sequence[Block], test: Sequence[Block]) -> Scores:
-        """What a run does with such images: sums, thresholds, probes, scores."""
+        """Accumulate, choose thresholds, solve and score as a run does."""
         (name,) = self.tasks
         starts = np.cumsum([0, *(len(block.items) for block in train)])
-        folds, draws = [], draws_of(train, DRAWS)
+        draws = draws_of(train, DRAWS)
+        folds = []
         for fold in range(fold_count(train)):
-            mine = [
-                (start, block)
+            blocks = [
+                (int(start), block)
                 for start, block in zip(starts, train, strict=False)
                 if block.fold == fold
             ]
-            folds.append(
-                (
-                    [start + np.arange(len(block.items)) for start, block in mine],
-                    _orders(mine, draws),
-                )
-            )
+            rows = np.concatenate([start + np.arange(len(block.items)) for start, block in blocks])
+            folds.append((rows, _orders([block for _, block in blocks], draws)))
         sums = []
-        for slots, orders in folds:
+        for rows, orders in folds:
             accumulator = Accumulator(self.tasks, orders)
-            self._show(accumulator, np.concatenate(slots))
+            self._show(accumulator, rows)
             sums.append(accumulator.sums())
         probe_set = solve_probe_set(sums, [name], (0,), {TRAINED}, 1)
         if self.tasks[name].thresholded:
             draft = solve_probe_set(sums[:-1], [name], (0,), {TRAINED}, 1)
             readout = Readout(draft, self.tasks)
-            self._show(readout, np.concatenate(folds[-1][0]))
-            probe_set = replace(
-                probe_set, thresholds=best_thresholds(draft, readout.sweep(folds[-1][1]))
-            )
+            rows, orders = folds[-1]
+            self._show(readout, rows)
+            probe_set = replace(probe_set, thresholds=best_thresholds(draft, readout.sweep(orders)))
         readout = Readout(probe_set, self.tasks)
-        self._show(readout, int(starts[-1]) + np.arange(sum(len(block.items) for block in test)))
+        self._show(readout, int(starts[-1]) + np.arange(count_items(test)))
         sign = self.tasks[name].metrics[0].sign
-        return _parted(probe_set, name, sign * readout.scores()[name][:, 0].numpy())
+        return _by_probe(probe_set, name, sign * readout.scores()[name][:, 0].numpy())
 
-    def _show(self, reducer: Accumulator | Readout, chosen: NDArray[np.int_]) -> None:
-        index = torch.from_numpy(chosen)
+    def _show(self, reducer: Accumulator | Readout, rows: NDArray[np.int_]) -> None:
+        index = torch.from_numpy(rows)
         reducer.update(0, TRAINED, self.layer, self.activations[index])
         reducer.finish(self.labels.take(index))
 
 
-def _orders(blocks: Sequence[tuple[int, Block]], draws: int) -> list[list[int]]:
-    """The blocks' own permutations, joined: one block after the other."""
+def _orders(blocks: Sequence[Block], draws: int) -> list[list[int]]:
+    """Join the permutations of the blocks, one block after the other."""
     orders: list[list[int]] = [[] for _ in range(draws)]
-    for _, block in blocks:
-        for order, mine in zip(orders, block.permutations(draws), strict=True):
-            at = len(order)
-            order.extend(at + site for site in mine)
+    for block in blocks:
+        for order, permutation in zip(orders, block.permutations(draws), strict=True):
+            start = len(order)
+            order.extend(start + place for place in permutation)
     return orders
 
 
-def _parted(probe_set: ProbeSet, name: str, scores: NDArray[np.float64]) -> Scores:
-    rows: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
+def _by_probe(probe_set: ProbeSet, name: str, scores: Array) -> Scores:
+    rows: dict[str, list[Array]] = defaultdict(list)
     for cell, row in zip(probe_set.cells(name), scores, strict=True):
         rows[cell.probe].append(row)
-    alone, both, position, mean_map = (
+    activations, with_position, position, mean_map = (
         rows[probe][0] for probe in (ACTIVATIONS, WITH_POSITION, POSITION, MEAN_MAP)
     )
-    return Scores(alone, np.stack(rows[PERMUTED]), both, position, mean_map)
+    return Scores(activations, np.stack(rows[PERMUTED]), with_position, position, mean_map)
 
 
 def _thinned(labels: Labels, side: int) -> Labels:
-    """One pixel for each token of the finest layer: a null's labels need no finer grain, and fits take a tenth."""
-    every = max(1, labels.disparity.shape[-1] // side)
-    kept = {
-        name: value[..., ::every, ::every].contiguous() if value.dim() > 1 else value
-        for name, value in labels.tensors().items()
-    }
-    return Labels(**kept)
+    """Subsample maps to one pixel per token of the finest layer, which makes fits ten times faster.
+
+    The labels of null data need no finer resolution.
+    """
+    stride = max(1, labels.disparity.shape[-1] // side)
+    return Labels(
+        **{
+            name: value[..., ::stride, ::stride].contiguous() if value.dim() > 1 else value
+            for name, value in labels.tensors().items()
+        }
+    )

@@ -72,8 +72,8 @@ def command(options: argparse.Namespace) -> int:
         )
     nulls = null_scores(read_pool(study), study, options.cells, options.seed)
     source = population(results) if results else population_of_nulls(nulls)
-    found = rates(source, nulls, options.cells, options.draws, options.seed)
-    level = family_level(found)
+    measured = rates(source, nulls, options.cells, options.draws, options.seed)
+    level = family_level(measured)
     rows = [
         {
             "trial": rate.trial,
@@ -85,7 +85,7 @@ def command(options: argparse.Namespace) -> int:
             else "-",
             "is": ("yes" if rate.is_right(level) else "no") if rate.judged else "-",
         }
-        for rate in found
+        for rate in measured
     ]
     train, test = (
         sum(len(block.items) for block in blocks) for blocks in (study.train, study.test)
@@ -94,4 +94,4 @@ def command(options: argparse.Namespace) -> int:
         f"null data sets of {train} training and {test} test images; scores drawn from {options.run or 'those'}"
     )
     print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
-    return 0 if all(rate.is_right(level) for rate in found if rate.judged) else 1
+    return 0 if all(rate.is_right(level) for rate in measured if rate.judged) else 1

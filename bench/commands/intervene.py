@@ -59,7 +59,7 @@ def command(options: argparse.Namespace) -> int:
     """Run the experiment, the sweep or the path, and print what it found."""
     from bench.errors import UserError
     from bench.interventions.config import Plan, completed, refuse_run
-    from bench.interventions.runner import open_bench
+    from bench.interventions.runner import open_editable
     from bench.runs.folder import RunFolder
     from bench.runs.results import read_results
 
@@ -77,22 +77,22 @@ def command(options: argparse.Namespace) -> int:
     refuse_run(results, plan.task)
     steps_of_run = [step + 1 for step in results.steps]
     plan = completed(plan, results.layers, steps_of_run, results.options["sampler_steps"])
-    bench = open_bench(results, options.threads)
+    run = open_editable(results, options.threads)
     with RunFolder(results.path).locked():
         if options.sweep:
             from bench.interventions.sweep import print_sweep
 
-            print_sweep(bench, plan, options.methods, options.strengths)
+            print_sweep(run, plan, options.methods, options.strengths)
         elif options.path:
             from bench.interventions.path import print_path
 
-            print_path(bench, plan, options)
+            print_path(run, plan, options)
         else:
             from bench.interventions.experiment import experiment
-            from bench.interventions.summary import print_outcome, summary, task_folder
+            from bench.interventions.records import task_folder
+            from bench.interventions.summary import print_summary
 
-            outcome = experiment(bench, plan)
-            print_outcome(summary(outcome), task_folder(results.path, plan.task))
+            print_summary(experiment(run, plan), task_folder(results.path, plan.task))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Make and audit datasets, and hold labelers and models against exact labels."""
+"""Make and check sets of prompts, and measure labelers."""

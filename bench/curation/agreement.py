@@ -1,18 +1,18 @@
-"""How far two labelers agree on the same images: no probe of one's labels can be asked to beat the other's reading.
+"""Agreement of two labelers on the same images, which bounds what probes can be expected to reach.
 
-The second labeler's answer is scored against the first's as a probe's would be, per image and at full resolution,
-with intervals over images. Depth is in each labeler's own standard deviations: ``rmse_aligned`` and the correlations
-do not depend on the two scales, ``rmse`` does.
+The second labeler is scored against the first as a probe would be, per image and at full
+resolution, with intervals over images. Depth is in each labeler's own standard deviations:
+``rmse_aligned`` and the correlations do not depend on the two scales, ``rmse`` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from tabulate import tabulate
 from torch import Tensor
 
@@ -24,55 +24,45 @@ from bench.registry import plugin
 from datasets.labeler import Reader
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.bootstrap import intervals
+from probes.bootstrap import Score, intervals
 from probes.score import Metric
 from probes.task import Task
 
-_AT_ONCE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """One metric's mean over images with its 95 % interval."""
-
-    task: str
-    metric: str
-    mean: float
-    low: float
-    high: float
+_IMAGES_PER_BATCH = 8
 
 
 def agreement_of(
-    first: Reader, second: Reader, images: Tensor, tasks: dict[str, Task]
-) -> list[Agreement]:
-    """Score ``second`` against ``first`` on 8-bit images n x 3 x side x side, by every metric of the tasks."""
+    first: Reader, second: Reader, images: UInt8[Tensor, "n 3 h w"], tasks: Mapping[str, Task]
+) -> dict[tuple[str, str], Score]:
+    """Score ``second`` against ``first`` by every (task, metric).
+
+    Raises UserError for images that are not square.
+    """
     if images.shape[-1] != images.shape[-2]:
         raise UserError(f"images of {images.shape[-1]} x {images.shape[-2]} pixels are not square")
     scores: dict[tuple[str, str], list[Tensor]] = {}
-    for chunk in images.split(_AT_ONCE):
-        shown = chunk.float() / 255
-        truth, other = first(shown), second(shown)
+    for batch in images.split(_IMAGES_PER_BATCH):
+        rgb = batch.float() / 255
+        reference, other = first(rgb), second(rgb)
         for name, task in tasks.items():
             for metric in task.metrics:
                 scores.setdefault((name, metric.name), []).append(
-                    _score(task, metric, truth, other)
+                    label_scores(task, metric, reference, other)
                 )
-    found = intervals(np.stack([torch.cat(parts).numpy() for parts in scores.values()]))
-    return [
-        Agreement(
-            task, metric, float(found.mean[row]), float(found.low[row]), float(found.high[row])
-        )
-        for row, (task, metric) in enumerate(scores)
-    ]
+    span = intervals(np.stack([torch.cat(parts).numpy() for parts in scores.values()]))
+    rows = np.stack([span.mean, span.low, span.high], axis=1).tolist()
+    return {name: Score(*row) for name, row in zip(scores, rows, strict=True)}
 
 
-def _score(task: Task, metric: Metric, truth: Labels, other: Labels) -> Tensor:
-    target = task.target(truth).double()
-    guess = task.target(other).double().flatten(2)[None]
-    # A mask answers with 0 and 1, so any threshold between them cuts it as its labeler did.
-    return metric.compute(
-        guess, Blocks(target, target.shape[-1]), torch.tensor([0.5], dtype=torch.float64)
-    )[0].double()
+def label_scores(
+    task: Task, metric: Metric, reference: Labels, other: Labels
+) -> Float[Tensor, " n"]:
+    """Score other labels against reference labels, per image."""
+    target = task.target(reference).double()
+    prediction = task.target(other).double().flatten(2)[None]
+    # Masks are 0 or 1, so every threshold between them leaves them as they are.
+    threshold = torch.tensor([0.5], dtype=torch.float64)
+    return metric.compute(prediction, Blocks(target, target.shape[-1]), threshold)[0].double()
 
 
 def print_agreement(
@@ -81,11 +71,12 @@ def print_agreement(
     """Print every metric of the configuration's tasks."""
     if len(labelers) != 2 or labelers[0] == labelers[1]:
         raise UserError(
-            f"agreement is between two labelers, such as --labelers tiny,midas, not {', '.join(labelers) or 'none'}"
+            "agreement is between two labelers, such as --labelers tiny,midas, "
+            f"not {', '.join(labelers) or 'none'}"
         )
     if limit is not None and limit < 1:
         raise UserError(f"--limit must be at least 1, not {limit}")
-    shown = images_in(images)[:limit]
+    pixels = images_in(images)[:limit]
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
     if not any(takes_networks(name) for name in labelers):
         refuse_networks(config, " and ".join(labelers))
@@ -94,17 +85,16 @@ def print_agreement(
         for name in labelers
     )
     rows = [
-        [entry.task, entry.metric, f"{entry.mean:.3f}", f"[{entry.low:.3f}, {entry.high:.3f}]"]
-        for entry in agreement_of(first, second, shown, tasks)
+        {
+            "task": task,
+            "metric": metric,
+            "mean": f"{score.mean:.3f}",
+            "interval": f"[{score.low:.3f}, {score.high:.3f}]",
+        }
+        for (task, metric), score in agreement_of(first, second, pixels, tasks).items()
     ]
     print(
-        f"{labelers[1]} scored against {labelers[0]} on {len(shown)} images, 95 % intervals over images"
+        f"{labelers[1]} scored against {labelers[0]} on {len(pixels)} images, "
+        "95 % intervals over images"
     )
-    print(
-        tabulate(
-            rows,
-            headers=["task", "metric", "mean", "interval"],
-            tablefmt="simple",
-            disable_numparse=True,
-        )
-    )
+    print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))

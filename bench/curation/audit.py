@@ -1,4 +1,4 @@
-"""What a dataset's training and test items share, in words."""
+"""Print the prompts and seeds that training and test items of a dataset share."""
 
 from __future__ import annotations
 
@@ -14,40 +14,43 @@ from datasets.leaks import THRESHOLD, crosses, leaks_of
 
 
 def print_audit(config: Config, threshold: float | None, show: int) -> int:
-    """Print counts and examples; 1 when a test item's prompt, or nearly, is also a training item's."""
+    """Print counts and examples.
+
+    Return 1 if a test item's prompt equals or nearly equals a training item's, else 0.
+    """
     limit = THRESHOLD if threshold is None else threshold
     if not 0 < limit <= 1:
         raise UserError(f"--threshold must be above 0 and at most 1, not {limit:g}")
     _, items = dataset_of(config)
     counts = Counter(item.split for item in items)
-    found = leaks_of(items, limit)
+    leaks = leaks_of(items, limit)
     print(
-        f"{config.dataset}: {len(items)} items, {counts['train']} training and {counts['test']} test"
+        f"{config.dataset}: {len(items)} items, "
+        f"{counts['train']} training and {counts['test']} test"
     )
-    for what, groups in (("prompt", found.prompts), ("seed", found.seeds)):
+    for kind, groups in (("prompt", leaks.prompts), ("seed", leaks.seeds)):
         across = [group for group in groups if crosses(group)]
         print(
-            f"equal {what}s: {sum(len(group) for group in groups)} items in {len(groups)} groups, "
+            f"equal {kind}s: {sum(map(len, groups))} items in {len(groups)} groups, "
             f"{len(across)} of them across the split"
         )
         for group in (across or list(groups))[:show]:
-            print(
-                f"  {_named(group)}: {_short(group[0].prompt if what == 'prompt' else str(group[0].seed))}"
-            )
+            print(f"  {_names(group)}: {_short(str(getattr(group[0], kind)))}")
     print(
-        f"nearly equal prompts across the split: {len(found.near)} pairs "
+        f"nearly equal prompts across the split: {len(leaks.near)} pairs "
         f"(cosine of 3- to 5-letter TF-IDF of at least {limit:g})"
     )
-    for pair in found.near[:show]:
+    for pair in leaks.near[:show]:
         print(f"  {pair.similarity:.3f} train {pair.train.id}: {_short(pair.train.prompt)}")
         print(f"        test  {pair.test.id}: {_short(pair.test.prompt)}")
     print(
-        f"test items whose prompt, or nearly, is also a training item's: {found.crossing} of {counts['test']}"
+        "test items whose prompt, or nearly, is also a training item's: "
+        f"{leaks.crossing} of {counts['test']}"
     )
-    return 1 if found.crossing else 0
+    return 1 if leaks.crossing else 0
 
 
-def _named(group: Sequence[Item]) -> str:
+def _names(group: Sequence[Item]) -> str:
     names = ", ".join(f"{item.split} {item.id}" for item in group[:4])
     return names if len(group) <= 4 else f"{names} and {len(group) - 4} more"
 

@@ -1,4 +1,4 @@
-"""Contact sheets: many small images with their depth and names on a page, to choose by eye what to keep."""
+"""Contact sheets: small images with their depth and names, to choose by eye which to keep."""
 
 from __future__ import annotations
 
@@ -16,34 +16,29 @@ TILE, GAP, TEXT = 128, 6, 16
 COLUMNS, ROWS = 6, 8
 
 
-def write_sheets(
-    folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]
-) -> list[Path]:
-    """Write ``contact-001.png`` and on: of each (id, image, labels) the image and, right of it, its depth.
+def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]) -> None:
+    """Write ``contact-001.png`` and further sheets of (id, image, labels).
 
-    Depth is shaded from far (dark) to near (bright) and outlined by the mask: what is not salient is dimmed.
+    Right of each image is its depth, from far (dark) to near (bright); what is not salient is
+    dimmed.
     """
-    sheets = []
     for number, start in enumerate(range(0, len(entries), COLUMNS * ROWS), start=1):
         page = entries[start : start + COLUMNS * ROWS]
         cells = [_cell(name, image, labels()) for name, image, labels in page]
         rows = [cells[row : row + COLUMNS] for row in range(0, len(cells), COLUMNS)]
-        # A page is as wide however few stand on it.
+        # All pages have the same width.
         rows[0] += [Image.new("RGB", cells[0].size, PAPER)] * (COLUMNS - len(rows[0]))
-        sheet = image_grid(rows, GAP, (GAP, GAP, GAP, GAP))
         path = folder / f"contact-{number:03d}.png"
         try:
-            sheet.save(path, optimize=True)
+            image_grid(rows, GAP, (GAP, GAP, GAP, GAP)).save(path, optimize=True)
         except OSError as error:
             raise UserError(
                 f"cannot write {path} ({error}); free space or choose another --out"
             ) from error
-        sheets.append(path)
-    return sheets
 
 
 def _cell(name: str, image: Path, labels: Labels) -> Image.Image:
-    """An image, its depth right of it and its name below."""
+    """Put the depth right of an image and the name below."""
     cell = Image.new("RGB", (2 * TILE, TILE + TEXT), PAPER)
     with Image.open(image) as opened:
         cell.paste(opened.convert("RGB").resize((TILE, TILE)), (0, 0))

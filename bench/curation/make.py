@@ -1,8 +1,8 @@
-"""Generate a set of prompts to keep: images, labels, contact sheets to choose by eye, and the list of what was kept.
+"""Generate a set of prompts: images, labels, contact sheets, and the list of items to keep.
 
-The folder holds ``images/ID.png``, ``labels/ID.safetensors``, ``contact-001.png`` and further sheets, ``kept.csv``,
-and ``make.json``, which says what generated it. Delete lines of ``kept.csv``, then ``--dataset FOLDER/kept.csv`` probes
-the rest.
+The folder holds ``images/ID.png``, ``labels/ID.safetensors``, ``contact-001.png`` and further
+sheets, ``kept.csv``, and ``make.json``, which describes how the images were generated. Delete the
+rejected lines of ``kept.csv``; ``--dataset FOLDER/kept.csv`` then probes the rest.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,11 @@ from bench.config import Config
 from bench.curation.contact_sheets import write_sheets
 from bench.environment import versions
 from bench.errors import UserError
+from bench.figures.images import image_of
 from bench.labeling import labeler_of, reader_of
 from bench.registry import usable_engine
 from bench.study import dataset_of, guidance_of, model_spec, threads_of
+from bench.validation import Record, read_record
 from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.label_cache import as_bytes, bytes_of, labels_of, write_whole
@@ -44,60 +47,58 @@ from extract.taps import self_attention_taps
 KEPT, MADE = "kept.csv", "make.json"
 
 
+class MakeRecord(Record):
+    """``make.json``: everything that determines the images and labels, and its hash."""
+
+    key: str
+    facts: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
-class Made:
-    """The folder of a set that was generated."""
+class GeneratedSet:
+    """The folder of a generated set."""
 
     path: Path
     items: tuple[Item, ...]
     scale: DisparityScale
-    """What standardised the labels' inverse depth."""
+    """Of the labels' inverse depth."""
 
-    def image(self, item: Item) -> Path:
-        """Where the image of an item lies."""
-        return self.path / "images" / f"{item.id}.png"
-
-    def label(self, item: Item) -> Path:
-        """Where its labels lie."""
-        return self.path / "labels" / f"{item.id}.safetensors"
-
-    def note(self, item: Item) -> Path:
-        """Where it is noted what the two files were made from and what they hold."""
-        return self.path / "items" / item.id
+    def files(self, item: Item) -> tuple[Path, Path, Path]:
+        """Return the paths of an item's image, labels and checksums."""
+        return (
+            self.path / "images" / f"{item.id}.png",
+            self.path / "labels" / f"{item.id}.safetensors",
+            self.path / "items" / item.id,
+        )
 
     def done(self, item: Item) -> bool:
-        """Whether image and labels are whole and of the prompt and seed that the item has now."""
+        """Tell whether image and labels are whole, and of the item's present prompt and seed."""
         try:
-            return self.note(item).read_text(encoding="utf-8") == self._noted(item)
-        except (OSError, UnicodeDecodeError):
+            return self.files(item)[-1].read_bytes() == self._checksums(item)
+        except OSError:
             return False
 
-    def _noted(self, item: Item) -> str:
-        parts = [
-            f"{item.seed} {item.prompt}".encode(),
-            self.image(item).read_bytes(),
-            self.label(item).read_bytes(),
-        ]
-        return "\n".join(hashlib.sha256(part).hexdigest() for part in parts)
+    def _checksums(self, item: Item) -> bytes:
+        image, labels, _ = self.files(item)
+        parts = [f"{item.seed} {item.prompt}".encode(), image.read_bytes(), labels.read_bytes()]
+        return "\n".join(hashlib.sha256(part).hexdigest() for part in parts).encode()
 
-    def keep(self, item: Item, image: torch.Tensor, labels: Labels) -> None:
-        """Write an item; the note that it is done comes last."""
-        shown = Image.fromarray(
-            np.ascontiguousarray(as_bytes(image[None])[0].permute(1, 2, 0).cpu().numpy())
-        )
-        stream = io.BytesIO()
-        shown.save(stream, format="PNG")
-        write_whole(self.image(item), stream.getvalue())
-        write_whole(self.label(item), bytes_of(labels))
-        write_whole(self.note(item), self._noted(item).encode())
+    def write(self, item: Item, image: torch.Tensor, labels: Labels) -> None:
+        """Write the files of an item; the checksums, which mark it as done, come last."""
+        image_file, label_file, checksum_file = self.files(item)
+        buffer = io.BytesIO()
+        image_of(as_bytes(image[None])[0].cpu().numpy()).save(buffer, format="PNG")
+        write_whole(image_file, buffer.getvalue())
+        write_whole(label_file, bytes_of(labels))
+        write_whole(checksum_file, self._checksums(item))
 
     def labels(self, item: Item) -> Labels:
-        """The labels of an item."""
-        return labels_of(self.label(item).read_bytes())
+        """Read the labels of an item."""
+        return labels_of(self.files(item)[1].read_bytes())
 
 
-def make_dataset(config: Config, out: Path) -> Made:
-    """Generate and label what is not generated yet, write the sheets anew, and the list where there is none yet."""
+def make_dataset(config: Config, out: Path) -> GeneratedSet:
+    """Generate and label the missing items, rewrite the sheets, and write the list if missing."""
     _, items = dataset_of(config)
     spec = model_spec(config.model)
     backend = usable_engine(config.engine)
@@ -116,70 +117,66 @@ def make_dataset(config: Config, out: Path) -> Made:
         "versions": versions(),
     }
     _claim(out, facts)
-    made = Made(out, items, reader.scale)
-    waiting = {item for item in items if not made.done(item)}
-    if waiting:
+    made = GeneratedSet(out, items, reader.scale)
+    missing = {item for item in items if not made.done(item)}
+    if missing:
         threads = threads_of(config)
         torch.set_num_threads(threads)
-        opened = backend.open(
-            components.unet, self_attention_taps(components.unet), default_cache(), threads
+        taps = self_attention_taps(components.unet)
+        engine = reserved(
+            backend.open(components.unet, taps, default_cache(), threads), config.batch
         )
         components.send(own_device(backend.device))
-        engine = reserved(opened, config.batch)
         recorded = RecordedModel(
             components, engine, {}, config.sampler_steps, guidance, config.batch
         )
-        with tqdm(
-            total=len(items), initial=len(items) - len(waiting), unit="item", desc="generating"
-        ) as progress:
-            # Blocks are cut from the whole list and generated whole: an image's neighbours can move its last bit, and
-            # a set that was cut off should become the same files.
-            for start in range(0, len(items), BLOCK):
-                block = items[start : start + BLOCK]
-                missing = [item for item in block if item in waiting]
-                if missing:
-                    _generate(recorded, block, missing, reader, made)
-                    progress.update(len(missing))
-    write_sheets(out, [(item.id, made.image(item), partial(made.labels, item)) for item in items])
+        _generate(recorded, reader, made, missing)
+    entries = [(item.id, made.files(item)[0], partial(made.labels, item)) for item in items]
+    write_sheets(out, entries)
     if not (out / KEPT).exists():
         write_whole(out / KEPT, _listed(items).encode())
     return made
 
 
 def _generate(
-    recorded: RecordedModel,
-    block: Sequence[Item],
-    missing: Sequence[Item],
-    reader: Reader,
-    made: Made,
+    recorded: RecordedModel, reader: Reader, made: GeneratedSet, missing: Collection[Item]
 ) -> None:
-    given = BlockInput([item.prompt for item in block], [item.seed for item in block])
-    generated, labels = stream(recorded, given, [], (), reader)
-    for item in missing:
-        site = block.index(item)
-        made.keep(item, generated.images[site], labels.take([site]))
+    count = len(made.items)
+    with tqdm(total=count, initial=count - len(missing), unit="item", desc="generating") as bar:
+        # Blocks are cut from the whole list and generated whole: the other images of a batch can
+        # move the last bit, and a resumed set should consist of the same files.
+        for start in range(0, count, BLOCK):
+            block = made.items[start : start + BLOCK]
+            rows = [row for row, item in enumerate(block) if item in missing]
+            if rows:
+                source = BlockInput([item.prompt for item in block], [item.seed for item in block])
+                output, labels = stream(recorded, source, [], (), reader)
+                for row in rows:
+                    made.write(block[row], output.images[row], labels.take([row]))
+                bar.update(len(rows))
 
 
-def _claim(out: Path, facts: dict[str, object]) -> None:
-    """Make the folder, or recognise it as generated with the same facts. Raises UserError for any other."""
+def _claim(out: Path, facts: dict[str, Any]) -> None:
+    """Create the folder, or check that its images were generated with the same facts."""
     key = key_of(facts)
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = out / MADE
         if file.exists():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if found["key"] != key:
-                differing = [
-                    name for name, value in facts.items() if found["facts"].get(name) != value
-                ]
+            stored = read_record(MakeRecord, file)
+            if stored.key != key:
+                differing = ", ".join(
+                    name for name, value in facts.items() if stored.facts.get(name) != value
+                )
                 raise UserError(
-                    f"{out} was generated otherwise (it differs in: {', '.join(differing)}); choose another --out"
+                    f"{out} was generated otherwise (it differs in: {differing}); "
+                    "choose another --out"
                 )
         elif any(out.iterdir()):
             raise UserError(f"{out} is not empty and holds no generated set; choose another --out")
         else:
             write_whole(file, (json.dumps({"key": key, "facts": facts}, indent=2) + "\n").encode())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot use {out} for images ({error}); choose another --out") from error
 
 
@@ -191,27 +188,27 @@ def _listed(items: Sequence[Item]) -> str:
     return stream.getvalue()
 
 
-def print_made(made: Made, kept_before: bool) -> None:
-    """Say what lies where, and what standardises this labeler's inverse depth on these images."""
-    sheets = sorted(made.path.glob("contact-*.png"))
+def print_made(made: GeneratedSet, kept_before: bool) -> None:
+    """Print what the folder holds, and the scale of its labels' raw inverse depth."""
+    sheets = len(list(made.path.glob("contact-*.png")))
     print(
-        f"{len(made.items)} images in {made.path / 'images'}, labels beside them; {len(sheets)} contact sheets"
+        f"{len(made.items)} images in {made.path / 'images'}, labels beside them; "
+        f"{sheets} contact sheets"
     )
     scale = raw_scale(made)
     if scale:
         print(
             f"inverse depth of the training images: --depth-scale {scale.mean:.6g},{scale.std:.6g}"
         )
+    kept = made.path / KEPT
     if kept_before:
-        print(f"{made.path / KEPT} is left as it is; delete it to list every item again")
+        print(f"{kept} is left as it is; delete it to list every item again")
     else:
-        print(
-            f"delete the lines of {made.path / KEPT} that you reject, then run with --dataset {made.path / KEPT}"
-        )
+        print(f"delete the lines of {kept} that you reject, then run with --dataset {kept}")
 
 
-def raw_scale(made: Made) -> DisparityScale | None:
-    """Mean and standard deviation of the labeler's raw inverse depth over all pixels of the training images."""
+def raw_scale(made: GeneratedSet) -> DisparityScale | None:
+    """Return mean and standard deviation of raw inverse depth over the training images' pixels."""
     pixels, total, squares = 0, 0.0, 0.0
     for item in made.items:
         if item.split == "train":
@@ -226,7 +223,11 @@ def raw_scale(made: Made) -> DisparityScale | None:
 
 
 def images_in(folder: Path) -> torch.Tensor:
-    """The images of a generated set, or PNG files of one size in a folder, by name, n x 3 x h x w in 8 bits."""
+    """Read the images of a generated set, or all PNG files of a folder, sorted by name.
+
+    The result is n x 3 x h x w in 8 bits. Raises DatasetError where there is no image, a file is
+    no image, or sizes differ.
+    """
     inner = folder / "images"
     files = sorted((inner if inner.is_dir() else folder).glob("*.png"))
     if not files:
@@ -234,12 +235,13 @@ def images_in(folder: Path) -> torch.Tensor:
     arrays = []
     for file in files:
         try:
-            with Image.open(file) as opened:
-                arrays.append(np.asarray(opened.convert("RGB")))
+            with Image.open(file) as image:
+                arrays.append(np.asarray(image.convert("RGB")))
         except OSError as error:
             raise DatasetError(f"{file} is not an image ({error}); delete it") from error
         if arrays[-1].shape != arrays[0].shape:
             raise DatasetError(
-                f"{file} is of another size than {files[0].name}; keep images of one size in a folder"
+                f"{file} is of another size than {files[0].name}; "
+                "keep images of one size in a folder"
             )
     return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2)

@@ -1,1 +1,1 @@
-"""Interventions: move what a run's probes read while images are generated, and see whether the images follow."""
+"""Interventions: edit activations by a run's probes while images are generated."""

@@ -1,4 +1,4 @@
-"""The arms of an intervention: by which method, how strongly, in which layers and steps, or by which control."""
+"""The arms of an intervention experiment: a method, strength, layers and steps, or a control."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from probes.probe_set import PERMUTED
 
 EDIT, RANDOM, LATE, NULL = "edit", "random", "late", "null"
 CONTROLS = (RANDOM, PERMUTED, LATE)
-"""A random direction and a probe of permuted labels, both of the edit's norm at every token; the edit, but late."""
+"""A random direction and a probe of permuted labels, both with the edit's norm at every token, and
+the same edit at late steps."""
 
 _DRAW = 1
-"""The permutation whose probe is the control."""
+"""The permutation of the labels whose probe is the control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way to intervene."""
+    """One way to edit activations."""
 
     method: str
     control: str
@@ -40,14 +41,19 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """A name for files, which tells any two arms apart."""
+        """A unique name for files."""
         site = key_of({"layers": self.layers, "steps": self.steps})[:8]
         return f"{self.method}-{self.control}-{self.strength:g}-{site}"
+
+    @property
+    def step_numbers(self) -> tuple[int, ...]:
+        """The steps counted from 1, for tables and files."""
+        return tuple(step + 1 for step in self.steps)
 
 
 @cache
 def random_directions(item: Item, layer: str, shape: tuple[int, int]) -> Float[Tensor, "c k"]:
-    """Unit directions of an item in a layer: the same in every step, shift and arm."""
+    """Draw an item's unit directions in a layer: the same for every step, shift and arm."""
     drawn = np.random.default_rng([item.seed, zlib.crc32(layer.encode())]).standard_normal(shape)
     return torch.from_numpy(drawn / np.linalg.norm(drawn, axis=0)).float()
 
@@ -59,9 +65,10 @@ def edit_at(
     items: Sequence[Item],
     targets: Mapping[int, Float[Tensor, "n t k"]],
 ) -> Callable[[str, Tensor], Tensor]:
-    """What an arm does to activations at a step: (layer, output) -> edited output.
+    """Return the arm's edit at a step: a function (layer, output) -> edited output.
 
-    ``items`` and ``targets`` (by the layer's tokens along one side) belong to the rows of the batch.
+    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` maps the number of
+    tokens along one side of a layer's output to the target at that resolution.
     """
 
     def edit(layer: str, x: Tensor) -> Tensor:
@@ -73,7 +80,8 @@ def edit_at(
             directions = torch.stack([random_directions(item, layer, shape) for item in items])
             change = along(directions, target - probe.read(x), change)
         elif arm.control == PERMUTED:
-            # At its own norm this control would be no control: its weights are tiny, so its patterns are huge.
+            # The weights of a permuted probe are tiny, so its patterns are huge: an edit of its own
+            # norm would destroy the image.
             change = matched(method(x, probes.get(layer, step, _DRAW), target), change)
         return x + arm.strength * change
 

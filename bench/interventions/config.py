@@ -1,4 +1,4 @@
-"""What an intervention experiment is asked to do: one frozen record."""
+"""The options of an intervention experiment: one frozen record."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ if TYPE_CHECKING:
 
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
-"""Of tasks edited in the whole network: sixteen layers that each make up for the whole difference overshoot."""
+"""For tasks whose edits go into all layers, where the changes of sixteen layers add up."""
 DECODER = ("up",)
 LATE_FROM = 2 / 3
-"""The share of the sampler's steps after which the image is laid out already: 10 of the paper's 15."""
+"""Share of the sampler's steps after which the layout is settled: step 10 of the paper's 15."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The options of ``python -m bench intervene``. Steps are counted from 1; empty tuples take the task's own."""
+    """The options of ``python -m bench intervene``; empty tuples stand for the task's defaults.
+
+    Steps are counted from 1.
+    """
 
     task: str = "saliency"
     methods: tuple[str, ...] = ()
     """Empty for all."""
     strengths: tuple[float, ...] = ()
     controls: tuple[str, ...] | None = None
-    """None for all. A random direction goes with every strength, the others with each method's chosen one."""
+    """None for all. ``random`` is run at every strength, the others at each method's best one."""
     layers: tuple[str, ...] = ()
     steps: tuple[int, ...] = ()
     late_steps: tuple[int, ...] = ()
@@ -44,7 +47,7 @@ class Plan:
     """Trials generated together."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done, whatever the run."""
+        """Check each option by itself. Raises UserError."""
         from bench.interventions.arms import CONTROLS
         from probes.edit import METHODS
 
@@ -53,80 +56,77 @@ class Plan:
                 raise UserError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.choose_items == 1:
             raise UserError(
-                "choose_items must be at least 2, or 0 to choose on the test items themselves, not 1"
+                "choose_items must be at least 2, or 0 to choose on the test items, not 1"
             )
-        for kind, given, known in (
+        for kind, names, choices in (
             ("method", self.methods, tuple(METHODS)),
             ("control", self.controls or (), CONTROLS),
         ):
-            for name in given:
-                if name not in known:
-                    raise UserError(f"there is no {kind} {name!r}{nearest(name, known)}")
+            for name in names:
+                if name not in choices:
+                    raise UserError(f"there is no {kind} {name!r}{nearest(name, choices)}")
         if not all(0 < strength < float("inf") for strength in self.strengths):
             raise UserError("strengths must be numbers above zero, such as 1,2,4")
 
     @property
     def items_per_batch(self) -> int:
-        """All trials of an item are generated together."""
+        """Items generated together; all shifts of an item are in the same batch."""
         return max(1, self.batch // self.shifts)
 
 
 def refuse_run(results: Results, task: str) -> None:
-    """Raise UserError for a run or a task that edits cannot move: nobody generates rendered images."""
+    """Raise UserError for a run of rendered images and for a task of whole images."""
     if results.options["source"] == "rendered":
         raise UserError(
-            f"{results.path} is of rendered images, which no edit can change; give a run with --source generated"
+            f"{results.path} is of rendered images, which no edit can change; "
+            "give a run with --source generated"
         )
     if plugin("task", task).per_image:
         maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_image)
         raise UserError(
-            f"{task} is one label of a whole image, which cannot be moved; give --task one of {maps}"
+            f"{task} is one label of a whole image, which cannot be moved; "
+            f"give --task one of {maps}"
         )
 
 
-def late_steps(sampler_steps: int) -> range:
-    """Steps, counted from 1, at which the image is laid out already."""
-    return range(round(LATE_FROM * sampler_steps) + 1, sampler_steps + 1)
-
-
 def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_steps: int) -> Plan:
-    """The plan with every default filled in for a run's layers and steps (counted from 1) and its sampler's length.
+    """Fill in the defaults of a plan for a run's layers, steps (from 1) and sampler length.
 
     Raises UserError for a layer or a step that the run has not probed.
     """
-    from bench.interventions.arms import CONTROLS
+    from bench.interventions.arms import CONTROLS, LATE
     from extract.taps import fits
     from probes.edit import METHODS
 
     task = plugin("task", plan.task)
-    named = plan.layers or (() if task.edits_all_layers else DECODER)
-    chosen = tuple(
-        layer for layer in layers if not named or any(fits(layer, name) for name in named)
-    )
     for name in plan.layers:
         if not any(fits(layer, name) for layer in layers):
             raise UserError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
+    names = plan.layers or (() if task.edits_all_layers else DECODER)
+    chosen = tuple(layer for layer in layers if not names or any(fits(layer, x) for x in names))
     if not chosen:
         raise UserError(
-            f"the run has no probes of the decoder, only of {', '.join(layers)}; name some with --layers"
+            f"the run has no probes of the decoder, only of {', '.join(layers)}; "
+            "name some with --layers"
         )
-    wanted = plan.steps or tuple(range(1, task.last_edited_step + 1))
+    edited = plan.steps or tuple(range(1, task.last_edited_step + 1))
+    settled = range(round(LATE_FROM * sampler_steps) + 1, sampler_steps + 1)
     late = plan.late_steps or tuple(
-        step for step in late_steps(sampler_steps) if step in steps and step not in wanted
+        step for step in settled if step in steps and step not in edited
     )
-    for step in (*wanted, *late):
+    for step in (*edited, *late):
         if step not in steps:
-            numbers = ", ".join(str(known) for known in steps)
             raise UserError(
-                f"the run has no probes of step {step}; it has {numbers}: choose others with --steps"
+                f"the run has no probes of step {step}; it has {', '.join(map(str, steps))}: "
+                "choose others with --steps"
             )
     controls = CONTROLS if plan.controls is None else plan.controls
     return replace(
         plan,
         methods=plan.methods or tuple(METHODS),
         strengths=plan.strengths or (WEAK_STRENGTHS if task.edits_all_layers else STRENGTHS),
-        controls=tuple(name for name in controls if name != "late" or late),
+        controls=tuple(name for name in controls if name != LATE or late),
         layers=chosen,
-        steps=tuple(sorted(set(wanted))),
+        steps=tuple(sorted(set(edited))),
         late_steps=tuple(sorted(set(late))),
     )

@@ -1,11 +1,12 @@
-"""Generate images with and without edits: the edited half of a batch in PyTorch, all else on the run's own engine.
+"""Generate images with and without edits.
 
-Steps before the first edit are those of the unedited image, whose noise predictions are kept and given again.
+The prompted half of a batch is edited in PyTorch; everything else runs on the run's own engine.
+Steps before the first edit reuse the stored noise predictions of the unedited image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -19,14 +20,14 @@ from bench.study import Study
 from datasets.items import Item
 from engines.editing import editing
 from engines.engine import Engine, Prediction
-from engines.prompt import predict as predicted
+from engines.prompt import predict as predict_noise
 from extract.trajectory import denoise, in_batches, initial_noise
 from probes.blocks import block_means
 
 
 @dataclass(frozen=True, slots=True)
 class Originals:
-    """The unedited images of n items, with what it takes to leave their trajectories at any step."""
+    """The unedited images of n items, and the noise predictions of their trajectories."""
 
     items: tuple[Item, ...]
     noise: Float[Tensor, "n steps 2 c h w"]
@@ -35,28 +36,25 @@ class Originals:
     images: Float[Tensor, "n 3 height width"]
 
     def take(self, rows: Sequence[int]) -> Originals:
-        """The given rows, in that order; repeats are allowed."""
+        """Select rows, in that order; repeats are allowed."""
         at = torch.tensor(rows, dtype=torch.long)
         return Originals(
             tuple(self.items[row] for row in rows), self.noise[at], self.text[at], self.images[at]
         )
 
     def __add__(self, other: Originals) -> Originals:
-        """Both, in order."""
-        tensors = (
-            torch.cat([getattr(self, name), getattr(other, name)])
-            for name in ("noise", "text", "images")
-        )
-        return Originals((*self.items, *other.items), *tensors)
+        """Concatenate."""
+        pairs = zip(self.tensors().values(), other.tensors().values(), strict=True)
+        return Originals((*self.items, *other.items), *(torch.cat(pair) for pair in pairs))
 
     def tensors(self) -> dict[str, Tensor]:
-        """As named tensors, for a file; the items are known otherwise."""
+        """Return the tensors by name, to be stored; items are not included."""
         return {name: getattr(self, name).contiguous() for name in ("noise", "text", "images")}
 
 
 @dataclass(frozen=True)
 class ImageGenerator:
-    """A model that can be edited while it generates."""
+    """Generates images, with or without edits of the activations."""
 
     study: Study
     engine: Engine
@@ -64,16 +62,16 @@ class ImageGenerator:
     def originals(self, items: Sequence[Item]) -> Originals:
         """Generate items without edits, in one batch."""
         n = len(items)
-        kept: list[Tensor] = []
+        noises: list[Tensor] = []
 
         def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
             noise = self._unedited(latents, timestep, text)
-            kept.append(torch.stack([noise[:n], noise[n:]], dim=1))
+            noises.append(torch.stack([noise[:n], noise[n:]], dim=1))
             return Prediction(noise, {})
 
         text = self.study.components.embed([item.prompt for item in items])
         images = self._generate(items, text, predict)
-        return Originals(tuple(items), torch.stack(kept, dim=1), text.clone(), images.clone())
+        return Originals(tuple(items), torch.stack(noises, dim=1), text.clone(), images.clone())
 
     def edited(
         self,
@@ -82,29 +80,28 @@ class ImageGenerator:
         originals: Originals,
         target: Float[Tensor, "n k height width"],
     ) -> Float[Tensor, "n 3 height width"]:
-        """Generate each row's item with the arm's edits towards the row's wanted target map."""
+        """Generate each row's item with the arm's edits towards the row's target map."""
         n, numbers = len(originals.items), count()
-        targets = self._token_targets(arm, probes, target)
+        sides = {probes.cell(layer, arm.steps[0]).side for layer in arm.layers}
+        targets = {side: block_means(target, side).mT.float().contiguous() for side in sides}
         taps = [tap for tap in self.study.taps if tap.layer in arm.layers]
-        first = min(arm.steps)
+        unet, first = self.study.components.unet, min(arm.steps)
 
         def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
             step = next(numbers)
-            known = originals.noise[:, step]
+            stored = originals.noise[:, step]
             if step < first:
-                return Prediction(torch.cat([known[:, 0], known[:, 1]]), {})
+                return Prediction(torch.cat([stored[:, 0], stored[:, 1]]), {})
             if step not in arm.steps:
                 return Prediction(self._unedited(latents, timestep, text), {})
-            # The first edited step still sees the unedited latents.
+            # The latents at the first edited step are those of the unedited image.
             without = (
-                known[:, 0] if step == first else self._unedited(latents[:n], timestep, text[:n])
+                stored[:, 0] if step == first else self._unedited(latents[:n], timestep, text[:n])
             )
             edit = edit_at(arm, probes, step, originals.items, targets)
-            with torch.no_grad(), editing(self.study.components.unet, taps, edit):
-                given = predicted(
-                    self.study.components.unet, latents[n:], torch.tensor(timestep), text[n:]
-                )
-            return Prediction(torch.cat([without, given]), {})
+            with torch.no_grad(), editing(unet, taps, edit):
+                prompted = predict_noise(unet, latents[n:], torch.tensor(timestep), text[n:])
+            return Prediction(torch.cat([without, prompted]), {})
 
         return self._generate(originals.items, originals.text, predict)
 
@@ -118,14 +115,8 @@ class ImageGenerator:
         noise = initial_noise([item.seed for item in items], parts.latent_shape)
         scheduler = parts.scheduler(study.config.sampler_steps)
         *_, last = denoise(predict, scheduler, noise, text, parts.embed([""]), study.guidance)
-        # An edit may be so strong that nothing finite comes out: a grey image, and scored as one.
+        # Very strong edits give images that are not finite: they become grey and are scored so.
         return parts.decode(last.latents).nan_to_num(0.5)
 
     def _unedited(self, latents: Tensor, timestep: float, text: Tensor) -> Tensor:
         return in_batches(self.engine, latents, timestep, text, self.study.config.batch).noise
-
-    def _token_targets(
-        self, arm: Arm, probes: StoredProbes, target: Tensor
-    ) -> Mapping[int, Tensor]:
-        sides = {probes.cell(layer, arm.steps[0]).side for layer in arm.layers}
-        return {side: block_means(target, side).mT.float().contiguous() for side in sides}

@@ -1,4 +1,4 @@
-"""Images of interventions: before, its label, the wanted label, after, its label; one row per item."""
+"""The image grid of an experiment: images, labels and target labels, one row per item."""
 
 from __future__ import annotations
 
@@ -11,38 +11,41 @@ from numpy.typing import NDArray
 
 from bench.figures.images import Bytes, image_grid, image_of, label_image
 
-COLUMNS = ("generated", "its label", "wanted label", "generated with edits", "its label")
+COLUMNS = ("generated", "its label", "target label", "generated with edits", "its label")
+GRID = "grid"
+"""Name of the grid's two files, ``.safetensors`` and ``.png``."""
 TILE, GAP, HEAD = 96, 4, 22
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What a grid shows of n items."""
+    """The images and labels of n items."""
 
     image: Bytes
-    """n x 3 x h x w, as the next but one."""
+    """n x 3 x h x w."""
     label: NDArray[np.float32]
-    """n x k x h x w, as the other labels."""
-    wanted: NDArray[np.float32]
+    """n x k x h x w."""
+    target: NDArray[np.float32]
+    """n x k x h x w."""
     edited: Bytes
+    """n x 3 x h x w."""
     edited_label: NDArray[np.float32]
+    """n x k x h x w."""
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """As named arrays, for a file."""
+        """Return the arrays by name, to be stored."""
         return {name: np.ascontiguousarray(getattr(self, name)) for name in self.__slots__}
 
     def rows(self) -> list[list[Bytes]]:
-        """Per item, its five images, 3 x h x w each."""
-        result = []
-        for index in range(len(self.image)):
-            label = self.label[index]
+        """Return the five images of each item, 3 x h x w each; labels share the item's scale."""
+        rows = []
+        for image, label, target, edited, edited_label in zip(
+            *self.tensors().values(), strict=True
+        ):
             low, high = float(label.min()), float(label.max())
-            seen = [
-                label_image(maps[index], low, high)
-                for maps in (self.label, self.wanted, self.edited_label)
-            ]
-            result.append([self.image[index], seen[0], seen[1], self.edited[index], seen[2]])
-        return result
+            maps = [shown(values, low, high) for values in (label, target, edited_label)]
+            rows.append([image, maps[0], maps[1], edited, maps[2]])
+        return rows
 
 
 def write_grid(grid: Grid, path: Path) -> None:

@@ -1,12 +1,12 @@
-"""Interventions: move what a run's probes read while images are generated, and see whether the images follow."""
+"""Run arms: generate every trial, or read it from disk, and collect the scores."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from functools import partial, reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -16,8 +16,9 @@ from bench.errors import UserError
 from bench.interventions.arms import EDIT, LATE, RANDOM, Arm
 from bench.interventions.config import Plan
 from bench.interventions.generator import ImageGenerator, Originals
+from bench.interventions.records import FOLDER, SCHEMA
 from bench.interventions.shifts import Offset, draw_offsets, moved
-from bench.interventions.trials import Trials, Wanted
+from bench.interventions.trials import Reference, Trials
 from bench.runs.probes import StoredProbes
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
@@ -26,44 +27,35 @@ from datasets.items import Item, Split
 from engines.cache import key_of
 from extract.shards import Shards
 
-SCHEMA = 1
-"""Raised whenever stored trials of an older code would no longer be right."""
-FOLDER = "interventions"
-_PAINTED_TOGETHER = 8
+_ORIGINALS_PER_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A run whose images can be generated again with edits."""
+class EditableRun:
+    """A finished run whose images can be generated again with edits."""
 
     results: Results
     study: Study
     generator: ImageGenerator
     shards: Shards
 
-    @property
-    def folder(self) -> Path:
-        """Where everything about interventions lies."""
-        return self.results.path / FOLDER
-
     def items(self, split: Split) -> list[Item]:
-        """The run's items of one split."""
+        """Return the run's items of one split."""
         blocks = self.study.test if split == "test" else self.study.train
         return [item for block in blocks for item in block.items]
 
-    def _generated(self, items: Sequence[Item]) -> dict[str, Tensor]:
+    def originals(self, items: Sequence[Item]) -> Iterator[Originals]:
+        """Yield the unedited images of items in batches, from disk or generated now."""
+        for start in range(0, len(items), _ORIGINALS_PER_BATCH):
+            batch = tuple(items[start : start + _ORIGINALS_PER_BATCH])
+            name = f"original-{batch[0].id}-{key_of({'items': [item.id for item in batch]})[:8]}"
+            yield Originals(batch, **self.shards.get(name, partial(self._original_tensors, batch)))
+
+    def _original_tensors(self, items: Sequence[Item]) -> dict[str, Tensor]:
         return self.generator.originals(items).tensors()
 
-    def originals(self, items: Sequence[Item]) -> Iterator[Originals]:
-        """The unedited images of items, a few at a time, from disk or generated now."""
-        for start in range(0, len(items), _PAINTED_TOGETHER):
-            some = tuple(items[start : start + _PAINTED_TOGETHER])
-            name = f"original-{some[0].id}-{key_of({'items': [item.id for item in some]})[:8]}"
-            tensors = self.shards.get(name, partial(self._generated, some))
-            yield Originals(some, **tensors)
 
-
-def open_bench(results: Results, threads: int | None) -> Bench:
+def open_editable(results: Results, threads: int | None) -> EditableRun:
     """Open the model, the engine and the labeler of a run.
 
     Raises UserError when this installation would not generate the run's images.
@@ -72,7 +64,35 @@ def open_bench(results: Results, threads: int | None) -> Bench:
     shards = Shards(
         results.path / FOLDER / "shards", key_of({"schema": SCHEMA, "run": results.fingerprint})
     )
-    return Bench(results, study, ImageGenerator(study, engine), shards)
+    return EditableRun(results, study, ImageGenerator(study, engine), shards)
+
+
+def movable(
+    run: EditableRun, split: Split, count: int, shifts: int
+) -> tuple[Originals, list[tuple[Offset, ...]]]:
+    """Select the first ``count`` items of a split whose object can be moved, with their shifts.
+
+    Raises UserError when there are fewer than two.
+    """
+    parts: list[Originals] = []
+    offsets: list[tuple[Offset, ...]] = []
+    for originals in run.originals(run.items(split)):
+        masks = run.study.reader(originals.images).saliency
+        drawn = [
+            draw_offsets(mask, item.seed, shifts)
+            for mask, item in zip(masks, originals.items, strict=True)
+        ]
+        rows = [row for row, shifted in enumerate(drawn) if shifted][: count - len(offsets)]
+        offsets += [drawn[row] for row in rows]
+        parts.append(originals.take(rows))
+        if len(offsets) == count:
+            break
+    if len(offsets) < 2:
+        raise UserError(
+            f"{run.results.path} has {len(offsets)} {split} items whose object can be moved "
+            f"in {shifts} ways; lower --shifts, or make a run of more items"
+        )
+    return reduce(add, parts), offsets
 
 
 @dataclass(frozen=True)
@@ -82,123 +102,101 @@ class Batch:
     originals: Originals
     """One row per trial."""
     offsets: tuple[Offset, ...]
-    wanted: Wanted
-
-
-def movable(
-    bench: Bench, split: Split, count: int, shifts: int
-) -> tuple[Originals, list[tuple[Offset, ...]]]:
-    """The first ``count`` items of a split whose object has room to move, with their shifts.
-
-    Raises UserError when there are fewer than two.
-    """
-    parts: list[Originals] = []
-    offsets: list[tuple[Offset, ...]] = []
-    for originals in bench.originals(bench.items(split)):
-        masks = bench.study.reader(originals.images).saliency
-        drawn = [
-            draw_offsets(mask, item.seed, shifts)
-            for mask, item in zip(masks, originals.items, strict=True)
-        ]
-        rows = [row for row, found in enumerate(drawn) if found][: count - len(offsets)]
-        offsets += [drawn[row] for row in rows]
-        parts.append(originals.take(rows))
-        if len(offsets) == count:
-            break
-    if len(offsets) < 2:
-        raise UserError(
-            f"{bench.results.path} has {len(offsets)} {split} items whose object can be moved in {shifts} ways; "
-            "lower --shifts, or make a run of more items"
-        )
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole + part
-    return whole, offsets
+    reference: Reference
 
 
 def batches(
-    bench: Bench,
-    probes: StoredProbes,
+    run: EditableRun,
+    task: str,
     originals: Originals,
     offsets: Sequence[Sequence[Offset]],
     size: int,
 ) -> Iterator[Batch]:
     """Cut items and their shifts into batches of ``size`` items."""
-    task = bench.study.tasks[probes.task.name]
     for start in range(0, len(originals.items), size):
         chosen = range(start, min(start + size, len(originals.items)))
-        part = originals.take(list(chosen))
-        labels = bench.study.reader(part.images)
+        part = originals.take(chosen)
+        labels = run.study.reader(part.images)
         rows = [row - start for row in chosen for _ in offsets[row]]
-        moves = tuple(offset for row in chosen for offset in offsets[row])
-        original = labels.take(rows)
-        repeated = part.take(rows)
-        yield Batch(
-            repeated, moves, Wanted(task, repeated.images, original, moved(original, moves))
-        )
+        shifts = tuple(offset for row in chosen for offset in offsets[row])
+        before, repeated = labels.take(rows), part.take(rows)
+        reference = Reference(run.study.tasks[task], repeated.images, before, moved(before, shifts))
+        yield Batch(repeated, shifts, reference)
 
 
 def run_arms(
-    bench: Bench, probes: StoredProbes, split: Split, count: int, plan: Plan, arms: Sequence[Arm]
+    run: EditableRun,
+    probes: StoredProbes,
+    split: Split,
+    count: int,
+    plan: Plan,
+    arms: Sequence[Arm],
 ) -> Trials:
-    """Generate every trial of every arm that is not on disk yet, and give all scores."""
-    originals, offsets = movable(bench, split, count, plan.shifts)
-    trials = Trials(bench.study.tasks[plan.task], split, originals.items, offsets)
-    size = plan.items_per_batch
-    with tqdm(
-        total=len(originals.items) * plan.shifts * len(arms),
-        unit="trial",
-        desc=split,
-        smoothing=0.02,
-    ) as bar:
-        for number, batch in enumerate(batches(bench, probes, originals, offsets, size)):
+    """Generate the trials that are not on disk yet, and return the scores of all."""
+    originals, offsets = movable(run, split, count, plan.shifts)
+    trials = Trials(run.study.tasks[plan.task], split, originals.items, offsets)
+    total = len(originals.items) * plan.shifts * len(arms)
+    with tqdm(total=total, unit="trial", desc=split, smoothing=0.02) as bar:
+        for number, batch in enumerate(
+            batches(run, plan.task, originals, offsets, plan.items_per_batch)
+        ):
             items = [item.id for item in batch.originals.items]
-            trials.add_null(batch.wanted)
-            # All arms of a batch before the next batch: whenever one looks, every arm has seen the same items.
+            trials.add_null(batch.reference)
+            # All arms of a batch come before the next batch, so that an interrupted experiment
+            # has the same items for every arm.
             for arm in arms:
                 facts = {"items": items, "offsets": batch.offsets, "arm": arm.key}
                 name = f"{plan.task}-{items[0]}-{arm.key}-{key_of(facts)[:8]}"
-                make = partial(
-                    generate_trials, bench, probes, batch, arm, plan.shifts if number == 0 else None
-                )
-                trials.add(arm, bench.shards.get(name, make))
+                show_every = plan.shifts if number == 0 else None
+                generate = partial(generate_trials, run, probes, batch, arm, show_every)
+                trials.add(arm, run.shards.get(name, generate))
                 bar.update(len(items))
     return trials
 
 
 def generate_trials(
-    bench: Bench, probes: StoredProbes, batch: Batch, arm: Arm, show_every: int | None
+    run: EditableRun, probes: StoredProbes, batch: Batch, arm: Arm, show_every: int | None
 ) -> dict[str, Tensor]:
-    """Scores of a batch's trials; with ``show_every`` also image and label of the first of so many trials."""
+    """Generate and score a batch's trials.
+
+    The result also holds the 8-bit image and the label of every ``show_every``-th trial.
+    """
     started = time.perf_counter()
-    images = bench.generator.edited(arm, probes, batch.originals, batch.wanted.target)
-    labels = bench.study.reader(images)
+    images = run.generator.edited(arm, probes, batch.originals, batch.reference.target)
+    labels = run.study.reader(images)
     seconds = time.perf_counter() - started
-    tensors = {"scores": batch.wanted.scores(images, labels, seconds)}
+    tensors = {"scores": batch.reference.scores(images, labels, seconds)}
     if show_every:
         tensors["image"] = (images[::show_every] * 255).round().to(torch.uint8).contiguous()
-        tensors["label"] = batch.wanted.task.target(labels)[::show_every].float().contiguous()
+        target = batch.reference.task.target(labels)
+        tensors["label"] = target[::show_every].float().contiguous()
     return tensors
 
 
+def edit_arm(plan: Plan, method: str, strength: float) -> Arm:
+    """Return the arm of an edit in the plan's layers and steps."""
+    return Arm(method, EDIT, strength, plan.layers, _indices(plan.steps))
+
+
 def edits(plan: Plan) -> list[Arm]:
-    """The interventions proper: every method at every strength."""
-    steps = tuple(step - 1 for step in plan.steps)
+    """Return every method at every strength, without controls."""
     return [
-        Arm(method, EDIT, strength, plan.layers, steps)
-        for strength in plan.strengths
-        for method in plan.methods
+        edit_arm(plan, method, strength) for strength in plan.strengths for method in plan.methods
     ]
 
 
 def with_controls(plan: Plan, chosen: Collection[Arm] = ()) -> list[Arm]:
-    """Every intervention followed by its controls: a random direction, and of the chosen ones all others too."""
-    late = tuple(step - 1 for step in plan.late_steps)
+    """Return every edit, followed by the random control and, if it is ``chosen``, all others."""
+    late = _indices(plan.late_steps)
     arms = []
     for arm in edits(plan):
         arms.append(arm)
         for control in plan.controls or ():
-            if control != RANDOM and arm not in chosen:
-                continue
-            arms.append(replace(arm, control=control, steps=late if control == LATE else arm.steps))
+            if control == RANDOM or arm in chosen:
+                steps = late if control == LATE else arm.steps
+                arms.append(replace(arm, control=control, steps=steps))
     return arms
+
+
+def _indices(step_numbers: Sequence[int]) -> tuple[int, ...]:
+    return tuple(number - 1 for number in step_numbers)

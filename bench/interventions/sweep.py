@@ -1,6 +1,6 @@
-"""Where and when do edits act? One method at one strength, in blocks of layers and windows of steps.
+"""Sweep one edit over blocks of layers and windows of steps: where and when does it act?
 
-Training items answer: what is chosen by a sweep can still be confirmed on test items.
+The sweep runs on training items, so that its choice can be confirmed on test items.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from tabulate import tabulate
 
 from bench.analysis.significance import at_rate
 from bench.errors import UserError
-from bench.interventions.arms import EDIT, RANDOM, Arm
+from bench.interventions.arms import EDIT, RANDOM
 from bench.interventions.config import Plan
 from bench.interventions.path import chosen_arm
-from bench.interventions.runner import Bench, run_arms
-from bench.interventions.trials import DAMAGE, NO_EDIT, Trials
+from bench.interventions.records import DAMAGE
+from bench.interventions.runner import EditableRun, run_arms
+from bench.interventions.trials import NO_EDIT
 from bench.runs.probes import StoredProbes
-from probes.bootstrap import Difference, Score, paired_difference
+from probes.bootstrap import Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 
-WINDOWS = (range(1, 4), range(1, 6), range(6, 11), range(11, 16))
-"""Steps, counted from 1."""
+WINDOWS = (range(3), range(5), range(5, 10), range(10, 15))
+"""Steps, 0 to T-1."""
 
 
 def groups(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The blocks from the middle on, and all of the decoder together."""
+    """Group layers by block, from the middle block on; the decoder as a whole comes last."""
     blocks: dict[str, tuple[str, ...]] = {}
     for layer in layers:
         if layer.startswith(("mid", "up")):
@@ -38,69 +39,60 @@ def groups(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return blocks | ({"decoder": decoder} if decoder else {})
 
 
-def windows(steps: Sequence[int]) -> dict[str, tuple[int, ...]]:
-    """The windows' probed steps, counted from 0; a window with none is left out."""
-    found = {}
-    for window in WINDOWS:
-        probed = tuple(step for step in steps if step + 1 in window)
-        if probed:
-            found[", ".join(str(step + 1) for step in probed)] = probed
-    return found
+def windows(steps: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the probed steps (0 to T-1) of each window; windows without any are left out."""
+    probed = (tuple(step for step in steps if step in window) for window in WINDOWS)
+    return [window for window in dict.fromkeys(probed) if window]
 
 
 def print_sweep(
-    bench: Bench, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
+    run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
 ) -> None:
     """Run the sweep on a few training items and print its table."""
-    probes = StoredProbes(bench.results, plan.task)
-    base = chosen_arm(
-        bench, plan, methods[0] if methods else None, strengths[0] if strengths else None
-    )
-    sites = {
-        (group, window): replace(base, layers=layers, steps=steps)
-        for group, layers in groups(bench.results.layers).items()
-        for window, steps in windows(bench.results.steps).items()
+    probes = StoredProbes(run.results, plan.task)
+    base = chosen_arm(run, plan, methods, strengths)
+    edits = {
+        (group, window): replace(base, layers=layers, steps=window)
+        for group, layers in groups(run.results.layers).items()
+        for window in windows(run.results.steps)
     }
-    if not sites:
+    if not edits:
         raise UserError(
-            f"{bench.results.path} has no probes of the middle or the decoder to sweep over"
+            f"{run.results.path} has no probes of the middle or the decoder to sweep over"
         )
-    arms = [replace(arm, control=control) for arm in sites.values() for control in (EDIT, RANDOM)]
-    trials = run_arms(bench, probes, "train", plan.items, plan, list(dict.fromkeys(arms)))
+    arms = [replace(arm, control=control) for arm in edits.values() for control in (EDIT, RANDOM)]
+    trials = run_arms(run, probes, "train", plan.items, plan, list(dict.fromkeys(arms)))
     baselines = ("random direction", "no edit")
     gains = [
-        [_gain(trials, arm, baseline) for baseline in (replace(arm, control=RANDOM), NO_EDIT)]
-        for arm in sites.values()
+        [
+            paired_difference(trials.quality(arm), trials.quality(baseline))
+            for baseline in (replace(arm, control=RANDOM), NO_EDIT)
+        ]
+        for arm in edits.values()
     ]
     q = q_values(np.array([[gain.p[0] for gain in row] for row in gains]))
     table = []
-    for (group, window), arm, row, rates in zip(sites, sites.values(), gains, q, strict=True):
-        shown = {"layers": group, "steps": window}
+    for ((group, _), arm), row, rates in zip(edits.items(), gains, q, strict=True):
+        line = {"layers": group, "steps": ", ".join(map(str, arm.step_numbers))}
         for name, scored in (
             (trials.headline.replace("_", " "), arm),
             ("random direction", replace(arm, control=RANDOM)),
         ):
-            shown[name] = f"{np.nanmean(trials.per_item(scored, trials.headline)):.3f}"
+            line[name] = f"{np.nanmean(trials.per_item(scored, trials.headline)):.3f}"
         for name, gain, rate in zip(baselines, row, rates, strict=True):
-            shown[f"gain over {name}"] = str(
-                Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
-            )
-            shown[f"q over {name}"] = f"{rate:.4f}"
-        table.append(shown | {"damage": f"{np.nanmean(trials.per_item(arm, DAMAGE)):.3f}"})
+            mean, low, high = (float(part[0]) for part in (gain.mean, gain.low, gain.high))
+            line[f"gain over {name}"] = str(Score(mean, low, high))
+            line[f"q over {name}"] = f"{rate:.4f}"
+        table.append(line | {"damage": f"{np.nanmean(trials.per_item(arm, DAMAGE)):.3f}"})
     print(
-        f"{plan.task}, {base.method} at strength {base.strength:g}, {len(trials.items)} training items x {plan.shifts}"
+        f"{plan.task}, {base.method} at strength {base.strength:g}, "
+        f"{len(trials.items)} training items x {plan.shifts}"
     )
     print(tabulate(table, headers="keys", disable_numparse=True))
     held = sum(
         gain.mean[0] > 0 and rate <= RATE for gain, rate in zip(chain(*gains), q.flat, strict=True)
     )
     print(
-        f"{held} of {q.size} gains hold {at_rate(int(np.isfinite(q).sum()))}; confirm them on test items"
+        f"{held} of {q.size} gains hold {at_rate(int(np.isfinite(q).sum()))}; "
+        "confirm them on test items"
     )
-
-
-def _gain(trials: Trials, arm: Arm, baseline: Arm) -> Difference:
-    """Paired over items; above zero the first arm is better."""
-    sign = trials.task.metrics[0].sign
-    ours, theirs = (sign * trials.per_item(one, trials.headline) for one in (arm, baseline))
-    return paired_difference(ours, theirs)

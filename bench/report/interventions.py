@@ -9,10 +9,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from bench.figures.images import png
-from bench.interventions.grid import COLUMNS, Grid
-from bench.interventions.runner import FOLDER
-from bench.interventions.summary import GRID, claim, intervals_line, read_summary, rows, task_folder
-from bench.report.templates import template
+from bench.interventions.grid import COLUMNS, GRID, Grid
+from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
+from bench.interventions.summary import claim, intervals_line, rows
 
 _GRID_ROWS = 12
 """Rows of the image grid in the report; grid.png has all of them."""
@@ -22,24 +21,23 @@ def panel(run_path: Path) -> str | None:
     """The section as escaped HTML; None for a run without interventions."""
     folder = run_path / FOLDER
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    tasks = [
-        _task(run_path, summary) for name in names if (summary := read_summary(run_path, name))
-    ]
+    summaries = (read_summary(run_path, name) for name in names)
+    tasks = [_task(run_path, summary) for summary in summaries if summary]
     if not tasks:
         return None
     return template("intervene.html.jinja").render(tasks=tasks, columns=COLUMNS)
 
 
-def _task(run_path: Path, summary: dict[str, Any]) -> dict[str, Any]:
+def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
     return {
-        "name": summary["task"],
+        "name": summary.task,
         "claim": claim(summary),
         "intervals": intervals_line(summary),
         "rows": rows(summary),
-        "layers": ", ".join(summary["plan"]["layers"]),
-        "steps": ", ".join(str(step) for step in summary["plan"]["steps"]),
-        "seconds": summary["seconds_per_trial"],
-        "grid": _grid(task_folder(run_path, summary["task"]) / f"{GRID}.safetensors"),
+        "layers": ", ".join(summary.plan.layers),
+        "steps": ", ".join(map(str, summary.plan.steps)),
+        "seconds": summary.seconds_per_trial,
+        "grid": _grid(task_folder(run_path, summary.task) / f"{GRID}.safetensors"),
     }
 
 

@@ -1,4 +1,4 @@
-"""The published recipe beside ridge on the small run: the same images, the same probes, figures that add up."""
+"""The published recipe compared with ridge on the small run: same images, same probes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from bench.__main__ import main
-from bench.adam_vs_ridge.cells import Choice, chosen
-from bench.adam_vs_ridge.experiment import baselines, in_closed_form
-from bench.adam_vs_ridge.results import RECIPE, Comparison, read_recipe, recipe_rows
+from bench.adam_vs_ridge.cells import Choice, choose_cells
+from bench.adam_vs_ridge.experiment import in_closed_form, score_pair
+from bench.adam_vs_ridge.results import RECIPE, RecipeComparison, read_recipe, recipe_rows
 from bench.errors import UserError
 from bench.runs.results import Results, read_results
 from probes.edit import Probe
@@ -32,14 +32,14 @@ def run_path(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def comparison(run_path: Path) -> Comparison:
-    found = read_recipe(run_path)
-    assert found is not None
-    return found
+def comparison(run_path: Path) -> RecipeComparison:
+    stored = read_recipe(run_path)
+    assert stored is not None
+    return stored
 
 
 def test_ridge_is_the_runs_own_probe_on_the_runs_own_images(
-    small_run: Results, comparison: Comparison
+    small_run: Results, comparison: RecipeComparison
 ) -> None:
     assert len(comparison.cells) == 6
     for cell in comparison.cells:
@@ -47,16 +47,16 @@ def test_ridge_is_the_runs_own_probe_on_the_runs_own_images(
         (stored,) = task.where(
             network="trained", probe=ACTIVATIONS, layer=cell.layer, step=cell.step - 1
         )
-        for both in cell.scores:
-            ours = np.array([np.nan if score is None else score for score in both.ridge_scores])
-            np.testing.assert_allclose(ours, task.score(stored, both.metric), atol=1e-3)
+        for pair in cell.scores:
+            scores = np.array([np.nan if x is None else x for x in pair.ridge_scores])
+            np.testing.assert_allclose(scores, task.score(stored, pair.metric), atol=1e-3)
         assert cell.regenerated_difference < 1e-3
         # What is timed is what the run did.
         assert cell.refit_difference < 1e-3
 
 
 def test_figures_follow_from_the_scores_of_every_image(
-    small_run: Results, comparison: Comparison
+    small_run: Results, comparison: RecipeComparison
 ) -> None:
     facts = small_run.facts
     assert comparison.train_images == len(facts["train_items"])
@@ -77,15 +77,15 @@ def test_figures_follow_from_the_scores_of_every_image(
 
 def test_a_gain_is_above_zero_where_ridge_is_better_whichever_way_the_metric_points() -> None:
     better, worse = np.full(9, 0.2) + np.arange(9) / 100, np.full(9, 0.5)
-    assert baselines("rmse", False, better, worse).gain[1] > 0
-    assert baselines("dice", True, better, worse).gain[2] < 0
-    gap = baselines("ap", True, np.array([np.nan, 0.5, 0.6]), np.array([0.1, 0.4, 0.5]))
+    assert score_pair("rmse", False, better, worse).gain[1] > 0
+    assert score_pair("dice", True, better, worse).gain[2] < 0
+    gap = score_pair("ap", True, np.array([np.nan, 0.5, 0.6]), np.array([0.1, 0.4, 0.5]))
     assert gap.ridge_scores[0] is None
     assert gap.gain[0] == pytest.approx(0.1)
 
 
 def test_the_table_has_a_row_per_cell_and_a_second_for_masks(
-    run_path: Path, comparison: Comparison
+    run_path: Path, comparison: RecipeComparison
 ) -> None:
     table = recipe_rows(run_path)
     assert table is not None
@@ -113,22 +113,20 @@ def test_the_timed_ridge_is_scikit_learns() -> None:
 
 
 def test_cells_are_the_best_by_loss_on_training_images(small_run: Results) -> None:
-    found = chosen(small_run, Choice(cells=4))
-    assert [(one.task, one.cell.step) for one in found] == [
-        ("saliency", 0), ("saliency", 3), ("depth", 0), ("depth", 3),
-    ]  # fmt: skip
-    for one in found:
-        task = small_run.tasks[one.task]
-        assert one.cell == task.best(network="trained", step=one.cell.step, probe=ACTIVATIONS)
-    more = chosen(small_run, Choice(cells=5))
-    (second,) = [
-        one
-        for one in more
-        if (one.task, one.cell) not in {(first.task, first.cell) for first in found}
-    ]
+    best = choose_cells(small_run, Choice(cells=4))
+    sites = [(entry.task, entry.cell.step) for entry in best]
+    assert sites == [("saliency", 0), ("saliency", 3), ("depth", 0), ("depth", 3)]
+    for entry in best:
+        task = small_run.tasks[entry.task]
+        assert entry.cell == task.best(network="trained", step=entry.cell.step, probe=ACTIVATIONS)
+    more = choose_cells(small_run, Choice(cells=5))
+    cells = {(entry.task, entry.cell) for entry in best}
+    (second,) = [entry for entry in more if (entry.task, entry.cell) not in cells]
     assert (second.task, second.cell.step) == ("saliency", 0)
-    one_task = chosen(small_run, Choice(cells=99, tasks=("depth",), layers=("up2",), steps=(2, 3)))
-    assert [(one.cell.layer, one.cell.step) for one in one_task] == [("up2.1", 1), ("up2.1", 2)]
+    one_task = choose_cells(
+        small_run, Choice(cells=99, tasks=("depth",), layers=("up2",), steps=(2, 3))
+    )
+    assert [entry.site for entry in one_task] == [("up2.1", 1), ("up2.1", 2)]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +139,7 @@ def test_cells_are_the_best_by_loss_on_training_images(small_run: Results) -> No
 )
 def test_what_the_run_has_not_is_refused(small_run: Results, choice: Choice, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        chosen(small_run, choice)
+        choose_cells(small_run, choice)
 
 
 def test_maps_of_several_channels_are_refused(
@@ -162,14 +160,14 @@ def test_maps_of_several_channels_are_refused(
 
     monkeypatch.setattr(StoredProbes, "_get", three)
     with pytest.raises(UserError, match="maps of one channel, and depth has more"):
-        chosen(small_run, Choice(tasks=("depth",)))
+        choose_cells(small_run, Choice(tasks=("depth",)))
 
 
 def test_tasks_of_whole_images_are_refused(small_run: Results) -> None:
     depth = small_run.tasks["depth"]
     pooled = replace(depth, cells=tuple(replace(cell, side=1) for cell in depth.cells))
     with pytest.raises(UserError, match="depth is of whole images"):
-        chosen(replace(small_run, tasks={"depth": pooled}), Choice())
+        choose_cells(replace(small_run, tasks={"depth": pooled}), Choice())
 
 
 def test_mistakes_are_said_in_a_sentence(

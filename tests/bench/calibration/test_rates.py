@@ -1,4 +1,4 @@
-"""Rates of error are counted right, and those of the real procedures are what they should be."""
+"""Error rates are counted right, and the procedures of a run have their nominal rates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.runs.results import Results, TaskResults
 from probes.probe_set import POSITION
 
 RNG = np.random.default_rng(0)
-CELLS, PICTURES = 1000, 60
+CELLS, IMAGES = 1000, 60
 
 
 def nulls(gain: float = 0.0) -> Scores:
@@ -23,44 +23,44 @@ def nulls(gain: float = 0.0) -> Scores:
 
     def probe(*shape: int) -> np.ndarray:
         luck = RNG.normal(0, 0.05, (*shape, 1))
-        return luck + RNG.normal(0, 0.2, (*shape, PICTURES))
+        return luck + RNG.normal(0, 0.2, (*shape, IMAGES))
 
     return Scores(
         probe(CELLS) + gain, probe(CELLS, 5), probe(CELLS) + gain, probe(CELLS), probe(CELLS)
     )
 
 
-def people() -> Population:
-    return Population(*(RNG.gamma(2.0, size=(40, PICTURES)) for _ in range(4)))
+def finished() -> Population:
+    return Population(*(RNG.gamma(2.0, size=(40, IMAGES)) for _ in range(4)))
 
 
-def by_name(found: list[Rate]) -> dict[str, Rate]:
-    return {rate.what: rate for rate in found}
+def by_name(measured: list[Rate]) -> dict[str, Rate]:
+    return {rate.what: rate for rate in measured}
 
 
 def test_real_procedures_are_wrong_as_often_as_they_say() -> None:
-    found = by_name(rates(people(), nulls(), CELLS, draws=999))
+    measured = by_name(rates(finished(), nulls(), CELLS, draws=999))
     for what in (
         "scores of activations",
         "differences from position alone",
         "paired differences of two permuted probes",
     ):
-        assert found[what].cells == CELLS
-        assert 0.03 < found[what].rate < 0.075
-    assert found["unlike permuted labels"].is_right()
+        assert measured[what].cells == CELLS
+        assert 0.03 < measured[what].rate < 0.075
+    assert measured["unlike permuted labels"].is_right()
     # Luck of single probes is no gain over many: paired over images alone it would be called one.
-    assert found["the same, over images only (not used)"].rate > 0.1
+    assert measured["the same, over images only (not used)"].rate > 0.1
 
 
 def test_a_real_gain_is_no_null() -> None:
-    found = by_name(rates(people(), nulls(gain=0.3), CELLS, draws=999))
+    measured = by_name(rates(finished(), nulls(gain=0.3), CELLS, draws=999))
     for what in (
         "better than permuted labels",
         "beyond position and mean training map",
         "unlike permuted labels",
     ):
-        assert found[what].rate > 0.5
-        assert not found[what].is_right()
+        assert measured[what].rate > 0.5
+        assert not measured[what].is_right()
 
 
 def test_a_rate_is_right_when_its_interval_holds_what_it_should_be() -> None:
@@ -73,11 +73,11 @@ def test_a_rate_is_right_when_its_interval_holds_what_it_should_be() -> None:
 
 
 def test_many_rates_are_judged_together() -> None:
-    found = [Rate("", "", 50, 1000)] * 5 + [Rate("", "", 50, 1000, judged=False)]
-    assert family_level(found) == pytest.approx(0.99)
+    measured = [Rate("", "", 50, 1000)] * 5 + [Rate("", "", 50, 1000, judged=False)]
+    assert family_level(measured) == pytest.approx(0.99)
     edge = Rate("", "", 35, 1000)
     assert not edge.is_right()
-    assert edge.is_right(family_level(found))
+    assert edge.is_right(family_level(measured))
 
 
 def test_the_population_is_that_of_the_run(small_run: Results) -> None:
@@ -92,37 +92,29 @@ def test_the_population_is_that_of_the_run(small_run: Results) -> None:
 
 
 def test_tasks_of_whole_images_are_left_out(small_run: Results) -> None:
-    def without_place(task: TaskResults) -> TaskResults:
+    def without_position(task: TaskResults) -> TaskResults:
         kept = [index for index, cell in enumerate(task.cells) if cell.network != POSITION]
         tables = {name: getattr(task, name)[kept] for name in ("cv_loss", "thresholds", "scores")}
         return replace(task, cells=tuple(task.cells[index] for index in kept), **tables)
 
     depth, saliency = (small_run.tasks[name] for name in ("depth", "saliency"))
-    mixed = replace(small_run, tasks={"depth": depth, "colour": without_place(saliency)})
+    mixed = replace(small_run, tasks={"depth": depth, "colour": without_position(saliency)})
     alone = replace(small_run, tasks={"depth": depth})
     assert np.array_equal(population(mixed).activations, population(alone).activations)
     with pytest.raises(UserError, match="has no task of maps"):
-        population(replace(small_run, tasks={"colour": without_place(saliency)}))
+        population(replace(small_run, tasks={"colour": without_position(saliency)}))
 
 
 def test_the_command_fits_probes_to_permuted_labels(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [
-        "--cells",
-        "24",
-        "--draws",
-        "199",
-        "--limit",
-        "60",
-        "--layers",
-        "up2.0",
-        "--steps",
-        "2",
+        *("--cells", "24", "--draws", "199", "--limit", "60"),
+        *("--layers", "up2.0", "--steps", "2"),
     ]
     code = main(["calibration", *arguments])
-    said = capsys.readouterr().out
-    assert "null data sets of 24 training and 36 test images" in said
-    rows = [line for line in said.splitlines() if " of 24  " in line]
-    # With so few images, controls may be the same constant mask, which leaves the trial of exchanges out.
+    printed = capsys.readouterr().out
+    assert "null data sets of 24 training and 36 test images" in printed
+    rows = [line for line in printed.splitlines() if " of 24  " in line]
+    # With so few images all controls may be one constant mask: the exchange is then left out.
     assert len(rows) in (7, 8)
     assert code == any(row.endswith(" no") for row in rows)
 
@@ -133,7 +125,7 @@ def test_too_few_cells_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
-    same = RNG.gamma(2.0, size=(5, PICTURES))
+    same = RNG.gamma(2.0, size=(5, IMAGES))
     source = Population(same, np.ones_like(same), np.ones_like(same), same[::-1])
     assert "paired differences of two permuted probes" not in by_name(
         rates(source, nulls(), 50, draws=99)

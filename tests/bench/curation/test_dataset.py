@@ -1,4 +1,4 @@
-"""``python -m bench dataset``: generating a set, choosing from it, looking for leaks, and two labelers side by side."""
+"""``python -m bench dataset``: make a set, choose from it, audit it, compare two labelers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from datasets.labels import DisparityScale, Labels, exact_labels
 from datasets.prompts import read_prompts
 from datasets.raycast import render
 from datasets.render import scenes_of
+from probes.bootstrap import Score
 
 LINES = [
     ["id", "prompt", "seed", "split"],
@@ -60,7 +62,7 @@ def again(made: Path, prompts: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-def test_a_generated_set_has_a_image_labels_and_a_line_per_item(made: Path, prompts: Path) -> None:
+def test_a_generated_set_has_an_image_labels_and_a_line_per_item(made: Path, prompts: Path) -> None:
     assert read_prompts(made / "kept.csv") == read_prompts(prompts)
     assert images_in(made).shape == (3, 3, 64, 64)
     with Image.open(made / "contact-001.png") as sheet:
@@ -69,11 +71,11 @@ def test_a_generated_set_has_a_image_labels_and_a_line_per_item(made: Path, prom
 
 
 def test_labels_are_the_labelers_of_the_images(made: Path) -> None:
-    """Of the 8-bit images here, of the unrounded ones there."""
-    ours = labels_of((made / "labels" / "a.safetensors").read_bytes())
-    theirs = LABELER.open()(images_in(made)[:1].float() / 255)
-    assert float((ours.disparity - theirs.disparity).abs().max()) < 0.2
-    assert float((ours.saliency == theirs.saliency).double().mean()) > 0.95
+    """The stored labels are of the images before they were rounded to 8 bits."""
+    stored = labels_of((made / "labels" / "a.safetensors").read_bytes())
+    expected = LABELER.open()(images_in(made)[:1].float() / 255)
+    assert float((stored.disparity - expected.disparity).abs().max()) < 0.2
+    assert float((stored.saliency == expected.saliency).double().mean()) > 0.95
 
 
 def test_a_generated_set_goes_on_where_it_stopped(made: Path, prompts: Path) -> None:
@@ -157,20 +159,11 @@ def test_bad_input_is_one_sentence(
     sentence: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = [
-        "dataset",
-        "make",
-        "--prompts",
-        str(prompts),
-        "--out",
-        str(made),
-        *QUICKLY,
-        *arguments,
-    ]
-    assert main(command) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1
-    assert sentence in said[0]
+    command = ["dataset", "make", "--prompts", str(prompts), "--out", str(made), *QUICKLY]
+    assert main([*command, *arguments]) == 2
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert len(printed) == 1
+    assert sentence in printed[0]
 
 
 def test_a_folder_of_something_else_is_left_alone(
@@ -199,12 +192,12 @@ def test_the_audit_finds_what_crosses_the_split(
         ],
     )
     assert main(["dataset", "audit", "--dataset", str(file)]) == 1
-    said = capsys.readouterr().out
-    assert "5 items, 2 training and 3 test" in said
-    assert "equal prompts: 2 items in 1 groups, 1 of them across the split" in said
-    assert "equal seeds: 2 items in 1 groups, 1 of them across the split" in said
-    assert "nearly equal prompts across the split: 1 pairs" in said
-    assert "also a training item's: 2 of 3" in said
+    printed = capsys.readouterr().out
+    assert "5 items, 2 training and 3 test" in printed
+    assert "equal prompts: 2 items in 1 groups, 1 of them across the split" in printed
+    assert "equal seeds: 2 items in 1 groups, 1 of them across the split" in printed
+    assert "nearly equal prompts across the split: 1 pairs" in printed
+    assert "also a training item's: 2 of 3" in printed
 
 
 def test_the_audit_is_content_with_a_clean_set(
@@ -229,15 +222,22 @@ def test_a_labeler_agrees_with_itself_and_less_with_the_exact_labels() -> None:
 
     images = (rendered.rgb * 255).round().to(torch.uint8)
     tasks = {name: plugin("task", name) for name in ("saliency", "depth")}
-    same = {entry.metric: entry for entry in agreement_of(reader, reader, images, tasks)}
+
+    def agreement(labeler: Any) -> dict[str, Score]:
+        scores = agreement_of(labeler, reader, images, tasks)
+        return {metric: score for (_, metric), score in scores.items()}
+
+    same = agreement(reader)
     assert same["dice"].mean == same["dice"].low == 1
     assert same["rmse"].mean == pytest.approx(0, abs=1e-9)
     assert same["spearman"].mean == pytest.approx(1)
-    seen = reader(images.float() / 255)
-    other = {entry.metric: entry for entry in agreement_of(Exact(), reader, images, tasks)}
-    a, b = seen.saliency.double(), exact.saliency.double()
+    labels = reader(images.float() / 255)
+    other = agreement(Exact())
+    a, b = labels.saliency.double(), exact.saliency.double()
     dice = (2 * (a * b).sum((1, 2)) / (a.sum((1, 2)) + b.sum((1, 2)))).mean()
-    rmse = (seen.disparity.double() - exact.disparity.double()).square().mean((1, 2)).sqrt().mean()
+    rmse = (
+        (labels.disparity.double() - exact.disparity.double()).square().mean((1, 2)).sqrt().mean()
+    )
     assert other["dice"].mean == pytest.approx(float(dice), rel=1e-9)
     assert other["rmse"].mean == pytest.approx(float(rmse), rel=1e-6)
     assert other["dice"].low <= other["dice"].mean <= other["dice"].high < 1
@@ -250,21 +250,17 @@ def test_agreement_is_printed_for_two_labelers(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    depth, mask = str(save_dpt(tmp_path / "dpt")), str(save_saliency(tmp_path / "mask.onnx", 64))
     networks = [
-        *("--depth-model", str(save_dpt(tmp_path / "dpt")), "--depth-scale", "0,1"),
-        *(
-            "--saliency-model",
-            str(save_saliency(tmp_path / "mask.onnx", 64)),
-            "--saliency-size",
-            "64",
-        ),
+        *("--depth-model", depth, "--depth-scale", "0,1"),
+        *("--saliency-model", mask, "--saliency-size", "64"),
     ]
     command = ["dataset", "agreement", "--images", str(made)]
     assert main([*command, "--labelers", "tiny,midas", *networks]) == 0
-    said = capsys.readouterr().out
-    assert "midas scored against tiny on 3 images" in said
+    printed = capsys.readouterr().out
+    assert "midas scored against tiny on 3 images" in printed
     for metric in ("dice", "rmse", "rmse_aligned", "spearman", "pearson"):
-        assert re.search(rf"^\w+ +{metric} +\S+ +\[", said, re.MULTILINE)
+        assert re.search(rf"^\w+ +{metric} +\S+ +\[", printed, re.MULTILINE)
     assert main([*command, "--labelers", "tiny"]) == 2
     assert "agreement is between two labelers" in capsys.readouterr().err
     assert main([*command[:-1], str(tmp_path / "dpt"), "--labelers", "tiny,midas", *networks]) == 2

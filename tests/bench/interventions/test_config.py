@@ -1,4 +1,4 @@
-"""What an intervention experiment does when little is said: the paper's defaults, and which controls are generated."""
+"""The defaults of an intervention experiment, and the controls that it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edited images of a model that reads more of a prompt than its words."""
+"""Edited images of a model with further conditioning inputs (SDXL)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
 ) -> None:
     parts = load(small_models["sdxl"])
     taps = self_attention_taps(parts.unet)
-    seen: list[str] = []
+    edited_layers: list[str] = []
 
-    def unchanged(*_given: object) -> Any:
+    def unchanged(*_arguments: object) -> Any:
         def edit(layer: str, output: Tensor) -> Tensor:
-            seen.append(layer)
+            edited_layers.append(layer)
             return output
 
         return edit
@@ -41,6 +41,6 @@ def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     arm = Arm("matched", EDIT, 1.0, (taps[0].layer, taps[-1].layer), (1,))
     probes: Any = SimpleNamespace(cell=lambda _layer, _step: SimpleNamespace(side=2))
     edited = generator.edited(arm, probes, originals, torch.zeros(2, 1, 8, 8))
-    assert seen == [taps[0].layer, taps[-1].layer]
+    assert edited_layers == [taps[0].layer, taps[-1].layer]
     torch.testing.assert_close(edited, originals.images, rtol=0, atol=1e-4)
     assert not torch.allclose(edited[0], edited[1], atol=1e-2)

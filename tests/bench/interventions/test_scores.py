@@ -1,4 +1,4 @@
-"""Shifts, moved labels and scores of interventions against loops over pixels."""
+"""Shifts, moved labels and scores of interventions equal plain loops over pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from bench.interventions.path import centres, offsets_along
 from bench.interventions.shifts import INSIDE, draw_offsets, moved
-from bench.interventions.trials import Wanted, columns
+from bench.interventions.trials import Reference, columns
 from datasets.labels import Labels
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
@@ -75,38 +75,38 @@ def test_an_object_that_fills_the_image_cannot_be_moved() -> None:
 
 def test_scores_are_the_obvious_ones() -> None:
     before, shifts = labels_of([disc(30, 30, 9), disc(40, 20, 6)]), [(12, -11), (-13, 14)]
-    wanted = moved(before, shifts)
+    target = moved(before, shifts)
     draw = torch.Generator().manual_seed(3)
     images, output = (torch.rand(2, 3, SIDE, SIDE, generator=draw) for _ in range(2))
     after = labels_of([disc(40, 22, 8), disc(30, 30, 9)], seed=1)
-    table = Wanted(SALIENCY, images, before, wanted).scores(output, after, seconds=3.0)
-    found = dict(zip(columns(SALIENCY), table.T.numpy(), strict=True))
+    table = Reference(SALIENCY, images, before, target).scores(output, after, seconds=3.0)
+    scores = dict(zip(columns(SALIENCY), table.T.numpy(), strict=True))
     for row in range(2):
-        for name, truth in (("shifted", wanted), ("original", before)):
+        for name, truth in (("shifted", target), ("original", before)):
             expected = f1_score(truth.saliency[row].flatten(), after.saliency[row].flatten())
-            assert np.isclose(found[f"dice_{name}"][row], expected)
-        union = (before.saliency[row] | wanted.saliency[row]).numpy()
+            assert np.isclose(scores[f"dice_{name}"][row], expected)
+        union = (before.saliency[row] | target.saliency[row]).numpy()
         background = ~binary_dilation(union, np.ones((7, 7)))
         change = (output[row] - images[row]).abs().mean(0).numpy()
-        assert np.isclose(found["damage"][row], change[background].mean(), rtol=1e-5)
+        assert np.isclose(scores["damage"][row], change[background].mean(), rtol=1e-5)
         area = after.saliency[row].sum() / before.saliency[row].sum()
-        assert np.isclose(found["area_ratio"][row], float(area))
-        assert found["seconds"][row] == 1.5
+        assert np.isclose(scores["area_ratio"][row], float(area))
+        assert scores["seconds"][row] == 1.5
 
 
 def test_depth_scores_are_the_obvious_ones() -> None:
     from scipy.stats import spearmanr
 
     before = labels_of([disc(30, 30, 9)])
-    wanted, after = moved(before, [(12, 12)]), labels_of([disc(30, 30, 9)], seed=1)
+    target, after = moved(before, [(12, 12)]), labels_of([disc(30, 30, 9)], seed=1)
     image = torch.rand(1, 3, SIDE, SIDE)
-    table = Wanted(DEPTH, image, before, wanted).scores(image, after, seconds=1.0)
-    found = dict(zip(columns(DEPTH), table[0].numpy(), strict=True))
-    for name, truth in (("shifted", wanted), ("original", before)):
+    table = Reference(DEPTH, image, before, target).scores(image, after, seconds=1.0)
+    scores = dict(zip(columns(DEPTH), table[0].numpy(), strict=True))
+    for name, truth in (("shifted", target), ("original", before)):
         x, y = after.disparity[0].flatten().double(), truth.disparity[0].flatten().double()
-        assert np.isclose(found[f"rmse_{name}"], float((x - y).square().mean().sqrt()))
-        assert np.isclose(found[f"spearman_{name}"], spearmanr(x, y).statistic)
-    assert found["damage"] == 0
+        assert np.isclose(scores[f"rmse_{name}"], float((x - y).square().mean().sqrt()))
+        assert np.isclose(scores[f"spearman_{name}"], spearmanr(x, y).statistic)
+    assert scores["damage"] == 0
 
 
 def test_a_circle_closes_and_centres_are_means() -> None:
@@ -115,6 +115,6 @@ def test_a_circle_closes_and_centres_are_means() -> None:
     assert np.allclose(np.mean(offsets, axis=0), 0)
     assert all(10 <= np.hypot(*offset) <= 13 for offset in offsets)
     masks = torch.from_numpy(np.stack([disc(20, 40, 5), np.zeros((SIDE, SIDE), dtype=bool)]))
-    found = centres(masks)
-    assert np.allclose(found[0], (20, 40))
-    assert np.isnan(found[1]).all()
+    means = centres(masks)
+    assert np.allclose(means[0], (20, 40))
+    assert np.isnan(means[1]).all()

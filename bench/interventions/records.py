@@ -1,0 +1,119 @@
+"""``summary.json`` of a finished intervention experiment: its record, and how it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from bench.errors import UserError
+from bench.interventions.arms import EDIT
+from bench.interventions.config import Plan
+from bench.validation import Record, read_record
+
+SCHEMA = 1
+"""Raised whenever trials stored by older code are no longer right."""
+FOLDER, SUMMARY = "interventions", "summary.json"
+SHIFTED, ORIGINAL = "shifted", "original"
+"""Agreement with the target label, and with the label of the unedited image."""
+DAMAGE, AREA_RATIO = "damage", "area_ratio"
+"""Mean absolute change of background pixels (0 to 1), and area of the object over its original."""
+
+Interval = tuple[float, float, float]
+"""A mean and the ends of its 95 % interval."""
+
+
+class ChosenEdit(Record):
+    """The edit that the experiment chose."""
+
+    method: str
+    strength: float
+    layers: tuple[str, ...]
+    steps: tuple[int, ...]
+    """Counted from 1."""
+
+
+class ArmRecord(Record):
+    """The scores of an arm; ``steps`` are counted from 1."""
+
+    method: str
+    control: str
+    strength: float
+    layers: tuple[str, ...]
+    steps: tuple[int, ...]
+    scores: dict[str, Interval]
+    gains: dict[str, Interval] | None = None
+    """Of an edit, over each of its controls; above zero the edit is better."""
+
+
+class Summary(Record):
+    """A finished experiment."""
+
+    version: int = Field(alias="schema")
+    task: str
+    headline: str
+    """The score by which arms are compared."""
+    higher_is_better: bool
+    plan: Plan
+    test_items: tuple[str, ...]
+    choose_items: tuple[str, ...]
+    """Training items; none where the edit was chosen on the test items."""
+    chosen: ChosenEdit
+    choice: tuple[ArmRecord, ...]
+    """Arms on the training items."""
+    arms: tuple[ArmRecord, ...] = Field(min_length=1)
+    """Arms on the test items."""
+    seconds_per_trial: float
+
+    @property
+    def original(self) -> str:
+        """The headline score, against the label of the unedited image."""
+        return f"{self.headline.removesuffix(SHIFTED)}{ORIGINAL}"
+
+    @property
+    def chosen_arm(self) -> ArmRecord:
+        """The chosen edit on the test items."""
+        chosen = (self.chosen.method, EDIT, self.chosen.strength)
+        for arm in self.arms:
+            if (arm.method, arm.control, arm.strength) == chosen:
+                return arm
+        raise ValueError("the chosen edit is not among the arms")
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Summary:
+        for arm in self.arms:
+            for name in (self.headline, self.original, DAMAGE, AREA_RATIO):
+                if name not in arm.scores:
+                    raise ValueError(f"an arm has no score {name}")
+        if self.chosen_arm.gains is None:
+            raise ValueError("the chosen edit has no gains")
+        return self
+
+    def text(self) -> str:
+        """Return the contents of ``summary.json``."""
+        return json.dumps(self.model_dump(by_alias=True, exclude_none=True), indent=1) + "\n"
+
+
+def task_folder(run: Path, task: str) -> Path:
+    """Return the folder of a task's interventions."""
+    return run / FOLDER / task
+
+
+def read_summary(run: Path, task: str) -> Summary | None:
+    """Read a task's summary; None if there is none of this version.
+
+    Raises UserError when it is damaged.
+    """
+    path = task_folder(run, task) / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        stored = json.loads(path.read_bytes())
+        if isinstance(stored, dict) and stored.get("schema", SCHEMA) != SCHEMA:
+            return None
+        return read_record(Summary, path)
+    except (OSError, ValueError, UserError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); repeat: python -m bench intervene {run}"
+        ) from error

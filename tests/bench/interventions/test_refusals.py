@@ -1,0 +1,89 @@
+"""Interventions that are refused: impossible options, unsuitable runs, damaged files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import main
+from bench.errors import UserError
+from bench.interventions.records import read_summary
+from bench.interventions.runner import open_editable
+from bench.runs.results import read_results
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--steps", "1-9"], "no probes of step 5"),
+        (["--layers", "down9", "--steps", "1"], "no probes of layer 'down9'"),
+        (["--methods", "patern", "--steps", "1"], "did you mean pattern"),
+        (["--controls", "nul", "--steps", "1"], "no control 'nul'"),
+        (["--strengths", "0", "--steps", "1"], "above zero"),
+        (["--task", "normals", "--steps", "1"], "no probes of 'normals'"),
+        (["--items", "1", "--steps", "1"], "items must be at least 2"),
+        (["--items", "0", "--steps", "1"], "items must be at least 2, not 0"),
+        (
+            ["--choose-items", "1", "--steps", "1"],
+            "choose_items must be at least 2, or 0 to choose on the test items",
+        ),
+        (
+            ["--task", "colour", "--steps", "1"],
+            "colour is one label of a whole image, which cannot be moved",
+        ),
+        (
+            ["--sweep", "--controls", "late", "--steps", "1"],
+            "--sweep does not use --controls; leave it out",
+        ),
+        (
+            ["--path", "line", "--choose-items", "2", "--steps", "1"],
+            "--path does not use --choose-items",
+        ),
+        (
+            ["--path", "line", "--strengths", "1,2", "--steps", "1"],
+            "--path takes one of --strengths, not 2",
+        ),
+        (
+            ["--sweep", "--methods", "adam,pattern", "--steps", "1"],
+            "--sweep takes one of --methods, not 2",
+        ),
+        (["--steps", "1", "--gif", "x.gif"], "give a path too"),
+        (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_mistakes_are_refused_in_one_sentence(
+    arguments: list[str], sentence: str, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["intervene", str(copied_run), "--threads", "1", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+
+
+def test_a_run_of_rendered_images_is_refused(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied_run / "config.json"
+    stored = json.loads(path.read_text())
+    stored["options"]["source"] = "rendered"
+    path.write_text(json.dumps(stored))
+    assert main(["intervene", str(copied_run), "--steps", "1"]) == 2
+    assert "is of rendered images, which no edit can change" in capsys.readouterr().err
+
+
+def test_a_summary_that_is_no_record_is_refused(copied_run: Path) -> None:
+    folder = copied_run / "interventions" / "saliency"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        read_summary(copied_run, "saliency")
+
+
+def test_a_run_of_another_installation_is_refused(copied_run: Path) -> None:
+    path = copied_run / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "another"}))
+    with pytest.raises(UserError, match="other weights, another labeler or other package versions"):
+        open_editable(read_results(copied_run), 1)
