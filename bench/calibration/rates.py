@@ -27,7 +27,7 @@ from bench.errors import UserError
 from bench.runs.results import Results
 from extract.networks import TRAINED
 from probes.bootstrap import DRAWS, LEVEL, Array, intervals, paired_difference
-from probes.multiple_testing import over_strongest, over_permuted
+from probes.multiple_testing import over_permuted, over_strongest
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION
 
 _ALPHA = 1 - LEVEL

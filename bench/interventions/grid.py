@@ -43,7 +43,7 @@ class Grid:
             *self.tensors().values(), strict=True
         ):
             low, high = float(label.min()), float(label.max())
-            maps = [shown(values, low, high) for values in (label, target, edited_label)]
+            maps = [label_image(values, low, high) for values in (label, target, edited_label)]
             rows.append([image, maps[0], maps[1], edited, maps[2]])
         return rows
 

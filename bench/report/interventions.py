@@ -12,6 +12,7 @@ from bench.figures.images import png
 from bench.interventions.grid import COLUMNS, GRID, Grid
 from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
 from bench.interventions.summary import claim, intervals_line, rows
+from bench.report.templates import template
 
 _GRID_ROWS = 12
 """Rows of the image grid in the report; grid.png has all of them."""
