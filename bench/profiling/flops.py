@@ -1,4 +1,4 @@
-"""How much a UNet has to compute, attention included, per layer, and a decoder: counted without data, in no time."""
+"""Count the operations of a UNet, per layer, and of a decoder, on the meta device."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
 _FP32_BYTES = 4
 PARTS = ("resnets", "attn1", "attn2", "ff", "attentions", "downsamplers", "upsamplers")
-"""The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2, ff: projections, norms."""
+"""Kinds of layers of a block; ``attentions`` is what a transformer has besides attn1, attn2 and ff:
+projections and norms."""
 
 
 def place_of(module: str) -> tuple[str, str]:
-    """(block, part) of a module path: ``("down0", "attn1")``; (name, "") for what lies outside the blocks."""
+    """(block, part) of a module path, such as ``("down0", "attn1")``; (name, "") outside blocks."""
     block = _BLOCK.match(module)
     if not block:
         return module.partition(".")[0], ""
     side, number, middle = block.groups()
-    found = _PART.findall(module)
-    # The innermost name tells: attn1 lies in attentions.
-    return f"{side or middle}{number or ''}", found[-1] if found else ""
+    parts = _PART.findall(module)
+    # The innermost name counts: attn1 lies in attentions.
+    return f"{side or middle}{number or ''}", parts[-1] if parts else ""
 
 
 def work_of(
     unet: UNet2DConditionModel, taps: Sequence[Tap], words: int
 ) -> tuple[Work, tuple[ModuleWork, ...]]:
-    """The UNet's work for one row with ``words`` rows of text: in all, and per module.
+    """Work of the UNet for one row with ``words`` rows of text: in total, and per module.
 
-    On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
+    With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
+    matrix products.
     """
     config = unet.config
     with torch.device("meta"):
@@ -96,7 +98,7 @@ def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:
     own = dict(inclusive)
     for name, flops in inclusive.items():
         parent = name.rpartition(".")[0]
-        # Lists of modules are in a path, but are never called.
+        # A ModuleList is part of a path but is never called.
         while parent and parent not in own:
             parent = parent.rpartition(".")[0]
         if parent:
