@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
+from bench.profiling.records import ParityFacts
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
@@ -20,23 +20,8 @@ LIMIT = 1e-4
 """Largest relative error that counts as equal in fp32."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Relative errors |a - b| / |b| against PyTorch in fp32."""
-
-    given: Mapping[str, list[float]]
-    """Per layer (and ``noise``), one value per step, both engines on PyTorch's latents."""
-    own: list[float]
-    """Of the latents after every step, each engine on its own trajectory."""
-
-    @property
-    def worst(self) -> float:
-        """The largest error on given latents."""
-        return max(max(errors) for errors in self.given.values())
-
-
-def parity_of(study: Study, engine: Engine, items: int) -> Parity:
-    """Generate the first ``items`` test images with PyTorch and with ``engine``."""
+def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
+    """Errors |a - b| / |b| of ``engine`` on the first ``items`` test images."""
     parts = study.components
     reference = REFERENCE.open(parts.unet, study.taps, default_cache(), study.threads)
     chosen = [item for block in study.test for item in block.items][:items]
@@ -59,7 +44,8 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
         return list(denoise(predictor, scheduler, noise, text, empty, study.guidance))
 
     steps = zip(trajectory(predict_both), trajectory(predict), strict=True)
-    return Parity(given, [_relative(own.latents, expected.latents) for expected, own in steps])
+    own = [_relative(actual.latents, expected.latents) for expected, actual in steps]
+    return ParityFacts(given, own)
 
 
 def _relative(actual: Tensor, expected: Tensor) -> float:

@@ -212,7 +212,7 @@ class _Session:
         """Errors against PyTorch in fp32."""
         parity = parity_of(self.study, opened.engine, min(PARITY_ITEMS, self.config.items))
         untapped = untapped_error(opened, inputs_of(self.study, self.config.batch[0]))
-        return ParityFacts(dict(parity.given), list(parity.own), untapped)
+        return replace(parity, untapped=untapped)
 
     def layers(self, opened: OpenedEngine) -> tuple[list[LayerSample], float | None]:
         """Own times of the modules, and their share of the calls' time."""

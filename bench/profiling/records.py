@@ -107,6 +107,11 @@ class ParityFacts:
     """Of the noise prediction of the tapped engine against the untapped one."""
     scores: list[ScoreChange] = field(default_factory=list)
 
+    @property
+    def worst(self) -> float:
+        """The largest error on given latents."""
+        return max(max(errors) for errors in self.given.values())
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryFacts:

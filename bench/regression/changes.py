@@ -71,13 +71,12 @@ class Change:
     p: float
     """p value of no change; nan where undefined."""
     q: float = np.nan
-    """Smallest false discovery rate at which the change is significant, over all tested together."""
+    """Smallest false discovery rate, over all tested together, at which it is significant."""
     is_single: bool = False
     """Whether each side is one reading: it is compared with the tolerance, without a test."""
     sure_loss: float | None = None
-    """The least loss inside the interval, for clock readings; None where the mean loss counts. Drift
-    of the machine between two runs is outside the interval, so all of it must exceed the
-    tolerance."""
+    """The least loss inside the interval, for clock readings; None where the mean loss counts.
+    The interval must exceed the tolerance as a whole, as it excludes drift between two runs."""
 
     def moved(self, tolerance: Tolerance | None) -> bool:
         """Whether it changed: at a false discovery rate of 5 %, or beyond a single's tolerance.
@@ -125,7 +124,7 @@ def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
 def largest(
     changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int
 ) -> list[Change]:
-    """Changed figures and all single readings, regressions first, then by size in their own unit."""
+    """Changed figures and all single readings: regressions first, then by size of the loss."""
     shown = [
         change for change in changes if change.is_single or change.moved(tolerated.get(change.name))
     ]

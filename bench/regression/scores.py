@@ -94,8 +94,8 @@ def _refuse_unlike(base: Results, new: Results) -> None:
         )
     if set(base.tasks) != set(new.tasks):
         raise UserError(
-            f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has {', '.join(new.tasks)}; "
-            "run both with the same --tasks"
+            f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has "
+            f"{', '.join(new.tasks)}; run both with the same --tasks"
         )
     for name, task in base.tasks.items():
         differing = set(_probed(task)) ^ set(_probed(new.tasks[name]))
