@@ -1,11 +1,11 @@
-"""Where a run spends its time, one benchmark each.
+"""Benchmarks of the parts of a run that take most of its time.
 
     python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-autosave
     python -m pytest tests/performance --benchmark-enable --benchmark-only --benchmark-compare \\
         --benchmark-compare-fail=median:20%
 
-In the default run each of them runs once, for the reference engine. Shapes are checked here as in all tests, which
-costs the same every time.
+In the default run each benchmark runs once, for the reference engine. As in all tests, shapes are
+checked at run time, which adds the same cost to every call.
 """
 
 from __future__ import annotations
@@ -33,28 +33,24 @@ from probes.tasks.saliency import TASK as SALIENCY
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
-PICTURES, SIDE, CHANNELS, PIXELS = 8, 16, 32, 64
+IMAGES, SIDE, CHANNELS, PIXELS = 8, 16, 32, 64
 FOLDS = 5
 TASKS = {"depth": DEPTH, "saliency": SALIENCY}
 
 
 def labels(seed: int) -> Labels:
     generator = torch.Generator().manual_seed(seed)
-    disparity = torch.randn(PICTURES, PIXELS, PIXELS, generator=generator)
+    disparity = torch.randn(IMAGES, PIXELS, PIXELS, generator=generator)
     return Labels(disparity, disparity > 0.8)
 
 
 def activations(seed: int) -> torch.Tensor:
-    """What a layer of the shipped model gives for a block."""
-    return torch.randn(
-        PICTURES, SIDE * SIDE, CHANNELS, generator=torch.Generator().manual_seed(seed)
-    )
+    """Random activations of the shape of a layer of the shipped model, for a block."""
+    return torch.randn(IMAGES, SIDE * SIDE, CHANNELS, generator=torch.Generator().manual_seed(seed))
 
 
-def gathered(seed: int) -> SufficientStatistics:
-    orders = [
-        [(site + draw) % PICTURES for site in range(PICTURES)] for draw in range(1, DRAWS + 1)
-    ]
+def accumulated(seed: int) -> SufficientStatistics:
+    orders = [[(site + draw) % IMAGES for site in range(IMAGES)] for draw in range(1, DRAWS + 1)]
     accumulator = Accumulator(TASKS, orders)
     accumulator.see(0, TRAINED, "up3.0", activations(seed))
     accumulator.finish(labels(seed))
@@ -63,7 +59,7 @@ def gathered(seed: int) -> SufficientStatistics:
 
 @pytest.fixture(scope="module")
 def folds() -> list[SufficientStatistics]:
-    return [gathered(seed) for seed in range(FOLDS)]
+    return [accumulated(seed) for seed in range(FOLDS)]
 
 
 @pytest.fixture(scope="module")
@@ -82,43 +78,43 @@ def test_one_denoising_step(
     backend: Backend = plugin("engine", name)
     reason = backend.unavailable()
     if benchmark.disabled and name != "torch_eager":
-        reason = "opening engines takes seconds, and their contract tests do; with --benchmark-enable it is timed"
+        reason = "only timed with --benchmark-enable: opening an engine takes seconds"
     if reason:
         pytest.skip(reason)
     engine: Engine = backend.open(components.unet, taps, cache, 1)
     latents = torch.randn(
-        2 * PICTURES, *components.latent_shape, generator=torch.Generator().manual_seed(0)
+        2 * IMAGES, *components.latent_shape, generator=torch.Generator().manual_seed(0)
     )
-    text = components.embed(["a cyan cone on a clay floor"]).expand(2 * PICTURES, -1, -1)
+    text = components.embed(["a cyan cone on a clay floor"]).expand(2 * IMAGES, -1, -1)
     prediction = benchmark(engine, latents, 500.0, text)
     assert prediction.noise.shape == latents.shape
 
 
 def test_accumulation_of_a_block(benchmark: BenchmarkFixture) -> None:
-    sums = benchmark(gathered, 0)
-    assert sums.moments[TRAINED, "up3.0"].n == PICTURES * SIDE * SIDE
+    sums = benchmark(accumulated, 0)
+    assert sums.moments[TRAINED, "up3.0"].n == IMAGES * SIDE * SIDE
 
 
-def test_solving_a_place(folds: list[SufficientStatistics], benchmark: BenchmarkFixture) -> None:
+def test_solving_a_site(folds: list[SufficientStatistics], benchmark: BenchmarkFixture) -> None:
     probe_set = benchmark(solve_probe_set, folds, list(TASKS), (0,), {TRAINED}, 1)
     assert sum(cell.probe == PERMUTED for cell in probe_set.probes["depth"]) == DRAWS
 
 
 def test_scoring_a_block(probe_set: ProbeSet, benchmark: BenchmarkFixture) -> None:
-    seen, truth = activations(99), labels(99)
+    block, truth = activations(99), labels(99)
 
-    def scored() -> dict[str, torch.Tensor]:
+    def score() -> dict[str, torch.Tensor]:
         readout = Readout(probe_set, TASKS)
-        readout.see(0, TRAINED, "up3.0", seen)
+        readout.see(0, TRAINED, "up3.0", block)
         readout.finish(truth)
         return readout.scores()
 
-    scores = benchmark(scored)
-    assert scores["depth"].shape == (len(probe_set.cells("depth")), len(DEPTH.metrics), PICTURES)
+    scores = benchmark(score)
+    assert scores["depth"].shape == (len(probe_set.cells("depth")), len(DEPTH.metrics), IMAGES)
 
 
 def test_testing_many_cells(benchmark: BenchmarkFixture) -> None:
     rng = np.random.default_rng(0)
-    ours, theirs = rng.normal(size=(480, 371)), rng.normal(size=(480, 371))
-    found = benchmark(paired_difference, ours, theirs)
-    assert 0.01 < (found.p <= 0.05).mean() < 0.1
+    new, base = rng.normal(size=(2, 480, 371))
+    difference = benchmark(paired_difference, new, base)
+    assert 0.01 < (difference.p <= 0.05).mean() < 0.1

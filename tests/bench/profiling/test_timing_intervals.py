@@ -17,7 +17,8 @@ def test_rank_intervals_have_their_level_and_no_narrower_pair_of_ranks_has(
     # With the ranks themselves as readings, the interval's ends are the chosen ranks.
     found = quantile(np.arange(1, n + 1, dtype=float), q)
     below = np.cumsum([comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(n + 1)])
-    # The l-th reading lies above the quantile when fewer than l readings lie below it, the u-th when u or more do not.
+    # Reading l lies above the quantile when fewer than l readings lie below the quantile, and
+    # reading u when u or more do not.
     lows = [rank for rank in range(1, n + 1) if below[rank - 1] <= 0.025]
     highs = [rank for rank in range(1, n + 1) if 1 - below[rank - 1] <= 0.025]
     assert found.low == max(lows) if lows else isnan(found.low)
