@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.config import Config
 from bench.measure import peak_during, resident_bytes, timed
@@ -163,24 +162,35 @@ class _Sample:
 
     def terms(self) -> list[Term]:
         """Measure every stage, and set ``memory`` and ``disk``."""
-        study, config = self.study, self.study.config
+        study, recorded, config = self.study, self.recorded, self.study.config
         opened = resident_bytes()
         folds = [block for block in study.train if block.fold < study.folds - 1]
         last = [block for block in study.train if block.fold == study.folds - 1]
+
+        def accumulate(sample: Block) -> SufficientStatistics:
+            return sum_block(study, recorded, sample, self._permutations(sample))[0]
+
         # The first block warms engines and allocators up.
-        warming, warm_seconds = self._accumulated(folds[0])
-        sums, sum_seconds = self._accumulated(folds[-1])
+        warming, warm_seconds = self._timed(folds[0], accumulate)
+        sums, sum_seconds = self._timed(folds[-1], accumulate)
         parts = [(warming, sums)[fold % 2] for fold in range(study.folds)]
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
         draft, drafting = sampled_probe_set(parts[:-1], thresholded, study)
-        swept, sweeping = self._swept(last[0], draft)
+        swept, sweeping = self._timed(
+            last[0],
+            lambda sample: sweep_block(study, recorded, sample, self._permutations(sample), draft)[
+                1
+            ],
+        )
         probe_set, solving = sampled_probe_set(parts, list(study.tasks), study)
         probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
         rows = learning_rows(study, probe_set, lambda site: cut(parts, {site}))
         _, learning = timed(lambda: list(islice(rows, study.folds - 1)))
         if DECODED in config.compare:
             probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, config.probed_steps)
-        scoring = self._scored(study.test[-1], probe_set)
+        _, scoring = self._timed(
+            study.test[-1], lambda sample: score_block(study, recorded, sample, probe_set)
+        )
         shards = sum(
             len(grouped([b for b in study.train if b.fold == fold], config.shard))
             for fold in range(study.folds)
@@ -214,36 +224,18 @@ class _Sample:
             Term("intervals", per_image, "cells and metrics", _interval_seconds(images)),
         ]
 
-    def _accumulated(self, block: Block) -> tuple[SufficientStatistics, float]:
-        """The statistics of a block, and the seconds per item."""
-        sample = self._cut(block)
-        (sums, _), seconds = self._timed(
-            lambda: sum_block(self.study, self.recorded, sample, self._permutations(sample))
-        )
-        return sums, seconds / len(sample.items)
+    def _timed(self, block: Block, stage: Callable[[Block], T]) -> tuple[T, float]:
+        """The result of a stage on some items of a block, and its seconds per item.
 
-    def _swept(self, block: Block, draft: ProbeSet) -> tuple[dict[str, Tensor], float]:
-        """The thresholds' scores on a block, and the seconds per item."""
+        The peak of memory is kept.
+        """
         sample = self._cut(block)
-        permutations = self._permutations(sample)
-        (_, swept, _), seconds = self._timed(
-            lambda: sweep_block(self.study, self.recorded, sample, permutations, draft)
-        )
-        return swept, seconds / len(sample.items)
-
-    def _scored(self, block: Block, probe_set: ProbeSet) -> float:
-        """Seconds per item of scoring a block."""
-        sample = self._cut(block)
-        _, seconds = self._timed(lambda: score_block(self.study, self.recorded, sample, probe_set))
-        return seconds / len(sample.items)
-
-    def _timed(self, stage: Callable[[], T]) -> tuple[T, float]:
-        """The result of a stage, and its seconds; its peak of memory is kept."""
         results: list[tuple[T, float]] = []
-        peak = peak_during(lambda: results.append(timed(stage)))
+        peak = peak_during(lambda: results.append(timed(lambda: stage(sample))))
         if peak is not None:
             self._peaks.append(peak)
-        return results[0]
+        result, seconds = results[0]
+        return result, seconds / len(sample.items)
 
     def _permutations(self, sample: Block) -> list[list[int]]:
         """As many permutations as in a run; those of few items repeat, at the same cost."""

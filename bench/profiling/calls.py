@@ -45,16 +45,6 @@ class OpenedEngine:
     engine: Engine
     untapped: Engine | None
 
-    @property
-    def device(self) -> str:
-        """Its device, as torch names devices."""
-        return self.backend.device
-
-    @property
-    def precision(self) -> str:
-        """Its precision, such as fp16."""
-        return self.backend.precision
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -100,8 +90,8 @@ def first_calls(opened: OpenedEngine, inputs: Inputs, without_taps: bool) -> Ite
     engines = {FIRST: opened.engine, UNTAPPED: opened.untapped if without_taps else None}
     for what, engine in engines.items():
         if engine is not None:
-            seconds = _call(engine, inputs, timestep, opened.device)
-            _call(engine, inputs, timestep, opened.device)
+            seconds = _call(engine, inputs, timestep, opened.backend.device)
+            _call(engine, inputs, timestep, opened.backend.device)
             if what == FIRST:
                 yield Sample(FIRST, opened.name, rows, 0, 0, NO_STEP, seconds)
 
@@ -113,7 +103,7 @@ def steady_calls(engines: Sequence[OpenedEngine], inputs: Inputs, number: int) -
         for what, engine in ((STEP, opened.engine), (UNTAPPED, opened.untapped)):
             if engine is not None:
                 for step, timestep in enumerate(inputs.timesteps):
-                    seconds = _call(engine, inputs, timestep, opened.device)
+                    seconds = _call(engine, inputs, timestep, opened.backend.device)
                     yield Sample(what, opened.name, len(inputs.latents), 0, number, step, seconds)
 
 
@@ -137,7 +127,7 @@ def extractions(
     opened: OpenedEngine, study: Study, blocks: Sequence[Block], rows: int, number: int
 ) -> list[Sample]:
     """Extract the blocks in calls of ``rows`` rows, with and without accumulating statistics."""
-    images, device = sum(len(block.items) for block in blocks), own_device(opened.device)
+    images, device = sum(len(block.items) for block in blocks), own_device(opened.backend.device)
     samples = []
     study.components.send(device)
     try:
@@ -157,7 +147,7 @@ def extract(
     opened: OpenedEngine, study: Study, blocks: Sequence[Block], rows: int, accumulate: bool
 ) -> list[SufficientStatistics]:
     """Generate the blocks; return their statistics, or nothing without ``accumulate``."""
-    recorded, device = alone(study, opened.engine, rows), own_device(opened.device)
+    recorded, device = alone(study, opened.engine, rows), own_device(opened.backend.device)
     sums = []
     for block in blocks:
         accumulator = Accumulator(

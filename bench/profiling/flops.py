@@ -45,9 +45,8 @@ def work_of(
     config = unet.config
     with torch.device("meta"):
         shape = UNet2DConditionModel.from_config(config).eval()
-        row = torch.zeros(
-            1, int(config.in_channels), int(config.sample_size), int(config.sample_size)
-        )
+        side = int(config.sample_size)
+        row = torch.zeros(1, int(config.in_channels), side, side)
         inputs = row, torch.zeros(()), torch.zeros(1, words, int(config.cross_attention_dim))
     sizes: dict[str, int] = {}
     handles = [
@@ -61,18 +60,16 @@ def work_of(
         handle.remove()
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
-    inclusive = {
-        name.removeprefix(prefix): sum(by.values())
-        for name, by in counts.items()
-        if name.startswith(prefix)
-    }
+    is_attention = re.compile("bmm|scaled_dot").search
     work = Work(
         parameters=sum(weight.numel() for weight in unet.parameters()),
         flops_per_row=counter.get_total_flops(),
-        attention_flops_per_row=_attention(counts["Global"]),
+        attention_flops_per_row=sum(
+            count for name, count in counts["Global"].items() if is_attention(str(name))
+        ),
         taps={tap.layer: sizes[tap.path] for tap in taps},
     )
-    own = _without_children({name: inclusive.get(name, 0) for name in sizes})
+    own = _without_children({name: sum(counts.get(prefix + name, {}).values()) for name in sizes})
     return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
 
 
@@ -84,14 +81,6 @@ def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> in
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         shape.decode(latent)
     return int(counter.get_total_flops())
-
-
-def _attention(by_operation: Mapping[Any, int]) -> int:
-    return sum(
-        count
-        for name, count in by_operation.items()
-        if "bmm" in str(name) or "scaled_dot" in str(name)
-    )
 
 
 def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:

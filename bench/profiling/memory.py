@@ -31,15 +31,8 @@ def memory_of(
     model: str, weights: str, engine: str, rows: int, words: int, threads: int
 ) -> MemoryFacts:
     """Start the process and read its output. Raises UserError when it fails."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench.profiling.memory",
-        model,
-        weights,
-        engine,
-        *map(str, (rows, words, threads)),
-    ]
+    command = [sys.executable, "-m", "bench.profiling.memory", model, weights, engine]
+    command += map(str, (rows, words, threads))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
@@ -60,10 +53,8 @@ def measured(
     unet = random_unet(source) if weights == "random" else load(source).unet
     taps = self_attention_taps(unet)
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    latents, text = (
-        torch.randn(rows, int(unet.config.in_channels), side, side),
-        torch.randn(rows, words, width),
-    )
+    latents = torch.randn(rows, int(unet.config.in_channels), side, side)
+    text = torch.randn(rows, words, width)
     # Memory freed by loading and opening would serve the calls and hide their peak.
     give_back_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
@@ -75,10 +66,8 @@ def measured(
     def calls() -> None:
         for _ in range(_CALLS):
             prediction = opened(latents, 1.0, text)
-            sizes[:] = [
-                prediction.noise.nbytes,
-                sum(tap.nbytes for tap in prediction.taps.values()),
-            ]
+            taps_bytes = sum(tap.nbytes for tap in prediction.taps.values())
+            sizes[:] = prediction.noise.nbytes, taps_bytes
 
     peak = peak_during(calls)
     after = device_bytes(backend.device)

@@ -73,13 +73,14 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
     probes = stored_probes(Path(config.run), study, config.model) if config.run else None
     session = _Session(config, study)
     engines, samples = session.open(names)
+    kinds = sorted({(one.backend.device, one.backend.precision) for one in engines})
     peaks: dict[str, list[float]] = {}
     if "hooks" in config.baselines:
         # The first pass warms the pipeline up.
         session.hooks(0)
     for number in tqdm(range(config.rounds), desc="rounds", unit="round", file=sys.stderr):
         samples += session.round(engines, number)
-        for device, precision in sorted({(one.device, one.precision) for one in engines}):
+        for device, precision in kinds:
             rate = matrix_rate(precision, device)
             if rate is not None:
                 peaks.setdefault(f"{precision} {device}", []).append(rate)
@@ -92,8 +93,9 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
             parity = replace(parity, scores=score_changes(reference, scores, study))
         own_times, coverage = session.layers(opened)
         layers += own_times
+        backend, memory = opened.backend, session.memory(opened)
         facts[opened.name] = EngineFacts(
-            opened.precision, opened.device, parity, session.memory(opened), coverage
+            backend.precision, backend.device, parity, memory, coverage
         )
     work, modules = work_of(study.components.unet, study.taps, session.words)
     published = "authors" in config.baselines
