@@ -1,1 +1,1 @@
-"""What a run will take, before it runs."""
+"""Estimates of the work, memory, disk space and time of a run."""

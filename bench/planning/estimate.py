@@ -1,4 +1,4 @@
-"""What a run will take, before it runs: counted where it can be counted, else measured on a few blocks."""
+"""Estimate a run: operations are counted; times, memory and disk are measured on a few blocks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.config import Config
 from bench.measure import peak_during, resident_bytes, timed
 from bench.networks import Networks, subject_of
-from bench.planning.solving import bytes_of, cut, sampled_bank
+from bench.planning.solving import bytes_of, cut, sampled_probe_set
 from bench.profiling.flops import decoding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
@@ -34,9 +33,9 @@ from probes.statistics import SufficientStatistics, sums_of_tensors
 T = TypeVar("T")
 
 _READS = 2
-"""Times that a run reads every shard of sums: for the draft or its thresholds, and for the probes."""
+"""Times that a run reads every shard: for the draft or its thresholds, and for the probes."""
 _SUMS_HELD = FOLDS + 1
-"""SufficientStatistics of a place in memory while its probes are solved: those of the folds, and their total."""
+"""Statistics of a site in memory while its probes are solved: the folds', and their total."""
 _CELLS = 256
 """Cells whose intervals are timed."""
 _NOT_UNET = ("vae", DECODED)
@@ -45,7 +44,7 @@ _FLOAT64_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One part of a run's time: so many times the seconds of one."""
+    """One part of a run's time: count x seconds of one."""
 
     what: str
     count: float
@@ -54,42 +53,42 @@ class Term:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """Seconds in total."""
         return self.count * self.each_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a run will need of this machine."""
+    """Estimate of memory, disk space and time on this machine."""
 
     memory_bytes: int
-    """At the peak."""
+    """Peak memory."""
     disk_bytes: int
-    """Before the shards are deleted."""
+    """Peak disk space, before the shards are deleted."""
     terms: tuple[Term, ...]
 
     @property
     def seconds(self) -> float:
-        """From the command to the results, Python's own start left out."""
+        """From the command to the results, without the start of Python."""
         return sum(term.seconds for term in self.terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run will take."""
+    """Estimate of a run."""
 
     train_items: int
     test_items: int
     image_steps: int
     engine_rows: int
-    """Rows that UNets compute, of the generating network and of those beside it."""
+    """Rows that all UNets compute: the generating network, controls and baselines."""
     flops_per_row: int
     decodings: int
-    """Latents that are decoded for labels and for comparisons: without the report's few, and without rendered images,
-    which are encoded."""
+    """Latents decoded for labels and baselines; without the report's few, and without rendered
+    images, which are encoded."""
     flops_per_decoding: int
     measured: Measured | None
-    """What this machine needs for it, unless nothing was generated to find out."""
+    """None if nothing was generated."""
 
     @property
     def flops(self) -> int:
@@ -103,7 +102,10 @@ class Plan:
 
 
 def plan_of(config: Config, items: int | None = None) -> Plan:
-    """Count and measure; at most ``items`` items (at least 2) of a block are generated for each stage, or none at 0."""
+    """Count and measure a run.
+
+    At most ``items`` items (at least 2) of a block are generated for each stage; none at 0.
+    """
     study, loading = timed(lambda: open_study(config))
     torch.set_num_threads(study.threads)
     recorded, networks = subject_of(study)
@@ -133,24 +135,22 @@ def _measured(sample: _Sample, loading: float) -> Measured:
 
 
 def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
-    generating = study.config.sampler_steps * (2 if study.config.source == "generated" else 1)
-    watched = (watcher for name, watcher in recorded.sources.items() if name not in _NOT_UNET)
-    return items * (
-        generating + sum(watcher.rows_of(study.config.probed_steps) for watcher in watched)
-    )
+    config = study.config
+    generation = config.sampler_steps * (2 if config.source == "generated" else 1)
+    sources = (source for name, source in recorded.sources.items() if name not in _NOT_UNET)
+    return items * (generation + sum(source.rows_of(config.probed_steps) for source in sources))
 
 
 def _decodings(study: Study, train: int, test: int) -> int:
     compared, steps = study.config.compare, len(study.config.probed_steps)
-    found = train + test if study.config.source == "generated" else 0
-    if "vae" in compared:
-        found += (train + test) * steps
-    return found + (2 * test * steps if DECODED in compared else 0)
+    labels = train + test if study.config.source == "generated" else 0
+    vae = (train + test) * steps if "vae" in compared else 0
+    return labels + vae + (2 * test * steps if DECODED in compared else 0)
 
 
 @dataclass
 class _Sample:
-    """A run in small: a block or two for every stage."""
+    """A run in small: one or two blocks for every stage."""
 
     study: Study
     recorded: RecordedModel
@@ -161,98 +161,90 @@ class _Sample:
     _peaks: list[int] = field(default_factory=list)
 
     def terms(self) -> list[Term]:
-        """Measure every stage; ``memory`` and ``disk`` are known after it."""
-        study, config = self.study, self.study.config
-        steps = config.probed_steps
+        """Measure every stage, and set ``memory`` and ``disk``."""
+        study, recorded, config = self.study, self.recorded, self.study.config
         opened = resident_bytes()
         folds = [block for block in study.train if block.fold < study.folds - 1]
         last = [block for block in study.train if block.fold == study.folds - 1]
+
+        def accumulate(sample: Block) -> SufficientStatistics:
+            return sum_block(study, recorded, sample, self._permutations(sample))[0]
+
         # The first block warms engines and allocators up.
-        first = self._gathered(folds[0])
-        second = self._gathered(folds[-1])
-        parts = [(first, second)[fold % 2][0] for fold in range(study.folds)]
+        warming, warm_seconds = self._timed(folds[0], accumulate)
+        sums, sum_seconds = self._timed(folds[-1], accumulate)
+        parts = [(warming, sums)[fold % 2] for fold in range(study.folds)]
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
-        draft, drafting = sampled_bank(parts[:-1], thresholded, study)
-        swept, sweeping = self._calibrated(last[0], draft)
-        probe_set, solving = sampled_bank(parts, list(study.tasks), study)
-        probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
-        curves = len(list(curves_of(study)))
-        _, learning = timed(
-            lambda: list(
-                islice(
-                    learning_rows(study, probe_set, lambda site: cut(parts, {site})),
-                    study.folds - 1,
-                )
-            )
+        draft, drafting = sampled_probe_set(parts[:-1], thresholded, study)
+        swept, sweeping = self._timed(
+            last[0],
+            lambda sample: sweep_block(study, recorded, sample, self._permutations(sample), draft)[
+                1
+            ],
         )
+        probe_set, solving = sampled_probe_set(parts, list(study.tasks), study)
+        probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
+        rows = learning_rows(study, probe_set, lambda site: cut(parts, {site}))
+        _, learning = timed(lambda: list(islice(rows, study.folds - 1)))
         if DECODED in config.compare:
-            probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, steps)
-        scoring = self._scored(study.test[-1], probe_set)
+            probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, config.probed_steps)
+        _, scoring = self._timed(
+            study.test[-1], lambda sample: score_block(study, recorded, sample, probe_set)
+        )
         shards = sum(
             len(grouped([b for b in study.train if b.fold == fold], config.shard))
             for fold in range(study.folds)
         )
-        stored, size = _stored(second[0])
+        storing, shard_bytes = _stored(sums)
         per_image = sum(
             len(probe_set.cells(name)) * len(task.metrics) for name, task in study.tasks.items()
         )
         images = count_items(study.test)
-        # In shards, and again in the results.
-        twice = per_image * images * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(probe_set)
-        self.disk = shards * size + _weight_bytes(draft) + 2 * twice
-        held = bytes_of(second[0])
-        at_a_place = max(bytes_of(second[0], site) for site in second[0].shapes)
-        self.memory = max(
-            max(self._peaks, default=resident_bytes()) + held, opened + _SUMS_HELD * at_a_place
+        results = (
+            per_image * images * _FLOAT64_BYTES + _strip_bytes(study) + _weight_bytes(probe_set)
         )
+        # Results are stored twice: in shards, and in the run's own files.
+        self.disk = shards * shard_bytes + _weight_bytes(draft) + 2 * results
+        largest = max(bytes_of(sums, site) for site in sums.shapes)
+        self.memory = max(
+            max(self._peaks, default=resident_bytes()) + bytes_of(sums),
+            opened + _SUMS_HELD * largest,
+        )
+        warm_up = max(0.0, warm_seconds - sum_seconds) * len(self._cut(folds[0]).items)
+        curves = len(list(curves_of(study)))
+        training = "training items"
         return [
-            Term("warming up", 1, "run", max(0.0, first[1] - second[1]) * len(self._cut(folds[0]).items)),
-            Term("generating and summing", count_items(folds), "training items", second[1]),
-            Term("generating, summing, thresholds", count_items(last), "training items", sweeping),
+            Term("warming up", 1, "run", warm_up),
+            Term("generating and summing", count_items(folds), training, sum_seconds),
+            Term("generating, summing, thresholds", count_items(last), training, sweeping),
             Term("generating and scoring", images, "test items", scoring),
-            Term("storing and adding sums", shards, "shards", stored),
+            Term("storing and adding sums", shards, "shards", storing),
             Term("solving drafts, then all probes", 1, "run", drafting + solving),
             Term("learning curves", curves, "curves", learning),
             Term("intervals", per_image, "cells and metrics", _interval_seconds(images)),
-        ]  # fmt: skip
+        ]
 
-    def _gathered(self, block: Block) -> tuple[SufficientStatistics, float]:
-        """The sums of a block, and its seconds per item."""
-        cut = self._cut(block)
-        (sums, _), seconds = self._timed(
-            lambda: sum_block(self.study, self.recorded, cut, self._permutations(cut))
-        )
-        return sums, seconds / len(cut.items)
+    def _timed(self, block: Block, stage: Callable[[Block], T]) -> tuple[T, float]:
+        """The result of a stage on some items of a block, and its seconds per item.
 
-    def _calibrated(self, block: Block, draft: ProbeSet) -> tuple[dict[str, Tensor], float]:
-        cut = self._cut(block)
-        (_, swept, _), seconds = self._timed(
-            lambda: sweep_block(self.study, self.recorded, cut, self._permutations(cut), draft)
-        )
-        return swept, seconds / len(cut.items)
-
-    def _scored(self, block: Block, probe_set: ProbeSet) -> float:
-        cut = self._cut(block)
-        _, seconds = self._timed(lambda: score_block(self.study, self.recorded, cut, probe_set))
-        return seconds / len(cut.items)
-
-    def _timed(self, stage: Callable[[], T]) -> tuple[T, float]:
-        """What a stage gives, and its seconds; its peak of memory is kept."""
-        found: list[tuple[T, float]] = []
-        peak = peak_during(lambda: found.append(timed(stage)))
+        The peak of memory is kept.
+        """
+        sample = self._cut(block)
+        results: list[tuple[T, float]] = []
+        peak = peak_during(lambda: results.append(timed(lambda: stage(sample))))
         if peak is not None:
             self._peaks.append(peak)
-        return found[0]
+        result, seconds = results[0]
+        return result, seconds / len(sample.items)
 
-    def _permutations(self, cut: Block) -> list[list[int]]:
-        """As many as the run will have; a sample of few items repeats its own, which costs the same."""
-        own = cut.permutations(draws_of([cut], self.study.draws))
+    def _permutations(self, sample: Block) -> list[list[int]]:
+        """As many permutations as in a run; those of few items repeat, at the same cost."""
+        own = sample.permutations(draws_of([sample], self.study.draws))
         return list(islice(cycle(own), self.study.draws))
 
     def _cut(self, block: Block) -> Block:
-        return replace(
-            block, items=block.items[: max(2, self.items)] if self.items else block.items
-        )
+        items = block.items[: max(2, self.items)] if self.items else block.items
+        return replace(block, items=items)
 
 
 def _weight_bytes(probe_set: ProbeSet) -> int:
@@ -261,14 +253,14 @@ def _weight_bytes(probe_set: ProbeSet) -> int:
 
 
 def _strip_bytes(study: Study) -> int:
-    """Of the report's strips: images in bytes, labels in fp32; the readings, of tokens, are small."""
+    """Size of the report's strips: images in bytes, labels in fp32, without the small readings."""
     images = 3 * (1 + len(strip_steps(study)))
     labels = 4 * sum(not task.per_image for task in study.tasks.values())
     return STRIP_ITEMS * study.components.image_side**2 * (images + labels)
 
 
 def _stored(sums: SufficientStatistics) -> tuple[float, int]:
-    """Seconds to write a shard of sums and to read it as often as a run does, and its bytes."""
+    """Seconds to write a shard and to read it as often as a run does, and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards(Path(folder), "plan")
         _, writing = timed(lambda: shards.write("sums", sums.tensors()))

@@ -1,4 +1,4 @@
-"""How long solving will take, from a few places of every size; what they give stands in for all places of that size."""
+"""Time to solve a run's probes, measured on a few sites of every size."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from probes.statistics import Shape, Site, SufficientStatistics
 _Job = tuple[Site, int]
 
 
-def sampled_bank(
+def sampled_probe_set(
     folds: Sequence[SufficientStatistics], tasks: Sequence[str], study: Study
 ) -> tuple[ProbeSet, float]:
-    """A bank of the size and shape of a run's, and the seconds that solving it would take.
+    """A probe set of the size and shape of a run's, and the seconds to solve it.
 
-    Of all places of one shape only as many (place, step) pairs are solved as a run solves together: of one place.
+    Of all sites of one shape, only as many (site, step) pairs are solved as a run solves in
+    parallel; their probes stand in for the others.
     """
     if not tasks:
         return ProbeSet({}, {}), 0.0
-    found: list[Probes] = []
+    parts: list[Probes] = []
     seconds = 0.0
     steps, device = study.config.probed_steps, study.device
     threads = study.threads if device == CPU else 1
@@ -37,21 +38,21 @@ def sampled_bank(
         solve = partial(
             solve_sites, few, tasks, steps, {TRAINED}, threads, only=sample, device=device
         )
-        if device != CPU and not found:
-            # A card's libraries start at their first use.
+        if device != CPU and not parts:
+            # The libraries of a GPU initialise at their first use.
             solve()
         solved, spent = timed(solve)
         seconds += spent / len(sample) * len(jobs)
-        found.append({name: dict(_copies(solved[name], steps, sample[0], jobs)) for name in tasks})
+        parts.append({name: dict(_copies(solved[name], steps, sample[0], jobs)) for name in tasks})
     few = cut(folds, position_sites(folds[0], {TRAINED}))
     position, spent = timed(lambda: solve_position(few, tasks, {TRAINED}, device))
-    return ProbeSet(united([*found, position], tasks), mean_maps(folds, tasks)), seconds + spent
+    return ProbeSet(united([*parts, position], tasks), mean_maps(folds, tasks)), seconds + spent
 
 
 def _copies(
     solved: Mapping[Cell, FittedProbe], steps: Sequence[int], one: _Job, jobs: Sequence[_Job]
 ) -> Iterator[tuple[Cell, FittedProbe]]:
-    """The probes of one place and step, for all that are alike."""
+    """The probes of one site and step, repeated for all of the same shape."""
     for cell, probe in solved.items():
         if ((cell.network, cell.layer), steps.index(cell.step)) == one:
             for (network, layer), at in jobs:
@@ -59,7 +60,7 @@ def _copies(
 
 
 def bytes_of(sums: SufficientStatistics, only: Site | None = None) -> int:
-    """Memory of the sums of any number of images, or of what they hold of one place."""
+    """Memory of statistics, or of their share of one site."""
     return sum(
         moments.scatter.nbytes + moments.mean.nbytes
         for sites in (sums.moments, sums.pooled)
@@ -69,7 +70,7 @@ def bytes_of(sums: SufficientStatistics, only: Site | None = None) -> int:
 
 
 def _alike(sums: SufficientStatistics, steps: int) -> list[list[_Job]]:
-    """All (place, index of step) pairs, those together that take as long to solve."""
+    """All (site, index of step) pairs, grouped by the time to solve them."""
     groups: dict[tuple[bool, Shape], list[_Job]] = defaultdict(list)
     for site, shape in sums.shapes.items():
         groups[site[0] == TRAINED, shape].extend((site, at) for at in range(steps))
@@ -79,7 +80,7 @@ def _alike(sums: SufficientStatistics, steps: int) -> list[list[_Job]]:
 def cut(
     folds: Sequence[SufficientStatistics], sites: Collection[Site]
 ) -> list[SufficientStatistics]:
-    """The folds' sums with the moments of some places alone."""
+    """The folds' statistics with the moments of some sites only."""
 
     def kept(moments: Mapping[Site, Moments]) -> dict[Site, Moments]:
         return {site: own for site, own in moments.items() if site in sites}

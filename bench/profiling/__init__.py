@@ -1,1 +1,1 @@
-"""What engines cost: time, memory and work, per layer and step, with the error beside every speed."""
+"""The cost of engines: time, memory and operations per layer and step, with their errors."""

@@ -1,4 +1,4 @@
-"""Engines against the clock: single calls and whole extractions, each engine in its turn in every round."""
+"""Time single engine calls and whole extractions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.networks import alone
 from bench.profiling.records import (
     EXTRACTION,
     FIRST,
+    GENERATION,
     NO_STEP,
     OPENING,
-    PAINTING,
     STEP,
     UNTAPPED,
     LayerSample,
@@ -38,7 +38,7 @@ from probes.statistics import SufficientStatistics
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class OpenedEngine:
     """An opened engine, and the same one opened without taps."""
 
     name: str
@@ -46,20 +46,10 @@ class Contender:
     engine: Engine
     untapped: Engine | None
 
-    @property
-    def device(self) -> str:
-        """Where it computes, as torch names devices."""
-        return self.backend.device
-
-    @property
-    def precision(self) -> str:
-        """What it computes in."""
-        return self.backend.precision
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a trajectory of calls is given; unit noise stands for the latents, which the sampler scales to that."""
+    """Inputs of a trajectory of calls; unit noise stands in for the scaled latents."""
 
     latents: Float[Tensor, "n c h w"]
     text: Float[Tensor, "n words width"]
@@ -67,20 +57,21 @@ class Inputs:
 
 
 def inputs_of(study: Study, rows: int) -> Inputs:
-    """Inputs of ``rows`` rows: items of the test split, again from the first when there are too few."""
+    """Inputs of ``rows`` rows from the test split, whose items repeat if there are too few."""
     items = [item for block in study.test for item in block.items]
     chosen = [items[row % len(items)] for row in range(rows)]
     parts = study.components
+    timesteps = parts.scheduler(study.config.sampler_steps).timesteps
     return Inputs(
         initial_noise([item.seed for item in chosen], parts.latent_shape),
         parts.embed([item.prompt for item in chosen]),
-        tuple(
-            float(timestep) for timestep in parts.scheduler(study.config.sampler_steps).timesteps
-        ),
+        tuple(float(timestep) for timestep in timesteps),
     )
 
 
-def contend(name: str, study: Study, rows: int, without_taps: bool) -> tuple[Contender, Sample]:
+def open_engine(
+    name: str, study: Study, rows: int, without_taps: bool
+) -> tuple[OpenedEngine, Sample]:
     """Open an engine for calls of up to ``rows`` rows, and time that."""
     backend: Backend = plugin("engine", name)
     cache, unet = default_cache(), study.components.unet
@@ -90,105 +81,105 @@ def contend(name: str, study: Study, rows: int, without_taps: bool) -> tuple[Con
     untapped = (
         reserved(backend.open(unet, (), cache, study.threads), rows) if without_taps else None
     )
-    return Contender(name, backend, engine, untapped), Sample(
-        OPENING, name, 0, 0, 0, NO_STEP, seconds
-    )
+    opening = Sample(OPENING, name, 0, 0, 0, NO_STEP, seconds)
+    return OpenedEngine(name, backend, engine, untapped), opening
 
 
-def first_calls(contender: Contender, given: Inputs, without_taps: bool) -> Iterator[Sample]:
-    """The first call of a batch size, which may compile or allocate; then one that is not recorded."""
-    rows, timestep = len(given.latents), given.timesteps[0]
-    engines = {FIRST: contender.engine, UNTAPPED: contender.untapped if without_taps else None}
+def first_calls(opened: OpenedEngine, inputs: Inputs, without_taps: bool) -> Iterator[Sample]:
+    """The first call of a batch size, which may compile or allocate; a second is not recorded."""
+    rows, timestep = len(inputs.latents), inputs.timesteps[0]
+    engines = {FIRST: opened.engine, UNTAPPED: opened.untapped if without_taps else None}
     for what, engine in engines.items():
         if engine is not None:
-            seconds = _call(engine, given, timestep, contender.device)
-            _call(engine, given, timestep, contender.device)
+            seconds = _call(engine, inputs, timestep, opened.backend.device)
+            _call(engine, inputs, timestep, opened.backend.device)
             if what == FIRST:
-                yield Sample(FIRST, contender.name, rows, 0, 0, NO_STEP, seconds)
+                yield Sample(FIRST, opened.name, rows, 0, 0, NO_STEP, seconds)
 
 
-def steady_calls(contenders: Sequence[Contender], given: Inputs, number: int) -> Iterator[Sample]:
-    """One trajectory of calls per engine, tapped and untapped; who goes first changes from round to round."""
-    start = number % len(contenders)
-    for contender in (*contenders[start:], *contenders[:start]):
-        for what, engine in ((STEP, contender.engine), (UNTAPPED, contender.untapped)):
+def steady_calls(engines: Sequence[OpenedEngine], inputs: Inputs, number: int) -> Iterator[Sample]:
+    """One trajectory of calls per engine, tapped and untapped; the order rotates with the round."""
+    start = number % len(engines)
+    for opened in (*engines[start:], *engines[:start]):
+        for what, engine in ((STEP, opened.engine), (UNTAPPED, opened.untapped)):
             if engine is not None:
-                for step, timestep in enumerate(given.timesteps):
-                    seconds = _call(engine, given, timestep, contender.device)
-                    yield Sample(what, contender.name, len(given.latents), 0, number, step, seconds)
+                for step, timestep in enumerate(inputs.timesteps):
+                    seconds = _call(engine, inputs, timestep, opened.backend.device)
+                    yield Sample(what, opened.name, len(inputs.latents), 0, number, step, seconds)
 
 
-def _call(engine: Engine, given: Inputs, timestep: float, device: str) -> float:
-    return timed(lambda: engine(given.latents, timestep, given.text), device)[1]
+def _call(engine: Engine, inputs: Inputs, timestep: float, device: str) -> float:
+    return timed(lambda: engine(inputs.latents, timestep, inputs.text), device)[1]
 
 
-def untapped_error(contender: Contender, given: Inputs) -> float | None:
-    """Largest relative error, over the steps, of the tapped engine's noise prediction against the untapped one's."""
-    if contender.untapped is None:
+def untapped_error(opened: OpenedEngine, inputs: Inputs) -> float | None:
+    """Largest relative error over steps of the tapped engine's noise against the untapped one's."""
+    if opened.untapped is None:
         return None
     errors = []
-    for timestep in given.timesteps:
-        ours = contender.engine(given.latents, timestep, given.text).noise
-        truth = contender.untapped(given.latents, timestep, given.text).noise
-        errors.append(float((ours - truth).norm() / truth.norm()))
+    for timestep in inputs.timesteps:
+        tapped = opened.engine(inputs.latents, timestep, inputs.text).noise
+        untapped = opened.untapped(inputs.latents, timestep, inputs.text).noise
+        errors.append(float((tapped - untapped).norm() / untapped.norm()))
     return max(errors)
 
 
 def extractions(
-    contender: Contender, study: Study, blocks: Sequence[Block], rows: int, number: int
+    opened: OpenedEngine, study: Study, blocks: Sequence[Block], rows: int, number: int
 ) -> list[Sample]:
-    """The real extraction of the blocks, with and without the probes' statistics, engine calls of ``rows`` rows."""
-    images, device = sum(len(block.items) for block in blocks), own_device(contender.device)
+    """Extract the blocks in calls of ``rows`` rows, with and without accumulating statistics."""
+    images, device = sum(len(block.items) for block in blocks), own_device(opened.backend.device)
     samples = []
     study.components.send(device)
     try:
         if device != CPU:
-            # A card's libraries start at their first use.
-            extract(contender, study, blocks[:1], rows, True)
-        for what, gathering in ((EXTRACTION, True), (PAINTING, False)):
-            _, seconds = timed(partial(extract, contender, study, blocks, rows, gathering))
-            samples.append(Sample(what, contender.name, rows, images, number, NO_STEP, seconds))
+            # The libraries of a GPU initialise at their first use.
+            extract(opened, study, blocks[:1], rows, True)
+        for what, accumulate in ((EXTRACTION, True), (GENERATION, False)):
+            _, seconds = timed(partial(extract, opened, study, blocks, rows, accumulate))
+            samples.append(Sample(what, opened.name, rows, images, number, NO_STEP, seconds))
     finally:
-        # Other contenders share them.
+        # The other engines share the components.
         study.components.send(CPU)
     return samples
 
 
 def extract(
-    contender: Contender, study: Study, blocks: Sequence[Block], rows: int, gathering: bool
+    opened: OpenedEngine, study: Study, blocks: Sequence[Block], rows: int, accumulate: bool
 ) -> list[SufficientStatistics]:
-    """Generate the blocks; their sums if they were gathered."""
-    recorded, device = alone(study, contender.engine, rows), own_device(contender.device)
+    """Generate the blocks; return their statistics, or nothing without ``accumulate``."""
+    recorded, device = alone(study, opened.engine, rows), own_device(opened.backend.device)
     sums = []
     for block in blocks:
         accumulator = Accumulator(
             study.tasks, block.permutations(draws_of([block], study.draws)), device
         )
-        reducers: list[Reducer] = [accumulator] if gathering else []
+        reducers: list[Reducer] = [accumulator] if accumulate else []
         study.stream(recorded, block.items, reducers, range(recorded.steps))
-        if gathering:
+        if accumulate:
             sums.append(accumulator.sums())
     return sums
 
 
 def layer_samples(
-    contender: Contender, given: Inputs, calls: int
+    opened: OpenedEngine, inputs: Inputs, calls: int
 ) -> tuple[list[LayerSample], float | None]:
-    """Every module's own time at every step, and their share of the calls; nothing from an engine that cannot tell."""
-    engine = contender.engine
+    """Own times of all modules at every step, and their share of the calls' time.
+
+    Empty and None for an engine without a layer profiler.
+    """
+    engine, rows = opened.engine, len(inputs.latents)
     if not isinstance(engine, Profiled):
         return [], None
-    samples, known, whole = [], 0.0, 0.0
+    samples, total = [], 0.0
     with torch.inference_mode():
-        for step, timestep in enumerate(given.timesteps):
-            times = engine.layer_times(given.latents, timestep, given.text, calls)
-            known += sum(entry.seconds for entry in times.entries)
-            whole += times.total_seconds
-            rows = len(given.latents)
+        for step, timestep in enumerate(inputs.timesteps):
+            times = engine.layer_times(inputs.latents, timestep, inputs.text, calls)
+            total += times.total_seconds
             samples += [
                 LayerSample(
-                    contender.name, rows, step, timestep, entry.module, entry.kind, entry.seconds
+                    opened.name, rows, step, timestep, entry.module, entry.kind, entry.seconds
                 )
                 for entry in times.entries
             ]
-    return samples, known / whole
+    return samples, sum(sample.seconds for sample in samples) / total

@@ -1,4 +1,4 @@
-"""What a profile is asked to measure: one frozen record; making it validates and touches nothing."""
+"""Options of a profile."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from bench.registry import plugin, plugins, usable_engine
 
 REFERENCE = "torch_eager"
 PARTS = ("extraction", "untapped", "layers", "memory")
-"""What can be left out with ``--skip``."""
+"""Parts that ``--skip`` leaves out."""
 BASELINES = ("hooks", "authors")
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileConfig:
-    """The options of ``python -m bench profile``."""
+    """The options of ``python -m bench profile``. Raises UserError for values out of range."""
 
     model: str = "tiny"
     weights: str = "trained"
     engines: tuple[str, ...] = ()
-    """Empty for all that are usable here; PyTorch, which all are held against, is always among them."""
+    """Empty for all that are usable here; PyTorch, the reference, is always among them."""
     batch: tuple[int, ...] = (1, 2, 16)
     """Rows per engine call; an image is two rows under guidance."""
     items: int = 8
@@ -33,16 +33,17 @@ class ProfileConfig:
     run: str | None = None
     """A run folder whose probes are applied to every engine's activations."""
     out: str | None = None
-    """The folder of the readings; None names one after the model and the time, in ``runs``."""
+    """The profile folder; None names one after the model and the time, in ``runs``."""
 
     def __post_init__(self) -> None:
-        """Refuse what no profile can do."""
-        whole = {"items": 2, "rounds": 1, "sampler_steps": 1, "threads": 1}
-        for name, least in whole.items():
+        """Check every value."""
+        minima = {"items": 2, "rounds": 1, "sampler_steps": 1, "threads": 1}
+        for name, least in minima.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(
-                    f"{name.replace('_', '-')} must be a whole number of at least {least}, not {value}"
+                    f"{name.replace('_', '-')} must be a whole number of at least {least}, "
+                    f"not {value}"
                 )
         if self.threads is not None and self.threads > MOST_THREADS:
             raise UserError(f"threads must be at most {MOST_THREADS}, not {self.threads}")
@@ -50,12 +51,13 @@ class ProfileConfig:
             raise UserError(f"sampler-steps must be at most {MOST_STEPS}, not {self.sampler_steps}")
         if not self.batch or min(self.batch) < 1:
             raise UserError(
-                f"batch must be rows per call, each at least 1, such as 1,2,16, not {list(self.batch)}"
+                "batch must be rows per call, each at least 1, such as 1,2,16, "
+                f"not {list(self.batch)}"
             )
-        for name, known in (("baselines", BASELINES), ("skip", PARTS)):
+        for name, allowed in (("baselines", BASELINES), ("skip", PARTS)):
             for entry in getattr(self, name):
-                if entry not in known:
-                    raise UserError(f"--{name} knows no {entry!r}{nearest(entry, known)}")
+                if entry not in allowed:
+                    raise UserError(f"--{name} knows no {entry!r}{nearest(entry, allowed)}")
         if self.weights not in WEIGHTS:
             raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
         if self.run and self.weights == "random":
@@ -65,11 +67,10 @@ class ProfileConfig:
 
 
 def chosen_engines(config: ProfileConfig) -> tuple[str, ...]:
-    """The engines to measure, PyTorch first. Raises UserError for one that is unknown or cannot be used here."""
-    named = config.engines
-    for name in named:
+    """The engines to measure, the reference first. Raises UserError for one that is not usable."""
+    for name in config.engines:
         usable_engine(name)
-    usable = named or tuple(
+    usable = config.engines or tuple(
         name for name in plugins("engine") if plugin("engine", name).unavailable() is None
     )
     return tuple(dict.fromkeys((REFERENCE, *usable)))

@@ -1,4 +1,4 @@
-"""How much a UNet has to compute, attention included, per layer, and a decoder: counted without data, in no time."""
+"""Count the operations of a UNet, per layer, and of a decoder, on the meta device."""
 
 from __future__ import annotations
 
@@ -19,33 +19,34 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
 _FP32_BYTES = 4
 PARTS = ("resnets", "attn1", "attn2", "ff", "attentions", "downsamplers", "upsamplers")
-"""The layers of a block; ``attentions`` is what of a transformer is in none of attn1, attn2, ff: projections, norms."""
+"""Kinds of layers of a block; ``attentions`` is what a transformer has besides attn1, attn2 and ff:
+projections and norms."""
 
 
 def place_of(module: str) -> tuple[str, str]:
-    """(block, part) of a module path: ``("down0", "attn1")``; (name, "") for what lies outside the blocks."""
+    """(block, part) of a module path, such as ``("down0", "attn1")``; (name, "") outside blocks."""
     block = _BLOCK.match(module)
     if not block:
         return module.partition(".")[0], ""
     side, number, middle = block.groups()
-    found = _PART.findall(module)
-    # The innermost name tells: attn1 lies in attentions.
-    return f"{side or middle}{number or ''}", found[-1] if found else ""
+    parts = _PART.findall(module)
+    # The innermost name counts: attn1 lies in attentions.
+    return f"{side or middle}{number or ''}", parts[-1] if parts else ""
 
 
 def work_of(
     unet: UNet2DConditionModel, taps: Sequence[Tap], words: int
 ) -> tuple[Work, tuple[ModuleWork, ...]]:
-    """The UNet's work for one row with ``words`` rows of text: in all, and per module.
+    """Work of the UNet for one row with ``words`` rows of text: in total, and per module.
 
-    On data, torch's counter misses the CPU's fused attention; on the meta device attention is two matrix products.
+    With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
+    matrix products.
     """
     config = unet.config
     with torch.device("meta"):
         shape = UNet2DConditionModel.from_config(config).eval()
-        row = torch.zeros(
-            1, int(config.in_channels), int(config.sample_size), int(config.sample_size)
-        )
+        side = int(config.sample_size)
+        row = torch.zeros(1, int(config.in_channels), side, side)
         inputs = row, torch.zeros(()), torch.zeros(1, words, int(config.cross_attention_dim))
     sizes: dict[str, int] = {}
     handles = [
@@ -59,18 +60,16 @@ def work_of(
         handle.remove()
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
-    inclusive = {
-        name.removeprefix(prefix): sum(by.values())
-        for name, by in counts.items()
-        if name.startswith(prefix)
-    }
+    is_attention = re.compile("bmm|scaled_dot").search
     work = Work(
         parameters=sum(weight.numel() for weight in unet.parameters()),
         flops_per_row=counter.get_total_flops(),
-        attention_flops_per_row=_attention(counts["Global"]),
+        attention_flops_per_row=sum(
+            count for name, count in counts["Global"].items() if is_attention(str(name))
+        ),
         taps={tap.layer: sizes[tap.path] for tap in taps},
     )
-    own = _without_children({name: inclusive.get(name, 0) for name in sizes})
+    own = _without_children({name: sum(counts.get(prefix + name, {}).values()) for name in sizes})
     return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
 
 
@@ -84,19 +83,11 @@ def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> in
     return int(counter.get_total_flops())
 
 
-def _attention(by_operation: Mapping[Any, int]) -> int:
-    return sum(
-        count
-        for name, count in by_operation.items()
-        if "bmm" in str(name) or "scaled_dot" in str(name)
-    )
-
-
 def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:
     own = dict(inclusive)
     for name, flops in inclusive.items():
         parent = name.rpartition(".")[0]
-        # Lists of modules are in a path, but are never called.
+        # A ModuleList is part of a path but is never called.
         while parent and parent not in own:
             parent = parent.rpartition(".")[0]
         if parent:

@@ -1,4 +1,4 @@
-"""The obvious way: diffusers' own pipeline in eager PyTorch, with forward hooks that keep every activation."""
+"""Baseline: diffusers' pipeline in eager PyTorch with forward hooks that keep every activation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from extract.trajectory import initial_noise
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the hooks leave behind."""
+    """Images, and the activations that the hooks kept."""
 
     images: list[Float[Tensor, "n 3 h w"]] = field(default_factory=list)
     activations: dict[str, list[Float[Tensor, "n tokens channels"]]] = field(default_factory=dict)
@@ -27,13 +27,14 @@ class Kept:
 
 
 def pipeline_of(study: Study) -> Any:
-    """The model as the pipeline that its users know."""
+    """The model as a StableDiffusionPipeline. Raises UserError for SDXL."""
     parts = study.components
     if parts.text_encoder_2 is not None:
         raise UserError(
-            "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; leave it out for SDXL"
+            "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; "
+            "leave it out for SDXL"
         )
-    # It remarks on packages that it does not need here, on scheduler settings and on having no safety checker.
+    # It warns of unneeded packages, scheduler settings and the missing safety checker.
     transformers_logging.set_verbosity_error()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,7 +55,7 @@ def pipeline_of(study: Study) -> Any:
 
 
 def generate_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_once: int) -> Kept:
-    """Generate and label the items, ``at_once`` of them at a time, and keep every tap of every step."""
+    """Generate and label the items in batches of ``at_once``; keep every tap of every step."""
     kept = Kept()
 
     def keep(layer: str) -> Any:

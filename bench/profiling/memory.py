@@ -1,6 +1,6 @@
-"""Memory of one engine, in a process of its own so that no other engine's peak is in it.
+"""Memory of one engine, in a separate process, so that it excludes the peaks of other engines.
 
-``python -m bench.profiling.memory MODEL WEIGHTS ENGINE ROWS WORDS THREADS`` prints the readings as JSON.
+``python -m bench.profiling.memory MODEL WEIGHTS ENGINE ROWS WORDS THREADS`` prints it as JSON.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 
 import torch
+from pydantic import TypeAdapter
 
 from bench.errors import UserError
 from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
@@ -29,40 +30,32 @@ _CALLS = 3
 def memory_of(
     model: str, weights: str, engine: str, rows: int, words: int, threads: int
 ) -> MemoryFacts:
-    """Start the process, and read what it says. Raises UserError when it fails."""
-    command = [
-        sys.executable,
-        "-m",
-        "bench.profiling.memory",
-        model,
-        weights,
-        engine,
-        *map(str, (rows, words, threads)),
-    ]
+    """Start the process and read its output. Raises UserError when it fails."""
+    command = [sys.executable, "-m", "bench.profiling.memory", model, weights, engine]
+    command += map(str, (rows, words, threads))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise UserError(
-            f"the process that measures the memory of {engine} failed: {last}; --skip memory leaves it out"
+            f"the process that measures the memory of {engine} failed: {last}; "
+            "--skip memory leaves it out"
         )
-    return MemoryFacts(**json.loads(done.stdout.strip().splitlines()[-1]))
+    return TypeAdapter(MemoryFacts).validate_json(done.stdout.strip().splitlines()[-1])
 
 
 def measured(
     model: str, weights: str, engine: str, rows: int, words: int, threads: int
 ) -> MemoryFacts:
-    """Open the engine in this process, call it, and say what that took."""
+    """Open the engine in this process, call it, and return the memory used."""
     backend: Backend = plugin("engine", engine)
     torch.set_num_threads(threads)
     source = model_spec(model).source
     unet = random_unet(source) if weights == "random" else load(source).unet
     taps = self_attention_taps(unet)
     side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    latents, text = (
-        torch.randn(rows, int(unet.config.in_channels), side, side),
-        torch.randn(rows, words, width),
-    )
-    # What loading and opening have freed would otherwise serve the calls, and their peak would not show.
+    latents = torch.randn(rows, int(unet.config.in_channels), side, side)
+    text = torch.randn(rows, words, width)
+    # Memory freed by loading and opening would serve the calls and hide their peak.
     give_back_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
     opened = backend.open(unet, taps, default_cache(), threads)
@@ -73,10 +66,8 @@ def measured(
     def calls() -> None:
         for _ in range(_CALLS):
             prediction = opened(latents, 1.0, text)
-            sizes[:] = [
-                prediction.noise.nbytes,
-                sum(tap.nbytes for tap in prediction.taps.values()),
-            ]
+            taps_bytes = sum(tap.nbytes for tap in prediction.taps.values())
+            sizes[:] = prediction.noise.nbytes, taps_bytes
 
     peak = peak_during(calls)
     after = device_bytes(backend.device)

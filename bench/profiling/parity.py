@@ -1,14 +1,14 @@
-"""Does an engine compute what PyTorch computes? Relative error per layer and step, on given latents and on its own."""
+"""Relative errors of an engine against PyTorch, per layer and step, on given and own latents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from tabulate import tabulate
 from torch import Tensor
 
 from bench.config import Config
+from bench.profiling.records import ParityFacts
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
@@ -20,23 +20,8 @@ LIMIT = 1e-4
 """Largest relative error that counts as equal in fp32."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Relative errors |a - b| / |b| against PyTorch in fp32."""
-
-    given: Mapping[str, list[float]]
-    """Per layer (and ``noise``), one value per step, both engines on PyTorch's latents."""
-    own: list[float]
-    """Of the latents after every step, each engine on its own trajectory."""
-
-    @property
-    def worst(self) -> float:
-        """The largest error on given latents."""
-        return max(max(errors) for errors in self.given.values())
-
-
-def parity_of(study: Study, engine: Engine, items: int) -> Parity:
-    """Generate the first ``items`` test images with PyTorch and with ``engine``."""
+def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
+    """Errors |a - b| / |b| of ``engine`` on the first ``items`` test images."""
     parts = study.components
     reference = REFERENCE.open(parts.unet, study.taps, default_cache(), study.threads)
     chosen = [item for block in study.test for item in block.items][:items]
@@ -44,49 +29,42 @@ def parity_of(study: Study, engine: Engine, items: int) -> Parity:
     text, empty = parts.embed([item.prompt for item in chosen]), parts.embed([""])
     given: dict[str, list[float]] = {}
 
-    def ours(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+    def predict(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
         return in_batches(engine, latents, timestep, words, study.config.batch)
 
-    def both(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
-        truth, other = reference(latents, timestep, words), ours(latents, timestep, words)
-        for name, value in {NOISE: truth.noise, **truth.taps}.items():
-            theirs = other.noise if name == NOISE else other.taps[name]
-            given.setdefault(name, []).append(_relative(theirs, value))
-        return truth
+    def predict_both(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+        expected, actual = reference(latents, timestep, words), predict(latents, timestep, words)
+        for name, value in {NOISE: expected.noise, **expected.taps}.items():
+            other = actual.noise if name == NOISE else actual.taps[name]
+            given.setdefault(name, []).append(_relative(other, value))
+        return expected
 
-    def generated(predict: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
+    def trajectory(predictor: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
         scheduler = parts.scheduler(study.config.sampler_steps)
-        return list(denoise(predict, scheduler, noise, text, empty, study.guidance))
+        return list(denoise(predictor, scheduler, noise, text, empty, study.guidance))
 
-    truth, own = generated(both), generated(ours)
-    return Parity(given, [_relative(b.latents, a.latents) for a, b in zip(truth, own, strict=True)])
+    steps = zip(trajectory(predict_both), trajectory(predict), strict=True)
+    own = [_relative(actual.latents, expected.latents) for expected, actual in steps]
+    return ParityFacts(given, own)
 
 
-def _relative(ours: Tensor, truth: Tensor) -> float:
-    return float((ours - truth).norm() / truth.norm())
+def _relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
 
 
 def print_parity(config: Config, items: int) -> bool:
-    """Print the errors of ``config.engine``; whether all are within the limit."""
+    """Print the errors of ``config.engine``; return whether all are within the limit."""
     study = open_study(config, labels=False)
-    engine = study.opened()
-    found = parity_of(study, engine, items)
-    steps = range(1, config.sampler_steps + 1)
-    rows = [[name, *(f"{error:.1e}" for error in errors)] for name, errors in found.given.items()]
-    rows.append(["own trajectory", *(f"{error:.1e}" for error in found.own)])
+    parity = parity_of(study, study.opened(), items)
+    headers = ["on given latents", *map(str, range(1, config.sampler_steps + 1))]
+    errors = {**parity.given, "own trajectory": parity.own}
+    rows = [[name, *(f"{error:.1e}" for error in values)] for name, values in errors.items()]
     print(
-        f"{config.engine} against PyTorch on {config.model}: relative error per layer and step, {items} images"
+        f"{config.engine} against PyTorch on {config.model}: "
+        f"relative error per layer and step, {items} images"
     )
-    print(
-        tabulate(
-            rows,
-            headers=["on given latents", *map(str, steps)],
-            tablefmt="simple",
-            disable_numparse=True,
-        )
-    )
-    within = found.worst <= LIMIT
-    print(
-        f"largest on given latents {found.worst:.1e}: {'within' if within else 'beyond'} {LIMIT:.0e}"
-    )
+    print(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))
+    within = parity.worst <= LIMIT
+    verdict = "within" if within else "beyond"
+    print(f"largest on given latents {parity.worst:.1e}: {verdict} {LIMIT:.0e}")
     return within

@@ -1,4 +1,4 @@
-"""Does an engine change what probes say? A run's stored probes on this engine's activations and on PyTorch's."""
+"""Scores of a run's stored probes on an engine's activations, against PyTorch's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
 from bench.runs.probes import stored_bank
-from bench.runs.results import Results, read_results
+from bench.runs.results import read_results
 from bench.study import Study
 from datasets.splits import Block
 from engines.engine import Engine
@@ -26,38 +26,35 @@ ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class AppliedProbes:
-    """The probes of a run that read the trained network's activations, unpermuted."""
+    """The probes of a run on the trained network's activations, without controls."""
 
     probe_set: ProbeSet
     probed_steps: tuple[int, ...]
 
 
 def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
-    """Read them. Raises UserError when the run is of another model or sampler than the study."""
+    """Read a run's probes. Raises UserError when its model or sampler differs from the study's."""
     results = read_results(folder)
-    for name, ours in (("model", model), ("sampler_steps", study.config.sampler_steps)):
-        if results.options[name] != ours:
+    for name, value in (("model", model), ("sampler_steps", study.config.sampler_steps)):
+        if results.options[name] != value:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{folder} has {option} {results.options[name]}, not {ours}; give {option} the run's own"
+                f"{folder} has {option} {results.options[name]}, not {value}; "
+                f"set {option} to that of the run"
             )
     probe_set = stored_bank(results, study.components.image_side)
-    _check(results, study, folder)
-    return AppliedProbes(probe_set, results.steps)
-
-
-def _check(results: Results, study: Study, folder: Path) -> None:
     unknown = [layer for layer in results.layers if layer not in study.layers]
     if unknown or not set(results.tasks) <= set(study.tasks):
         raise UserError(
-            f"{folder} holds layers or tasks that this model's profile does not know; make a run anew"
+            f"{folder} has layers or tasks that the model's profile does not know; run again"
         )
+    return AppliedProbes(probe_set, results.steps)
 
 
 def scores_with(
     engine: Engine, probes: AppliedProbes, study: Study, blocks: Sequence[Block]
 ) -> dict[str, Tensor]:
-    """Per task, the headline score of every stored probe, cells x images, on the engine's own trajectory."""
+    """Per task, the headline scores (cells x images) of all probes on the own trajectory."""
     recorded = alone(study, engine, ROWS)
     tasks = {name: study.tasks[name] for name in probes.probe_set.probes}
     tables: dict[str, list[Tensor]] = {name: [] for name in tasks}
@@ -69,12 +66,14 @@ def scores_with(
     return {name: torch.cat(parts, dim=-1) for name, parts in tables.items()}
 
 
-def changes(truth: dict[str, Tensor], ours: dict[str, Tensor], study: Study) -> list[ScoreChange]:
-    """How far the scores moved, per task."""
-    found = []
-    for name, reference in truth.items():
-        moved = (ours[name] - reference).nanmean(-1)
+def score_changes(
+    reference: dict[str, Tensor], scores: dict[str, Tensor], study: Study
+) -> list[ScoreChange]:
+    """Changes of the scores against the reference, per task."""
+    changes = []
+    for name, expected in reference.items():
+        change = (scores[name] - expected).nanmean(-1)
         metric = study.tasks[name].metrics[0].name
-        mean, largest = float(moved.nanmean()), float(moved.abs().nan_to_num().max())
-        found.append(ScoreChange(name, metric, len(moved), reference.shape[1], mean, largest))
-    return found
+        mean, largest = float(change.nanmean()), float(change.abs().nan_to_num().max())
+        changes.append(ScoreChange(name, metric, len(change), expected.shape[1], mean, largest))
+    return changes

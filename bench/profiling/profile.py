@@ -1,4 +1,4 @@
-"""The profile: engines in turn on the same inputs, their memory, their layers, and what others would have paid."""
+"""Profile engines on the same inputs: times, memory, layers, errors, and baselines."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from bench.errors import UserError, mistakes
 from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
 from bench.profiling.calls import (
-    Contender,
-    contend,
+    OpenedEngine,
     extract,
     extractions,
     first_calls,
     inputs_of,
     layer_samples,
+    open_engine,
     steady_calls,
     untapped_error,
-)  # fmt: skip
+)
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
 from bench.profiling.flops import work_of
 from bench.profiling.hooks import generate_with_hooks, pipeline_of
 from bench.profiling.memory import memory_of
 from bench.profiling.parity import parity_of
-from bench.profiling.probe_parity import changes, scores_with, stored_probes
+from bench.profiling.probe_parity import score_changes, scores_with, stored_probes
 from bench.profiling.published import authors_terms
 from bench.profiling.records import (
     FILES,
@@ -46,10 +46,11 @@ from bench.profiling.records import (
     MemoryFacts,
     ParityFacts,
     Profile,
+    ProfileOptions,
     Sample,
     Term,
     write_profile,
-)  # fmt: skip
+)
 from bench.runs.folder import stored_options
 from bench.study import Study, model_spec, open_study
 from datasets.items import Item
@@ -60,92 +61,98 @@ from probes.solve import solve_probe_set
 
 PARITY_ITEMS = 2
 LAYER_CALLS = 2
-"""Calls under an engine's own profiler, per step."""
+"""Calls per step under an engine's own profiler."""
 
 
 def profile(config: ProfileConfig) -> tuple[Profile, Path]:
-    """Measure all that ``config`` asks for, and store it; the profile, and its folder."""
-    engines = chosen_engines(config)
+    """Measure and store everything that ``config`` names; return the profile and its folder."""
+    names = chosen_engines(config)
     folder = opened_folder(config)
     study = open_profile_study(config)
     torch.set_num_threads(study.threads)
     probes = stored_probes(Path(config.run), study, config.model) if config.run else None
-    job = _Job(config, study)
-    contenders, samples = job.open(engines)
+    session = _Session(config, study)
+    engines, samples = session.open(names)
+    kinds = sorted({(one.backend.device, one.backend.precision) for one in engines})
     peaks: dict[str, list[float]] = {}
     if "hooks" in config.baselines:
-        job.hooks(0)
+        # The first pass warms the pipeline up.
+        session.hooks(0)
     for number in tqdm(range(config.rounds), desc="rounds", unit="round", file=sys.stderr):
-        samples += job.round(contenders, number)
-        for device, precision in sorted({(one.device, one.precision) for one in contenders}):
+        samples += session.round(engines, number)
+        for device, precision in kinds:
             rate = matrix_rate(precision, device)
             if rate is not None:
                 peaks.setdefault(f"{precision} {device}", []).append(rate)
-    truth = scores_with(contenders[0].engine, probes, study, job.blocks) if probes else {}
+    reference = scores_with(engines[0].engine, probes, study, session.blocks) if probes else {}
     facts, layers = {}, []
-    for contender in tqdm(
-        contenders, desc="parity, layers, memory", unit="engine", file=sys.stderr
-    ):
-        parity = job.parity(contender)
+    for opened in tqdm(engines, desc="parity, layers, memory", unit="engine", file=sys.stderr):
+        parity = session.parity(opened)
         if probes:
-            ours = scores_with(contender.engine, probes, study, job.blocks)
-            parity = replace(parity, scores=changes(truth, ours, study))
-        found, coverage = job.layers(contender)
-        layers += found
-        facts[contender.name] = EngineFacts(
-            contender.precision, contender.device, parity, job.memory(contender), coverage
+            scores = scores_with(opened.engine, probes, study, session.blocks)
+            parity = replace(parity, scores=score_changes(reference, scores, study))
+        own_times, coverage = session.layers(opened)
+        layers += own_times
+        backend, memory = opened.backend, session.memory(opened)
+        facts[opened.name] = EngineFacts(
+            backend.precision, backend.device, parity, memory, coverage
         )
-    words = int(inputs_of(study, 1).text.shape[1])
-    work, modules = work_of(study.components.unet, study.taps, words)
-    authors = "authors" in config.baselines
+    work, modules = work_of(study.components.unet, study.taps, session.words)
+    published = "authors" in config.baselines
+    resolved = {
+        "engines": names,
+        "threads": study.threads,
+        "guidance": study.guidance,
+        "study_items": study.items,
+        "extraction_rows": session.rows,
+    }
     measured = Profile(
         environment=environment(),
-        options=asdict(config) | {"engines": list(engines), "threads": study.threads, "guidance": study.guidance}
-        | {"study_items": study.items, "extraction_rows": job.rows},
+        options=ProfileOptions(**asdict(config) | resolved),
         work=work,
         modules=modules,
         peaks=peaks,
         engines=facts,
         samples=tuple(samples),
         layers=tuple(layers),
-        authors=authors_terms(study, job.items[:PARITY_ITEMS]) if authors else [],
-        ours=[job.solving(contenders[-1])] if authors else [],
-    )  # fmt: skip
+        authors=authors_terms(study, session.items[:PARITY_ITEMS]) if published else [],
+        solving=[session.solving(engines[-1])] if published else [],
+    )
     return measured, write_profile(folder, measured).parent
 
 
 def opened_folder(config: ProfileConfig) -> Path:
-    """Make the folder before anything is measured. Raises UserError when it cannot be, or holds something else."""
+    """Make the profile folder. Raises UserError if it is not writable or holds other files."""
     name = f"profile-{Path(config.model).name}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = Path(config.out) if config.out else Path("runs") / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = [path.name for path in folder.iterdir() if path.name not in FILES]
+        others = [path.name for path in folder.iterdir() if path.name not in FILES]
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot use {folder} as the profile folder ({error}); choose another --out"
         ) from error
-    if foreign:
-        raise UserError(f"{folder} holds {foreign[0]}, which is no profile's; choose another --out")
+    if others:
+        raise UserError(f"{folder} holds {others[0]}, no file of a profile; choose another --out")
     return folder
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One profile in progress."""
+class _Session:
+    """The measurements of one profile."""
 
     config: ProfileConfig
     study: Study
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The items that whole extractions generate."""
+        """The items of whole extractions, in blocks."""
         test = [item for block in self.study.test for item in block.items]
         return blocks_of(test[: self.config.items], "test")
 
     @property
     def items(self) -> list[Item]:
-        """The same, in one list."""
+        """The items of whole extractions."""
         return [item for block in self.blocks for item in block.items]
 
     @property
@@ -155,7 +162,7 @@ class _Job:
 
     @property
     def sizes(self) -> list[int]:
-        """Rows of every call to come: engines may compile for each, and that is no part of a steady state."""
+        """Rows of all later calls, for each of which an engine may compile at its first call."""
         sizes = set(self.config.batch)
         if "extraction" not in self.config.skip:
             for block in self.blocks:
@@ -163,35 +170,38 @@ class _Job:
                 sizes |= {min(self.rows, rows - start) for start in range(0, rows, self.rows)}
         return sorted(sizes)
 
-    def open(self, engines: Sequence[str]) -> tuple[list[Contender], list[Sample]]:
+    @property
+    def words(self) -> int:
+        """Rows of text per item."""
+        return int(inputs_of(self.study, 1).text.shape[1])
+
+    def open(self, names: Sequence[str]) -> tuple[list[OpenedEngine], list[Sample]]:
         """Open every engine and make its first calls."""
-        contenders, samples = [], []
-        for name in tqdm(engines, desc="opening", unit="engine", file=sys.stderr):
-            contender, opening = contend(
-                name, self.study, max(self.sizes), "untapped" not in self.config.skip
-            )
-            contenders.append(contender)
+        engines, samples = [], []
+        without_taps = "untapped" not in self.config.skip
+        for name in tqdm(names, desc="opening", unit="engine", file=sys.stderr):
+            opened, opening = open_engine(name, self.study, max(self.sizes), without_taps)
+            engines.append(opened)
             samples.append(opening)
             for rows in self.sizes:
-                samples += first_calls(
-                    contender, inputs_of(self.study, rows), rows in self.config.batch
-                )
-        return contenders, samples
+                inputs = inputs_of(self.study, rows)
+                samples += first_calls(opened, inputs, rows in self.config.batch)
+        return engines, samples
 
-    def round(self, contenders: Sequence[Contender], number: int) -> list[Sample]:
-        """Every engine once at every batch size; then extractions and the hooks, one after the other."""
+    def round(self, engines: Sequence[OpenedEngine], number: int) -> list[Sample]:
+        """Time every engine at every batch size; then extractions and the hooks in turn."""
         samples: list[Sample] = []
         for rows in self.config.batch:
-            samples += steady_calls(contenders, inputs_of(self.study, rows), number)
+            samples += steady_calls(engines, inputs_of(self.study, rows), number)
         if "extraction" not in self.config.skip:
-            for contender in contenders:
-                samples += extractions(contender, self.study, self.blocks, self.rows, number)
+            for opened in engines:
+                samples += extractions(opened, self.study, self.blocks, self.rows, number)
         if "hooks" in self.config.baselines:
             samples += self.hooks(number)
         return samples
 
     def hooks(self, number: int) -> list[Sample]:
-        """The obvious way on the same items, image by image and as many at once as an engine call has rows for."""
+        """Time the hooks on the same items, image by image and in batches of an engine call."""
         pipeline, items, samples = pipeline_of(self.study), self.items, []
         for what, at_once in ((HOOKS_ONE, 1), (HOOKS_BATCHED, max(1, self.rows // 2))):
             _, seconds = timed(partial(generate_with_hooks, self.study, pipeline, items, at_once))
@@ -200,53 +210,44 @@ class _Job:
             )
         return samples
 
-    def parity(self, contender: Contender) -> ParityFacts:
+    def parity(self, opened: OpenedEngine) -> ParityFacts:
         """Errors against PyTorch in fp32."""
-        found = parity_of(self.study, contender.engine, min(PARITY_ITEMS, self.config.items))
-        untapped = untapped_error(contender, inputs_of(self.study, self.config.batch[0]))
-        return ParityFacts(dict(found.given), list(found.own), untapped)
+        parity = parity_of(self.study, opened.engine, min(PARITY_ITEMS, self.config.items))
+        untapped = untapped_error(opened, inputs_of(self.study, self.config.batch[0]))
+        return replace(parity, untapped=untapped)
 
-    def layers(self, contender: Contender) -> tuple[list[LayerSample], float | None]:
-        """Where the time goes, if the engine can tell and it was not left out."""
+    def layers(self, opened: OpenedEngine) -> tuple[list[LayerSample], float | None]:
+        """Own times of the modules, and their share of the calls' time."""
         if "layers" in self.config.skip:
             return [], None
-        return layer_samples(contender, inputs_of(self.study, self.rows), LAYER_CALLS)
+        return layer_samples(opened, inputs_of(self.study, self.rows), LAYER_CALLS)
 
-    def memory(self, contender: Contender) -> MemoryFacts | None:
-        """Memory in a process of its own, unless it was left out."""
+    def memory(self, opened: OpenedEngine) -> MemoryFacts | None:
+        """Memory of the engine in a separate process; None where it was left out or failed."""
         if "memory" in self.config.skip:
             return None
-        config, words = self.config, inputs_of(self.study, 1).text.shape[1]
+        model, weights, threads = self.config.model, self.config.weights, self.study.threads
         try:
-            return memory_of(
-                config.model, config.weights, contender.name, self.rows, words, self.study.threads
-            )
+            return memory_of(model, weights, opened.name, self.rows, self.words, threads)
         except UserError as error:
-            # The clock readings are taken by now: they are worth keeping without it.
+            # The clock readings taken so far are useful without it.
             tqdm.write(f"no memory reading: {error}", file=sys.stderr)
             return None
 
-    def solving(self, contender: Contender) -> Term:
-        """Solving every probe of a run: sums have the same size whatever the items, so any block's will do."""
-        sums = extract(contender, self.study, self.blocks[:1], self.rows, True)
-        steps = range(self.study.config.sampler_steps)
-        # On the CPU, as one reading serves all engines.
-        solve = partial(
-            solve_probe_set,
-            sums * FOLDS,
-            list(self.study.tasks),
-            steps,
-            {TRAINED},
-            self.study.threads,
-        )
+    def solving(self, opened: OpenedEngine) -> Term:
+        """Time to solve all probes of a run, on statistics of one block, whose size is the same."""
+        sums = extract(opened, self.study, self.blocks[:1], self.rows, True)
+        steps, tasks = range(self.study.config.sampler_steps), list(self.study.tasks)
+        # On the CPU, so that one reading serves all engines.
+        solve = partial(solve_probe_set, sums * FOLDS, tasks, steps, {TRAINED}, self.study.threads)
         return Term("every probe solved, controls included", 1, "run", [timed(solve)[1]])
 
 
 def open_profile_study(config: ProfileConfig) -> Study:
-    """Resolve the model. Raises UserError, with the way out, when the trained model cannot be had."""
-    labeled = _labels_of(config.run)
-    asked = Config(
-        **labeled,
+    """Open the model. Raises UserError when the trained model is not available."""
+    labels = _label_options(config.run)
+    run_config = Config(
+        **labels,
         model=config.model,
         weights=config.weights,
         engine=REFERENCE,
@@ -254,7 +255,7 @@ def open_profile_study(config: ProfileConfig) -> Study:
         threads=config.threads,
     )
     try:
-        return open_study(asked, labels=bool(labeled))
+        return open_study(run_config, labels=bool(labels))
     except mistakes() as error:
         if config.weights == "random" or model_spec(config.model).source == TINY.source:
             raise
@@ -263,8 +264,8 @@ def open_profile_study(config: ProfileConfig) -> Study:
         ) from error
 
 
-def _labels_of(run: str | None) -> dict[str, Any]:
-    """What labels the images of a run whose probes are applied; without one no label is scored."""
+def _label_options(run: str | None) -> dict[str, Any]:
+    """Label options of the run whose probes are applied; empty without one."""
     if run is None:
         return {}
     stored = stored_options(Path(run))

@@ -1,8 +1,9 @@
-"""The published procedure (Chen, Viegas, Wattenberg 2023): what its parts cost here, measured on a few cells.
+"""Cost of the published procedure (Chen, Viegas, Wattenberg 2023), measured on a few cells.
 
-The authors' scripts generate every image anew for each of the block groups and each of the T steps (up to that step),
-pickle the group's activations, read them back, and fit one probe per layer and step with Adam. Left out, so that the
-comparison errs on their side: decoding and labelling, evaluating the probes, the random network.
+The authors' scripts generate every image again for each block group and each of the T steps (up to
+that step), pickle the group's activations, read them back, and fit one probe per layer and step
+with Adam. Decoding, labelling, evaluation of the probes and the random network are left out, which
+favours the published procedure.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from extract.trajectory import Step, denoise, initial_noise
 from probes.adam import BATCH, EPOCHS, new_probe, optimizer, pixel_loss, update
 
 _STEPS = 3
-"""Steps generated per item and group: enough for a mean."""
+"""Steps timed per item and group."""
 _FITS = 3
 """Adam updates timed per layer and task."""
 
 
 def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
-    """The terms of the procedure for both tasks, on all items of the study, each with its measured samples."""
+    """Terms of the procedure for both tasks and all items of the study, with measured samples."""
     groups = _groups(study.taps)
     steps = study.config.sampler_steps
     train = sum(len(block.items) for block in study.train)
-    generatings = 2 * study.items * len(groups)
-    calls = generatings * steps * (steps + 1) // 2
-    stored = generatings * steps
+    trajectories = 2 * study.items * len(groups)
+    calls = trajectories * steps * (steps + 1) // 2
+    stored = trajectories * steps
     updates = len(study.taps) * steps * EPOCHS * ceil(train / BATCH)
     step_seconds, write_seconds, read_seconds = [], [], []
     activations: dict[str, Tensor] = {}
@@ -58,19 +59,26 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
         [update_seconds(value, size, is_mask) for value in activations.values()]
         for is_mask in (True, False)
     )
+    fits = f"{len(study.taps)} layers x {steps} steps x {EPOCHS} epochs x ceil({train} / {BATCH})"
     return [
-        Term(f"UNet steps: 2 tasks x {study.items} items x {len(groups)} groups x (1 + ... + {steps})",
-             calls, "step of one image", step_seconds),
-        Term("activations pickled: 2 tasks x items x groups x steps", stored, "file", write_seconds),
+        Term(
+            f"UNet steps: 2 tasks x {study.items} items x {len(groups)} groups x "
+            f"(1 + ... + {steps})",
+            calls,
+            "step of one image",
+            step_seconds,
+        ),
+        Term(
+            "activations pickled: 2 tasks x items x groups x steps", stored, "file", write_seconds
+        ),
         Term("activations read back, once", stored, "file", read_seconds),
-        Term(f"Adam, saliency: {len(study.taps)} layers x {steps} steps x {EPOCHS} epochs x "
-             f"ceil({train} / {BATCH}) updates", updates, "update", saliency),
+        Term(f"Adam, saliency: {fits} updates", updates, "update", saliency),
         Term("Adam, depth: as many", updates, "update", depth),
-    ]  # fmt: skip
+    ]
 
 
 def _groups(taps: Sequence[Tap]) -> dict[str, list[Tap]]:
-    """The taps by the block they lie in."""
+    """The taps per block."""
     groups: dict[str, list[Tap]] = {}
     for tap in taps:
         groups.setdefault(tap.layer.partition(".")[0], []).append(tap)
@@ -80,7 +88,7 @@ def _groups(taps: Sequence[Tap]) -> dict[str, list[Tap]]:
 def _generate(
     study: Study, item: Item, taps: Sequence[Tap]
 ) -> tuple[dict[str, Tensor], list[float]]:
-    """One image's first steps in eager PyTorch with one group's hooks: the last activations, seconds per step."""
+    """(last activations, seconds per step) of one image's first steps with one group's hooks."""
     parts = study.components
     loop = denoise(
         TorchEager(parts.unet, taps),
@@ -106,13 +114,13 @@ def _write(path: Path, activations: dict[str, Tensor]) -> None:
 
 def _read(path: Path) -> None:
     with path.open("rb") as stream:
-        pickle.load(stream)  # noqa: S301  (written above, in a folder of our own)
+        pickle.load(stream)  # noqa: S301  (written above, in a temporary folder)
 
 
 def update_seconds(
     activation: Float[Tensor, "1 tokens channels"], size: int, is_mask: bool
 ) -> float:
-    """Mean seconds of one Adam update of a probe on ``BATCH`` images, upsampled to the image's pixels."""
+    """Mean seconds of an Adam update of a probe on ``BATCH`` images of ``size`` x ``size``."""
     maps = activation.expand(BATCH, -1, -1).clone()
     probe = new_probe(activation.shape[-1], is_mask)
     adam = optimizer(probe)

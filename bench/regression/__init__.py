@@ -1,1 +1,1 @@
-"""What changed between two runs or profiles: for pull requests."""
+"""Comparisons of two runs or two profiles."""

@@ -1,4 +1,4 @@
-"""One figure before and after, and whether the change is a regression."""
+"""Changes of figures, tolerances, and the rule of a regression."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ LATENCY, MEMORY = "latency", "memory"
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How much worse a figure may get, in its own unit or as a share of what it was."""
+    """The allowed loss of a figure, in its own unit or as a share of its base value."""
 
     size: float
     is_share: bool
 
     def of(self, base: float) -> float:
-        """In the figure's own unit, where it was ``base``."""
+        """The allowed loss in the figure's own unit, from the value ``base``."""
         return self.size * abs(base) if self.is_share else self.size
 
 
-def tolerances(text: str, known: Sequence[str]) -> dict[str, Tolerance]:
-    """Tolerances by name. Raises UserError for a name that is not ``known`` and for what is no size."""
-    found: dict[str, Tolerance] = {}
+def tolerances(text: str, figures: Sequence[str]) -> dict[str, Tolerance]:
+    """Parse ``--fail-on``: tolerances by figure. Raises UserError for an unknown name or size."""
+    parsed: dict[str, Tolerance] = {}
     for entry in names(text):
         name, _, typed = (part.strip() for part in entry.partition(":"))
-        if name not in known:
-            raise UserError(f"--fail-on knows no {name!r}{nearest(name, known)}")
+        if name not in figures:
+            raise UserError(f"--fail-on knows no {name!r}{nearest(name, figures)}")
         try:
             size = float(typed.removesuffix("%"))
         except ValueError:
@@ -47,14 +47,12 @@ def tolerances(text: str, known: Sequence[str]) -> dict[str, Tolerance]:
             raise UserError(
                 f"{name} is compared as a ratio: give its tolerance as a share, such as {name}:5%"
             )
-        if name in found:
+        if name in parsed:
             raise UserError(f"--fail-on names {name} twice")
-        found[name] = Tolerance(size / 100 if is_share else size, is_share)
-    if not found:
-        raise UserError(
-            "--fail-on is empty; name what may not get worse, such as dice:0.01,latency:5%"
-        )
-    return found
+        parsed[name] = Tolerance(size / 100 if is_share else size, is_share)
+    if not parsed:
+        raise UserError("--fail-on is empty; name figures, such as dice:0.01,latency:5%")
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +60,44 @@ class Change:
     """One figure of two runs or profiles."""
 
     name: str
-    """What a tolerance calls it: a metric, ``latency`` or ``memory``."""
+    """Its name in ``--fail-on``: a metric, ``latency`` or ``memory``."""
     where: str
     base: float
     new: float
     loss: float
-    """By how much it got worse, in its own unit; negative where it got better."""
+    """How much worse it is, in its own unit; negative where it is better."""
     span: str
-    """The change with its 95 % interval, as it is printed."""
+    """The change with its 95 % interval, formatted."""
     p: float
-    """Of no change; nan where it is not defined."""
+    """p value of no change; nan where undefined."""
     q: float = np.nan
-    """The false discovery rate at which the change is called, over all changes that were tested together."""
+    """Smallest false discovery rate, over all tested together, at which it is significant."""
     is_single: bool = False
-    """Whether there is one reading each, and nothing to test: it is held against the tolerance alone."""
+    """Whether each side is one reading: it is compared with the tolerance, without a test."""
     sure_loss: float | None = None
-    """The least loss inside the interval, of clock readings. Between two runs the machine drifts, which no interval
-    taken inside of them sees: so all of it must lie beyond the tolerance. None where the mean loss counts."""
+    """The least loss inside the interval, for clock readings; None where the mean loss counts.
+    The interval must exceed the tolerance as a whole, as it excludes drift between two runs."""
 
     def moved(self, tolerance: Tolerance | None) -> bool:
-        """Whether there is a change: at a false discovery rate of 5 %, or a single reading's beyond the tolerance.
+        """Whether it changed: at a false discovery rate of 5 %, or beyond a single's tolerance.
 
-        Of single readings without a tolerance nobody knows what is noise, and none is said to have moved.
+        The noise of single readings is unknown: without a tolerance they count as unchanged.
         """
         if self.is_single:
             return tolerance is not None and abs(self.loss) > tolerance.of(self.base)
         return self.loss != 0 and self.q <= RATE
 
     def is_regression(self, tolerance: Tolerance | None) -> bool:
-        """A change for the worse, larger than the tolerance."""
+        """Whether it is worse by more than the tolerance."""
         loss = self.loss if self.sure_loss is None else self.sure_loss
         return tolerance is not None and self.moved(tolerance) and loss > tolerance.of(self.base)
 
 
 def tested_together(changes: Iterable[Change]) -> list[Change]:
     """The changes with their false discovery rates over all of them."""
-    found = list(changes)
-    q = q_values(np.array([change.p for change in found], dtype=np.float64))
-    return [replace(change, q=float(value)) for change, value in zip(found, q, strict=True)]
+    family = list(changes)
+    q = q_values(np.array([change.p for change in family], dtype=np.float64))
+    return [replace(change, q=float(value)) for change, value in zip(family, q, strict=True)]
 
 
 def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
@@ -126,7 +124,7 @@ def row(change: Change, tolerance: Tolerance | None) -> dict[str, str]:
 def largest(
     changes: Sequence[Change], tolerated: dict[str, Tolerance], at_most: int
 ) -> list[Change]:
-    """What moved, and every single reading, regressions first, then by size; figures take turns in their own units."""
+    """Changed figures and all single readings: regressions first, then by size of the loss."""
     shown = [
         change for change in changes if change.is_single or change.moved(tolerated.get(change.name))
     ]

@@ -1,4 +1,4 @@
-"""What two folders hold decides what of them is compared."""
+"""Compare two run folders or two profile folders."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Comparison:
     families: list[Family]
     tolerated: dict[str, Tolerance]
     left_out: list[str]
-    """Sentences about what could not be compared and was not asked for."""
+    """Sentences about comparisons that were not possible and that ``--fail-on`` does not name."""
 
     @property
     def regressions(self) -> list[Change]:
-        """Changes for the worse beyond their tolerance."""
+        """Changes that are worse by more than their tolerance."""
         changes = [change for family in self.families for change in family.changes]
         return [
             change for change in changes if change.is_regression(self.tolerated.get(change.name))
@@ -48,7 +48,7 @@ class Comparison:
 
 
 def compared(base: Path, new: Path, fail_on: str | None) -> Comparison:
-    """Compare two run folders or two profile folders. Raises UserError when they are neither, or not alike."""
+    """Compare two folders of one kind. Raises UserError if they are not, or not comparable."""
     kinds = [_kind(folder) for folder in (base, new)]
     if kinds[0] != kinds[1]:
         raise UserError(f"{base} is a {kinds[0]} and {new} is a {kinds[1]}; compare two of a kind")
@@ -67,8 +67,8 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     before, after = read_results(base), read_results(new)
     metrics = metric_names(before, after)
     tolerated = tolerances(fail_on, [*metrics, LATENCY, MEMORY]) if fail_on is not None else {}
-    wanted = [name for name in metrics if name in tolerated]
-    families = [Family("scores", quality_changes(before, after, wanted))]
+    named = [name for name in metrics if name in tolerated]
+    families = [Family("scores", quality_changes(before, after, named))]
     reason = unlike(before.environment, after.environment, run_options(before, after))
     missing = [str(folder) for folder in (base, new) if not (folder / CALLS).exists()]
     if reason is None and missing:

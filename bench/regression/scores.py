@@ -1,8 +1,9 @@
-"""Two runs of the same items, cell by cell: which scores of the trained network's probes moved?
+"""Changes of probe scores between two runs of the same items, cell by cell.
 
-A cell's change is the mean over test images of its score's change, paired by image. All changes are tested
-together; one is called at a false discovery rate of 5 %, and is a regression when it is called and the mean loss, in
-the direction of the metric, exceeds the tolerance. Baselines and controls are not judged: their change is no loss.
+A cell's change is the mean over test images of its score's change, paired by image. All changes are
+tested together at a false discovery rate of 5 %. A significant change is a regression when the mean
+loss, in the direction of the metric, exceeds the tolerance. Only probes of the trained network are
+compared: a change of a baseline or control is no loss.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ def metric_names(*runs: Results) -> list[str]:
 
 
 def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list[Change]:
-    """Changes of the named metrics (none: of each task's headline) in every cell of the trained network's probes.
+    """Changes of the named metrics, or of each task's headline metric if none is named.
 
     Raises UserError when the runs do not share their test items, tasks and cells.
     """
     _refuse_unlike(base, new)
-    wanted = [
+    pairs = [
         (task, metric)
         for task in base.tasks.values()
         for metric in (metrics or task.metrics[:1])
         if metric in task.metrics and metric in new.tasks[task.name].metrics
     ]
-    cells = {task.name: _probed(task) for task, _ in wanted}
-    # So many that a cell which moved alone can be called: p is never below 1 / (draws + 1).
-    draws = max(TEST_DRAWS, ceil(sum(len(cells[task.name]) for task, _ in wanted) / RATE))
+    cells = {task.name: _probed(task) for task, _ in pairs}
+    # Enough for a single changed cell to be significant: p is never below 1 / (draws + 1).
+    draws = max(TEST_DRAWS, ceil(sum(len(cells[task.name]) for task, _ in pairs) / RATE))
     return tested_together(
         change
-        for task, metric in wanted
+        for task, metric in pairs
         for change in _changes(task, new.tasks[task.name], metric, cells[task.name], draws)
     )
 
@@ -54,17 +55,18 @@ def _changes(
 ) -> Iterator[Change]:
     before, after = (_table(task, metric, cells) for task in (base, new))
     sign = base.sign(metric)
-    found = paired_difference(after, before, draws)
+    difference = paired_difference(after, before, draws)
     for index, cell in enumerate(cells):
-        mean, low, high = found.mean[index], found.low[index], found.high[index]
+        mean, low, high = difference.mean[index], difference.low[index], difference.high[index]
+        position = " with position" if cell.probe == WITH_POSITION else ""
         yield Change(
             metric,
-            f"{base.name} {cell.layer} step {cell.step + 1}{' with position' if cell.probe == WITH_POSITION else ''}",
+            f"{base.name} {cell.layer} step {cell.step + 1}{position}",
             float(np.nanmean(before[index])),
             float(np.nanmean(after[index])),
             float(-sign * mean),
             f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]",
-            float(found.p[index]),
+            float(difference.p[index]),
         )
 
 
@@ -87,19 +89,20 @@ def _refuse_unlike(base: Results, new: Results) -> None:
     if items[0] != items[1]:
         shared = len(set(items[0]) & set(items[1]))
         raise UserError(
-            f"{base.path} and {new.path} share {shared} of {len(items[0])} and {len(items[1])} test items; "
-            "scores are compared image by image, so run both on the same items"
+            f"{base.path} and {new.path} share {shared} of {len(items[0])} and {len(items[1])} "
+            "test items; scores are compared image by image, so run both on the same items"
         )
     if set(base.tasks) != set(new.tasks):
         raise UserError(
-            f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has {', '.join(new.tasks)}; "
-            "run both with the same --tasks"
+            f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has "
+            f"{', '.join(new.tasks)}; run both with the same --tasks"
         )
     for name, task in base.tasks.items():
         differing = set(_probed(task)) ^ set(_probed(new.tasks[name]))
         if differing:
             cell = sorted(differing, key=str)[0]
             raise UserError(
-                f"{base.path} and {new.path} probe different cells ({len(differing)} of {name}, such as {cell.layer} "
-                f"at step {cell.step + 1}); run both with the same --layers and --steps"
+                f"{base.path} and {new.path} probe different cells ({len(differing)} of {name}, "
+                f"such as {cell.layer} at step {cell.step + 1}); "
+                "run both with the same --layers and --steps"
             )

@@ -1,9 +1,9 @@
-"""Two runs or two profiles of like environments: ratios of median times and of memory, new over base.
+"""Ratios of median times and of memory between two runs or profiles of like environments.
 
-Readings that were taken next to each other share what disturbed the machine. So groups of readings that are neighbours
-in time are drawn first and readings within them second, which errs on the wide side where readings are independent; p
-counts how often a drawn ratio falls on the other side of one. What differed between the two sessions as a whole no
-reading can tell: measure them back to back.
+Neighbouring readings share disturbances of the machine. The bootstrap therefore draws groups of
+neighbours in time first and readings within them second, which gives too wide intervals where
+readings are independent. p counts how often a drawn ratio falls on the other side of one. Readings
+do not show differences between the two sessions as a whole: measure them back to back.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from extract.networks import TRAINED
 
 _ALIKE = ("processor", "gpus", "driver", "cuda", "python")
 _OWN = "scenebench"
-"""The package whose versions are compared; all others must be the same."""
+"""The package whose versions may differ; those of all others must be equal."""
 
 
 def unlike(
     base: dict[str, Any], new: dict[str, Any], options: Sequence[tuple[str, object, object]] = ()
 ) -> str | None:
-    """In what two environments (and the given options) differ so that times must not be compared; None if alike."""
+    """Differences of environments and options that forbid a comparison of times; None if alike."""
     pairs = [(name, base.get(name), new.get(name)) for name in _ALIKE]
     versions = base["versions"], new["versions"]
     names = sorted({*versions[0], *versions[1]} - {_OWN})
-    pairs += [(name, *(found.get(name, "none") for found in versions)) for name in names]
+    pairs += [(name, *(installed.get(name, "none") for installed in versions)) for name in names]
     differing = [f"{name} ({a}, {b})" for name, a, b in (*pairs, *options) if a != b]
     return ", ".join(differing) or None
 
 
 def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]:
-    """What decides how long a call of two runs takes."""
+    """Options of two runs that determine the time of a call."""
     return [
         ("batch", base.options["batch"], new.options["batch"]),
         ("threads", base.threads, new.threads),
@@ -48,24 +48,24 @@ def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]
 
 
 def profile_options(base: Profile, new: Profile) -> list[tuple[str, object, object]]:
-    """What decides how long a call of two profiles takes, the precision of the engines that both have among it."""
-    shared = [name for name in base.engines if name in new.engines]
+    """Options of two profiles, and precisions of shared engines, that determine a call's time."""
     return [
         *(
-            (name, base.options.get(name), new.options.get(name))
+            (name, getattr(base.options, name), getattr(new.options, name))
             for name in ("model", "weights", "threads")
         ),
         *(
-            (f"{name}'s precision", base.engines[name].precision, new.engines[name].precision)
-            for name in shared
+            (f"{name}'s precision", facts.precision, new.engines[name].precision)
+            for name, facts in base.engines.items()
+            if name in new.engines
         ),
     ]
 
 
 def run_speed(base: Results, new: Results) -> list[Change]:
-    """Seconds per row of the trained network, all steps together and each step, and the peak memory of the process.
+    """Changes of the trained network's seconds per row, over all steps and per step, and of memory.
 
-    Without the memory where ``memory_unlike`` has a reason.
+    Memory is left out where ``memory_unlike`` gives a reason.
     """
     for results in (base, new):
         refuse_changed(results.path, results.facts, (CALLS,))
@@ -78,7 +78,7 @@ def run_speed(base: Results, new: Results) -> list[Change]:
 
 
 def memory_unlike(*runs: Results) -> str | None:
-    """Why the peaks of runs cannot be compared; None if one process made each of them from end to end."""
+    """Why the peaks of runs cannot be compared; None if each run is the work of one process."""
     for run in runs:
         if run.processes > 1:
             return f"{run.path} is the work of {run.processes} processes, of which none held all"
@@ -86,7 +86,7 @@ def memory_unlike(*runs: Results) -> str | None:
 
 
 def profile_speed(base: Profile, new: Profile) -> list[Change]:
-    """Seconds of one call in steady state per engine and batch, and every engine's peak memory."""
+    """Changes of the seconds of a steady call per engine and batch, and of peak memory."""
     return tested_together(_profile_changes(base, new))
 
 
@@ -100,25 +100,17 @@ def _profile_changes(base: Profile, new: Profile) -> Iterator[Change]:
                 yield _latency(f"{engine}, {rows} rows", b, a)
         before, after = facts.memory, new.engines[engine].memory
         # Another number of rows is other work.
-        if (
-            before
-            and after
-            and before.rows == after.rows
-            and before.peak_bytes
-            and after.peak_bytes
-        ):
-            yield _memory(
-                f"{engine}, peak of calls of {before.rows} rows",
-                before.peak_bytes,
-                after.peak_bytes,
-            )
+        if before and after and before.rows == after.rows:
+            where = f"{engine}, peak of calls of {before.rows} rows"
+            if before.peak_bytes and after.peak_bytes:
+                yield _memory(where, before.peak_bytes, after.peak_bytes)
 
 
 def call_groups(base: Readings, new: Readings) -> list[tuple[str, list[Readings], list[Readings]]]:
-    """(where, base, new): seconds per row of the generating network's calls, in groups of neighbours in time.
+    """(where, base, new): seconds per row of the trained network, in groups of neighbours in time.
 
-    Both are calls x (step, network, rows, seconds, ...) in the order in which they were made. First all steps that both
-    have, then every step by itself.
+    Both arguments are calls x (step, network, rows, seconds, ...) in the order of the calls. The
+    first entry covers all shared steps, the others one step each.
     """
     before, after = (calls[calls[:, 1] == 0] for calls in (base, new))
     steps = np.intersect1d(before[:, 0], after[:, 0])
@@ -127,8 +119,8 @@ def call_groups(base: Readings, new: Readings) -> list[tuple[str, list[Readings]
 
 
 def _groups(calls: Readings, steps: Readings) -> list[Readings]:
-    mine = calls[np.isin(calls[:, 0], steps)]
-    return np.array_split(mine[:, 3] / mine[:, 2], max(1, isqrt(len(mine))))
+    chosen = calls[np.isin(calls[:, 0], steps)]
+    return np.array_split(chosen[:, 3] / chosen[:, 2], max(1, isqrt(len(chosen))))
 
 
 def _latency(where: str, base: Sequence[Readings], new: Sequence[Readings]) -> Change:

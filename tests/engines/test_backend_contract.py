@@ -25,13 +25,15 @@ SLOW = {"torch_compile"}
 """Engines that take minutes to start."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow if name in SLOW else ())
-        for name in plugins("engine")
-    ],
-)
+def marks(name: str) -> list[pytest.MarkDecorator]:
+    on_gpu = torch.device(plugin("engine", name).device).type == "cuda"
+    return [pytest.mark.gpu] * on_gpu + [pytest.mark.slow] * (name in SLOW)
+
+
+ENGINES = [pytest.param(name, marks=marks(name)) for name in plugins("engine")]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
 def backend(request: pytest.FixtureRequest) -> Backend:
     chosen: Backend = plugin("engine", request.param)
     reason = chosen.unavailable()

@@ -96,7 +96,7 @@ def test_accumulation_of_a_block(benchmark: BenchmarkFixture) -> None:
     assert sums.moments[TRAINED, "up3.0"].n == IMAGES * SIDE * SIDE
 
 
-def test_solving_a_place(folds: list[SufficientStatistics], benchmark: BenchmarkFixture) -> None:
+def test_solving_a_site(folds: list[SufficientStatistics], benchmark: BenchmarkFixture) -> None:
     probe_set = benchmark(solve_probe_set, folds, list(TASKS), (0,), {TRAINED}, 1)
     assert sum(cell.probe == PERMUTED for cell in probe_set.probes["depth"]) == DRAWS
 
@@ -104,13 +104,13 @@ def test_solving_a_place(folds: list[SufficientStatistics], benchmark: Benchmark
 def test_scoring_a_block(probe_set: ProbeSet, benchmark: BenchmarkFixture) -> None:
     block, block_labels = activations(99), labels(99)
 
-    def scored() -> dict[str, torch.Tensor]:
+    def score() -> dict[str, torch.Tensor]:
         readout = Readout(probe_set, TASKS)
         readout.update(0, TRAINED, "up3.0", block)
         readout.finish(block_labels)
         return readout.scores()
 
-    scores = benchmark(scored)
+    scores = benchmark(score)
     assert scores["depth"].shape == (len(probe_set.cells("depth")), len(DEPTH.metrics), IMAGES)
 
 

@@ -1,7 +1,8 @@
-"""A plan against the run that it foretells: rows and disk as they come out, time within a factor of 1.5."""
+"""A plan against the run that it estimates: rows, disk and time."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,8 +16,8 @@ from bench.__main__ import main
 from bench.config import Config
 from bench.networks import Deferred, Networks
 from bench.planning.estimate import Plan, plan_of
-from bench.planning.gpus import GPUS
-from bench.planning.solving import sampled_bank
+from bench.planning.gpus import GPUS, times_on
+from bench.planning.solving import sampled_probe_set
 from bench.run import run
 from bench.runs.filmstrips import STRIP_ITEMS
 from bench.runs.results import Results, read_results
@@ -38,65 +39,62 @@ OPTIONS = {
 
 
 @dataclass
-class Both:
+class PlannedRun:
     plan: Plan
     results: Results
-    planned_seconds: float
-    """Mean of a plan before the run and one after it: what else the machine does slows calls of either."""
     cpu_seconds: float
     disk_bytes: int
     shards: list[Path]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
+def planned(tmp_path_factory: pytest.TempPathFactory) -> PlannedRun:
     out = tmp_path_factory.mktemp("plan") / "run"
     config = Config(**OPTIONS, out=str(out))
     sizes: list[int] = []
 
-    def measured(_: Shards) -> None:
+    def record_size(_: Shards) -> None:
         sizes.append(sum(path.stat().st_size for path in out.rglob("*.safetensors")))
 
     with pytest.MonkeyPatch.context() as patch:
-        # Seconds of the processor, so that what else the machine does moves nothing; there is one thread.
-        patch.setattr("bench.measure.time.perf_counter", time.process_time)
-        patch.setattr(Shards, "remove", measured)
-        plan = plan_of(config)
+        patch.setattr(Shards, "remove", record_size)
+        plan = cpu_plan(config)
         started = time.process_time()
         results = read_results(run(config).path)
-        taken = time.process_time() - started
-        after = plan_of(config)
-    assert plan.measured
-    assert after.measured
-    planned = (plan.measured.seconds + after.measured.seconds) / 2
-    return Both(
-        plan,
-        results,
-        planned,
-        taken,
-        sizes[0],
-        sorted((out / "shards").rglob("fold-*.safetensors")),
-    )
+        seconds = time.process_time() - started
+    shards = sorted((out / "shards").rglob("fold-*.safetensors"))
+    return PlannedRun(plan, results, seconds, sizes[0], shards)
 
 
-def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
-    assert both.cpu_seconds / 1.5 <= both.planned_seconds <= both.cpu_seconds * 1.5
+def cpu_plan(config: Config) -> Plan:
+    """A plan in seconds of the one thread's processor, which other processes hardly change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.measure.time.perf_counter", time.process_time)
+        return plan_of(config)
 
 
-def test_rows_are_those_of_the_run(both: Both) -> None:
-    assert both.plan.engine_rows == sum(int(row["rows"]) for row in both.results.costs)
-    facts = both.results.facts
-    assert (both.plan.train_items, both.plan.test_items) == (
+@pytest.mark.slow
+def test_time_is_right_within_a_factor_of_one_and_a_half(planned: PlannedRun) -> None:
+    # The mean of a plan before the run and one after it, as the machine's load changes.
+    plans = planned.plan, cpu_plan(Config(**OPTIONS))
+    seconds = sum(plan.measured.seconds for plan in plans if plan.measured) / 2
+    assert planned.cpu_seconds / 1.5 <= seconds <= planned.cpu_seconds * 1.5
+
+
+def test_rows_are_those_of_the_run(planned: PlannedRun) -> None:
+    assert planned.plan.engine_rows == sum(int(row["rows"]) for row in planned.results.costs)
+    facts = planned.results.facts
+    assert (planned.plan.train_items, planned.plan.test_items) == (
         len(facts["train_items"]),
         len(facts["test_items"]),
     )
-    assert both.plan.image_steps == 48 * 3
+    assert planned.plan.image_steps == 48 * 3
 
 
 def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows that engines are given are counted where they are given, and latents where they are decoded."""
+    """Rows are counted at the engines' calls, and latents where they are decoded."""
     compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
     sparse = {
         "engine": "torch_eager",
@@ -106,7 +104,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
         "threads": 1,
     }
     config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
-    planned = plan_of(config, 2)
+    plan = plan_of(config, 2)
     rows: list[int] = []
     decoded: list[int] = []
     call, pad = Deferred.__call__, Components.padded
@@ -127,22 +125,22 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     monkeypatch.setattr(Deferred, "__call__", counting)
     monkeypatch.setattr(Components, "padded", padding)
     run(config)
-    assert planned.engine_rows == sum(rows)
-    # Besides, the report's strips show noisy latents.
-    assert planned.decodings == sum(decoded) - STRIP_ITEMS * 2
+    assert plan.engine_rows == sum(rows)
+    # The report's strips decode noisy latents, which a plan leaves out.
+    assert plan.decodings == sum(decoded) - STRIP_ITEMS * 2
 
 
-def test_disk_is_right_within_a_fifth(both: Both) -> None:
-    assert both.plan.measured
-    assert both.plan.measured.disk_bytes == pytest.approx(both.disk_bytes, rel=0.2)
+def test_disk_is_right_within_a_fifth(planned: PlannedRun) -> None:
+    assert planned.plan.measured
+    assert planned.plan.measured.disk_bytes == pytest.approx(planned.disk_bytes, rel=0.2)
 
 
-def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> None:
+def test_a_sampled_probe_set_has_the_cells_and_shapes_of_a_solved_one(planned: PlannedRun) -> None:
     from safetensors.torch import load_file
 
-    folds = [sums_of_tensors(load_file(path)) for path in both.shards[:3]]
+    folds = [sums_of_tensors(load_file(path)) for path in planned.shards[:3]]
     tasks, steps = ["saliency", "depth"], range(3)
-    sampled, seconds = sampled_bank(folds, tasks, open_study(Config(**OPTIONS)))
+    sampled, seconds = sampled_probe_set(folds, tasks, open_study(Config(**OPTIONS)))
     solved = solve_probe_set(folds, tasks, steps, {TRAINED}, 1)
     assert seconds > 0
     for name in tasks:
@@ -152,32 +150,23 @@ def test_a_sampled_bank_has_the_cells_and_shapes_of_a_solved_one(both: Both) -> 
             assert (sampled.probes[name][cell].pattern is None) == (probe.pattern is None)
 
 
+COUNT = ["plan", "--limit", "30", "--sampler-steps", "1", "--gpu", "a100"]
+
+
 def test_the_command_prints_a_plan_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    command = [
-        "plan",
-        "--limit",
-        "30",
-        "--sampler-steps",
-        "1",
-        "--layers",
-        "mid",
-        "--threads",
-        "1",
-        "--out",
-        str(out),
-    ]
-    assert main([*command, "--random-networks", "0", "--sample", "2", "--gpu", "a100"]) == 0
+    options = ["--layers", "mid", "--threads", "1", "--random-networks", "0", "--sample", "2"]
+    assert main([*COUNT, *options, "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    for word in ("image-steps", "memory", "disk", "in all", "A100", "assumed 35%"):
+    for word in ("image-steps", "memory", "disk", "in all", "A100"):
         assert word in said
     assert not out.exists()
 
 
 def test_a_sample_of_none_generates_nothing_and_counts_the_same(
-    both: Both, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an engine is opened")
@@ -185,11 +174,8 @@ def test_a_sample_of_none_generates_nothing_and_counts_the_same(
     monkeypatch.setattr(Networks, "open", refuse)
     counted = plan_of(Config(**OPTIONS), 0)
     assert counted.measured is None
-    assert counted == replace(both.plan, measured=None)
-    assert (
-        main(["plan", "--limit", "30", "--sampler-steps", "1", "--sample", "0", "--gpu", "a100"])
-        == 0
-    )
+    assert counted == replace(planned.plan, measured=None)
+    assert main([*COUNT, "--sample", "0"]) == 0
     said = capsys.readouterr().out
     assert "A100" in said
     assert "on this machine" not in said
@@ -202,8 +188,18 @@ def test_unknown_cards_and_samples_of_one_are_refused(capsys: pytest.CaptureFixt
     assert "at least 2" in capsys.readouterr().err
 
 
-def test_every_card_has_a_source() -> None:
-    for gpu in GPUS.values():
-        assert gpu.source
-        assert 1e13 < gpu.half_flops < 1e16
-        assert 1e12 < gpu.single_flops <= gpu.half_flops
+def test_networks_take_the_time_that_was_measured_on_an_h100() -> None:
+    """16 rows of Stable Diffusion v1's UNet took 3.31 ms per row in fp16 and 24.31 ms in fp32."""
+    rows, flops_per_row = 27_765, 803.27e9
+    text = times_on(GPUS["h100"], round(rows * flops_per_row), 0)
+    half, single = (float(x) for x in re.findall(r"([\d.]+) s in (?:fp16|fp32)", text))
+    assert half == pytest.approx(rows * 3.31e-3, rel=0.01)
+    assert single == pytest.approx(rows * 24.31e-3, rel=0.01)
+
+
+@pytest.mark.parametrize(("name", "basis"), [("h100", "on this GPU"), ("a100", "assumed here")])
+def test_the_basis_of_a_time_is_stated(name: str, basis: str) -> None:
+    text = times_on(GPUS[name], 10**15, 10**14)
+    assert basis in text
+    assert GPUS[name].source in text
+    assert "25% and 49%" in text

@@ -84,7 +84,7 @@ def test_stable_diffusion_has_the_size_and_work_that_are_known_of_it() -> None:
     assert sum(work.taps.values()) / 2 == pytest.approx(23.1e6, rel=5e-3)
 
 
-def test_every_module_has_its_place(components: Components, taps: tuple[Tap, ...]) -> None:
+def test_every_module_has_a_place(components: Components, taps: tuple[Tap, ...]) -> None:
     assert place_of("up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0") == (
         "up2",
         "attn1",
@@ -105,7 +105,7 @@ def test_every_module_has_its_place(components: Components, taps: tuple[Tap, ...
     for key in (part_of, block_of, by_tap):
         assert sum(flops for flops, _ in work_by(modules, key).values()) == work.flops_per_row
     by_layer = work_by(modules, by_tap)
-    # What leaves a self-attention is as large as its tap.
+    # The output of a self-attention is as large as its tap.
     assert {layer: by_layer[layer][1] for layer in work.taps} == work.taps
 
 

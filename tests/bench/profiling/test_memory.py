@@ -1,4 +1,4 @@
-"""The promise that peak memory does not grow with the number of items, kept by runs in processes of their own."""
+"""Peak memory does not grow with the number of items: runs in separate processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 FEW, ALL = (
     int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "62,617").split(",")
 )
-"""Items of the two runs; fewer show only that the test works."""
+"""Items of the two runs; fewer test only the test itself."""
 OPTIONS = os.environ.get("SCENEBENCH_MEMORY_OPTIONS", "").split()
 """Further options of every run, such as fewer layers and steps."""
 MOST = 1.05
@@ -22,18 +22,10 @@ MOST = 1.05
 
 
 def peak_of_run(folder: Path, items: int) -> int:
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "run",
-        "--limit",
-        str(items),
-        "--out",
-        str(folder),
-        *OPTIONS,
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "bench", "run", "--limit", str(items), "--out", str(folder)]
+    done = subprocess.run(
+        [*command, *OPTIONS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-500:]
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert len(facts["train_items"]) + len(facts["test_items"]) == items
@@ -42,7 +34,7 @@ def peak_of_run(folder: Path, items: int) -> int:
 
 @pytest.mark.slow
 def test_ten_times_the_items_take_no_more_memory(tmp_path: Path) -> None:
-    # Once before, so that neither of the two has the network to export.
+    # A first run exports the network, so that neither of the two does.
     peak_of_run(tmp_path / "export", 24)
     few, many = peak_of_run(tmp_path / "few", FEW), peak_of_run(tmp_path / "all", ALL)
     assert many <= MOST * few, (
@@ -51,14 +43,14 @@ def test_ten_times_the_items_take_no_more_memory(tmp_path: Path) -> None:
 
 
 def python(code: str) -> list[int]:
-    """Run code in a process of its own, and give the numbers that it prints."""
+    """Run code in a separate process, and return the numbers that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return [int(word) for word in done.stdout.split()]
 
 
-def test_the_peak_stays_when_memory_is_let_go() -> None:
+def test_the_peak_stays_when_memory_is_freed() -> None:
     before, grown, after = python(
         "from bench.measure import peak_bytes\n"
         "print(peak_bytes())\n"
@@ -72,9 +64,7 @@ def test_the_peak_stays_when_memory_is_let_go() -> None:
     assert after == pytest.approx(grown, abs=2 << 20)
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux hands a parent's peak on to its children"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux do children inherit the peak")
 def test_the_memory_of_what_started_it_is_not_in_the_peak() -> None:
     child = "from bench.measure import peak_bytes; print(peak_bytes())"
     (peak,) = python(

@@ -1,4 +1,4 @@
-"""Two runs or profiles held against each other: planted changes are found, reruns are not called."""
+"""Comparisons of two runs: planted changes are reported, reruns are not."""
 
 from __future__ import annotations
 
@@ -14,38 +14,27 @@ from safetensors.numpy import load_file, save_file
 from bench.__main__ import main
 from bench.config import Config
 from bench.errors import UserError
-from bench.profiling.records import (
-    STEP,
-    EngineFacts,
-    MemoryFacts,
-    ParityFacts,
-    Profile,
-    Sample,
-    Work,
-    write_profile,
-)
 from bench.regression.scores import quality_changes
 from bench.run import run
 from bench.runs.folder import SUMS, sums_of
 from bench.runs.results import CALLS, Results, read_calls, read_results
 
-RNG = np.random.default_rng(0)
-
 
 def unseal(folder: Path) -> None:
-    """Let changed files pass as a run's own."""
+    """Store the checksums of changed files."""
     facts = json.loads((folder / "run.json").read_text())
     facts[SUMS] = sums_of(folder, facts[SUMS])
     (folder / "run.json").write_text(json.dumps(facts))
 
 
 def spoil(folder: Path, task: str, layer: str, change: float) -> None:
-    """Move the headline score of one layer's activations, by about so much in each image."""
+    """Change the headline score of one layer's activations by about ``change`` in each image."""
+    rng = np.random.default_rng(0)
     results = read_results(folder)
     scores = load_file(folder / "scores.safetensors")
     for row, cell in enumerate(results.tasks[task].cells):
         if (cell.network, cell.layer, cell.probe) == ("trained", layer, "activations"):
-            scores[task][row, 0] += RNG.normal(change, abs(change) / 5, scores[task].shape[-1])
+            scores[task][row, 0] += rng.normal(change, abs(change) / 5, scores[task].shape[-1])
     save_file(scores, folder / "scores.safetensors")
     unseal(folder)
 
@@ -90,12 +79,12 @@ def test_a_planted_regression_is_found_where_it_is(
     spoil(copied_run, task, "up2.1", change)
     code, text = said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.01")
     assert code == 1
-    found = [line for line in text.splitlines() if line.endswith("regression")]
-    assert len(found) == len(small_run.steps)
-    assert all(f"{task} up2.1" in line for line in found)
+    lines = [line for line in text.splitlines() if line.endswith("regression")]
+    assert len(lines) == len(small_run.steps)
+    assert all(f"{task} up2.1" in line for line in lines)
     assert said(capsys, small_run.path, copied_run, "--fail-on", f"{metric}:0.2")[0] == 0
     assert said(capsys, small_run.path, copied_run)[0] == 0
-    # The other way round the same change is a gain.
+    # In the other direction the same change is a gain.
     assert said(capsys, copied_run, small_run.path, "--fail-on", f"{metric}:0.01")[0] == 0
 
 
@@ -228,106 +217,12 @@ def test_runs_of_other_layers_are_refused(small_run: Results) -> None:
 def test_every_clock_reading_of_a_run_is_kept(small_run: Results) -> None:
     calls = read_calls(small_run.path)
     for cost in small_run.costs:
-        mine = calls[
-            (calls[:, 1] == (cost["network"] != "trained")) & (calls[:, 0] == int(cost["step"]) - 1)
-        ]
-        assert len(mine) == int(cost["calls"])
-        assert np.median(mine[:, 3] / mine[:, 2]) * 1e3 == pytest.approx(
+        is_network = calls[:, 1] == (cost["network"] != "trained")
+        chosen = calls[is_network & (calls[:, 0] == int(cost["step"]) - 1)]
+        assert len(chosen) == int(cost["calls"])
+        assert np.median(chosen[:, 3] / chosen[:, 2]) * 1e3 == pytest.approx(
             float(cost["median_ms_per_row"]), abs=1e-4
         )
-
-
-def made_profile(
-    folder: Path,
-    factor: float,
-    peak: int = 100,
-    seed: int = 0,
-    rows: int = 2,
-    precision: str = "fp32",
-    **other: object,
-) -> Path:
-    rng = np.random.default_rng(seed)
-    samples = tuple(
-        Sample(STEP, engine, 2, 0, number, step, scale * factor * rng.gamma(400, 1 / 400))
-        for engine, scale in (("torch_eager", 0.02), ("onnxruntime", 0.01))
-        for number in range(5)
-        for step in range(15)
-    )
-    engines = {
-        name: EngineFacts(
-            precision, "cpu", ParityFacts({}, []), MemoryFacts(rows, 1, 1, 1, 1, peak * 2**20)
-        )
-        for name in ("torch_eager", "onnxruntime")
-    }
-    environment = {"processor": "p", "cores": 2, "python": "3.11.7", "versions": {"torch": "2"}}
-    options = {"threads": 1, "model": "tiny", "weights": "trained"} | other
-    profile = Profile(environment, options, Work(1, 1, 1, {}), {}, engines, samples)
-    return write_profile(folder, profile).parent
-
-
-def test_profiles_are_compared_engine_by_engine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base, slower = made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.15, seed=1)
-    code, text = said(capsys, base, slower, "--fail-on", "latency:5%")
-    assert code == 1
-    assert "onnxruntime, 2 rows" in text
-    assert (
-        said(
-            capsys,
-            base,
-            made_profile(tmp_path / "c", 1.0, seed=2),
-            "--fail-on",
-            "latency:5%,memory:1%",
-        )[0]
-        == 0
-    )
-    assert (
-        said(capsys, base, made_profile(tmp_path / "d", 1.0, peak=150), "--fail-on", "memory:10%")[
-            0
-        ]
-        == 1
-    )
-    code, text = said(capsys, base, slower, "--fail-on", "dice:0.1")
-    assert code == 2
-    assert "there are: latency, memory" in text
-
-
-@pytest.mark.parametrize(
-    ("other", "word"),
-    [
-        ({"model": "sd15"}, "model (tiny, sd15)"),
-        ({"weights": "random"}, "weights (trained, random)"),
-        ({"precision": "bf16"}, "torch_eager's precision (fp32, bf16)"),
-    ],
-)
-def test_profiles_of_other_models_weights_or_precisions_are_refused(
-    other: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, text = said(
-        capsys, made_profile(tmp_path / "a", 1.0), made_profile(tmp_path / "b", 1.0, **other)
-    )
-    assert code == 2
-    assert word in text
-
-
-def test_memory_is_compared_at_equal_rows_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = made_profile(tmp_path / "a", 1.0)
-    assert "peak of calls of 2 rows" in said(capsys, base, made_profile(tmp_path / "b", 1.0))[1]
-    assert "peak of calls" not in said(capsys, base, made_profile(tmp_path / "c", 1.0, rows=8))[1]
-
-
-def test_a_run_is_not_compared_with_a_profile(
-    small_run: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, text = said(capsys, small_run.path, made_profile(tmp_path / "a", 1.0))
-    assert code == 2
-    assert "compare two of a kind" in text
-    code, text = said(capsys, small_run.path, tmp_path / "nothing")
-    assert code == 2
-    assert "neither a run folder nor a profile folder" in text
 
 
 @pytest.mark.slow
@@ -361,6 +256,6 @@ def test_a_layer_that_lost_most_of_its_values_is_found(
         folders.append(run(config).path)
     code, text = said(capsys, *folders, "--fail-on", "dice:0.01,rmse:0.01")
     assert code == 1
-    found = [line for line in text.splitlines() if line.endswith("regression")]
-    assert found
-    assert all(" up2.1 " in line for line in found)
+    lines = [line for line in text.splitlines() if line.endswith("regression")]
+    assert lines
+    assert all(" up2.1 " in line for line in lines)

@@ -1,4 +1,4 @@
-"""What is called of made-up changes: reruns with noise, clock readings, single figures."""
+"""Significance of synthetic changes: reruns with noise, clock readings, single figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.runs.results import Results
 
 
 def noisy(results: Results, rng: np.random.Generator) -> Results:
-    """The run again, with noise of its own in every image of every cell."""
+    """The run with independent noise in every image of every cell."""
     tasks = {
         name: replace(task, scores=task.scores + rng.normal(0, 0.05, task.scores.shape))
         for name, task in results.tasks.items()
@@ -27,8 +27,8 @@ def noisy(results: Results, rng: np.random.Generator) -> Results:
 def test_twenty_reruns_are_not_called_more_often_than_the_rate_allows(small_run: Results) -> None:
     rng = np.random.default_rng(1)
     reruns = [noisy(small_run, rng) for _ in range(21)]
-    # Where nothing changed, a rerun with any called cell at all is an error, at most 5 % of them: 4 or more of 20
-    # would come by chance in 1.6 % of suites, if the seed were not fixed.
+    # Without a change, a rerun with any significant cell is an error, at a rate of at most 5 %.
+    # Without a fixed seed, 4 or more of 20 would occur by chance in 1.6 % of test runs.
     wrong = sum(
         any(change.moved(None) for change in quality_changes(base, new, []))
         for base, new in pairwise(reruns)
@@ -77,13 +77,19 @@ def test_blocks_that_were_disturbed_as_a_whole_are_no_change() -> None:
         ]
         assert where == "trained"
         wrong += ratio_of_groups(after, before, draws=199)[3] <= 0.05
-    # At a true rate of 5 %, more than 12 of 100 would come by chance once in 700 times.
+    # At a true rate of 5 %, more than 12 of 100 occur by chance once in 700 times.
     assert wrong <= 12
 
 
 def test_calls_are_grouped_with_their_neighbours_in_time() -> None:
-    calls = np.array([[step, network, 2, 10.0 * block + step, 0] for block in range(4) for step in range(4)
-                      for network in (0, 1)])  # fmt: skip
+    calls = np.array(
+        [
+            [step, network, 2, 10.0 * block + step, 0]
+            for block in range(4)
+            for step in range(4)
+            for network in (0, 1)
+        ]
+    )
     (_, groups, _), *steps = call_groups(calls, calls)
     assert [group.tolist() for group in groups] == [
         [(10 * block + step) / 2 for step in range(4)] for block in range(4)
@@ -106,23 +112,23 @@ def test_a_single_reading_moves_beyond_its_tolerance_only() -> None:
 def test_a_slowdown_counts_when_all_of_its_interval_is_beyond_the_tolerance() -> None:
     rng = np.random.default_rng(3)
     base = [rng.gamma(2500, 1 / 2500, 20) for _ in range(12)]
-    for factor, found in ((1.03, False), (1.12, True)):
+    for factor, is_regression in ((1.03, False), (1.12, True)):
         drifting = [group * factor * rng.normal(1, 0.02) for group in base]
         change = replace(_latency("trained", base, drifting), q=0.0)
         assert change.loss > 0
         assert change.moved(Tolerance(0.05, True))
-        assert change.is_regression(Tolerance(0.05, True)) is found
-    # The mean alone would have called this one.
+        assert change.is_regression(Tolerance(0.05, True)) is is_regression
+    # The mean alone is beyond the tolerance.
     near = replace(change, loss=0.06, sure_loss=0.04, base=1.0)
     assert near.moved(Tolerance(0.05, True))
     assert not near.is_regression(Tolerance(0.05, True))
 
 
 def test_tolerances_are_sizes_or_shares() -> None:
-    found = tolerances("dice:0.01, latency:5%,rmse:2%", ["dice", "rmse", "latency", "memory"])
-    assert found == {
+    parsed = tolerances("dice:0.01, latency:5%,rmse:2%", ["dice", "rmse", "latency", "memory"])
+    assert parsed == {
         "dice": Tolerance(0.01, False),
         "latency": Tolerance(0.05, True),
         "rmse": Tolerance(0.02, True),
     }
-    assert found["rmse"].of(-0.5) == pytest.approx(0.01)
+    assert parsed["rmse"].of(-0.5) == pytest.approx(0.01)
