@@ -160,7 +160,7 @@ def read_recipe(run: Path) -> Comparison | None:
         return Comparison(**facts, cells=tuple(cells))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}); repeat: python -m bench recipe {run}"
+            f"{path} cannot be read ({error}); repeat: python -m bench adam-vs-ridge {run}"
         ) from error
 
 

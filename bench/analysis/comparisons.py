@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from bench.config import EARLY_STEP
 from bench.runs.results import Results, TaskResults
+from bench.steps import EARLY_STEP
 from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
 from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
@@ -183,8 +183,8 @@ def _row(
 
 def is_labelled(results: Results, step: int) -> bool:
     """Whether what the network has generated after a step is the image that was labelled."""
-    options = results.options
-    return bool(options["source"] == "generated" and step + 1 == options["sampler_steps"])
+    config = results.config
+    return config.source == "generated" and step + 1 == config.sampler_steps
 
 
 def cell_of(task: TaskResults, baseline: Baseline, network: str, step: int) -> Cell | None:

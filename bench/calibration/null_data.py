@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.networks import subject_of
+from bench.networks import recorded_model
 from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import Block, draws_of, fold_count
@@ -74,7 +74,7 @@ class _Keep:
 def read_pool(study: Study) -> Pool:
     """Show every image of the study to the trained network, and keep what it says."""
     keep = _Keep()
-    recorded, networks = subject_of(study)
+    recorded, networks = recorded_model(study)
     networks.open()
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
         study.stream(recorded, block.items, [keep], study.config.probed_steps)

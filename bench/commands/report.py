@@ -1,4 +1,4 @@
-"""Write report.html of a run again, and findings.json, which says the same to a machine (see analysis/findings.py)."""
+"""Write report.html and findings.json of a run again."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--poster", type=Path, help="write the strips to this PNG as well")
+    parser.add_argument("--poster", type=Path, help="write the film strips to this PNG as well")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Write the page, and the poster if it was asked for."""
+    """Write the page, and the poster if it was requested."""
     from bench.report.html import write_report
     from bench.runs.results import read_results
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.measure import peak_during, resident_bytes, timed
-from bench.networks import Networks, subject_of
+from bench.networks import Networks, recorded_model
 from bench.planning.solving import bytes_of, cut, sampled_bank
 from bench.profiling.flops import decoding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
@@ -106,7 +106,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     """Count and measure; at most ``items`` items (at least 2) of a block are generated for each stage, or none at 0."""
     study, loading = timed(lambda: open_study(config))
     torch.set_num_threads(study.threads)
-    recorded, networks = subject_of(study)
+    recorded, networks = recorded_model(study)
     measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
     words = study.components.embed([""]).shape[1]
@@ -124,7 +124,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
 
 def _measured(sample: _Sample, loading: float) -> Measured:
     _, opening = timed(sample.networks.open)
-    sample.networks.let_weights_go()
+    sample.networks.release_weights()
     terms = [
         Term("loading the model and opening engines", 1, "run", loading + opening),
         *sample.terms(),
@@ -141,7 +141,7 @@ def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
 
 
 def _decodings(study: Study, train: int, test: int) -> int:
-    compared, steps = study.config.compare, len(study.config.probed_steps)
+    compared, steps = study.config.baselines, len(study.config.probed_steps)
     found = train + test if study.config.source == "generated" else 0
     if "vae" in compared:
         found += (train + test) * steps
@@ -185,7 +185,7 @@ class _Sample:
                 )
             )
         )
-        if DECODED in config.compare:
+        if DECODED in config.baselines:
             probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, steps)
         scoring = self._scored(study.test[-1], probe_set)
         shards = sum(

@@ -13,7 +13,7 @@ from dataclasses import asdict
 import torch
 
 from bench.errors import UserError
-from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
+from bench.measure import device_bytes, peak_during, release_memory, resident_bytes
 from bench.profiling.records import MemoryFacts
 from bench.registry import plugin
 from bench.study import model_spec
@@ -63,10 +63,10 @@ def measured(
         torch.randn(rows, words, width),
     )
     # What loading and opening have freed would otherwise serve the calls, and their peak would not show.
-    give_back_memory()
+    release_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
     opened = backend.open(unet, taps, default_cache(), threads)
-    give_back_memory()
+    release_memory()
     ready = resident_bytes()
     sizes: list[int] = []
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
-from bench.runs.probes import stored_bank
+from bench.runs.probes import stored_probe_set
 from bench.runs.results import Results, read_results
 from bench.study import Study
 from datasets.splits import Block
@@ -36,12 +36,12 @@ def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
     """Read them. Raises UserError when the run is of another model or sampler than the study."""
     results = read_results(folder)
     for name, ours in (("model", model), ("sampler_steps", study.config.sampler_steps)):
-        if results.options[name] != ours:
+        if getattr(results.config, name) != ours:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{folder} has {option} {results.options[name]}, not {ours}; give {option} the run's own"
+                f"{folder} has {option} {getattr(results.config, name)}, not {ours}; give {option} the run's own"
             )
-    probe_set = stored_bank(results, study.components.image_side)
+    probe_set = stored_probe_set(results, study.components.image_side)
     _check(results, study, folder)
     return AppliedProbes(probe_set, results.steps)
 

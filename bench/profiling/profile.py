@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bench.config import Config
 from bench.environment import environment
-from bench.errors import UserError, mistakes
+from bench.errors import UserError, user_errors
 from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
 from bench.profiling.calls import (
@@ -50,7 +50,7 @@ from bench.profiling.records import (
     Term,
     write_profile,
 )  # fmt: skip
-from bench.runs.folder import stored_options
+from bench.runs.folder import stored_config
 from bench.study import Study, model_spec, open_study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
@@ -99,7 +99,7 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
     work, modules = work_of(study.components.unet, study.taps, words)
     authors = "authors" in config.baselines
     measured = Profile(
-        environment=environment(),
+        environment=environment().as_json(),
         options=asdict(config) | {"engines": list(engines), "threads": study.threads, "guidance": study.guidance}
         | {"study_items": study.items, "extraction_rows": job.rows},
         work=work,
@@ -255,7 +255,7 @@ def open_profile_study(config: ProfileConfig) -> Study:
     )
     try:
         return open_study(asked, labels=bool(labeled))
-    except mistakes() as error:
+    except user_errors() as error:
         if config.weights == "random" or model_spec(config.model).source == TINY.source:
             raise
         raise UserError(
@@ -267,10 +267,5 @@ def _labels_of(run: str | None) -> dict[str, Any]:
     """What labels the images of a run whose probes are applied; without one no label is scored."""
     if run is None:
         return {}
-    stored = stored_options(Path(run))
-    names = ("labeler", "saliency_size", *NETWORKS)
-    return {
-        name: tuple(value) if isinstance(value := stored[name], list) else value
-        for name in names
-        if name in stored
-    }
+    stored = stored_config(Path(run))
+    return {name: getattr(stored, name) for name in ("labeler", "saliency_size", *NETWORKS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def write_report(results: Results) -> Path:
     page = environment.get_template("report.html.jinja").render(
         results=results,
         untrained=UNTRAINED if results.untrained else None,
-        is_generated=results.options["source"] == "generated",
+        is_generated=results.config.source == "generated",
         tasks=[_task(results, task, found) for task in results.tasks.values()],
         comparisons=[comparison_row(entry) for entry in found.comparisons],
         held=held_lines(found),
@@ -83,9 +84,9 @@ def write_report(results: Results) -> Path:
         strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
         costs=results.costs,
         cost=cost_line(results),
-        command=run_command(results.options),
-        environment=json.dumps(results.environment, indent=2),
-        options=json.dumps(results.options, indent=2),
+        command=run_command(results.config),
+        environment=json.dumps(results.environment.as_json(), indent=2),
+        options=json.dumps(asdict(results.config), indent=2),
     )
     path = results.path / "report.html"
     try:
@@ -219,5 +220,5 @@ def _strips(results: Results) -> list[dict[str, Any]]:
             (name, [png(tile) for tile in tiles])
             for name, tiles in strip_rows(results, index, steps)
         ]
-        items.append({"prompt": results.facts["strip_prompts"][index], "rows": rows})
+        items.append({"prompt": results.record.strip_prompts[index], "rows": rows})
     return items

@@ -12,8 +12,9 @@ from bench.analysis.curves import constant, curve
 from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Findings, found_in
 from bench.analysis.significance import Discoveries, at_rate
-from bench.config import EARLY_STEP, FORMATS
+from bench.config import FORMATS
 from bench.runs.results import Results, TaskResults
+from bench.steps import EARLY_STEP
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Score, score_of
@@ -62,7 +63,7 @@ def caveats(results: Results) -> list[str]:
     found = [UNTRAINED] if results.untrained else []
     draws = {cell.draw for task in results.tasks.values() for cell in task.where(probe=PERMUTED)}
     if len(draws) < DRAWS:
-        train, test = (len(results.facts[f"{split}_items"]) for split in ("train", "test"))
+        train, test = map(len, (results.record.train_items, results.record.test_items))
         found.append(
             f"a trial of {train} training and {test} test images: {len(draws) or 'no'} draws of permuted labels "
             f"instead of {DRAWS}; scores of so few say little"
@@ -98,15 +99,15 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
     for results in runs:
         row = {
             "run": str(results.path),
-            "model": results.options["model"],
-            "engine": results.options["engine"],
+            "model": results.config.model,
+            "engine": results.config.engine,
         }
-        row["test items"] = len(results.facts["test_items"])
+        row["test items"] = str(len(results.record.test_items))
         for task in results.tasks.values():
             points = curve(results, task, TRAINED, ACTIVATIONS)
             row[f"{task.name}: {measure(task)}"] = f"{points[-1][2]} {points[-1][1]}"
-        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}{_of_processes(results)}"
-        row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
+        row["minutes"] = f"{results.record.seconds / 60:.1f}{_of_processes(results)}"
+        row["peak GiB"] = f"{results.record.peak_bytes / 2**30:.2f}"
         rows.append(row)
     _print_table(rows, form)
 
@@ -233,13 +234,13 @@ def discovery_line(asked: Discoveries) -> str:
 
 def cost_line(results: Results) -> str:
     """What the run cost."""
-    facts, options = results.facts, results.options
-    items = len(facts["train_items"]) + len(facts["test_items"])
+    record = results.record
+    items = len(record.train_items) + len(record.test_items)
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
-        f"cost: {items} items in {facts['seconds'] / 60:.1f} min{_of_processes(results)} on {_threads(results)} with "
-        f"{options['engine']}, {np.median(times):.1f} ms per row and step, "
-        f"peak memory {facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
+        f"cost: {items} items in {record.seconds / 60:.1f} min{_of_processes(results)} on {_threads(results)} with "
+        f"{results.config.engine}, {np.median(times):.1f} ms per row and step, "
+        f"peak memory {record.peak_bytes / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
     )
 
 

@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_cpu(
         sampler_steps=1,
         layers=("mid",),
         tasks=("saliency", "depth"),
-        compare=("vae", "decoded"),
+        baselines=("vae", "decoded"),
         random_networks=0,
         threads=1,
         out=str(tmp_path / "cpu"),

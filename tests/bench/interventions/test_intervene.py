@@ -20,7 +20,7 @@ from bench.interventions.config import Plan
 from bench.interventions.runner import Bench, edits, movable, open_bench, run_arms
 from bench.interventions.summary import claim, read_summary, rows
 from bench.interventions.trials import NO_EDIT
-from bench.networks import subject_of
+from bench.networks import recorded_model
 from bench.report.interventions import panel
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results, read_results
@@ -131,7 +131,7 @@ def test_unedited_images_are_the_runs_own(bench: Bench) -> None:
     items = bench.items("test")[:2]
     (originals,) = bench.originals(items)
     given = BlockInput([item.prompt for item in items], [item.seed for item in items])
-    recorded, networks = subject_of(bench.study)
+    recorded, networks = recorded_model(bench.study)
     networks.open()
     generated, _ = stream(recorded, given, [], (), bench.study.reader)
     assert torch.allclose(originals.images, generated.images, rtol=0, atol=1e-4)

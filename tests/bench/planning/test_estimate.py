@@ -85,10 +85,10 @@ def test_time_is_right_within_a_factor_of_one_and_a_half(both: Both) -> None:
 
 def test_rows_are_those_of_the_run(both: Both) -> None:
     assert both.plan.engine_rows == sum(int(row["rows"]) for row in both.results.costs)
-    facts = both.results.facts
+    record = both.results.record
     assert (both.plan.train_items, both.plan.test_items) == (
-        len(facts["train_items"]),
-        len(facts["test_items"]),
+        len(record.train_items),
+        len(record.test_items),
     )
     assert both.plan.image_steps == 48 * 3
 
@@ -97,7 +97,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows that engines are given are counted where they are given, and latents where they are decoded."""
-    compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
+    baselines = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
     sparse = {
         "engine": "torch_eager",
         "limit": 12,
@@ -105,7 +105,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
         "layers": ("mid",),
         "threads": 1,
     }
-    config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
+    config = Config(**sparse, steps=(1, 3), baselines=baselines, out=str(tmp_path / "run"))
     planned = plan_of(config, 2)
     rows: list[int] = []
     decoded: list[int] = []

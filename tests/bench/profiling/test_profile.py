@@ -130,7 +130,7 @@ def test_hooks_generate_the_same_images_and_hear_the_same_activations(
         def finish(self, labels: object) -> None:
             pass
 
-    given, read = study.given(items)
+    given, read = study.block_input(items)
     generated, _ = stream(alone(study, eager, 4), given, [Keep()], range(SMALL.sampler_steps), read)
     one, both = (
         generate_with_hooks(study, pipeline_of(study), items, at_once) for at_once in (1, 2)

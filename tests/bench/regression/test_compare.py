@@ -26,7 +26,7 @@ from bench.profiling.records import (
 )
 from bench.regression.scores import quality_changes
 from bench.run import run
-from bench.runs.folder import SUMS, sums_of
+from bench.runs.folder import checksums
 from bench.runs.results import CALLS, Results, read_calls, read_results
 
 RNG = np.random.default_rng(0)
@@ -35,7 +35,7 @@ RNG = np.random.default_rng(0)
 def unseal(folder: Path) -> None:
     """Let changed files pass as a run's own."""
     facts = json.loads((folder / "run.json").read_text())
-    facts[SUMS] = sums_of(folder, facts[SUMS])
+    facts["sha256"] = checksums(folder, facts["sha256"])
     (folder / "run.json").write_text(json.dumps(facts))
 
 
