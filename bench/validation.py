@@ -59,7 +59,7 @@ def check_options(options: Any) -> None:
 
 
 @cache
-def _model_of(kind: type) -> type[BaseModel]:
+def _model_of(kind: Any) -> type[BaseModel]:
     hints = get_type_hints(kind)
     definitions: dict[str, Any] = {}
     for field in fields(kind):

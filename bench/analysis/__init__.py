@@ -1,1 +1,1 @@
-"""What a finished run's scores say: comparisons, curves, when something emerges."""
+"""Statistics of a finished run: comparisons, emergence, significance."""

@@ -1,46 +1,51 @@
-"""The comparisons that a claim needs, each paired over images: with the controls, and with what else was watched.
+"""Comparisons of the trained network's probes with controls and baselines, paired over images.
 
-Layers are chosen by cross-validated loss on training images; test images only score them. A difference is always
-written so that above zero means the first is better. Of networks that differ by their seed the mean counts, and their
-spread widens the interval. After the last step a generated image is the very one that was labelled: there the labeler
-on the decoded image says what it said, and is no rival.
+Layers are chosen by cross-validated loss on training images; test images only score them. The sign
+of every difference is such that above zero the trained network's probe is better. Networks that
+differ by their seed count by their mean, and their spread widens the interval. After the last step
+the decoded image is the labelled image itself, so the labeler on it is not compared there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from bench.runs.results import Results, TaskResults
-from bench.steps import EARLY_STEP
+from bench.steps import early_and_last, number_of
 from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
 from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
 STEPS = (0, 2, 4)
-"""Steps 1, 3 and 5, where the paper looks; the last step is always added."""
+"""Steps 1, 3 and 5, which the paper reports; the last step is always added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The trained model's probe against one rival, at one step."""
+    """The trained network's probe against one control or baseline, at one step."""
 
     task: str
     step: int
+    """Counted from 0."""
     what: str
-    ours: str
-    theirs: str
-    our_score: float
-    their_score: float
+    """The control or baseline."""
+    layer: str
+    """The layer of the trained network's probe."""
+    baseline_layer: str
+    """The layer of the baseline; several, between commas, where its networks differ."""
+    score: float
+    baseline_score: float
     gain: Score
+    """Mean difference over test images; above zero the trained network's probe is better."""
     p: float
-    """Two-sided, of no gain."""
+    """Two-sided p-value of no gain."""
     q: float
-    """The false discovery rate, over all comparisons of the run, at which this one is called."""
+    """The least false discovery rate, over all comparisons, at which this one is significant."""
 
     @property
     def holds(self) -> bool:
@@ -48,148 +53,159 @@ class Comparison:
         return self.gain.mean > 0 and self.q <= RATE
 
 
-def comparisons(results: Results) -> list[Comparison]:
-    """Trained activations against every control, at step 5 and at the last step."""
-    steps = dict.fromkeys(step for step in (EARLY_STEP, results.steps[-1]) if step in results.steps)
-    found = [
-        entry
-        for task in results.tasks.values()
-        for step in steps
-        for entry in _at_step(results, task, step)
-    ]
-    q = q_values(np.array([entry.p for entry in found]))
-    return [replace(entry, q=float(value)) for entry, value in zip(found, q, strict=True)]
-
-
-def against(
-    task: TaskResults, step: int, what: str, ours: Cell, theirs: str, baseline: Array
-) -> Comparison:
-    """A cell against a rival's scores per image, which have one row, or one per draw of what is drawn by chance.
-
-    Draws are permutations of the labels or seeds of a network: the cell must stand out among them too.
-    """
-    sign = task.sign()
-    mine = task.score(ours)
-    if len(np.atleast_2d(baseline)) > 1:
-        gain = over_permuted(sign * mine[None], sign * baseline[None])
-    else:
-        gain = paired_difference(sign * mine, sign * baseline.reshape(-1))
-    score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
-    means = float(np.nanmean(mine)), float(np.nanmean(baseline))
-    return Comparison(
-        task.name, step, what, ours.layer, theirs, *means, score, float(gain.p[0]), np.nan
-    )
-
-
-def _at_step(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
-    entry = partial(against, task, step)
-    ours = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
-    assert ours is not None
-    random = [
-        task.best(network=name, step=step, probe=ACTIVATIONS) for name in results.random_networks
-    ]
-    if random:
-        baseline = np.array([task.score(cell) for cell in random if cell])
-        layers = ", ".join(dict.fromkeys(cell.layer for cell in random if cell))
-        yield entry(
-            f"random weights, same latents{of_seeds(len(baseline))}", ours, layers, baseline
-        )
-    permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=ours.layer)
-    if permuted:
-        what = f"permuted labels{': this one draw' if len(permuted) == 1 else ''}"
-        yield entry(what, ours, ours.layer, np.array([task.score(cell) for cell in permuted]))
-    for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
-        yield entry("the latent itself", ours, cell.layer, task.score(cell))
-    both, position = (
-        task.best(network=TRAINED, step=step, probe=WITH_POSITION),
-        task.best(network=POSITION),
-    )
-    if both is not None and position is not None:
-        yield entry("with position: position alone", both, position.layer, task.score(position))
-    what = "with position: mean training map" if both is not None else "mean training label"
-    for cell in task.where(network=MEAN_MAP):
-        yield entry(what, both or ours, cell.layer, task.score(cell))
-
-
-def of_seeds(networks: int) -> str:
-    """What a comparison with networks of random weights must add where their spread is not known."""
-    return ": this one network" if networks == 1 else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """A reading to compare with."""
+    """A kind of cell to compare the trained network's probe with."""
 
     network: str
-    """A network, or the stem of a family of them."""
+    """A network, or the stem of the names of networks that differ by their seed."""
     what: str
     probe: str = ACTIVATIONS
     layer: str | None = None
-    """None takes the best one."""
+    """None takes the best layer."""
 
 
-RIVALS = (
+BASELINES = (
     Baseline("random", "permuted weights, the trained network's latents"),
     Baseline("own", "permuted weights, their own latents"),
-    Baseline("reinitialised", "weights as before training, the trained network's latents"),
-    Baseline("own reinitialised", "weights as before training, their own latents"),
+    Baseline("reinitialised", "re-initialised weights, the trained network's latents"),
+    Baseline("own reinitialised", "re-initialised weights, their own latents"),
     Baseline("vae", "the autoencoder's decoder"),
     Baseline(CONVOLUTION, "the residual blocks' convolutions"),
     Baseline(DECODED, "the labeler on the decoded image", layer=DECODED_LAYERS[0]),
     Baseline(DECODED, "the labeler on the predicted clean image", layer=DECODED_LAYERS[1]),
-    # The prompt is the same at every token: without position it could say nothing of a map.
+    # The prompt is the same at every token: without position it cannot predict a map.
     Baseline("text", "the prompt alone, with position", probe=WITH_POSITION),
     Baseline("unconditional", "the branch without a prompt"),
 )
 
 
-def paper_rows(results: Results) -> list[Comparison]:
-    """Every comparison that the run watched, at steps 1, 3, 5 and the last; empty if it watched none."""
-    if not any(
-        results.family(baseline.network) for baseline in RIVALS if baseline.network != "random"
-    ):
-        return []
-    steps = [step for step in results.steps if step in STEPS or step == results.steps[-1]]
-    found = [
+def comparisons(results: Results) -> list[Comparison]:
+    """The trained network's probes against every control, at step 5 and at the last step."""
+    steps = early_and_last(results.steps)
+    return _with_q_values(
         row
         for task in results.tasks.values()
-        for baseline in RIVALS
         for step in steps
-        for row in _row(results, task, baseline, step)
-    ]
-    q = q_values(np.array([row.p for row in found]))
-    return [replace(row, q=float(value)) for row, value in zip(found, q, strict=True)]
-
-
-def _row(
-    results: Results, task: TaskResults, baseline: Baseline, step: int
-) -> Iterator[Comparison]:
-    networks = results.family(baseline.network)
-    ours = task.best(network=TRAINED, step=step, probe=baseline.probe)
-    theirs = [cell for name in networks if (cell := cell_of(task, baseline, name, step))]
-    if ours is None or not theirs or (baseline.network == DECODED and is_labelled(results, step)):
-        return
-    layers = ", ".join(dict.fromkeys(cell.layer for cell in theirs))
-    seeds = "" if baseline.network in networks else of_seeds(len(theirs))
-    yield against(
-        task,
-        step,
-        f"{baseline.what}{seeds}",
-        ours,
-        layers,
-        np.array([task.score(cell) for cell in theirs]),
+        for row in _with_controls(results, task, step)
     )
 
 
-def is_labelled(results: Results, step: int) -> bool:
-    """Whether what the network has generated after a step is the image that was labelled."""
-    config = results.config
-    return config.source == "generated" and step + 1 == config.sampler_steps
+def baseline_comparisons(results: Results) -> list[Comparison]:
+    """The trained network's probes against every recorded baseline, at steps 1, 3, 5 and the last.
+
+    Empty for a run without ``--baselines``.
+    """
+    if not any(
+        results.family(baseline.network) for baseline in BASELINES if baseline.network != "random"
+    ):
+        return []
+    steps = [step for step in results.steps if step in STEPS or step == results.steps[-1]]
+    return _with_q_values(
+        row
+        for task in results.tasks.values()
+        for baseline in BASELINES
+        for step in steps
+        if (row := _with_baseline(results, task, baseline, step))
+    )
 
 
 def cell_of(task: TaskResults, baseline: Baseline, network: str, step: int) -> Cell | None:
-    """The cell that a rival has in one of its networks at a step, if it was watched there."""
+    """The cell of a baseline in one of its networks at a step; None if it was not recorded."""
     if baseline.layer is None:
         return task.best(network=network, step=step, probe=baseline.probe)
-    found = task.where(network=network, step=step, layer=baseline.layer)
-    return found[0] if found else None
+    cells = task.where(network=network, step=step, layer=baseline.layer)
+    return cells[0] if cells else None
+
+
+def is_labelled(results: Results, step: int) -> bool:
+    """Whether the image decoded after a step is the image that was labelled."""
+    config = results.config
+    return config.source == "generated" and number_of(step) == config.sampler_steps
+
+
+def _with_q_values(rows: Iterable[Comparison]) -> list[Comparison]:
+    rows = list(rows)
+    q = q_values(np.array([row.p for row in rows]))
+    return [replace(row, q=float(value)) for row, value in zip(rows, q, strict=True)]
+
+
+def _compare(
+    task: TaskResults, step: int, what: str, cell: Cell, baseline_layer: str, baseline: Array
+) -> Comparison:
+    """Compare a cell with a baseline's scores: images, or draws x images.
+
+    Draws are permutations of the labels or seeds of a network: their variation widens the interval.
+    """
+    sign, scores = task.sign(), task.score(cell)
+    if len(np.atleast_2d(baseline)) > 1:
+        gain = over_permuted(sign * scores[None], sign * baseline[None])
+    else:
+        gain = paired_difference(sign * scores, sign * baseline.reshape(-1))
+    return Comparison(
+        task.name,
+        step,
+        what,
+        cell.layer,
+        baseline_layer,
+        float(np.nanmean(scores)),
+        float(np.nanmean(baseline)),
+        Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0])),
+        float(gain.p[0]),
+        np.nan,
+    )
+
+
+def _with_controls(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
+    compare = partial(_compare, task, step)
+    best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
+    assert best is not None
+    random = [
+        cell
+        for name in results.random_networks
+        if (cell := task.best(network=name, step=step, probe=ACTIVATIONS))
+    ]
+    if random:
+        what = f"permuted weights, same latents{_if_one_seed(len(random))}"
+        yield compare(what, best, _layers(random), _scores(task, random))
+    permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
+    if permuted:
+        what = f"permuted labels{': this one draw' if len(permuted) == 1 else ''}"
+        yield compare(what, best, best.layer, _scores(task, permuted))
+    for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
+        yield compare("the latent itself", best, cell.layer, task.score(cell))
+    both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
+    position = task.best(network=POSITION)
+    if both is not None and position is not None:
+        what = "with position: position alone"
+        yield compare(what, both, position.layer, task.score(position))
+    what = "with position: mean training map" if both is not None else "mean training label"
+    for cell in task.where(network=MEAN_MAP):
+        yield compare(what, both or best, cell.layer, task.score(cell))
+
+
+def _with_baseline(
+    results: Results, task: TaskResults, baseline: Baseline, step: int
+) -> Comparison | None:
+    networks = results.family(baseline.network)
+    best = task.best(network=TRAINED, step=step, probe=baseline.probe)
+    cells = [cell for name in networks if (cell := cell_of(task, baseline, name, step))]
+    if best is None or not cells or (baseline.network == DECODED and is_labelled(results, step)):
+        return None
+    seeds = "" if baseline.network in networks else _if_one_seed(len(cells))
+    what = f"{baseline.what}{seeds}"
+    return _compare(task, step, what, best, _layers(cells), _scores(task, cells))
+
+
+def _if_one_seed(networks: int) -> str:
+    """The remark on a single random network, whose variation between seeds is not measured."""
+    return ": this one network" if networks == 1 else ""
+
+
+def _layers(cells: Iterable[Cell]) -> str:
+    return ", ".join(dict.fromkeys(cell.layer for cell in cells))
+
+
+def _scores(task: TaskResults, cells: Iterable[Cell]) -> Array:
+    """Scores per cell and image."""
+    return np.array([task.score(cell) for cell in cells])

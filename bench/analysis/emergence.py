@@ -1,4 +1,4 @@
-"""From which step on something is known, and when the trained network's probes catch up with what else was watched."""
+"""From which step on a scene property can be read, and when decoded images match the probes."""
 
 from __future__ import annotations
 
@@ -22,53 +22,53 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 @dataclass(frozen=True, slots=True)
 class Emergence:
-    """How much of the last step's gain over a baseline the best layer has at each step."""
+    """The share of the final gain over a baseline that the best layer has at each step."""
 
     task: str
     layer: str
     over: str
-    """The baseline: ``position``, or ``mean map`` where there is no position."""
+    """The baseline: ``position``, or ``mean map`` for a task of whole images."""
     steps: tuple[int, ...]
+    """Counted from 0."""
     final: Score
     """The gain at the last step."""
     share: tuple[Score, ...]
-    """At every step; empty where the final gain's interval does not lie above zero: of nothing there is no share."""
+    """Per step; empty unless the interval of the final gain lies above zero."""
     emerged: Score | None
-    """The probed step (counted from 1) from which on the share stays at 90 % or more; None with no share."""
+    """The probed step (counted from 1) from which on the share stays at 90 % or more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """A probed step from which on something holds."""
+    """A probed step from which on a condition holds."""
 
     step: Score
-    """Counted from 1, with its 95 % interval; more than all of ``numbers`` stands for never."""
+    """Counted from 1, with its 95 % interval; more than all of ``numbers`` means never."""
     numbers: tuple[int, ...]
-    """The steps that were looked at, counted from 1."""
+    """The steps at which the condition was tested, counted from 1."""
 
 
 def emergence(results: Results, task: TaskResults) -> Emergence:
-    """Gain over position of activations with position, in the layer that is best at the last step.
+    """Gain over position of activations with position, in the best layer of the last step.
 
-    Whole images have no position: there it is the activations' gain over the mean training label.
+    For a task of whole images, the activations' gain over the mean training label.
     """
     last = results.steps[-1]
     probe = WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
     best = task.best(network=TRAINED, step=last, probe=probe)
-    floor = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
+    baseline = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
     assert best is not None
-    sign = task.sign()
     curve = [
         task.score(cell)
         for step in results.steps
         for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
     ]
-    gains = sign * (np.array(curve) - task.score(floor))
+    gains = task.sign() * (np.array(curve) - task.score(baseline))
     final = score_of(gains[-1])
     if not final.low > 0:
-        return Emergence(task.name, best.layer, floor.network, results.steps, final, (), None)
+        return Emergence(task.name, best.layer, baseline.network, results.steps, final, (), None)
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    # Of a final gain of zero or below no share is known.
+    # The share of a final gain of zero or below is undefined.
     shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
     share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
     spans = np.nanquantile(shares, TAILS, axis=1).T
@@ -77,86 +77,85 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
         for mean, (low, high) in zip(share, spans, strict=True)
     )
     emerged = onset(share >= EMERGED, shares >= EMERGED, [step + 1 for step in results.steps])
-    return Emergence(task.name, best.layer, floor.network, results.steps, final, scores, emerged)
+    return Emergence(task.name, best.layer, baseline.network, results.steps, final, scores, emerged)
 
 
 def onset(holds: NDArray[np.bool_], drawn: NDArray[np.bool_], numbers: Sequence[int]) -> Score:
-    """The first of the probed steps ``numbers`` from which on something holds, with its interval over draws.
+    """The first of the probed steps ``numbers`` from which on a condition holds, with its interval.
 
-    ``holds`` has one value per step, ``drawn`` steps x draws. One more than the last step stands for never.
+    ``holds`` has one value per step, ``drawn`` is steps x bootstrap draws. One more than the last
+    step means never.
     """
-    found = [_from_which_on(column, numbers) for column in drawn.T]
-    # Steps are counted: the ends of the interval are steps that were drawn.
-    low, high = np.quantile(found, TAILS, method="inverted_cdf")
-    return Score(float(_from_which_on(holds, numbers)), float(low), float(high))
+    onsets = [_first_lasting(column, numbers) for column in drawn.T]
+    # The ends of the interval are steps that were drawn, so quantiles are not interpolated.
+    low, high = np.quantile(onsets, TAILS, method="inverted_cdf")
+    return Score(float(_first_lasting(holds, numbers)), float(low), float(high))
 
 
-def _from_which_on(holds: Iterable[bool], numbers: Sequence[int]) -> int:
-    fails = [index for index, value in enumerate(holds) if not value]
-    return [*numbers, numbers[-1] + 1][fails[-1] + 1 if fails else 0]
+def _first_lasting(holds: Iterable[bool], numbers: Sequence[int]) -> int:
+    """The number of the step after the last failure."""
+    failures = [index for index, value in enumerate(holds) if not value]
+    return [*numbers, numbers[-1] + 1][failures[-1] + 1 if failures else 0]
 
 
-def onset_words(found: Score, numbers: Sequence[int]) -> str:
-    """An onset as it is printed: between two probed steps where none in between was looked at."""
+def onset_words(step: Score, numbers: Sequence[int]) -> str:
+    """An onset in words: a range of steps where the steps before it were not probed."""
 
     def earliest(number: float) -> int:
         return max((probed for probed in numbers if probed < number), default=0) + 1
 
-    def shown(number: float) -> str:
+    def words_of(number: float) -> str:
         return "never" if number > numbers[-1] else f"{number:.0f}"
 
-    first = earliest(found.mean)
-    if found.mean > numbers[-1]:
+    first = earliest(step.mean)
+    if step.mean > numbers[-1]:
         words = "never"
-    elif first == found.mean:
+    elif first == step.mean:
         words = f"step {first}"
+    elif first > 1:
+        words = f"between step {first - 1} and {step.mean:.0f}"
     else:
-        words = (
-            f"between step {first - 1} and {found.mean:.0f}"
-            if first > 1
-            else f"step {found.mean:.0f} or before"
-        )
-    low = found.low if found.low > numbers[-1] else earliest(found.low)
-    return f"{words} [{shown(low)}, {shown(found.high)}]"
+        words = f"step {step.mean:.0f} or before"
+    low = step.low if step.low > numbers[-1] else earliest(step.low)
+    return f"{words} [{words_of(low)}, {words_of(step.high)}]"
 
 
 def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None:
-    """From which step on the decoded image says at least what the probe says; None where it was not watched.
+    """From which step on the labeler on a decoded image scores at least as high as the probe.
 
-    Never, where it does so at none of the steps whose image is not the labelled one.
+    ``layer`` is one of DECODED_LAYERS. None where it was not recorded. The step whose decoded image
+    is the labelled one is left out.
     """
-    sign = task.sign()
     steps = [step for step in results.steps if not is_labelled(results, step)]
-    lead = []
+    gains = []
     for step in steps:
-        shown = task.where(network=DECODED, step=step, layer=layer)
-        probed = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
-        if not shown or probed is None:
+        decoded = task.where(network=DECODED, step=step, layer=layer)
+        best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
+        if not decoded or best is None:
             return None
-        lead.append(sign * (task.score(shown[0]) - task.score(probed)))
-    if not lead:
+        gains.append(task.sign() * (task.score(decoded[0]) - task.score(best)))
+    if not gains:
         return None
-    gains, numbers = np.array(lead), [step + 1 for step in steps]
-    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    return Onset(onset(np.nanmean(gains, axis=1) >= 0, drawn >= 0, numbers), tuple(numbers))
+    numbers = tuple(step + 1 for step in steps)
+    means = np.nanmean(gains, axis=1)
+    drawn = resampled_means(np.array(gains), resampling_weights(len(gains[0])))
+    return Onset(onset(means >= 0, drawn >= 0, numbers), numbers)
 
 
-def catching_up_line(results: Results, task: str, found: Mapping[str, Onset]) -> str:
-    """When the image that is coming out of the noise shows what the probe has read already."""
-    names = dict(zip(DECODED_LAYERS, ("decoded", "predicted"), strict=True))
+def catching_up_line(results: Results, task: str, onsets: Mapping[str, Onset]) -> str:
+    """A sentence that names the step at which each kind of decoded image matches the probe."""
+    names = dict(zip(DECODED_LAYERS, ("decoded", "predicted clean"), strict=True))
     parts = [
-        f"the {names[layer]} image catches up with the probe {_when(results, step)}"
-        for layer, step in found.items()
+        f"the {names[layer]} image catches up with the probe {_when(results, onset)}"
+        for layer, onset in onsets.items()
     ]
     return f"{task}: {'; '.join(parts)}"
 
 
-def _when(results: Results, found: Onset) -> str:
-    words, opening, span = onset_words(found.step, found.numbers).partition(" [")
+def _when(results: Results, onset: Onset) -> str:
+    words, opening, span = onset_words(onset.step, onset.numbers).partition(" [")
     if is_labelled(results, results.steps[-1]):
-        # After that step it does by definition.
-        words, span = (
-            words.replace("never", "not before the last step"),
-            span.replace("never", "last"),
-        )
+        # The image decoded after the last step is the labelled one and matches by definition.
+        words = words.replace("never", "not before the last step")
+        span = span.replace("never", "last")
     return f"{'at ' if words.startswith('step') else ''}{words}{opening}{span}"

@@ -1,14 +1,14 @@
-"""Everything that a run found, computed once: the tables, the report and ``findings.json`` say the same.
+"""All findings of a run, computed once for the tables, the report and ``findings.json``.
 
 findings.json   comparisons    the best layer against its controls, with gain, interval, p and q
-                paper          the same against every other reading that was watched
-                emergence      per task: the final gain; where there is one, its share at every step and the onset
-                catching_up    per task: from which step on the decoded image says what the probe says
-                discoveries    per question: the cells of the trained network for which the answer is yes
+                paper          the same against every recorded baseline
+                emergence      per task: the final gain, its share at every step, and the onset
+                catching_up    per task: from which step on decoded images score as high as probes
+                discoveries    per question: the cells of the trained network with the answer yes
                 strata         per task: the best layer's score on small, medium and large objects
-                untrained      whether the weights are random, so that no score says anything of the model
+                untrained      whether the weights are random, so that no score describes the model
 
-Steps are counted from 1; numbers that are not defined are null.
+Steps are counted from 1; undefined numbers are null.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.comparisons import Comparison, comparisons, paper_rows
+from bench.analysis.comparisons import Comparison, baseline_comparisons, comparisons
 from bench.analysis.emergence import Emergence, Onset, catching_up, emergence
 from bench.analysis.significance import Discoveries, discoveries
 from bench.errors import UserError
@@ -34,74 +34,84 @@ FINDINGS = "findings.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class SizeScore:
     """The best layer's score on test images whose objects are of one size."""
 
     name: str
     low_area: float
     high_area: float
+    """Shares of the image's area."""
     score: Score
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectSizes:
+    """The best layer at the last step, and its score for each size of the object."""
+
+    layer: str
+    sizes: tuple[SizeScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
-    """What a run found."""
+    """Everything that a run's scores are tested for."""
 
     comparisons: tuple[Comparison, ...]
-    paper: tuple[Comparison, ...]
+    """With the controls."""
+    baselines: tuple[Comparison, ...]
+    """With the recorded baselines."""
     discoveries: tuple[Discoveries, ...]
     emergence: dict[str, Emergence]
     """By task."""
     catching_up: dict[str, dict[str, Onset]]
     """By task, then by what is decoded; empty where nothing was."""
-    strata: dict[str, tuple[str, tuple[Size, ...]]]
-    """(layer, sizes) by task."""
+    object_sizes: dict[str, ObjectSizes]
+    """By task."""
 
 
 @lru_cache(maxsize=1)
-def found_in(results: Results) -> Findings:
-    """All of it; the last run's is kept, for the terminal, the page and the file ask one after the other."""
+def findings_of(results: Results) -> Findings:
+    """The findings of a run; those of the last run are kept for the next caller."""
     tasks = results.tasks
-    decoded = {
+    onsets = {
         name: {
-            layer: step for layer in DECODED_LAYERS if (step := catching_up(results, task, layer))
+            layer: onset for layer in DECODED_LAYERS if (onset := catching_up(results, task, layer))
         }
         for name, task in tasks.items()
     }
-    strata = {name: sizes for name, task in tasks.items() if (sizes := _strata(results, task))}
+    sizes = {name: _object_sizes(results, task) for name, task in tasks.items()}
     return Findings(
         tuple(comparisons(results)),
-        tuple(paper_rows(results)),
+        tuple(baseline_comparisons(results)),
         tuple(discoveries(results)),
         {name: emergence(results, task) for name, task in tasks.items()},
-        {name: found for name, found in decoded.items() if found},
-        strata,
+        {name: by_layer for name, by_layer in onsets.items() if by_layer},
+        {name: scores for name, scores in sizes.items() if scores},
     )
 
 
-def _strata(results: Results, task: TaskResults) -> tuple[str, tuple[Size, ...]] | None:
+def _object_sizes(results: Results, task: TaskResults) -> ObjectSizes | None:
     best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
     if best is None:
         return None
     sizes = []
     for stratum in by_area(task.score(best)[None], results.foreground):
-        score = Score(
-            *(
-                float(end[0])
-                for end in (stratum.scores.mean, stratum.scores.low, stratum.scores.high)
-            )
-        )
-        sizes.append(Size(stratum.name, float(stratum.low_area), float(stratum.high_area), score))
-    return best.layer, tuple(sizes)
+        span = stratum.scores
+        score = Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))
+        low, high = float(stratum.low_area), float(stratum.high_area)
+        sizes.append(SizeScore(stratum.name, low, high, score))
+    return ObjectSizes(best.layer, tuple(sizes))
 
 
-def write_found(results: Results) -> Path:
-    """Write ``findings.json`` into the run folder and give its path. Raises UserError when it cannot be written."""
+def write_findings(results: Results) -> Path:
+    """Write ``findings.json`` into the run folder and return its path.
+
+    Raises UserError when it cannot be written.
+    """
     path = results.path / FINDINGS
+    text = json.dumps(_plain(_document(results)), indent=2, allow_nan=False)
     try:
-        path.write_text(
-            json.dumps(_plain(_facts(results)), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}); make it writable and run: bench report"
@@ -109,52 +119,62 @@ def write_found(results: Results) -> Path:
     return path
 
 
-def _facts(results: Results) -> dict[str, Any]:
-    found = found_in(results)
+def _document(results: Results) -> dict[str, Any]:
+    findings = findings_of(results)
     return {
         "untrained": results.untrained,
-        "comparisons": [_comparison(entry) for entry in found.comparisons],
-        "paper": [_comparison(entry) for entry in found.paper],
+        "comparisons": [_comparison(row) for row in findings.comparisons],
+        "paper": [_comparison(row) for row in findings.baselines],
         "emergence": {
             name: asdict(entry) | {"steps": [step + 1 for step in entry.steps]}
-            for name, entry in found.emergence.items()
+            for name, entry in findings.emergence.items()
         },
         "catching_up": {
             task: {
-                name: asdict(onset.step)
+                layer: asdict(onset.step)
                 | {"never": onset.step.mean > onset.numbers[-1], "steps": onset.numbers}
-                for name, onset in entries.items()
+                for layer, onset in onsets.items()
             }
-            for task, entries in found.catching_up.items()
+            for task, onsets in findings.catching_up.items()
         },
-        "discoveries": [
-            {
-                "question": asked.question,
-                "cells": len(asked.cells),
-                "comparisons": asked.comparisons,
-                "held": [
-                    {"task": task, "layer": cell.layer, "step": cell.step + 1, "gain": gain, "q": q}
-                    for (task, cell), gain, q, held in zip(
-                        asked.cells, asked.gain.tolist(), asked.q.tolist(), asked.held, strict=True
-                    )
-                    if held
-                ],
-            }
-            for asked in found.discoveries
-        ],
-        "strata": {
-            name: {"layer": layer, "sizes": [asdict(size) for size in sizes]}
-            for name, (layer, sizes) in found.strata.items()
-        },
+        "discoveries": [_discoveries(answer) for answer in findings.discoveries],
+        "strata": {name: asdict(sizes) for name, sizes in findings.object_sizes.items()},
     }
 
 
-def _comparison(entry: Comparison) -> dict[str, Any]:
-    return asdict(entry) | {"step": entry.step + 1, "holds": entry.holds}
+def _comparison(row: Comparison) -> dict[str, Any]:
+    """The file's names for a comparison's fields."""
+    return {
+        "task": row.task,
+        "step": row.step + 1,
+        "what": row.what,
+        "ours": row.layer,
+        "theirs": row.baseline_layer,
+        "our_score": row.score,
+        "their_score": row.baseline_score,
+        "gain": asdict(row.gain),
+        "p": row.p,
+        "q": row.q,
+        "holds": row.holds,
+    }
+
+
+def _discoveries(answer: Discoveries) -> dict[str, Any]:
+    values = zip(answer.cells, answer.gain.tolist(), answer.q.tolist(), answer.held, strict=True)
+    return {
+        "question": answer.question,
+        "cells": len(answer.cells),
+        "comparisons": answer.comparisons,
+        "held": [
+            {"task": task, "layer": cell.layer, "step": cell.step + 1, "gain": gain, "q": q}
+            for (task, cell), gain, q, held in values
+            if held
+        ],
+    }
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no nan: what is not defined is null."""
+    """Replace numbers that are not finite by None: JSON has no nan."""
     if isinstance(value, dict):
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):

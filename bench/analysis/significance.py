@@ -1,4 +1,4 @@
-"""Questions asked of every cell of a run at once, answered at a false discovery rate."""
+"""Tests of every cell of a run at once, at a false discovery rate."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from probes.bootstrap import Array, Difference, paired_difference
 from probes.multiple_testing import RATE, over_all, over_permuted, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
-PERMUTED_QUESTION, POSITION_QUESTION = (
-    "better than permuted labels",
-    "beyond position and mean training map",
-)
+PERMUTED_QUESTION = "better than permuted labels"
+POSITION_QUESTION = "beyond position and mean training map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Discoveries:
     cells: tuple[tuple[str, Cell], ...]
     """(task, cell)."""
     gain: Array
-    """Mean over images, above zero where the cell is better; in the headline metric of its task."""
+    """Mean over images in the task's headline metric, above zero where the cell is better."""
     p: Array
     q: Array
 
@@ -45,34 +43,31 @@ class Discoveries:
 
 
 def discoveries(results: Results) -> list[Discoveries]:
-    """Is a cell better than permuted labels? Does it, with position, tell more than position alone?"""
-    tasks = list(results.tasks.values())
-    found = []
-    # Of very few training items, too few permutations: one draw has no spread to stand out of.
+    """Test cells against permuted labels, and cells with position against position alone."""
+    tasks, answers = list(results.tasks.values()), []
+    # A single permutation, as with very few training items, has no spread to test against.
     if all(len({cell.draw for cell in _trained(task, PERMUTED)}) > 1 for task in tasks):
-        found.append(_asked(PERMUTED_QUESTION, tasks, _over_permuted))
-    # Whole images have no position to be beyond.
+        answers.append(_answer(PERMUTED_QUESTION, tasks, _over_permuted))
     maps = [task for task in tasks if task.where(network=POSITION)]
     if maps:
-        found.append(_asked(POSITION_QUESTION, maps, _over_places))
-    return found
+        answers.append(_answer(POSITION_QUESTION, maps, _over_position))
+    return answers
 
 
 _Gains = tuple[list[Cell], Difference]
 
 
-def _asked(
+def _answer(
     question: str, tasks: Iterable[TaskResults], gains_of: Callable[[TaskResults], _Gains]
 ) -> Discoveries:
     cells, gains = [], []
     for task in tasks:
-        mine, gain = gains_of(task)
-        cells += [(task.name, cell) for cell in mine]
+        task_cells, gain = gains_of(task)
+        cells += [(task.name, cell) for cell in task_cells]
         gains.append(gain)
     p = np.concatenate([gain.p for gain in gains])
-    return Discoveries(
-        question, tuple(cells), np.concatenate([gain.mean for gain in gains]), p, q_values(p)
-    )
+    means = np.concatenate([gain.mean for gain in gains])
+    return Discoveries(question, tuple(cells), means, p, q_values(p))
 
 
 def _over_permuted(task: TaskResults) -> _Gains:
@@ -80,24 +75,23 @@ def _over_permuted(task: TaskResults) -> _Gains:
     draws: dict[tuple[str, int], list[Array]] = {}
     for cell in _trained(task, PERMUTED):
         draws.setdefault((cell.layer, cell.step), []).append(scores[cell])
-    baselines = np.array([draws[cell.layer, cell.step] for cell in cells])
-    return cells, over_permuted(np.array([scores[cell] for cell in cells]), baselines)
+    permuted = np.array([draws[cell.layer, cell.step] for cell in cells])
+    return cells, over_permuted(np.array([scores[cell] for cell in cells]), permuted)
 
 
-def _over_places(task: TaskResults) -> _Gains:
+def _over_position(task: TaskResults) -> _Gains:
     scores, cells = _signed(task), _trained(task, WITH_POSITION)
-    ours, position = np.array([scores[cell] for cell in cells]), task.best(network=POSITION)
+    position, (mean_map,) = task.best(network=POSITION), task.where(network=MEAN_MAP)
     assert position is not None
-    (mean_map,) = task.where(network=MEAN_MAP)
+    both = np.array([scores[cell] for cell in cells])
     return cells, over_all(
-        [paired_difference(ours, scores[baseline]) for baseline in (position, mean_map)]
+        [paired_difference(both, scores[baseline]) for baseline in (position, mean_map)]
     )
 
 
 def _signed(task: TaskResults) -> dict[Cell, Array]:
-    """Headline scores per cell, turned so that higher is better."""
-    sign = task.sign()
-    return dict(zip(task.cells, sign * task.scores[:, 0], strict=True))
+    """Headline scores per cell, with the sign that makes higher better."""
+    return dict(zip(task.cells, task.sign() * task.scores[:, 0], strict=True))
 
 
 def _trained(task: TaskResults, probe: str) -> list[Cell]:
@@ -105,5 +99,6 @@ def _trained(task: TaskResults, probe: str) -> list[Cell]:
 
 
 def at_rate(comparisons: int) -> str:
-    """What was done about so many comparisons at once."""
-    return f"at a false discovery rate of {100 * RATE:.0f} % (Benjamini-Hochberg over {comparisons} comparisons)"
+    """The correction for so many comparisons, in words."""
+    rate = f"a false discovery rate of {100 * RATE:.0f} %"
+    return f"at {rate} (Benjamini-Hochberg over {comparisons} comparisons)"

@@ -1,4 +1,4 @@
-"""Images: maps of values as colours, many small images on one sheet, files and data addresses of them."""
+"""Images: maps of values as colours, grids of images, files and data URLs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CIVIDIS = np.array(
     [(0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56)],
     dtype=np.float64,
 )
-"""Six stops of cividis (Nuñez, Anderton, Renslow 2018): lightness rises evenly, with or without colour vision."""
+"""Six stops of cividis (Nuñez, Anderton, Renslow 2018), whose lightness rises evenly."""
 INK, PAPER = (40, 40, 46), (255, 255, 255)
 _FRAME_MS = 110
 
@@ -27,15 +27,23 @@ Edges = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels."""
 
 
+def cividis(at: float | NDArray[np.floating]) -> NDArray[np.float64]:
+    """Colours of values from 0 (dark) to 1 (bright), 3 x shape; channels from 0 to 255."""
+    stops = np.linspace(0, 1, len(CIVIDIS))
+    return np.stack([np.interp(at, stops, CIVIDIS[:, channel]) for channel in range(3)])
+
+
 def shaded(values: NDArray[np.floating], low: float, high: float) -> Bytes:
     """A map of values as a cividis image, 3 x h x w."""
-    at = np.clip((values - low) / max(high - low, 1e-12), 0, 1) * (len(CIVIDIS) - 1)
-    channels = [np.interp(at, np.arange(len(CIVIDIS)), CIVIDIS[:, channel]) for channel in range(3)]
-    return np.stack(channels).round().astype(np.uint8)
+    at = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+    return cividis(at).round().astype(np.uint8)
 
 
-def shown(values: NDArray[np.floating], low: float, high: float) -> Bytes:
-    """A label or a reading as an image: one channel shaded between two values, three channels as colours."""
+def label_image(values: NDArray[np.floating], low: float, high: float) -> Bytes:
+    """A label or a prediction as an image, 3 x h x w.
+
+    One channel is shaded between ``low`` and ``high``; three channels from -1 to 1 become colours.
+    """
     if len(values) == 1:
         return shaded(values[0], low, high)
     colours: Bytes = np.clip((values + 1) * 127.5, 0, 255).astype(np.uint8)
@@ -45,10 +53,10 @@ def shown(values: NDArray[np.floating], low: float, high: float) -> Bytes:
 def image_of(
     image: Bytes, side: int | None = None, resample: int = Image.Resampling.NEAREST
 ) -> Image.Image:
-    """An image (3 x h x w, or h x w in grey), of its own size or square."""
+    """Convert an image (3 x h x w, or h x w in grey); ``side`` resizes it to a square."""
     array = np.ascontiguousarray(np.moveaxis(image, 0, -1) if image.ndim == 3 else image)
-    shown = Image.fromarray(array)
-    return shown if side is None else shown.resize((side, side), resample)
+    converted = Image.fromarray(array)
+    return converted if side is None else converted.resize((side, side), resample)
 
 
 def image_grid(
@@ -60,16 +68,16 @@ def image_grid(
     group: tuple[int, int] = (1, 0),
     font_size: int = 13,
 ) -> Image.Image:
-    """Images of one size in rows and columns, columns under their titles and rows beside their names.
+    """Arrange images of one size in rows and columns, with titles above and names to the left.
 
-    ``group`` is (rows, further pixels): after so many rows, but for the last, the gap is so much wider.
+    ``group`` is (rows, pixels): after every so many rows the gap is wider by so many pixels.
     """
     width, height = rows[0][0].size
     left, top, right, bottom = edges
-    members, apart = group
+    members, extra_gap = group
     columns = max(map(len, rows))
     across = [left + column * (width + gap) for column in range(columns)]
-    down = [top + row * (height + gap) + row // members * apart for row in range(len(rows))]
+    down = [top + row * (height + gap) + row // members * extra_gap for row in range(len(rows))]
     sheet = Image.new("RGB", (across[-1] + width + right, down[-1] + height + bottom), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(font_size)
     for x, title in zip(across, titles, strict=False):
@@ -83,7 +91,7 @@ def image_grid(
 
 
 def save_image(image: Image.Image, path: Path, kind: str = "PNG", **options: Any) -> Path:
-    """Write an image to a file that the user named. Raises UserError when it cannot be written."""
+    """Write an image to a file. Raises UserError when it cannot be written."""
     try:
         image.save(path, optimize=True, **options)
     except (OSError, ValueError) as error:
@@ -94,7 +102,7 @@ def save_image(image: Image.Image, path: Path, kind: str = "PNG", **options: Any
 
 
 def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
-    """Write frames as an endless GIF. Raises UserError when it cannot be written."""
+    """Write frames as a looping GIF. Raises UserError when it cannot be written."""
     return save_image(
         frames[0],
         path,
@@ -107,7 +115,7 @@ def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
 
 
 def png(image: Bytes) -> str:
-    """An image (3 x h x w, or h x w in grey) as a data address."""
+    """An image (3 x h x w, or h x w in grey) as a data URL."""
     stream = io.BytesIO()
     image_of(image).save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.figures.images import Bytes, image_grid, image_of, shown
+from bench.figures.images import Bytes, image_grid, image_of, label_image
 
 COLUMNS = ("generated", "its label", "wanted label", "generated with edits", "its label")
 TILE, GAP, HEAD = 96, 4, 22
@@ -38,7 +38,7 @@ class Grid:
             label = self.label[index]
             low, high = float(label.min()), float(label.max())
             seen = [
-                shown(maps[index], low, high)
+                label_image(maps[index], low, high)
                 for maps in (self.label, self.wanted, self.edited_label)
             ]
             result.append([self.image[index], seen[0], seen[1], self.edited[index], seen[2]])

@@ -1,4 +1,4 @@
-"""report.html: one file that tells what was asked, what was found, where, from which step on, and at what cost."""
+"""The self-contained page ``report.html`` of a run: findings, charts, heat maps and cost."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.adam_vs_ridge.results import read_recipe, recipe_rows
-from bench.analysis.curves import constant, curve, curves, family_curve
+from bench.analysis.curves import curves
 from bench.analysis.emergence import catching_up_line
-from bench.analysis.findings import Findings, found_in, write_found
+from bench.analysis.findings import Findings, findings_of, write_findings
 from bench.config import run_command
 from bench.errors import UserError
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import png
 from bench.registry import plugins
 from bench.report.interventions import panel
-from bench.report.poster import strip_rows
+from bench.report.poster import probed_strip_steps, strip_rows
 from bench.report.tables import (
     UNTRAINED,
     baseline_line,
@@ -33,55 +32,60 @@ from bench.report.tables import (
     held_lines,
     layer_rows,
     measure,
-    strata_line,
+    object_size_line,
     title,
 )
-from bench.runs.filmstrips import STRIP_STEPS
+from bench.report.templates import template
+from bench.runs.curves import control_curves
 from bench.runs.learning_curves import LEARNING
 from bench.runs.results import Results, TaskResults
-from extract.networks import INPUT, TRAINED
-from probes.bootstrap import Score, score_of
-from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
+from extract.networks import TRAINED
+from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
-_STYLES = {
-    "activations": ("self-attention", "ours"),
+_CONTROL_STYLES = {
+    "activations": "trained",
+    "activations + position": "both",
+    "permuted labels": "permuted",
+    "the latent itself": "latent",
+    "permuted weights": "random",
+    "position alone": "position",
+    "mean training map": "mean",
+    "mean training label": "mean",
+}
+"""Curves in the chart of controls, and their classes in the style sheet."""
+_BASELINE_STYLES = {
+    "activations": ("self-attention", "trained"),
     "permuted weights, the trained network's latents": ("permuted weights", "random"),
     "the autoencoder's decoder": ("autoencoder", "latent"),
     "the residual blocks' convolutions": ("convolutions", "both"),
     "the labeler on the decoded image": ("decoded image", "permuted"),
     "the labeler on the predicted clean image": ("predicted clean image", "position"),
 }
-"""Readings in the chart of comparisons: short names, and classes in the style sheet. The table has all of them."""
+"""Curves in the chart of baselines: short names, and classes in the style sheet."""
 
 
 def write_report(results: Results) -> Path:
-    """Write ``report.html`` into the run folder, ``findings.json`` beside it, and give the page's path.
+    """Write ``report.html`` and ``findings.json`` into the run folder; return the page's path.
 
-    Everything comes from that folder.
+    Everything on the page comes from that folder. Raises UserError when it cannot be written.
     """
-    write_found(results)
-    environment = Environment(
-        loader=PackageLoader("bench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found = found_in(results)
-    page = environment.get_template("report.html.jinja").render(
+    write_findings(results)
+    findings = findings_of(results)
+    recipe = read_recipe(results.path)
+    page = template("report.html.jinja").render(
         results=results,
         untrained=UNTRAINED if results.untrained else None,
         is_generated=results.config.source == "generated",
-        tasks=[_task(results, task, found) for task in results.tasks.values()],
-        comparisons=[comparison_row(entry) for entry in found.comparisons],
-        held=held_lines(found),
-        paper=[comparison_row(entry) for entry in found.paper],
-        paper_held=held_line(found.paper),
+        tasks=[_task(results, task, findings) for task in results.tasks.values()],
+        comparisons=[comparison_row(row) for row in findings.comparisons],
+        held=held_lines(findings),
+        baselines=[comparison_row(row) for row in findings.baselines],
+        baselines_held=held_line(findings.baselines),
         recipe=recipe_rows(results.path),
-        recipe_notes=(found_recipe.notes if (found_recipe := read_recipe(results.path)) else ()),
+        recipe_notes=recipe.notes if recipe else (),
         interventions=Markup(panel(results.path) or ""),
         strips=_strips(results),
-        strip_steps=[step for step in STRIP_STEPS if step - 1 in results.steps],
+        strip_steps=[step + 1 for step in probed_strip_steps(results)],
         costs=results.costs,
         cost=cost_line(results),
         command=run_command(results.config),
@@ -98,44 +102,51 @@ def write_report(results: Results) -> Path:
     return path
 
 
-def _task(results: Results, task: TaskResults, found: Findings) -> dict[str, Any]:
-    catching_up = found.catching_up.get(task.name)
+def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, Any]:
+    onsets = findings.catching_up.get(task.name)
     return {
         "name": task.name,
         "question": plugins("task").get(task.name, ""),
         "title": title(task),
         "measure": measure(task),
-        "emergence": emergence_line(found.emergence[task.name]),
+        "emergence": emergence_line(findings.emergence[task.name]),
         "baselines": baseline_line(results, task),
         "heat": [
             _heat_map(results, task, probe)
             for probe in (ACTIVATIONS, WITH_POSITION)
             if task.where(probe=probe)
         ],
-        "chart": line_chart(
-            _lines(results, task),
-            [step + 1 for step in results.steps],
-            f"{task.name}: {measure(task)}",
-        ),
-        "share": found.emergence[task.name],
-        "strata": strata_line(found, task.name),
-        "compared": _compared(results, task),
-        "catching_up": catching_up_line(results, task.name, catching_up) if catching_up else None,
+        "chart": _chart(results, task, _control_lines(results, task)),
+        "share": findings.emergence[task.name],
+        "object_sizes": object_size_line(findings, task.name),
+        "compared": _baseline_chart(results, task),
+        "catching_up": catching_up_line(results, task.name, onsets) if onsets else None,
         "learning": _learning(results, task),
         "rows": layer_rows(results, task),
     }
 
 
-def _compared(results: Results, task: TaskResults) -> Markup | None:
-    """The trained network's curve among the readings that it is compared with."""
+def _chart(results: Results, task: TaskResults, lines: list[Line], suffix: str = "") -> Markup:
+    steps = [step + 1 for step in results.steps]
+    return line_chart(lines, steps, f"{task.name}: {measure(task)}{suffix}")
+
+
+def _baseline_chart(results: Results, task: TaskResults) -> Markup | None:
+    """The trained network's curve with those of the recorded baselines; None without baselines."""
     lines = [
-        Line(*_STYLES[name], points) for name, points in curves(results, task) if name in _STYLES
+        Line(*_BASELINE_STYLES[name], points)
+        for name, points in curves(results, task)
+        if name in _BASELINE_STYLES
     ]
-    if len(lines) < 3:
-        return None
-    return line_chart(
-        lines, [step + 1 for step in results.steps], f"{task.name}: {measure(task)}, compared"
-    )
+    return _chart(results, task, lines, ", with baselines") if len(lines) >= 3 else None
+
+
+def _control_lines(results: Results, task: TaskResults) -> list[Line]:
+    """The trained network's curves and those of its controls."""
+    return [
+        Line(name, _CONTROL_STYLES[name], [(step + 1, score) for step, score in points])
+        for name, points in control_curves(results, task).items()
+    ]
 
 
 def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
@@ -148,77 +159,36 @@ def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
                 if row["task"] == task.name
             ]
     except (OSError, KeyError, ValueError, csv.Error):
-        # The figures stand without these.
+        # The rest of the page does not depend on them.
         return []
 
 
 def _heat_map(results: Results, task: TaskResults, probe: str) -> dict[str, Any]:
-    """Layers x steps; bright is better."""
+    """Scores by layer and step as text with its colours; bright is better."""
     means = {
         (cell.layer, cell.step): float(np.nanmean(task.score(cell)))
         for cell in task.where(network=TRAINED, probe=probe)
     }
-    low, high = min(means.values()), max(means.values())
-    if not task.higher_is_better[0]:
-        low, high = high, low
+    sign = task.sign()
+    ends = [sign * value for value in means.values()]
     rows = []
     for layer in results.layers:
         values = [means[layer, step] for step in results.steps]
-        rows.append((layer, [(f"{value:.3f}", *_colours(value, low, high)) for value in values]))
+        tiles = [(f"{value:.3f}", *heat(sign * value, min(ends), max(ends))) for value in values]
+        rows.append((layer, tiles))
     return {"probe": probe, "rows": rows}
 
 
-def _colours(value: float, worst: float, best: float) -> tuple[str, str]:
-    if best >= worst:
-        return heat(value, worst, best)
-    return heat(-value, -worst, -best)
-
-
-def _lines(results: Results, task: TaskResults) -> list[Line]:
-    def points(network: str, probe: str) -> list[tuple[int, Score]]:
-        return [(step + 1, score) for step, _, score in curve(results, task, network, probe)]
-
-    lines = [
-        Line("activations", "ours", points(TRAINED, ACTIVATIONS)),
-        Line("activations + position", "both", points(TRAINED, WITH_POSITION)),
-        Line("permuted labels", "permuted", _permuted(results, task)),
-        Line("the latent itself", "latent", points(INPUT, ACTIVATIONS)),
-    ]
-    random = family_curve(results, task, results.random_networks)
-    lines.append(Line("random weights", "random", [(step + 1, score) for step, score in random]))
-    mean = "mean training map" if task.where(network=POSITION) else "mean training label"
-    for name, network, style in (
-        ("position alone", POSITION, "position"),
-        (mean, MEAN_MAP, "mean"),
-    ):
-        found = constant(task, network)
-        if found:
-            lines.append(Line(name, style, [(1, found[1])]))
-    return lines
-
-
-def _permuted(results: Results, task: TaskResults) -> list[tuple[int, Score]]:
-    points = []
-    for step in results.steps:
-        best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
-        if best is not None:
-            draws = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
-            if not draws:
-                return []
-            points.append(
-                (step + 1, score_of(np.mean([task.score(cell) for cell in draws], axis=0)))
-            )
-    return points
-
-
 def _strips(results: Results) -> list[dict[str, Any]]:
-    """Per item: rows of images over steps, with what they should show in the last column."""
-    steps = [step - 1 for step in STRIP_STEPS if step - 1 in results.steps]
-    items = []
-    for index in range(len(results.strips["image"])):
-        rows = [
-            (name, [png(tile) for tile in tiles])
-            for name, tiles in strip_rows(results, index, steps)
-        ]
-        items.append({"prompt": results.record.strip_prompts[index], "rows": rows})
-    return items
+    """Per item: rows of images over steps, with the label in the last column."""
+    steps = probed_strip_steps(results)
+    return [
+        {
+            "prompt": results.record.strip_prompts[index],
+            "rows": [
+                (name, [png(tile) for tile in tiles])
+                for name, tiles in strip_rows(results, index, steps)
+            ],
+        }
+        for index in range(len(results.strips["image"]))
+    ]

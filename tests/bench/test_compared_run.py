@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 from bench.__main__ import main
-from bench.analysis.comparisons import paper_rows
+from bench.analysis.comparisons import baseline_comparisons
 from bench.analysis.curves import curves
 from bench.analysis.emergence import Onset, catching_up, catching_up_line
 from bench.config import BASELINES, Config
@@ -153,11 +153,11 @@ def test_after_the_last_step_the_labeler_sees_the_finished_image(compared: Resul
 
 
 def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> None:
-    """After the last step the decoded image is the labelled one: it beats every probe by definition."""
-    rows = [row for row in paper_rows(compared) if "labeler" in row.what]
+    """After the last step the decoded image is the labelled one."""
+    rows = [row for row in baseline_comparisons(compared) if "labeler" in row.what]
     assert {row.step for row in rows} == {0}
     last = replace(compared, record=compared.record.model_copy(update={"steps": (2,)}))
-    assert not [row for row in paper_rows(last) if "labeler" in row.what]
+    assert not [row for row in baseline_comparisons(last) if "labeler" in row.what]
     for task in compared.tasks.values():
         for layer in DECODED_LAYERS:
             found = catching_up(compared, task, layer)
@@ -171,14 +171,18 @@ def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> 
         )
     # What a rendered image was noised to is another image than the labelled one.
     rendered = replace(compared, config=replace(compared.config, source="rendered"))
-    assert {row.step for row in paper_rows(rendered) if "labeler" in row.what} == {0, 2}
+    assert {row.step for row in baseline_comparisons(rendered) if "labeler" in row.what} == {0, 2}
 
 
 def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
-    one = {row.what for row in paper_rows(compared) if row.what.endswith(": this one network")}
+    one = {
+        row.what
+        for row in baseline_comparisons(compared)
+        if row.what.endswith(": this one network")
+    }
     assert {what.partition(",")[0] for what in one} == {
         "permuted weights",
-        "weights as before training",
+        "re-initialised weights",
     }
     assert len(one) == 3
     seeds = [
@@ -201,7 +205,7 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
     )
     (row,) = [
         row
-        for row in paper_rows(two)
+        for row in baseline_comparisons(two)
         if row.what == "permuted weights, their own latents"
         and (row.step, row.task) == (2, "depth")
     ]

@@ -1,4 +1,4 @@
-"""Comparisons and emergence, on made-up scores whose answer is known."""
+"""Comparisons and emergence, on synthetic scores with a known answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.comparisons import comparisons
-from bench.analysis.curves import family_curve
 from bench.analysis.emergence import emergence, onset, onset_words
 from bench.config import Config
 from bench.environment import Environment
 from bench.report.tables import emergence_line
+from bench.runs.curves import family_curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults
 from probes.bootstrap import score_of
@@ -33,13 +33,13 @@ from probes.probe_set import (
 
 STEPS = tuple(range(15))
 RNG = np.random.default_rng(0)
-PICTURES = 120
+IMAGES = 120
 
 
-def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05) -> Results:
-    """A run whose layer ``good`` has these mean scores, on images that differ much from each other."""
+def synthetic(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05) -> Results:
+    """A run whose layer ``good`` has these mean scores, on images that differ much."""
     sign = 1.0 if higher_is_better else -1.0
-    image = RNG.normal(0, 0.3, PICTURES)
+    image = RNG.normal(0, 0.3, IMAGES)
     cells, losses, means = [], [], []
     for step in STEPS:
         for layer, shift in (("bad", -0.3), ("good", 0.0)):
@@ -59,7 +59,7 @@ def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05
         cells.append(Cell(network, "4x4", ALWAYS, network, 0, 4))
         losses.append(loss)
         means.append(0.2)
-    scores = np.array(means)[:, None] + image + RNG.normal(0, noise, (len(cells), PICTURES))
+    scores = np.array(means)[:, None] + image + RNG.normal(0, noise, (len(cells), IMAGES))
     task = TaskResults(
         "t",
         tuple(cells),
@@ -74,18 +74,18 @@ def made_up(curve: dict[int, float], higher_is_better: bool, noise: float = 0.05
         steps=tuple(STEPS), layers=("bad", "good"), networks=("trained", "random-1")
     )
     machine = Environment.model_construct()
-    areas = np.full(PICTURES, 0.1)
+    areas = np.full(IMAGES, 0.1)
     return Results(Path(), Config(), "", machine, record, {"t": task}, [], {}, areas)
 
 
 def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:
     for higher_is_better, level in ((True, 0.6), (False, 0.05)):
-        results = made_up(dict.fromkeys(STEPS, level), higher_is_better)
-        found = {(entry.step, entry.what): entry for entry in comparisons(results)}
-        assert {step for step, _ in found} == {4, 14}
-        for entry in found.values():
+        results = synthetic(dict.fromkeys(STEPS, level), higher_is_better)
+        rows = {(entry.step, entry.what): entry for entry in comparisons(results)}
+        assert {step for step, _ in rows} == {4, 14}
+        for entry in rows.values():
             truth = abs(level - (0.3 if "latent" in entry.what else 0.2))
-            assert entry.ours == "good"
+            assert entry.layer == "good"
             assert entry.gain.low <= truth + 0.02
             assert entry.gain.high >= truth - 0.02
             assert entry.gain.high - entry.gain.low < 0.05
@@ -93,7 +93,7 @@ def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:
 
 
 def test_no_gain_is_not_called_one() -> None:
-    results = made_up(dict.fromkeys(STEPS, 0.2), True)
+    results = synthetic(dict.fromkeys(STEPS, 0.2), True)
     wrong = [
         entry
         for entry in comparisons(results)
@@ -105,52 +105,52 @@ def test_no_gain_is_not_called_one() -> None:
 @pytest.mark.parametrize("first", [1, 4, 9])
 def test_emergence_is_the_first_step_near_the_last(first: int) -> None:
     curve = {step: 0.8 if step >= first else 0.3 for step in STEPS}
-    found = emergence(made_up(curve, True), made_up(curve, True).tasks["t"])
-    assert found.layer == "good"
-    assert found.emerged.mean == first + 1
-    assert found.emerged.low <= first + 1 <= found.emerged.high
-    assert found.share[0].mean == pytest.approx((0.3 - 0.2) / 0.6, abs=0.05)
-    assert found.share[-1].mean == 1.0
+    result = emergence(synthetic(curve, True), synthetic(curve, True).tasks["t"])
+    assert result.layer == "good"
+    assert result.emerged.mean == first + 1
+    assert result.emerged.low <= first + 1 <= result.emerged.high
+    assert result.share[0].mean == pytest.approx((0.3 - 0.2) / 0.6, abs=0.05)
+    assert result.share[-1].mean == 1.0
 
 
 @pytest.mark.parametrize("first", [0.0, -0.1])
 def test_without_a_final_gain_there_is_no_share_and_no_fault(first: float) -> None:
-    """Too few images make probes that say what the position says: the last step gains exactly nothing."""
-    results = made_up(dict.fromkeys(STEPS, 0.2), True)
+    """Probes of too few images predict what position predicts: the last gain is exactly zero."""
+    results = synthetic(dict.fromkeys(STEPS, 0.2), True)
     task = results.tasks["t"]
     task.scores[:] = 0.5
     for cell in task.where(network="trained", step=0):
         task.scores[task.cells.index(cell)] += first
-    found = emergence(results, task)
-    assert found.final.mean == 0
-    assert found.share == ()
-    assert found.emerged is None
+    result = emergence(results, task)
+    assert result.final.mean == 0
+    assert result.share == ()
+    assert result.emerged is None
 
 
 @pytest.mark.parametrize("level", [0.1, 0.2])
 def test_what_gains_nothing_at_the_last_step_does_not_emerge(level: float) -> None:
-    results = made_up(dict.fromkeys(STEPS, level), True)
+    results = synthetic(dict.fromkeys(STEPS, level), True)
     # An early gain that is gone at the end is none either.
     task = results.tasks["t"]
     for cell in task.where(network="trained", step=3):
         task.scores[task.cells.index(cell)] += 1
-    found = emergence(results, task)
-    assert found.final.low <= 0
-    assert found.emerged is None
-    assert emergence_line(found) == (
-        f"emergence: good with position has no gain over position at the last step: {found.final}"
+    result = emergence(results, task)
+    assert result.final.low <= 0
+    assert result.emerged is None
+    assert emergence_line(result) == (
+        f"emergence: good with position has no gain over position at the last step: {result.final}"
     )
 
 
 def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of its gains are negative, so that every share of the last is whole: 136 % of nothing is no onset."""
-    results = made_up(dict.fromkeys(STEPS, 0.8), True)
+    """All of its gains are negative, so a share of the final gain is undefined."""
+    results = synthetic(dict.fromkeys(STEPS, 0.8), True)
     drawn = np.ones((len(STEPS), 100))
     drawn[:, :10] = -1.0
     monkeypatch.setattr("bench.analysis.emergence.resampled_means", lambda *_: drawn)
-    found = emergence(results, results.tasks["t"])
-    assert found.emerged is not None
-    assert (found.emerged.mean, found.emerged.low, found.emerged.high) == (1, 1, 16)
+    result = emergence(results, results.tasks["t"])
+    assert result.emerged is not None
+    assert (result.emerged.mean, result.emerged.low, result.emerged.high) == (1, 1, 16)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> None:
-    results = made_up({step: 0.8 if step >= first else 0.3 for step in STEPS}, True)
+    results = synthetic({step: 0.8 if step >= first else 0.3 for step in STEPS}, True)
     sparse = replace(results, record=results.record.model_copy(update={"steps": (0, 2, 4, 9, 14)}))
     assert f"from {words} on" in emergence_line(emergence(sparse, sparse.tasks["t"]))
 
@@ -171,12 +171,12 @@ def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> Non
 def test_an_onset_and_its_interval_are_probed_steps_or_never(probed: set[int], seed: int) -> None:
     numbers = sorted(probed)
     drawn = np.random.default_rng(seed).random((len(numbers), 31)) < 0.7
-    found = onset(drawn[:, 0], drawn, numbers)
+    step = onset(drawn[:, 0], drawn, numbers)
     steps = [*numbers, numbers[-1] + 1]
-    assert {found.mean, found.low, found.high} <= set(steps)
+    assert {step.mean, step.low, step.high} <= set(steps)
     for index, number in enumerate(numbers):
-        assert (found.mean <= number) == drawn[index:, 0].all()
-    words = onset_words(found, numbers)
+        assert (step.mean <= number) == drawn[index:, 0].all()
+    words = onset_words(step, numbers)
     assert ("never" in words.partition(" [")[0]) == (not drawn[-1, 0])
     gap = re.match(r"between step (\d+) and (\d+) ", words)
     if gap:
@@ -187,9 +187,9 @@ def test_an_onset_and_its_interval_are_probed_steps_or_never(probed: set[int], s
 
 
 def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
-    results = made_up(dict.fromkeys(STEPS, 0.8), True)
-    one = next(entry for entry in comparisons(results) if entry.what.startswith("random"))
-    assert one.what == "random weights, same latents: this one network"
+    results = synthetic(dict.fromkeys(STEPS, 0.8), True)
+    one = next(entry for entry in comparisons(results) if entry.what.startswith("permuted weights"))
+    assert one.what == "permuted weights, same latents: this one network"
     task = results.tasks["t"]
     cells, scores = list(task.cells), list(task.scores)
     for number, shift in ((2, 0.2), (3, -0.2)):
@@ -211,9 +211,9 @@ def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
                 tasks={"t": more},
             )
         )
-        if entry.what.startswith("random")
+        if entry.what.startswith("permuted weights")
     )
-    assert three.what == "random weights, same latents"
+    assert three.what == "permuted weights, same latents"
     assert three.gain.mean == pytest.approx(one.gain.mean)
     # Student's t with two degrees of freedom at a spread of 0.2.
     assert three.gain.mean - three.gain.low == pytest.approx(4.303 * 0.2 * np.sqrt(4 / 3), rel=1e-3)

@@ -1,4 +1,4 @@
-"""Questions to every cell, on a made-up run and on a real one."""
+"""Tests of every cell, on a small run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from probes.multiple_testing import q_values
 
 def test_every_cell_of_the_trained_network_is_asked_once(small_run: Results) -> None:
     cells = len(small_run.tasks) * len(small_run.layers) * len(small_run.steps)
-    for asked in discoveries(small_run):
-        assert len(set(asked.cells)) == len(asked.cells) == cells
-        assert {cell.network for _, cell in asked.cells} == {"trained"}
-        assert asked.comparisons == cells
-        np.testing.assert_array_equal(asked.q, q_values(asked.p))
-        assert discovery_line(asked).startswith(
-            f"{asked.held.sum()} of {cells} cells are {asked.question}"
+    for answer in discoveries(small_run):
+        assert len(set(answer.cells)) == len(answer.cells) == cells
+        assert {cell.network for _, cell in answer.cells} == {"trained"}
+        assert answer.comparisons == cells
+        np.testing.assert_array_equal(answer.q, q_values(answer.p))
+        assert discovery_line(answer).startswith(
+            f"{answer.held.sum()} of {cells} cells are {answer.question}"
         )
 
 
 def test_the_gain_is_that_of_the_stored_scores(small_run: Results) -> None:
     permuted, position = discoveries(small_run)
-    for asked in (permuted, position):
-        for (name, cell), gain in list(zip(asked.cells, asked.gain, strict=True))[::7]:
+    for answer in (permuted, position):
+        for (name, cell), gain in list(zip(answer.cells, answer.gain, strict=True))[::7]:
             task = small_run.tasks[name]
-            if asked is permuted:
+            if answer is permuted:
                 draws = task.where(
                     network="trained", layer=cell.layer, step=cell.step, probe="permuted"
                 )
@@ -48,10 +48,8 @@ def test_the_gain_is_that_of_the_stored_scores(small_run: Results) -> None:
 
 
 def test_all_comparisons_printed_are_one_family(small_run: Results) -> None:
-    found = comparisons(small_run)
+    rows = comparisons(small_run)
     np.testing.assert_array_equal(
-        [entry.q for entry in found], q_values(np.array([entry.p for entry in found]))
+        [row.q for row in rows], q_values(np.array([row.p for row in rows]))
     )
-    assert f"{sum(entry.holds for entry in found)} of {len(found)} comparisons hold" in held_line(
-        found
-    )
+    assert f"{sum(row.holds for row in rows)} of {len(rows)} comparisons hold" in held_line(rows)

@@ -1,4 +1,4 @@
-"""The report is one file that needs nothing else and lets no prompt act."""
+"""The report is one self-contained file, and no prompt in it can execute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from bench.analysis.comparisons import comparisons
 from bench.analysis.emergence import emergence
-from bench.analysis.findings import FINDINGS, found_in
+from bench.analysis.findings import FINDINGS, findings_of
 from bench.analysis.significance import discoveries
 from bench.config import run_command
 from bench.figures.charts import Line, heat, line_chart
@@ -77,7 +77,7 @@ def test_figures_are_those_of_the_run_folder(page: Page, small_run: Results) -> 
 
 def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run: Results) -> None:
     text = " ".join(" ".join(page.text).split())
-    for line in held_lines(found_in(small_run)):
+    for line in held_lines(findings_of(small_run)):
         assert line in text
     assert run_command(small_run.config) in text
     assert "untrained" not in text
@@ -95,21 +95,21 @@ def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
     )
 
 
-def test_untrained_weights_are_said_at_the_top_of_page_and_terminal(
+def test_untrained_weights_are_named_at_the_top_of_page_and_terminal(
     copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, text = rewritten(copied_run, weights="random")
-    assert text.index(UNTRAINED) < text.index("A scene comes out of noise")
+    assert text.index(UNTRAINED) < text.index("Images and predictions by step")
     print_run(results)
-    said = capsys.readouterr().out
-    assert said.count(UNTRAINED) == 1
-    assert said.index(UNTRAINED) < said.index("baselines:")
+    output = capsys.readouterr().out
+    assert output.count(UNTRAINED) == 1
+    assert output.index(UNTRAINED) < output.index("baselines:")
     assert json.loads((copied_run / FINDINGS).read_text())["untrained"] is True
 
 
 def test_nothing_is_generated_in_a_rendered_run(copied_run: Path) -> None:
     _, text = rewritten(copied_run, source="rendered")
-    body = text[text.index("What does") : text.index("How to get these figures again")]
+    body = text[text.index("linear probes by layer") : text.index("Reproduce this run")]
     assert not re.search(r"generate|finished", body)
 
 
@@ -117,48 +117,49 @@ def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> Non
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    found = json.loads((small_run.path / FINDINGS).read_text(), parse_constant=refuse)
+    document = json.loads((small_run.path / FINDINGS).read_text(), parse_constant=refuse)
     table = [comparison_row(entry) for entry in comparisons(small_run)]
     assert [
-        (entry["task"], str(entry["step"]), f"{entry['q']:.4f}") for entry in found["comparisons"]
+        (entry["task"], str(entry["step"]), f"{entry['q']:.4f}")
+        for entry in document["comparisons"]
     ] == [(row["task"], row["step"], row["q"]) for row in table]
     for name, task in small_run.tasks.items():
-        ours = emergence(small_run, task)
-        stored = found["emergence"][name]
+        computed = emergence(small_run, task)
+        stored = document["emergence"][name]
         assert stored["steps"] == [step + 1 for step in small_run.steps]
-        assert stored["final"]["mean"] == pytest.approx(ours.final.mean)
-        assert (stored["emerged"] is None) == (ours.emerged is None)
-        assert len(found["strata"][name]["sizes"]) == 3
-    for asked, stored in zip(discoveries(small_run), found["discoveries"], strict=True):
-        assert len(stored["held"]) == asked.held.sum()
-        assert stored["comparisons"] == asked.comparisons
+        assert stored["final"]["mean"] == pytest.approx(computed.final.mean)
+        assert (stored["emerged"] is None) == (computed.emerged is None)
+        assert len(document["strata"][name]["sizes"]) == 3
+    for answer, stored in zip(discoveries(small_run), document["discoveries"], strict=True):
+        assert len(stored["held"]) == answer.held.sum()
+        assert stored["comparisons"] == answer.comparisons
     assert page.text
 
 
 def test_comparisons_are_computed_once_for_page_file_and_terminal(
     copied_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[Results] = []
+    calls: list[Results] = []
     monkeypatch.setattr(
         "bench.analysis.findings.comparisons",
-        lambda results: asked.append(results) or comparisons(results),
+        lambda results: calls.append(results) or comparisons(results),
     )
     results = read_results(copied_run)
     write_report(results)
     print_run(results)
     assert "comparisons hold" in capsys.readouterr().out
-    assert asked == [results]
+    assert calls == [results]
 
 
 def test_a_prompt_cannot_act(copied_run: Path) -> None:
     facts = json.loads((copied_run / "run.json").read_text())
-    evil = "<script>alert('x')</script><img src=x onerror=alert(1)> \"a\" & 'b' 日本"
-    facts["strip_prompts"] = [evil] * len(facts["strip_prompts"])
+    prompt = "<script>alert('x')</script><img src=x onerror=alert(1)> \"a\" & 'b' 日本"
+    facts["strip_prompts"] = [prompt] * len(facts["strip_prompts"])
     (copied_run / "run.json").write_text(json.dumps(facts))
     hostile = Page(write_report(read_results(copied_run)).read_text(encoding="utf-8"))
     assert "script" not in hostile.tags
     assert all(address.startswith("data:image/png;base64,") for address in hostile.loads)
-    assert evil in hostile.text
+    assert prompt in hostile.text
 
 
 def test_the_report_is_written_again_to_the_same_bytes(small_run: Results) -> None:
@@ -178,14 +179,16 @@ def test_heat_rises_in_lightness() -> None:
 def test_a_line_without_a_finite_point_is_left_out() -> None:
     nan = Score(float("nan"), float("nan"), float("nan"))
     chart = line_chart(
-        [Line("a", "ours", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])], [1, 2], "t"
+        [Line("a", "trained", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])],
+        [1, 2],
+        "t",
     )
     assert ">a<" in chart
     assert ">b<" not in chart
 
 
 def test_names_in_a_chart_are_escaped() -> None:
-    chart = line_chart([Line("<b>", "ours", [(1, Score(0.5, 0.4, 0.6))])], [1, 2], '"><script>')
+    chart = line_chart([Line("<b>", "trained", [(1, Score(0.5, 0.4, 0.6))])], [1, 2], '"><script>')
     assert "<script>" not in chart
     assert "<b>" not in chart
 

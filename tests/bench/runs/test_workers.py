@@ -1,4 +1,4 @@
-"""A run shared by processes, or made in parts, ends with the scores of one process, whoever dies on the way."""
+"""A run of several ranks or parts has the scores of one process, also after crashes."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_parts_and_a_merge_give_the_same_bits(
     assert main(["merge", str(out)]) == 0
     merged = read_results(out)
     assert same_bits(alone, merged)
-    # Four processes made shards and the fifth generated nothing, but the run took what all of them took.
+    # Four processes made shards and the fifth generated nothing; the cost is that of all.
     assert merged.processes == 5
     assert merged.record.seconds > read_calls(out)[:, 3].sum()
 

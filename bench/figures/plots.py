@@ -1,0 +1,115 @@
+"""Matplotlib figures of scores by layer and step; they need the extra ``plot``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.errors import UserError
+from probes.bootstrap import Score
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 200
+_COLOURS = ("#0072b2", "#009e73", "#8a6d00", "#cc79a7", "#d55e00", "#55565c", "#a3a5ad")
+_DASHES = ("-", "--", "-.", ":", (0, (7, 4)), (0, (4, 3)), (0, (1, 3)))
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Scores of one task by layer and step."""
+
+    title: str
+    measure: str
+    layers: Sequence[str]
+    steps: Sequence[int]
+    values: NDArray[np.float64]
+    """layers x steps."""
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlot:
+    """Scores of one task along the steps, of several curves."""
+
+    title: str
+    measure: str
+    curves: dict[str, list[tuple[int, Score]]]
+    """Name -> (step, score); a single score does not depend on the step."""
+
+
+def import_extra(name: str) -> Any:
+    """Import a module of the extra ``plot``. Raises UserError when it is not installed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"{name.partition('.')[0]} is not installed; "
+            "install the extra 'plot': pip install 'scenebench[plot]'"
+        ) from error
+
+
+def draw_heat_maps(maps: Sequence[HeatMap]) -> Figure:
+    """Draw one panel per task with layers as rows and steps as columns; bright is better."""
+    tallest = max(len(panel.layers) for panel in maps)
+    figure, axes = _panels(len(maps), max(2.6, 1.1 + 0.2 * tallest))
+    for panel, ax in zip(maps, axes, strict=True):
+        colours = "cividis" if panel.higher_is_better else "cividis_r"
+        image = ax.imshow(panel.values, cmap=colours, aspect="auto")
+        ax.set_xticks(range(len(panel.steps)), panel.steps)
+        ax.set_yticks(range(len(panel.layers)), panel.layers)
+        ax.tick_params(length=0, labelsize=8)
+        ax.set(title=panel.title, xlabel="denoising step", ylabel="layer")
+        bar = figure.colorbar(image, ax=ax, pad=0.02, fraction=0.06, label=panel.measure)
+        bar.ax.tick_params(labelsize=8)
+        bar.outline.set_visible(False)
+        if not panel.higher_is_better:
+            bar.ax.invert_yaxis()
+    return figure
+
+
+def draw_lines(plots: Sequence[LinePlot]) -> Figure:
+    """Draw one panel per task with curves along the steps; bands are 95 % intervals."""
+    figure, axes = _panels(len(plots), 3.6)
+    names = list(dict.fromkeys(name for plot in plots for name in plot.curves))
+    drawn = {}
+    for plot, ax in zip(plots, axes, strict=True):
+        steps = sorted({step for curve in plot.curves.values() for step, _ in curve})
+        for name, curve in plot.curves.items():
+            style = names.index(name) % len(_COLOURS)
+            xs = [step for step, _ in curve] if len(curve) > 1 else [steps[0], steps[-1]]
+            scores = [score for _, score in curve] * (1 if len(curve) > 1 else 2)
+            means, lows, highs = zip(*((s.mean, s.low, s.high) for s in scores), strict=True)
+            ax.fill_between(xs, lows, highs, color=_COLOURS[style], alpha=0.15, linewidth=0)
+            (drawn[name],) = ax.plot(xs, means, color=_COLOURS[style], linestyle=_DASHES[style])
+        ax.set_xticks(steps)
+        ax.tick_params(labelsize=8)
+        ax.set(title=plot.title, xlabel="denoising step", ylabel=plot.measure)
+    figure.legend(
+        [drawn[name] for name in names], names, loc="outside lower center", ncols=4, fontsize=8
+    )
+    return figure
+
+
+def figure_image(figure: Figure) -> Image.Image:
+    """Render a figure."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return Image.open(stream).convert("RGB")
+
+
+def _panels(columns: int, height: float) -> tuple[Any, Sequence[Any]]:
+    pyplot = import_extra("matplotlib.pyplot")
+    size = (4.5 * columns, height)
+    figure, axes = pyplot.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    # Otherwise a notebook shows the figure twice, and pyplot keeps it forever.
+    pyplot.close(figure)
+    return figure, axes[0]
