@@ -47,7 +47,7 @@ def check_options(options: Any) -> None:
 
     Raises UserError for the first value of the wrong type or out of bounds.
     """
-    kind = type(options)
+    kind: Any = type(options)
     values = {field.name: getattr(options, field.name) for field in fields(kind)}
     try:
         _model_of(kind).model_validate(values)

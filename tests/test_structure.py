@@ -343,7 +343,7 @@ def test_a_broken_plugin_does_not_hide_the_others(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["list"], ["--help"], ["run", "--help"]])
-def test_light_commands_take_under_a_second_and_load_nothing_heavy(command: list[str]) -> None:
+def test_light_commands_take_under_half_a_second_and_load_nothing_heavy(command: list[str]) -> None:
     arguments = [sys.executable, "-X", "importtime", "-m", "bench", *command]
     with subprocess.Popen(
         arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -355,8 +355,8 @@ def test_light_commands_take_under_a_second_and_load_nothing_heavy(command: list
     assert process.returncode == 0
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in times.splitlines()}
     assert "bench" in loaded
-    assert not loaded & (HEAVY | {"numpy"})
-    assert usage.ru_utime + usage.ru_stime < 1.0
+    assert not loaded & (HEAVY | {"numpy", "pydantic"})
+    assert usage.ru_utime + usage.ru_stime < 0.5
 
 
 def test_the_list_names_every_plugin_with_its_summary() -> None:

@@ -165,10 +165,8 @@ def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> 
             assert found.numbers == (1, 2)
             assert catching_up(last, task, layer) is None
         line = catching_up_line(compared, task.name, {"latent": Onset(Score(3, 2, 3), (1, 2))})
-        assert (
-            line
-            == f"{task.name}: the decoded image catches up with the probe not before the last step [2, last]"
-        )
+        words = "the decoded image catches up with the probe not before the last step [2, last]"
+        assert line == f"{task.name}: {words}"
     # What a rendered image was noised to is another image than the labelled one.
     rendered = replace(compared, config=replace(compared.config, source="rendered"))
     assert {row.step for row in baseline_comparisons(rendered) if "labeler" in row.what} == {0, 2}

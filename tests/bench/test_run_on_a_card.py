@@ -1,4 +1,4 @@
-"""A run whose engine is a card's, its statistics and the model's other parts there too, has the CPU's scores."""
+"""A run with engine, statistics and other parts on a GPU has the scores of the CPU."""
 
 from __future__ import annotations
 
