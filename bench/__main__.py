@@ -14,37 +14,58 @@ from typing import NoReturn
 import bench.commands
 from bench.errors import UserError
 
+_RENAMED = {"recipe": "adam-vs-ridge"}
+"""Former command -> the present one."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it did what was asked, 2 with one sentence when it could not."""
-    options = _parser().parse_args(arguments)
+    """Run a command; return its exit code, which is 2 after a sentence about a user error."""
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    if typed and typed[0] in _RENAMED:
+        return _refused(f"the command {typed[0]} is now {_RENAMED[typed[0]]}")
+    options = _parser().parse_args(typed)
     try:
-        _refuse_a_foreign_datasets()
+        _refuse_foreign_datasets()
         return int(options.command(options))
     except KeyboardInterrupt:
-        print(
-            "\nstopped" + ("; the same command goes on from here" if _goes_on(options) else ""),
-            file=sys.stderr,
-        )
+        hint = "; the same command continues from here" if _resumes(options) else ""
+        print(f"\nstopped{hint}", file=sys.stderr)
         return 130
     except UserError as error:
-        return _say(error)
+        return _refused(str(error))
     except Exception as error:
-        from bench.errors import mistakes
+        from bench.errors import user_errors
 
-        if isinstance(error, mistakes()):
-            return _say(error)
+        if isinstance(error, user_errors()):
+            return _refused(str(error))
         raise
 
 
-def _goes_on(options: argparse.Namespace) -> bool:
-    """Whether the command keeps what it has made and finds it again; most make nothing that is worth it."""
-    goes_on = getattr(sys.modules[options.command.__module__], "goes_on", None)
-    return goes_on is not None and bool(goes_on(options))
+def _resumes(options: argparse.Namespace) -> bool:
+    """Whether the command keeps finished work and continues it; most have little to keep."""
+    resumes = getattr(sys.modules[options.command.__module__], "resumes", None)
+    return resumes is not None and bool(resumes(options))
+
+
+def _refused(sentence: str) -> int:
+    print(f"bench: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _refuse_foreign_datasets() -> None:
+    """Raise UserError when HuggingFace's package of the same name would be imported."""
+    spec = find_spec("datasets")
+    expected = Path(__file__).parent.parent / "datasets"
+    origin = spec.origin if spec else None
+    if origin is None or Path(origin).parent.resolve() != expected.resolve():
+        raise UserError(
+            f"'import datasets' finds {origin or 'nothing'}, not scenebench's own package in "
+            f"{expected}; use a separate environment, without HuggingFace's datasets"
+        )
 
 
 class _Version(argparse.Action):
-    """Prints the installed version; looked up only when it is asked for."""
+    """Prints the installed version, which is looked up only here."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print it and end."""
@@ -54,33 +75,16 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _say(error: Exception) -> int:
-    print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-
-
-def _refuse_a_foreign_datasets() -> None:
-    """HuggingFace's package of the same name must not be found in place of ours."""
-    spec = find_spec("datasets")
-    ours = Path(__file__).parent.parent / "datasets"
-    if spec is None or spec.origin is None or Path(spec.origin).parent.resolve() != ours.resolve():
-        raise UserError(
-            f"'import datasets' finds {spec.origin if spec else 'nothing'}, not scenebench's own package in {ours}; "
-            "use an environment of its own, without HuggingFace's datasets"
-        )
-
-
 class _Parser(argparse.ArgumentParser):
-    """A parser whose refusals are one sentence, as all others are: the usage is what --help is for."""
+    """A parser whose errors are one sentence, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"bench: {message}; {self.prog} --help says what there is\n")
+        self.exit(2, f"bench: {message}; {self.prog} --help lists the options\n")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m bench",
-        description="What does a diffusion model know about the scene it is generating, where, and from when on?",
+        prog="python -m bench", description="Linear probes on diffusion models, with controls."
     )
     # Suppressed: every command would find a version among its options.
     quiet = argparse.SUPPRESS
@@ -93,11 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         help="print the version and end",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for found in iter_modules(bench.commands.__path__):
-        module = import_module(f"bench.commands.{found.name}")
+    for entry in iter_modules(bench.commands.__path__):
+        module = import_module(f"bench.commands.{entry.name}")
         summary = str(module.__doc__).partition("\n")[0].rstrip(".")
         command = commands.add_parser(
-            found.name, help=summary[0].lower() + summary[1:], description=module.__doc__
+            entry.name.replace("_", "-"),
+            help=summary[0].lower() + summary[1:],
+            description=module.__doc__,
         )
         module.arguments(command)
         command.set_defaults(command=module.command)

@@ -1,28 +1,25 @@
-"""What a run is asked to do: one frozen record, from the command line or a TOML file; reading it touches nothing.
-
-Below it stands how lists are typed on the command line, and the options that several commands share.
-"""
+"""The options of a run: types, bounds, help texts, and the command line derived from them."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import UserError
+from bench.steps import MOST_STEPS, parse_steps, step_of
 
 Source = Literal["generated", "rendered"]
-SOURCES: tuple[Source, ...] = ("generated", "rendered")
+Weights = Literal["trained", "random"]
+WEIGHTS: tuple[Weights, ...] = ("trained", "random")
 
-WEIGHTS = ("trained", "random")
-
-COMPARISONS = (
+BASELINES = (
     "own",
     "reinitialised",
     "own-reinitialised",
@@ -32,282 +29,267 @@ COMPARISONS = (
     "unconditional",
     "decoded",
 )
-"""What can be watched beside the trained network and its controls; ``all`` stands for all of them."""
+"""What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
 ALL = "all"
+_OF_GENERATED = ("own", "own-reinitialised", "unconditional")
+_RENAMED = {"compare": "baselines"}
 
-MOST_STEPS = 1000
-"""A model of this kind is trained on so many timesteps; a sampler cannot take more."""
 MOST_THREADS = 1024
 """More cores than a machine has; beyond 32 bits the libraries fail."""
-EARLY_STEP = 4
-"""Step 5, by which the paper finds that the scene is laid out."""
 
 QUICK_LIMIT = 96
 QUICK_STEPS = (1, 3, 5, 10, 15)
 
-
 FORMATS = ("simple", "github")
-"""Of tables: for a terminal, for a page in Markdown."""
+"""Table formats: for a terminal and for Markdown."""
 
 COMMAND = "python -m bench"
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-    """The options of ``python -m bench run``. Steps are counted from 1, as people read them."""
+class Option:
+    """The bounds of an option and its appearance on the command line."""
 
-    model: str = "tiny"
-    weights: str = "trained"
-    """Or ``random``: the architecture alone, to try a run out before its weights are there."""
-    engine: str = "onnxruntime"
-    dataset: str = "scenes617"
-    """A name, or a CSV file of prompts."""
-    prompts: str | None = None
-    """The folder of the dataset's files, where it is read from files."""
-    fetch: bool = False
-    """Whether the dataset's files may be downloaded."""
-    labeler: str | None = None
-    """None takes the one that the model names."""
-    depth_model: str | None = None
-    """A transformers folder or hub id, for labelers that leave the choice; None takes the labeler's own."""
-    depth_scale: tuple[float, ...] = ()
-    """Mean and standard deviation of that model's relative inverse depth; empty where the labeler knows them."""
-    saliency_model: str | None = None
-    """An ONNX file, for labelers that leave the choice."""
-    saliency_size: int = 512
-    """Height and width of what the saliency network is given."""
-    tasks: tuple[str, ...] = ("saliency", "depth")
-    layers: tuple[str, ...] = ()
-    """Layers or blocks to probe; empty for all."""
-    steps: tuple[int, ...] = ()
-    """Steps to probe; empty for all. Images are always generated to the end."""
-    sampler_steps: int = 15
-    guidance: float | None = None
-    """None takes the model's own."""
-    limit: int | None = None
-    """Items in all, in the dataset's proportion of training and test items."""
-    source: Source = "generated"
-    random_networks: int = 1
-    """Networks of permuted weights that are shown the trained model's latents."""
-    compare: tuple[str, ...] = ()
-    """What else to watch, of COMPARISONS."""
-    batch: int = 8
-    """Rows per engine call."""
-    shard: int = 24
-    """Items per shard: what a crash can cost."""
-    threads: int | None = None
-    """None takes all cores."""
-    out: str | None = None
-    """The run folder; None names one after the configuration, in ``runs``."""
+    help: str
+    parse: Callable[[str], Any] | None
+    """Parses what is typed; None makes a flag."""
+    least: int | None = None
+    most: int | None = None
+    least_length: int | None = None
+    """Of a list."""
+    expected: str | None = None
+    """Accepted values in words, where the type does not say it."""
+    metavar: str | None = None
+
+
+def option(
+    default: Any, help: str, parse: Callable[[str], Any] | None = str, **details: Any
+) -> Any:
+    """Declare a field of a configuration; ``{}`` in the help text stands for the default."""
+    shown = ",".join(default) if isinstance(default, tuple) else default
+    return field(default=default, metadata={"option": Option(help.format(shown), parse, **details)})
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse numbers between commas."""
+    try:
+        parsed = tuple(float(name) for name in names(text))
+    except ValueError:
+        parsed = ()
+    if not parsed:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
+    return parsed
+
+
+_path = partial(option, expected="a name or a path")
+_count = partial(option, parse=int, least=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of ``python -m bench run``; steps are counted from 1. Raises UserError."""
+
+    model: str = option("tiny", "name, diffusers folder or hub id (default {})")
+    weights: Weights = option(
+        "trained", "trained or random: the architecture without a download (default {})"
+    )
+    engine: str = option("onnxruntime", "what executes the network (default {})")
+    dataset: str = option("scenes617", "prompts and seeds: a name, or a CSV file (default {})")
+    prompts: str | None = _path(None, "folder of the dataset's files, where it is read from files")
+    fetch: bool = option(False, "download the dataset's files, once", parse=None)
+    labeler: str | None = _path(None, "what labels the images (default: the model's)")
+    depth_model: str | None = _path(None, "transformers folder or hub id (default: the labeler's)")
+    depth_scale: tuple[float, ...] = option(
+        (),
+        "of that model's inverse depth",
+        parse=numbers,
+        metavar="MEAN,STD",
+        expected="a mean and a standard deviation above 0",
+    )
+    saliency_model: str | None = _path(None, "ONNX file of a salient-object network")
+    saliency_size: int = _count(512, "height and width of its input (default {})")
+    tasks: tuple[str, ...] = option(
+        ("saliency", "depth"),
+        "what probes predict, such as {} (the default)",
+        parse=names,
+        least_length=1,
+    )
+    layers: tuple[str, ...] = option(
+        (), "layers or blocks to probe, such as mid,up2 or up3.1 (default: all)", parse=names
+    )
+    steps: tuple[int, ...] = option(
+        (),
+        "steps to probe, counted from 1, such as 1,2,5 or 1-5 (default: all); "
+        "images are always generated to the end",
+        parse=parse_steps,
+        expected="a list of steps",
+    )
+    sampler_steps: int = _count(15, "denoising steps (default {})", most=MOST_STEPS)
+    guidance: float | None = option(
+        None, "strength of classifier-free guidance (default: the model's)", parse=float
+    )
+    limit: int | None = option(
+        None, "use only so many items, training and test together", parse=int, least=2
+    )
+    source: Source = option(
+        "generated", "generated or rendered: rendered images noised to every step (default {})"
+    )
+    random_networks: int = option(
+        1, "networks of permuted weights to record beside it (default {})", parse=int, least=0
+    )
+    baselines: tuple[str, ...] = option(
+        (), f"what else to record: {', '.join(BASELINES)}, or {ALL}", parse=names
+    )
+    batch: int = _count(8, "rows per engine call (default {})")
+    shard: int = _count(24, "items per shard, the most that an interruption loses (default {})")
+    threads: int | None = _count(None, "CPU threads (default: all cores)", most=MOST_THREADS)
+    out: str | None = _path(None, "run folder (default: one in runs/, named after the options)")
 
     def __post_init__(self) -> None:
-        """Refuse what no run can do."""
-        whole = {
-            "sampler_steps": (1, MOST_STEPS),
-            "batch": (1, None),
-            "shard": (1, None),
-            "random_networks": (0, None),
-            "threads": (1, MOST_THREADS),
-            "limit": (2, None),
-            "saliency_size": (1, None),
-        }
-        for name, (least, most) in whole.items():
-            value = getattr(self, name)
-            if value is None and name in ("threads", "limit"):
-                continue
-            if type(value) is not int or value < least or (most is not None and value > most):
-                bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-                raise UserError(f"{name} must be a whole number {bounds}, not {value!r}")
-        for name in ("tasks", "layers"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(
-                isinstance(entry, str) and entry for entry in value
-            ):
-                raise UserError(f"{name} must be a list of names, not {value!r}")
-        for name in ("model", "engine", "dataset"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name):
-                raise UserError(f"{name} must be a name, not {getattr(self, name)!r}")
-        for name in ("labeler", "prompts", "depth_model", "saliency_model", "out"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, str) or not value):
-                raise UserError(f"{name} must be a name or a path, not {value!r}")
-        if not isinstance(self.fetch, bool):
-            raise UserError(f"fetch must be true or false, not {self.fetch!r}")
-        if not self.tasks:
-            raise UserError("tasks is empty; name at least one, such as depth")
-        if not isinstance(self.compare, tuple):
-            raise UserError(f"compare must be a list of names, not {self.compare!r}")
-        for name in self.compare:
-            if name not in COMPARISONS:
+        """Check every field, then the fields that depend on each other."""
+        from bench.validation import check_options
+
+        check_options(self)
+        for name in self.baselines:
+            if name not in BASELINES:
+                raise UserError(f"there is no baseline {name!r}{nearest(name, (*BASELINES, ALL))}")
+            if self.source == "rendered" and name in _OF_GENERATED:
                 raise UserError(
-                    f"there is no comparison {name!r}{nearest(str(name), (*COMPARISONS, ALL))}"
+                    f"baseline {name} needs generated images; drop it or use --source generated"
                 )
-        if self.source == "rendered":
-            generated = [
-                name
-                for name in ("own", "own-reinitialised", "unconditional")
-                if name in self.compare
-            ]
-            if generated:
-                raise UserError(
-                    f"comparison {generated[0]} needs generated images; drop it or use --source generated"
-                )
-        if self.weights not in WEIGHTS:
-            raise UserError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
-        if self.source not in SOURCES:
-            raise UserError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
-        if self.guidance is not None and not _is_number(self.guidance):
-            raise UserError(f"guidance must be a number, not {self.guidance!r}")
         scale = self.depth_scale
-        if not isinstance(scale, tuple) or not all(_is_number(value) for value in scale):
-            raise UserError(f"depth_scale must be two numbers, not {scale!r}")
         if scale and (len(scale) != 2 or not scale[1] > 0):
             raise UserError(
                 f"depth_scale must be a mean and a standard deviation above 0, not {scale!r}"
             )
-        if not isinstance(self.steps, tuple):
-            raise UserError(f"steps must be a list of steps, not {self.steps!r}")
-        wrong = [
-            step
-            for step in self.steps
-            if type(step) is not int or not 1 <= step <= self.sampler_steps
-        ]
-        if wrong:
-            raise UserError(
-                f"step {wrong[0]!r} does not exist: the sampler has steps 1 to {self.sampler_steps}"
-            )
+        for step in self.steps:
+            if not 1 <= step <= self.sampler_steps:
+                raise UserError(
+                    f"step {step} does not exist: the sampler has steps 1 to {self.sampler_steps}"
+                )
 
     @property
     def probed_steps(self) -> tuple[int, ...]:
         """The probed steps, counted from 0, in order."""
-        return tuple(sorted({step - 1 for step in self.steps})) or tuple(range(self.sampler_steps))
+        return tuple(sorted({step_of(number) for number in self.steps})) or tuple(
+            range(self.sampler_steps)
+        )
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+def default_of(name: str) -> Any:
+    """Return the default of an option without making a configuration, which imports pydantic."""
+    return next(field.default for field in fields(Config) if field.name == name)
 
 
 def quick(config: Config) -> Config:
-    """The same run cut to under a minute: fewer items and steps, where they were not chosen."""
-    steps = config.steps or tuple(sorted({min(step, config.sampler_steps) for step in QUICK_STEPS}))
+    """Cut a run to under a minute: fewer items and steps, where they were not chosen."""
+    last = config.sampler_steps
+    steps = config.steps or tuple(sorted({min(number, last) for number in QUICK_STEPS}))
     return replace(config, limit=config.limit or QUICK_LIMIT, steps=steps)
 
 
 def config_of(options: Mapping[str, Any]) -> Config:
-    """A configuration from named options; lists become tuples. Raises UserError for a name that is none."""
+    """Make a configuration from named options; lists become tuples. Raises UserError."""
     known = [entry.name for entry in fields(Config)]
     for name in options:
+        if name in _RENAMED:
+            raise UserError(f"the option {name} is now {_RENAMED[name]}; rename it")
         if name not in known:
             raise UserError(f"there is no option {name!r}{nearest(name, known)}")
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
-    chosen = values.get("compare")
+    chosen = values.get("baselines")
     if isinstance(chosen, tuple) and ALL in chosen:
-        # Beside it other names say nothing, but a misspelt one is still refused.
-        values["compare"] = COMPARISONS + tuple(
-            name for name in chosen if name not in (ALL, *COMPARISONS)
-        )
+        # Further names add nothing, but a misspelt one is still refused.
+        misspelt = tuple(name for name in chosen if name not in (ALL, *BASELINES))
+        values["baselines"] = BASELINES + misspelt
     return Config(**values)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The options in a TOML file."""
+    """Read the options in a TOML file. Raises UserError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
-    # A plain ValueError is a number of too many digits, a RecursionError a list nested too deeply.
+    # ValueError also stands for a number of too many digits, RecursionError for deep nesting.
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
+    """End a sentence about an unknown name: with the nearest known one, or with all of them."""
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Names between commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def flag(name: str) -> str:
+    """Return an option as it is typed, such as ``--sampler-steps``."""
+    return f"--{name.replace('_', '-')}"
 
 
-def steps(text: str) -> tuple[int, ...]:
-    """Steps and ranges of steps, such as ``1,2,5`` or ``1-5``; counted from 1."""
-    found: list[int] = []
-    for part in names(text):
-        first, dash, last = part.partition("-")
-        try:
-            low, high = int(first), int(last if dash else first)
-            # A range of billions would fill the memory; what lies beyond the most is refused by its first step.
-            some = range(low, min(high, max(low, MOST_STEPS + 1)) + 1)
-        except ValueError:
-            some = range(0)
-        if not some:
-            raise argparse.ArgumentTypeError(
-                f"{part!r} is not a step or a range of steps; steps are counted from 1, such as 1,2,5 or 1-5"
-            )
-        found.extend(some)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names no step; name some, such as 1,2,5 or 1-5")
-    return tuple(found)
+class _Renamed(argparse.Action):
+    """Refuse an option by its former name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """End with a sentence."""
+        parser.error(f"{flag(self.dest)} is now {flag(_RENAMED[self.dest])}")
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """Numbers between commas."""
-    try:
-        found = tuple(float(name) for name in names(text))
-    except ValueError:
-        found = ()
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
-    return found
+def add_options(parser: argparse.ArgumentParser, *chosen: str, **help_texts: str) -> None:
+    """Add options of a run to a command, by default all of them.
 
-
-def dataset_files(parser: argparse.ArgumentParser) -> None:
-    """Declare where a dataset's files come from. No default: only what was typed is in the namespace's values."""
-    parser.add_argument(
-        "--prompts", help="folder of the dataset's files, where it is read from files"
-    )
-    parser.add_argument(
-        "--fetch", action="store_true", default=None, help="download the dataset's files, once"
-    )
-
-
-def labeler_sources(parser: argparse.ArgumentParser) -> None:
-    """Declare the networks of a labeler that leaves the choice."""
-    parser.add_argument(
-        "--depth-model", help="transformers folder or hub id (default: the labeler's)"
-    )
-    parser.add_argument(
-        "--depth-scale", type=numbers, metavar="MEAN,STD", help="of that model's inverse depth"
-    )
-    parser.add_argument("--saliency-model", help="ONNX file of a salient-object network")
-    parser.add_argument(
-        "--saliency-size", type=int, help="height and width that it is given (default 512)"
-    )
-
-
-def run_command(options: Mapping[str, Any]) -> str:
-    """The command that makes a run of these options again, whether they were typed, merged or read from a file."""
-    words = []
-    for option in fields(Config):
-        value = options.get(option.name, option.default)
-        value = tuple(value) if isinstance(value, list) else value
-        # Where it lay, the run is finished.
-        if value == option.default or option.name == "out":
+    Their default is None, so that only what was typed overrides a configuration file.
+    ``help_texts`` replaces help texts, by option.
+    """
+    for entry in fields(Config):
+        if chosen and entry.name not in chosen:
             continue
-        name, typed = (
-            f"--{option.name.replace('_', '-')}",
-            ",".join(map(str, value)) if isinstance(value, tuple) else value,
-        )
-        # A value with a dash in front would be taken for another option.
-        words += (
-            [name]
-            if value is True
-            else [f"{name}={typed}"]
-            if str(typed).startswith("-")
-            else [name, str(typed)]
-        )
+        details: Option = entry.metadata["option"]
+        text = help_texts.get(entry.name, details.help)
+        if details.parse is None:
+            parser.add_argument(flag(entry.name), action="store_true", default=None, help=text)
+        else:
+            parser.add_argument(
+                flag(entry.name), type=details.parse, metavar=details.metavar, help=text
+            )
+    for name, now in _RENAMED.items():
+        if not chosen or now in chosen:
+            parser.add_argument(
+                flag(name),
+                action=_Renamed,
+                dest=name,
+                nargs="?",
+                default=argparse.SUPPRESS,
+                help=argparse.SUPPRESS,
+            )
+
+
+def typed_options(options: argparse.Namespace, *left_out: str) -> dict[str, Any]:
+    """Return the options that were typed, without the command's own."""
+    own = ("command", *left_out)
+    return {k: value for k, value in vars(options).items() if value is not None and k not in own}
+
+
+def run_command(config: Config) -> str:
+    """Return the command that repeats a run; without ``--out``, where the run is finished."""
+    words = []
+    for entry in fields(Config):
+        value = getattr(config, entry.name)
+        if value == entry.default or entry.name == "out":
+            continue
+        typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if value is True:
+            words.append(flag(entry.name))
+        elif typed.startswith("-"):
+            # A separate value that starts with a dash would be taken for another option.
+            words.append(f"{flag(entry.name)}={typed}")
+        else:
+            words += [flag(entry.name), typed]
     return " ".join([COMMAND, "run", shlex.join(words)]).strip()

@@ -1,4 +1,4 @@
-"""What a run ran on: machine, versions, commit."""
+"""Versions, machine and commit, as a run stores them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from bench.config import COMMAND
+from bench.validation import Record
 
 PACKAGES = (
     "scenebench",
@@ -25,56 +29,78 @@ PACKAGES = (
     "scikit-learn",
 )
 ENGINES = ("openvino", "tensorrt", "tensorrt-rtx")
-"""Packages that move a figure only where their own engine computes it."""
+"""Packages that can change a score only through their own engines."""
+
+
+class Environment(Record, extra="allow"):
+    """``environment.json``: the machine and the installation that made a run."""
+
+    python: str = ""
+    platform: str = ""
+    processor: str | None = None
+    cores: int
+    memory_gib: float | None = None
+    gpus: tuple[str, ...] = ()
+    """Names of the NVIDIA GPUs; absent, like the next two, where there is none."""
+    driver: str | None = None
+    cuda: str | None = None
+    versions: Annotated[dict[str, str], Field(min_length=1)]
+    """Package -> version."""
+    commit: str | None = None
+    """Of the code, with a plus where files differ from it; None outside a checkout."""
+    command: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the file holds."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def versions(engine: str | None = None) -> dict[str, str]:
-    """Installed versions of the packages that can move a figure of ``engine``, by default of any."""
-    found = {}
-    # By any part of its name: ONNX Runtime has engines that hand the work to these.
-    for name in (
-        *PACKAGES,
-        *(name for name in ENGINES if engine is None or name.partition("-")[0] in engine),
-    ):
+    """Return installed versions of packages that can change a score of ``engine``, or of any."""
+    installed = {}
+    # By any part of an engine's name: ONNX Runtime has engines that pass the work to these.
+    engines = (name for name in ENGINES if engine is None or name.partition("-")[0] in engine)
+    for name in (*PACKAGES, *engines):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
-def environment() -> dict[str, object]:
-    """Facts about this machine and installation, for the run folder."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+def environment() -> Environment:
+    """Describe this machine and installation."""
+    return Environment(
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=_processor(),
+        cores=os.cpu_count() or 1,
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         **_gpus(),
-        "versions": versions(),
-        "commit": _commit(),
-        "command": f"{COMMAND} {shlex.join(sys.argv[1:])}",
-    }
+        versions=versions(),
+        commit=_commit(),
+        command=f"{COMMAND} {shlex.join(sys.argv[1:])}",
+    )
 
 
-def _gpus() -> dict[str, object]:
-    """Names of the NVIDIA GPUs, their driver and the CUDA version of PyTorch; empty where there is none."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+def _output(*command: str) -> str | None:
+    """Return what a program prints; None where it is missing or fails."""
     try:
-        lines = (
-            subprocess.run(query, capture_output=True, text=True, check=True)
-            .stdout.strip()
-            .splitlines()
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return {}
+        return None
+    return done.stdout.strip()
+
+
+def _gpus() -> dict[str, Any]:
+    """Names of the NVIDIA GPUs, their driver and the CUDA version of PyTorch; empty without any."""
+    lines = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     if not lines:
         return {}
-    names, drivers = zip(*(line.rsplit(", ", 1) for line in lines), strict=True)
+    gpus, drivers = zip(*(line.rsplit(", ", 1) for line in lines.splitlines()), strict=True)
     import torch
 
-    return {"gpus": list(names), "driver": drivers[0], "cuda": torch.version.cuda}
+    return {"gpus": gpus, "driver": drivers[0], "cuda": torch.version.cuda}
 
 
 def _processor() -> str:
@@ -88,16 +114,9 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the code, with a plus where files differ from it; None outside a checkout."""
-    root = Path(__file__).parent.parent
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
+    """Return the commit of the code, with a plus where files differ; None outside a checkout."""
+    git = ("git", "-C", str(Path(__file__).parent.parent))
+    commit, changes = _output(*git, "rev-parse", "HEAD"), _output(*git, "status", "--porcelain")
+    if commit is None or changes is None:
         return None
-    return commit + ("+" if dirty.strip() else "")
+    return commit + ("+" if changes else "")

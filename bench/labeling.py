@@ -1,4 +1,4 @@
-"""What labels the images of a run: the labeler by name, and the networks that the user gives it."""
+"""Open the labeler of a run, with the networks that its options name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.config import Config
+from bench.config import Config, default_of, flag
 from bench.errors import UserError
 from bench.registry import plugin, plugins
 from datasets.labeler import Labeler, Reader, Sources
@@ -17,32 +17,38 @@ from engines.engine import ModelSpec
 from engines.models.tiny import MODEL as TINY
 
 NETWORKS = ("depth_model", "depth_scale", "saliency_model")
-"""The options that name them."""
+"""The options that name a labeler's networks."""
 STAND_IN = "brightness"
-"""The labeler that needs no network, where nothing is to be seen or nothing is scored."""
+"""The labeler without a network, for images that show nothing or are not scored."""
 
 
 def labeler_of(config: Config, spec: ModelSpec, labels: bool = True) -> str:
-    """The name of what labels the images. Raises UserError where neither the options nor the model says.
+    """Return the name of the labeler. Raises UserError where neither options nor model name one.
 
     Without ``labels``, brightness stands in there.
     """
     if config.labeler:
         return config.labeler
-    # What random weights generate shows nothing; a labeler with weights of its own would be fetched for nothing.
+    # Random weights generate nothing to label, and other labelers may have to be downloaded.
     if config.weights == "random" or not (labels or spec.labeler):
         return STAND_IN
     if spec.labeler:
         return spec.labeler
     if config.source == "rendered":
-        # Labels of rendered scenes are exact; what reads such scenes says in which units.
+        # Labels of rendered scenes are exact; the labeler of such scenes sets their units.
         return str(TINY.labeler)
     there = "; ".join(
         f"{name}: {summary.rstrip('.')}" for name, summary in plugins("labeler").items()
     )
     raise UserError(
-        f"say with --labeler what reads the images of {config.model}: it names none itself ({there})"
+        f"say with --labeler what labels the images of {config.model}: it names none ({there})"
     )
+
+
+def brightness_stands_in(config: Config) -> bool:
+    """Whether the labels are of the images' brightness, and not of depth and saliency."""
+    stands_in = config.labeler == STAND_IN or (config.weights == "random" and not config.labeler)
+    return stands_in and config.source != "rendered"
 
 
 def reader_of(config: Config, name: str) -> Reader:
@@ -58,7 +64,7 @@ def reader_of(config: Config, name: str) -> Reader:
         cache=default_cache(),
     )
     before = torch.get_num_threads()
-    # What a labeler opens beside torch takes as many threads as torch.
+    # Other libraries that a labeler opens take as many threads as torch.
     torch.set_num_threads(config.threads or before)
     try:
         return labeler.open(sources)
@@ -73,16 +79,12 @@ def takes_networks(name: str) -> bool:
 
 
 def without_networks(config: Config) -> Config:
-    """The configuration for a labeler whose networks are its own."""
-    return replace(config, **{name: getattr(Config(), name) for name in NETWORKS})
+    """Return the configuration for a labeler that has its own networks."""
+    return replace(config, **{name: default_of(name) for name in NETWORKS})
 
 
 def refuse_networks(config: Config, labeler: str) -> None:
     """Raise UserError when ``config`` names a network that the labeler would ignore."""
-    named = _networks_in(config)
+    named = ", ".join(flag(name) for name in NETWORKS if getattr(config, name))
     if named:
         raise UserError(f"the labeler {labeler} takes no other networks; leave {named} out")
-
-
-def _networks_in(config: Config) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in NETWORKS if getattr(config, name))

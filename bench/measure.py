@@ -1,4 +1,4 @@
-"""Clocks and memory readings: seconds of a call, resident memory, and the rate at which this machine multiplies."""
+"""Measure seconds of a call, resident memory, and the rate of matrix products on this machine."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Result = TypeVar("Result")
 _PROCESS = psutil.Process()
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SIDES = {"cpu": 1024, "cuda": 8192}
-"""Sides of the square matrices: 2 GFLOP take 30 ms at 70 GFLOP/s, short enough to go undisturbed now and then."""
+"""Sides of the square matrices; 2 GFLOP take 30 ms at 70 GFLOP/s, often undisturbed."""
 _REPEATS = 10
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, float]:
-    """The call's result and its seconds; on a CUDA device between two events on its current stream."""
+    """Return a call's result and its seconds; on CUDA, between two events on the current stream."""
     if not device.startswith("cuda"):
         started = time.perf_counter()
         result = call()
@@ -40,7 +40,7 @@ def timed(call: Callable[[], Result], device: str = "cpu") -> tuple[Result, floa
 
 
 def matrix_rate(precision: str, device: str = "cpu") -> float | None:
-    """FLOP/s of a large square matrix product, the best of ten; None for a precision unknown to torch."""
+    """Return FLOP/s of a large matrix product, the best of ten; None for an unknown precision."""
     kind = device.partition(":")[0]
     dtype, side = _DTYPES.get(precision), _SIDES.get(kind)
     if dtype is None or side is None:
@@ -52,12 +52,12 @@ def matrix_rate(precision: str, device: str = "cpu") -> float | None:
 
 
 def resident_bytes() -> int:
-    """Memory of this process."""
+    """Return the resident memory of this process."""
     return int(_PROCESS.memory_info().rss)
 
 
 def device_bytes(device: str) -> int | None:
-    """Memory in use on a CUDA device, whoever allocated it; None for the CPU."""
+    """Return the memory in use on a CUDA device, by all processes; None for the CPU."""
     if not device.startswith("cuda"):
         return None
     free, whole = torch.cuda.mem_get_info(device)
@@ -65,9 +65,9 @@ def device_bytes(device: str) -> int | None:
 
 
 def peak_during(call: Callable[[], object]) -> int | None:
-    """Peak resident bytes of this process while ``call`` runs; None where the system cannot start its peak anew."""
+    """Return peak resident bytes while ``call`` runs; None where the peak cannot be reset."""
     try:
-        # Linux: 5 sets the high-water mark back to what is resident now (man 5 proc).
+        # Linux: 5 resets the high-water mark to the resident size (man 5 proc).
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None
@@ -76,8 +76,8 @@ def peak_during(call: Callable[[], object]) -> int | None:
 
 
 def peak_bytes() -> int:
-    """Peak resident bytes of this process since it began."""
-    # Elsewhere from getrusage: on Linux that begins with the memory of the process that started this one.
+    """Return peak resident bytes of this process since its start."""
+    # Not getrusage on Linux: its peak includes that of the parent process before exec.
     return _high_water_mark() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
 
 
@@ -92,15 +92,15 @@ def _high_water_mark() -> int | None:
     return None
 
 
-def give_back_memory() -> None:
-    """Hand freed memory back to the system, where the C library (glibc) or torch, on a card, keeps it for itself.
+def release_memory() -> None:
+    """Return freed memory to the system where glibc or, on a GPU, torch keeps it.
 
-    What a stage has freed lies in pieces between what is still in use; without this the next stage's large tables come
-    on top of them, and the peak depends on how many items were generated before.
+    Freed memory is fragmented. Without this, the next stage's large tables are allocated on top
+    of it, and the peak depends on how many items were generated before.
     """
     gc.collect()
     if torch.cuda.is_initialized():
-        # A card's engines take their memory from the same place, and not through torch.
+        # Engines on the GPU allocate from the same memory, but not through torch.
         torch.cuda.empty_cache()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What else can be watched beside the trained network: each comparison of the paper is a name for ``--compare``."""
+"""The networks that a run records beside the trained one: controls and ``--baselines``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from extract.sources import ActivationSource
 from extract.stream import RecordedModel
 from extract.taps import fits, layer_of_convolution
 
+Sources = Mapping[str, ActivationSource]
+
 
 class Deferred:
-    """An engine that is opened when it is first needed: what a run watches is known before anything is exported."""
+    """An engine that is opened at its first call: nothing is exported before a run is checked."""
 
     def __init__(
         self, study: Study, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
@@ -33,7 +35,7 @@ class Deferred:
         self._engine: Engine | None = None
 
     def open(self) -> Engine:
-        """Open it, once."""
+        """Open the engine, once."""
         if self._engine is None:
             study = self._study
             opened = study.backend.open(self._unet(), self._taps, default_cache(), study.threads)
@@ -41,7 +43,7 @@ class Deferred:
         return self._engine
 
     def close(self) -> None:
-        """Let its memory go."""
+        """Free the engine's memory."""
         self._engine = None
 
     def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
@@ -50,100 +52,98 @@ class Deferred:
 
 
 class Networks:
-    """The engines of a study, each kept: two comparisons may watch the same network."""
+    """The engines of a study, one per network: two baselines may record the same network."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.known: dict[str, Deferred] = {}
+        self.engines: dict[str, Deferred] = {}
 
     def trained(self) -> Deferred:
-        """The network that generates. Its convolutions are tapped only where they are compared."""
-        convolution = self.study.convolutions if CONVOLUTION in self.study.config.compare else ()
-        return self._kept(
-            TRAINED, lambda: self.study.components.unet, (*self.study.taps, *convolution)
-        )
+        """Return the network that generates; its convolutions are tapped only as a baseline."""
+        study = self.study
+        convolutions = study.convolutions if CONVOLUTION in study.config.baselines else ()
+        taps = (*study.taps, *convolutions)
+        return self._engine(TRAINED, lambda: study.components.unet, taps)
 
     def permuted(self, seed: int) -> Deferred:
-        """Shuffled weights."""
-        return self._kept(
-            f"permuted-{seed}", lambda: permuted(self.study.components.unet, seed), self.study.taps
-        )
+        """Return the network with permuted weights."""
+        unet = self.study.components.unet
+        return self._engine(f"permuted-{seed}", lambda: permuted(unet, seed), self.study.taps)
 
     def reinitialised(self, seed: int) -> Deferred:
-        """Weights as before training."""
+        """Return the network with re-initialised weights."""
         unet = self.study.components.unet
-        return self._kept(
-            f"reinitialised-{seed}", lambda: reinitialised(unet, seed), self.study.taps
-        )
+        name = f"reinitialised-{seed}"
+        return self._engine(name, lambda: reinitialised(unet, seed), self.study.taps)
 
     def open(self) -> None:
-        """Open all that were asked for. The model's other parts compute where they do from now on."""
-        for engine in self.known.values():
+        """Open all engines; from now on the model's other parts compute on their device."""
+        for engine in self.engines.values():
             engine.open()
         self.study.components.send(self.study.device)
 
-    def let_weights_go(self) -> None:
-        """Give up the model's own weights, gigabytes at full size, if engines keep theirs; nothing is opened after."""
+    def release_weights(self) -> None:
+        """Free the model's own weights if engines keep theirs; nothing can be opened after."""
         if self.study.backend.keeps_weights:
             self.study.components.unet.to("meta")
 
     def close(self) -> None:
-        """Let the memory of all go."""
-        for engine in self.known.values():
+        """Free the memory of all engines."""
+        for engine in self.engines.values():
             engine.close()
 
-    def _kept(
+    def _engine(
         self, name: str, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
     ) -> Deferred:
-        return self.known.setdefault(name, Deferred(self.study, unet, taps))
+        return self.engines.setdefault(name, Deferred(self.study, unet, taps))
 
 
 def alone(study: Study, engine: Engine, rows: int) -> RecordedModel:
-    """The trained network and what it is given, with no other network beside it."""
-    watchers = {INPUT: sources.latent(), TRAINED: sources.conditional(study.layers)}
+    """Record the trained network and its input, and nothing else."""
+    recorded = {INPUT: sources.latent(), TRAINED: sources.conditional(study.layers)}
     return RecordedModel(
-        study.components, engine, watchers, study.config.sampler_steps, study.guidance, rows
+        study.components, engine, recorded, study.config.sampler_steps, study.guidance, rows
     )
 
 
-def subject_of(study: Study) -> tuple[RecordedModel, Networks]:
-    """What a run watches: the trained network, its controls and the chosen comparisons. Nothing is opened yet."""
+def recorded_model(study: Study) -> tuple[RecordedModel, Networks]:
+    """Record the trained network, its controls and the chosen baselines; nothing is opened yet."""
     config, networks = study.config, Networks(study)
-    recorded = alone(study, networks.trained(), config.batch)
-    found = dict(recorded.sources)
+    model = alone(study, networks.trained(), config.batch)
+    recorded = dict(model.sources)
     for seed in range(config.random_networks):
-        found[f"random-{seed + 1}"] = sources.matched(
-            networks.permuted(seed), study.layers, config.batch
-        )
-    # In their own order, which puts what is watched on test images alone last.
-    for name, opened in COMPARISONS.items():
-        if name in config.compare:
-            found |= opened(study, networks)
-    return replace(recorded, sources=found), networks
+        engine = networks.permuted(seed)
+        recorded[f"random-{seed + 1}"] = sources.matched(engine, study.layers, config.batch)
+    # In the order of the table, where sources of test images alone come last.
+    for name, sources_of in BASELINES.items():
+        if name in config.baselines:
+            recorded |= sources_of(study, networks)
+    return replace(model, sources=recorded), networks
 
 
-def _own(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
-    return {f"own-{seed + 1}": _along(study, networks.permuted(seed)) for seed in _seeds(study)}
-
-
-def _reinitialised(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
-    found = {}
-    for seed in _seeds(study):
-        engine = networks.reinitialised(seed)
-        found[f"reinitialised-{seed + 1}"] = sources.matched(
-            engine, study.layers, study.config.batch
-        )
-    return found
-
-
-def _own_reinitialised(study: Study, networks: Networks) -> Mapping[str, ActivationSource]:
+def _own(study: Study, networks: Networks) -> Sources:
     return {
-        f"own reinitialised-{seed + 1}": _along(study, networks.reinitialised(seed))
+        f"own-{seed + 1}": _own_trajectory(study, networks.permuted(seed)) for seed in _seeds(study)
+    }
+
+
+def _reinitialised(study: Study, networks: Networks) -> Sources:
+    return {
+        f"reinitialised-{seed + 1}": sources.matched(
+            networks.reinitialised(seed), study.layers, study.config.batch
+        )
         for seed in _seeds(study)
     }
 
 
-def _along(study: Study, engine: Engine) -> ActivationSource:
+def _own_reinitialised(study: Study, networks: Networks) -> Sources:
+    return {
+        f"own reinitialised-{seed + 1}": _own_trajectory(study, networks.reinitialised(seed))
+        for seed in _seeds(study)
+    }
+
+
+def _own_trajectory(study: Study, engine: Engine) -> ActivationSource:
     config = study.config
     return sources.own(
         engine, study.layers, config.batch, study.components, config.sampler_steps, study.guidance
@@ -154,43 +154,41 @@ def _seeds(study: Study) -> range:
     return range(max(1, study.config.random_networks))
 
 
-def _convolution(study: Study, _: Networks) -> Mapping[str, ActivationSource]:
+def _convolution(study: Study, _: Networks) -> Sources:
     chosen = study.config.layers
     layers = [layer_of_convolution(tap) for tap in study.convolutions]
-    return {
-        CONVOLUTION: sources.convolution(
-            [x for x in layers if not chosen or any(fits(x, y) for y in chosen)]
-        )
-    }
+    if chosen:
+        layers = [layer for layer in layers if any(fits(layer, name) for name in chosen)]
+    return {CONVOLUTION: sources.convolution(layers)}
 
 
-def _decoded(study: Study, _: Networks) -> Mapping[str, ActivationSource]:
+def _decoded(study: Study, _: Networks) -> Sources:
     maps = {name: task for name, task in sorted(study.tasks.items()) if not task.per_image}
     if not maps:
         raise UserError(
-            f"comparison {DECODED} reads maps and no task is of maps; drop it or add a task like depth"
+            f"baseline {DECODED} predicts maps and no task is of maps; drop it or add a task "
+            "like depth"
         )
-    # What the labeler cannot see should end the run before anything is generated.
+    # A label that the labeler lacks ends the run before anything is generated.
     blank = study.reader(torch.zeros(1, 3, *[int(study.components.vae.config.sample_size)] * 2))
     for name, task in maps.items():
         try:
             task.target(blank)
         except DatasetError as error:
             raise UserError(
-                f"comparison {DECODED} shows unfinished images to the labeler, which knows nothing of {name}; "
-                "drop the comparison or the task"
+                f"baseline {DECODED} passes unfinished images to the labeler, which has no labels "
+                f"of {name}; drop the baseline or the task"
             ) from error
 
     def read(images: Tensor) -> Tensor:
         labels = study.reader(images)
-        return (
-            torch.cat([task.target(labels).double() for task in maps.values()], dim=1).flatten(2).mT
-        )
+        targets = [task.target(labels).double() for task in maps.values()]
+        return torch.cat(targets, dim=1).flatten(2).mT
 
     return {DECODED: sources.decoded(study.components, read)}
 
 
-COMPARISONS: dict[str, Callable[[Study, Networks], Mapping[str, ActivationSource]]] = {
+BASELINES: dict[str, Callable[[Study, Networks], Sources]] = {
     "own": _own,
     "reinitialised": _reinitialised,
     "own-reinitialised": _own_reinitialised,

@@ -1,4 +1,4 @@
-"""Names to objects: the folders' listings are the registries, and a plugin is imported only when it is named."""
+"""Find plugins by name: a folder is a registry, and a plugin is imported only when named."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KINDS: dict[str, tuple[str, str]] = {
     "labeler": ("datasets.labelers", "LABELER"),
     "task": ("probes.tasks", "TASK"),
 }
-"""Kind of plugin -> (package whose files are the plugins, the name under which each gives itself)."""
+"""Kind of plugin -> (package of its files, name of the object that each file defines)."""
 
 
 def plugins(kind: str) -> dict[str, str]:
-    """Name -> first line of the docstring of every plugin of a kind, read from the files without importing them."""
+    """Map the names of a kind of plugins to their first docstring lines, without importing."""
     package, _ = KINDS[kind]
     folder = ROOT.joinpath(*package.split("."))
     files = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
@@ -40,7 +40,7 @@ def _summary(path: Path) -> str:
 
 
 def plugin(kind: str, name: str) -> Any:
-    """The plugin of that name. Raises UserError, with the nearest known name, if there is none."""
+    """Return the plugin of that name. Raises UserError, with the nearest name, if there is none."""
     known = list(plugins(kind))
     if name not in known:
         raise UserError(f"there is no {kind} {name!r}{nearest(name, known)}")
@@ -49,7 +49,7 @@ def plugin(kind: str, name: str) -> Any:
 
 
 def usable_engine(name: str) -> Backend:
-    """The engine of that name. Raises UserError when there is none, or when it cannot be used here."""
+    """Return the engine of that name. Raises UserError if there is none or it is unusable here."""
     backend: Backend = plugin("engine", name)
     reason = backend.unavailable()
     if reason:

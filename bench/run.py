@@ -1,28 +1,33 @@
-"""The experiment: generate every training image once, solve all probes, generate every test image once, score."""
+"""The experiment: generate training images, fit all probes, generate test images, score.
+
+Every image is generated once, and no activation is stored. Each stage writes its results to disk
+as shards, so that an interrupted run continues where it stopped.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from bench.config import Config
-from bench.measure import give_back_memory
-from bench.networks import Networks, subject_of
+from bench.measure import release_memory
+from bench.networks import recorded_model
 from bench.runs.checkpoints import Checkpoints
 from bench.runs.folder import RunFolder, default_out, open_folder
-from bench.runs.learning_curves import LEARNING, learning_rows, write_learning
+from bench.runs.learning_curves import write_learning
+from bench.runs.shard_keys import Stage
 from bench.runs.workers import Workers, sharing_cores
 from bench.runs.write import write_results
 from bench.stages import (
     accumulate,
+    fit,
+    learning_curves,
     score,
-    solve,
     stored_scores,
-    stored_sums,
     stored_sweep,
     sweep_thresholds,
 )
@@ -37,74 +42,73 @@ ALONE = Workers()
 
 
 def run(config: Config, workers: Workers = ALONE) -> RunFolder:
-    """Run the experiment, or go on with it, and give its folder. Finished shards are never made again.
+    """Run the experiment, or continue it, and return its folder.
 
-    Several ranks divide generating and solving, and the first writes. Raises IncompleteError when shards are
-    missing that others have to make.
+    Several ranks divide generating and fitting, and the first writes the results. Raises
+    IncompleteError when shards are missing that others have to make.
     """
     study = sharing_cores(open_study(config), workers)
     with workers.leader_first():
         folder = open_folder(Path(config.out) if config.out else default_out(study), study)
     if folder.finished:
         if workers.leads:
-            # It may have been killed as it swept up.
-            _sweep(folder, study)
+            # An earlier process may have been killed before it removed the shards.
+            _clean(folder, study)
         return folder
-    with (
-        workers.keep(folder),
-        tqdm(
-            total=study.items,
-            unit="item",
-            desc="generating",
-            smoothing=0.05,
-            disable=not workers.shows,
-        ) as progress,
-    ):
-        checkpoints = Checkpoints(
-            workers, Shards(folder.path / "shards", study.fingerprint), progress
-        )
-        watched, networks = subject_of(study)
-        opened = cache(partial(_opened, study, watched, networks))
-        accumulate(study, opened, checkpoints)
-        # The last fold is generated when the others are solved: their draft probes read its images as they stream by,
-        # and the thresholds come from training images that those probes were not fit to.
-        thresholded = [name for name, task in study.tasks.items() if task.thresholded]
-        draft = solve(study, checkpoints, "draft", study.folds - 1, thresholded)
-        sweep_thresholds(study, opened, checkpoints, draft)
-        probe_set = solve(study, checkpoints, "final", study.folds, list(study.tasks))
-        probe_set = replace(
-            probe_set, thresholds=best_thresholds(draft, stored_sweep(study, checkpoints, draft))
-        )
+    with workers.keep(folder), _progress(study, workers) as progress:
+        shards = Shards(folder.path / "shards", study.fingerprint)
+        _experiment(study, folder, Checkpoints(workers, shards, progress))
         if workers.leads:
-            curves = learning_rows(
-                study, probe_set, lambda site: stored_sums(study, checkpoints, study.folds, [site])
-            )
-            write_learning(folder.path / LEARNING, curves)
-        give_back_memory()
-        if DECODED in config.compare:
-            probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, config.probed_steps)
-        score(study, opened, checkpoints, probe_set)
-        networks.close()
-        give_back_memory()
-        if not workers.leads:
-            return folder
-        scores, strips = stored_scores(study, checkpoints)
-        costs, taken = checkpoints.taken()
-        write_results(
-            folder, study, watched, probe_set, scores, costs, strips, taken, workers.world
-        )
-        _sweep(folder, study)
+            _clean(folder, study)
     return folder
 
 
-def _opened(study: Study, watched: RecordedModel, networks: Networks) -> RecordedModel:
-    torch.set_num_threads(study.threads)
-    networks.open()
-    networks.let_weights_go()
-    return watched
+def _experiment(study: Study, folder: RunFolder, checkpoints: Checkpoints) -> None:
+    model, networks = recorded_model(study)
+
+    @cache
+    def opened() -> RecordedModel:
+        torch.set_num_threads(study.threads)
+        networks.open()
+        networks.release_weights()
+        return model
+
+    # Training images of all folds but the last: second moments of activations and labels.
+    accumulate(study, opened, checkpoints)
+    # Thresholds of masks come from the last fold, read by draft probes of the other folds.
+    thresholded = [name for name, task in study.tasks.items() if task.thresholded]
+    draft = fit(study, checkpoints, Stage.DRAFT, study.folds - 1, thresholded)
+    sweep_thresholds(study, opened, checkpoints, draft)
+    thresholds = best_thresholds(draft, stored_sweep(study, checkpoints, draft))
+    # Probes of all folds.
+    probe_set = fit(study, checkpoints, Stage.FINAL, study.folds, list(study.tasks))
+    probe_set = replace(probe_set, thresholds=thresholds)
+    if checkpoints.workers.leads:
+        write_learning(folder.path, learning_curves(study, checkpoints, probe_set))
+    release_memory()
+    # Test images: every metric of every probe and baseline, per image.
+    if DECODED in study.config.baselines:
+        steps = study.config.probed_steps
+        probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, steps)
+    score(study, opened, checkpoints, probe_set)
+    networks.close()
+    release_memory()
+    if checkpoints.workers.leads:
+        scores, world = stored_scores(study, checkpoints), checkpoints.workers.world
+        write_results(folder, study, model, probe_set, scores, checkpoints.cost(), world)
 
 
-def _sweep(folder: RunFolder, study: Study) -> None:
+def _progress(study: Study, workers: Workers) -> tqdm[None]:
+    return tqdm(
+        total=study.items,
+        unit="item",
+        desc="generating",
+        smoothing=0.05,
+        disable=not workers.shows_progress,
+    )
+
+
+def _clean(folder: RunFolder, study: Study) -> None:
     """Remove what a finished run no longer needs."""
     Shards(folder.path / "shards", study.fingerprint).remove()
     folder.tidy()

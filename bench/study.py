@@ -1,4 +1,4 @@
-"""Open everything a configuration names, once: model, engines, items, labels, tasks, and the run's fingerprint."""
+"""Resolve every name in a configuration: model, engine, items, labeler, tasks and fingerprint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from probes.accumulate import DRAWS
 from probes.task import Task
 
 SCHEMA = 4
-"""Raised whenever stored sums or scores of an older code would no longer be right."""
+"""Incremented whenever stored sums or scores of older code would be wrong."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Study:
     spec: ModelSpec
     components: Components
     taps: tuple[Tap, ...]
-    """Every self-attention: engines are made for all of them, so that one exported graph serves every choice."""
+    """Every self-attention, so that one exported graph serves every choice of layers."""
     convolutions: tuple[Tap, ...]
     """The last convolution of every residual block."""
     layers: tuple[str, ...]
@@ -57,26 +57,26 @@ class Study:
     train: tuple[Block, ...]
     test: tuple[Block, ...]
     facts: Mapping[str, object]
-    """Everything that determines the scores, by what a person calls it."""
+    """Everything that determines the scores, by its name in messages."""
     threads: int
 
     @property
     def fingerprint(self) -> str:
         """A short hash of the facts: equal runs have equal ones."""
-        return key_of(self.facts)
+        # The baselines are hashed under their first name, so that older runs keep their hash.
+        return key_of({"compare" if k == "baselines" else k: v for k, v in self.facts.items()})
 
     @property
-    def brief_facts(self) -> dict[str, object]:
-        """Short facts as they are, long ones as a hash: enough to name what differs between two runs."""
-        short = (str, int, float)
+    def brief_facts(self) -> dict[str, str | int | float]:
+        """Short facts, and hashes of long ones: enough to name the differences of two runs."""
         return {
-            name: value if isinstance(value, short) else key_of({name: value})
+            name: value if isinstance(value, str | int | float) else key_of({name: value})
             for name, value in self.facts.items()
         }
 
     @property
     def device(self) -> torch.device:
-        """Where the engine's outputs are born; the model's other parts and the statistics are computed there, too."""
+        """The device of the engine's outputs, of the model's other parts and of the statistics."""
         return own_device(self.backend.device)
 
     @property
@@ -91,7 +91,7 @@ class Study:
 
     @property
     def draws(self) -> int:
-        """Permutations of the labels that every block of training items has: none where one holds a single item."""
+        """Label permutations per block of training items; none where a block has one item."""
         return draws_of(self.train, DRAWS)
 
     @property
@@ -100,16 +100,16 @@ class Study:
         return guidance_of(self.config, self.spec)
 
     def opened(self) -> Engine:
-        """The engine of the network that generates, with every self-attention tapped: opened now, at every call.
+        """Open the engine of the network that generates, with every self-attention tapped.
 
-        The model's other parts compute where it does from now on.
+        From now on the model's other parts compute on its device.
         """
         engine = self.backend.open(self.components.unet, self.taps, default_cache(), self.threads)
         self.components.send(self.device)
         return reserved(engine, self.config.batch)
 
-    def given(self, items: Sequence[Item]) -> tuple[BlockInput, Callable[[Tensor], Labels]]:
-        """What a block of items is generated from, and how its labels are had."""
+    def block_input(self, items: Sequence[Item]) -> tuple[BlockInput, Callable[[Tensor], Labels]]:
+        """Return the input of a block of items, and the function that labels its images."""
         prompts, seeds = [item.prompt for item in items], [item.seed for item in items]
         if self.config.source == "generated":
             return BlockInput(prompts, seeds), self.reader
@@ -126,13 +126,13 @@ class Study:
         steps: Sequence[int] = (),
         noisy: Sequence[int] = (),
     ) -> tuple[BlockOutput, Labels]:
-        """Generate a block of items once, and hand what is watched at ``steps`` to the reducers."""
-        given, read = self.given(items)
-        return stream(recorded, given, reducers, steps, read, noisy)
+        """Generate a block of items once, and pass the activations of ``steps`` to the reducers."""
+        block_input, read = self.block_input(items)
+        return stream(recorded, block_input, reducers, steps, read, noisy)
 
 
 def model_spec(name: str) -> ModelSpec:
-    """A model by name, folder or hub id."""
+    """Return a model by name, folder or hub id."""
     known = plugins("model")
     if name in known:
         spec = plugin("model", name)
@@ -141,27 +141,28 @@ def model_spec(name: str) -> ModelSpec:
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=7.5, labeler=None)
     raise UserError(
-        f"there is no model {name!r}{nearest(name, list(known))} (or give a diffusers folder or hub id)"
+        f"there is no model {name!r}{nearest(name, list(known))} "
+        "(or give a diffusers folder or hub id)"
     )
 
 
 def guidance_of(config: Config, spec: ModelSpec) -> float:
-    """Strength of classifier-free guidance: as asked for, else the model's own."""
+    """Return the strength of classifier-free guidance, by default the model's."""
     return float(spec.guidance if config.guidance is None else config.guidance)
 
 
 def threads_of(config: Config) -> int:
-    """CPU threads: as many as were asked for, else all that this process may use."""
+    """Return the number of CPU threads, by default all that this process may use."""
     return config.threads or len(os.sched_getaffinity(0))
 
 
 def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
-    """The dataset and its items, ``limit`` of them; a name that ends in .csv is a file of prompts."""
+    """Return the dataset and its items; a name that ends in .csv is a file of prompts."""
     folder = None if config.prompts is None else Path(config.prompts)
     if config.dataset.endswith(".csv"):
         if folder or config.fetch:
             raise UserError(
-                f"{config.dataset} holds its prompts itself; leave --prompts and --fetch out"
+                f"{config.dataset} has its own prompts; leave --prompts and --fetch out"
             )
         path = Path(config.dataset)
         dataset = Dataset(items=lambda folder=None: read_prompts(folder or path))
@@ -177,9 +178,9 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
 
 
 def open_study(config: Config, labels: bool = True) -> Study:
-    """Resolve every name of ``config``. Raises UserError, EngineError or DatasetError with a sentence each.
+    """Resolve every name of ``config``. Raises UserError, EngineError or DatasetError.
 
-    Without ``labels``, brightness stands in where neither the options nor the model names a labeler.
+    Without ``labels``, brightness stands in where neither options nor model name a labeler.
     """
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
     spec = model_spec(config.model)
@@ -197,10 +198,10 @@ def open_study(config: Config, labels: bool = True) -> Study:
         else load(spec.source)
     )
     if config.source == "generated":
-        # A label that is missing should end the run before anything is exported or generated.
-        seen = reader(torch.zeros(1, 3, *[components.image_side] * 2))
+        # A label that the labeler lacks ends the run before anything is exported or generated.
+        blank = reader(torch.zeros(1, 3, *[components.image_side] * 2))
         for task in tasks.values():
-            task.target(seen)
+            task.target(blank)
     taps = self_attention_taps(components.unet)
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {
@@ -210,7 +211,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
             for name in ("engine", "sampler_steps", "source", "random_networks", "batch")
         },
         "tasks": sorted(set(config.tasks)),
-        "compare": sorted(set(config.compare)),
+        "baselines": sorted(set(config.baselines)),
         "steps": config.probed_steps,
         "guidance": guidance_of(config, spec),
         "layers": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],

@@ -1,16 +1,23 @@
-"""Validate stored JSON with pydantic, and say in one sentence what is wrong.
+"""Validate options and stored JSON with pydantic, and say in one sentence what is wrong.
 
 Nothing that ``--help`` loads imports this module at its top: pydantic takes as long as the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from bench.errors import UserError
 
 Stored = TypeVar("Stored", bound="Record")
+
+_OPTIONS = ConfigDict(strict=True, extra="forbid", str_min_length=1, allow_inf_nan=False)
 
 
 class Record(BaseModel):
@@ -29,6 +36,53 @@ def read_record(kind: type[Stored], path: Path) -> Stored:
 
 def _problem(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {message}" if place else message
+
+
+def check_options(options: Any) -> None:
+    """Check the fields of a dataclass whose fields are made by ``bench.config.option``.
+
+    Raises UserError for the first value of the wrong type or out of bounds.
+    """
+    kind: Any = type(options)
+    values = {field.name: getattr(options, field.name) for field in fields(kind)}
+    try:
+        _model_of(kind).model_validate(values)
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        if not values[name] and isinstance(values[name], tuple):
+            raise UserError(f"{name} is empty; name at least one, such as depth") from error
+        raise UserError(f"{name} must be {_expected(kind, name)}, not {values[name]!r}") from error
+
+
+@cache
+def _model_of(kind: Any) -> type[BaseModel]:
+    hints = get_type_hints(kind)
+    definitions: dict[str, Any] = {}
+    for field in fields(kind):
+        bounds = field.metadata["option"]
+        constraint = Field(ge=bounds.least, le=bounds.most, min_length=bounds.least_length)
+        definitions[field.name] = (Annotated[hints[field.name], constraint], ...)
+    return create_model(kind.__name__, __config__=_OPTIONS, **definitions)
+
+
+def _expected(kind: type[Any], name: str) -> str:
+    """Describe the values that an option takes."""
+    metadata: Mapping[str, Any] = {field.name: field for field in fields(kind)}[name].metadata
+    option, hint = metadata["option"], get_type_hints(kind)[name]
+    if option.expected:
+        return str(option.expected)
+    accepted = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is tuple:
+        return "a list of names"
+    if accepted == [int]:
+        bounds = f"of at least {option.least}"
+        if option.most is not None:
+            bounds = f"from {option.least} to {option.most}"
+        return f"a whole number {bounds}"
+    return {bool: "true or false", float: "a number", str: "a name"}[accepted[0]]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.config import EARLY_STEP
 from bench.errors import UserError
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results
+from bench.steps import EARLY_STEP
 from extract.networks import TRAINED
 from extract.taps import fits
 from probes.adam import EPOCHS

@@ -146,7 +146,7 @@ def read_recipe(run: Path) -> RecipeComparison | None:
         return read_record(RecipeComparison, path)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}); repeat: python -m bench recipe {run}"
+            f"{path} cannot be read ({error}); repeat: python -m bench adam-vs-ridge {run}"
         ) from error
 
 

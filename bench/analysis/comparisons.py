@@ -14,8 +14,8 @@ from functools import partial
 
 import numpy as np
 
-from bench.config import EARLY_STEP
 from bench.runs.results import Results, TaskResults
+from bench.steps import early_and_last, number_of
 from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
 from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
@@ -82,7 +82,7 @@ BASELINES = (
 
 def comparisons(results: Results) -> list[Comparison]:
     """The trained network's probes against every control, at step 5 and at the last step."""
-    steps = dict.fromkeys(step for step in (EARLY_STEP, results.steps[-1]) if step in results.steps)
+    steps = early_and_last(results.steps)
     return _with_q_values(
         row
         for task in results.tasks.values()
@@ -120,8 +120,8 @@ def cell_of(task: TaskResults, baseline: Baseline, network: str, step: int) -> C
 
 def is_labelled(results: Results, step: int) -> bool:
     """Whether the image decoded after a step is the image that was labelled."""
-    options = results.options
-    return bool(options["source"] == "generated" and step + 1 == options["sampler_steps"])
+    config = results.config
+    return config.source == "generated" and number_of(step) == config.sampler_steps
 
 
 def _with_q_values(rows: Iterable[Comparison]) -> list[Comparison]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.networks import subject_of
+from bench.networks import recorded_model
 from bench.study import Study
 from datasets.labels import Labels, concatenate
 from datasets.splits import Block, count_items, draws_of, fold_count
@@ -75,7 +75,7 @@ class _PoolReducer:
 def read_pool(study: Study) -> Pool:
     """Run the trained network on every image of the study, and hold its activations."""
     reducer = _PoolReducer()
-    recorded, networks = subject_of(study)
+    recorded, networks = recorded_model(study)
     networks.open()
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
         study.stream(recorded, block.items, [reducer], study.config.probed_steps)

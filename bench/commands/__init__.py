@@ -1,1 +1,1 @@
-"""The commands of ``python -m bench``: one file each, whose docstring is its help; nothing heavy at its top."""
+"""The commands of ``python -m bench``, one file each; its docstring is the help text."""

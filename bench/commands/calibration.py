@@ -1,7 +1,7 @@
-"""Prove intervals and tests: how often they are wrong where the truth is known.
+"""Measure how often intervals and tests are wrong where the truth is known.
 
-Exit code 1 when a rate is not what it should be. Printed intervals are of 95 % each; the verdict's are wider, so that
-all of them together hold what they should in 95 % of seeds.
+Exit code 1 when a rate is not what it should be. Printed intervals are of 95 % each; the verdict
+uses wider ones, so that all of them together cover in 95 % of seeds.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.config import Config, names, steps
+from bench.config import Config, default_of, names
 from bench.errors import UserError
+from bench.steps import parse_steps
 
 LEAST_CELLS = 20
 
@@ -26,18 +27,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="run folder whose per-image scores are drawn from (default: fresh probes' scores)",
     )
-    add("--model", default=Config().model, help="whose activations are read (default %(default)s)")
+    add(
+        "--model",
+        default=default_of("model"),
+        help="model whose activations are probed (default %(default)s)",
+    )
     add(
         "--layers",
         type=names,
         default=("mid", "up1.1", "up2.0"),
-        help="layers to read (default mid,up1.1,up2.0)",
+        help="layers to probe (default mid,up1.1,up2.0)",
     )
     add(
         "--steps",
-        type=steps,
+        type=parse_steps,
         default=(2, 5),
-        help="steps to read, of a sampler of five (default 2,5)",
+        help="steps to probe, of a sampler of five (default 2,5)",
     )
     add(
         "--limit",
@@ -58,40 +63,49 @@ def command(options: argparse.Namespace) -> int:
     from bench.calibration.rates import family_level, population, population_of_nulls, rates
     from bench.runs.results import read_results
     from bench.study import open_study
+    from datasets.splits import count_items
     from probes.accumulate import DRAWS
 
     results = read_results(options.run) if options.run else None
     config = Config(
-        model=options.model, layers=options.layers, steps=options.steps, sampler_steps=5, limit=options.limit,
-        source="rendered", random_networks=0, threads=1,
-    )  # fmt: skip
+        model=options.model,
+        layers=options.layers,
+        steps=options.steps,
+        sampler_steps=5,
+        limit=options.limit,
+        source="rendered",
+        random_networks=0,
+        threads=1,
+    )
     study = open_study(config)
     if study.draws < DRAWS:
         raise UserError(
-            f"--limit {options.limit}: of so few training images labels have no {DRAWS} permutations; raise it"
+            f"--limit {options.limit}: the labels of so few training images have no {DRAWS} "
+            "permutations; raise it"
         )
     nulls = null_scores(read_pool(study), study, options.cells, options.seed)
     source = population(results) if results else population_of_nulls(nulls)
     measured = rates(source, nulls, options.cells, options.draws, options.seed)
     level = family_level(measured)
-    rows = [
-        {
-            "trial": rate.trial,
-            "what": rate.what,
-            "wrong": f"{rate.wrong} of {rate.cells}",
-            "rate": f"{100 * rate.rate:.2f} % [{100 * rate.interval()[0]:.2f}, {100 * rate.interval()[1]:.2f}]",
-            "should be": f"{'at most ' if rate.at_most else ''}{100 * rate.nominal:.1f} %"
-            if rate.judged
-            else "-",
-            "is": ("yes" if rate.is_right(level) else "no") if rate.judged else "-",
-        }
-        for rate in measured
-    ]
-    train, test = (
-        sum(len(block.items) for block in blocks) for blocks in (study.train, study.test)
-    )
+    rows = []
+    for rate in measured:
+        low, high = rate.interval()
+        nominal = f"{'at most ' if rate.at_most else ''}{100 * rate.nominal:.1f} %"
+        verdict = "yes" if rate.is_right(level) else "no"
+        rows.append(
+            {
+                "trial": rate.trial,
+                "what": rate.what,
+                "wrong": f"{rate.wrong} of {rate.cells}",
+                "rate": f"{100 * rate.rate:.2f} % [{100 * low:.2f}, {100 * high:.2f}]",
+                "should be": nominal if rate.judged else "-",
+                "is": verdict if rate.judged else "-",
+            }
+        )
+    train, test = (count_items(blocks) for blocks in (study.train, study.test))
     print(
-        f"null data sets of {train} training and {test} test images; scores drawn from {options.run or 'those'}"
+        f"null data sets of {train} training and {test} test images; "
+        f"scores drawn from {options.run or 'those'}"
     )
     print(tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True))
     return 0 if all(rate.is_right(level) for rate in measured if rate.judged) else 1

@@ -1,4 +1,4 @@
-"""Measure the shipped model and labeler: the figures of their cards."""
+"""Measure the shipped model and labeler, for their model cards."""
 
 from __future__ import annotations
 

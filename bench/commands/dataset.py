@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from bench.config import Config, config_of, dataset_files, labeler_sources, names
+from bench.config import Config, add_options, config_of, default_of, names, typed_options
 
-_DEFAULT = Config()
+_FILES = ("dataset", "prompts", "fetch")
+_NETWORKS = ("depth_model", "depth_scale", "saliency_model", "saliency_size")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,34 +18,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "make", help="generate prompts to a folder of images, labels and contact sheets"
     )
     make.add_argument(
-        "--dataset", help="a name, or a CSV file (default: the file that --prompts names)"
+        "--out", required=True, help="folder for the images; the same command continues it"
     )
-    dataset_files(make)
-    make.add_argument(
-        "--out", required=True, help="folder for the images; the same command goes on with it"
+    add_options(
+        make,
+        *_FILES,
+        *_NETWORKS,
+        *("limit", "model", "engine", "labeler", "sampler_steps", "guidance", "batch", "threads"),
+        dataset="a name, or a CSV file (default: the file that --prompts names)",
     )
-    make.add_argument(
-        "--limit", type=int, help="generate only so many items, training and test together"
-    )
-    for name in ("model", "engine", "labeler"):
-        make.add_argument(
-            f"--{name}",
-            help=f"as in run (default {getattr(_DEFAULT, name) or 'the model names it'})",
-        )
-    labeler_sources(make)
-    make.add_argument(
-        "--sampler-steps", type=int, help=f"denoising steps (default {_DEFAULT.sampler_steps})"
-    )
-    make.add_argument(
-        "--guidance", type=float, help="strength of classifier-free guidance (default: the model's)"
-    )
-    make.add_argument("--batch", type=int, help=f"rows per engine call (default {_DEFAULT.batch})")
-    make.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
     audit = actions.add_parser(
         "audit", help="find prompts and seeds that training and test items share"
     )
-    audit.add_argument("--dataset", help=f"a name, or a CSV file (default {_DEFAULT.dataset})")
-    dataset_files(audit)
+    add_options(audit, *_FILES)
     audit.add_argument(
         "--threshold",
         type=float,
@@ -54,41 +39,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     audit.add_argument(
         "--show", type=int, default=5, help="examples to print of each kind (default %(default)s)"
     )
-    agree = actions.add_parser(
+    agreement = actions.add_parser(
         "agreement", help="score one labeler against another on the same images"
     )
-    agree.add_argument(
+    agreement.add_argument(
         "--labelers",
         type=names,
         required=True,
-        help="two, such as tiny,midas; the first is the truth",
+        help="two, such as tiny,midas; the first is the reference",
     )
-    agree.add_argument(
+    agreement.add_argument(
         "--images", type=Path, required=True, help="folder of 'dataset make', or of PNG files"
     )
-    agree.add_argument(
-        "--tasks", type=names, help=f"what is compared (default {','.join(_DEFAULT.tasks)})"
-    )
-    agree.add_argument("--limit", type=int, help="use only the first images")
-    labeler_sources(agree)
+    agreement.add_argument("--limit", type=int, help="use only the first images")
+    tasks = ",".join(default_of("tasks"))
+    add_options(agreement, "tasks", *_NETWORKS, tasks=f"tasks to compare (default {tasks})")
 
 
-def goes_on(options: argparse.Namespace) -> bool:
-    """Whether the same command goes on where it was stopped."""
+def resumes(options: argparse.Namespace) -> bool:
+    """Whether the same command continues where it was stopped."""
     return bool(options.action == "make")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Do it."""
+    """Make a dataset, audit one, or compare two labelers."""
     return {"make": _make, "audit": _audit, "agreement": _agreement}[options.action](options)
 
 
-def _config(options: argparse.Namespace, *names_left_out: str) -> Config:
-    typed: dict[str, Any] = {
-        name: value for name, value in vars(options).items() if value is not None
-    }
-    for name in ("command", "action", *names_left_out):
-        typed.pop(name, None)
+def _config(options: argparse.Namespace, *left_out: str) -> Config:
+    typed = typed_options(options, "action", *left_out)
     if "dataset" not in typed and str(typed.get("prompts", "")).endswith(".csv"):
         typed["dataset"] = typed.pop("prompts")
     return config_of(typed)
@@ -98,13 +77,13 @@ def _make(options: argparse.Namespace) -> int:
     from bench.curation.make import KEPT, make_dataset, print_made
 
     out = Path(options.out)
-    before = (out / KEPT).exists()
-    print_made(make_dataset(_config(options, "out"), out), kept_before=before)
+    kept_before = (out / KEPT).exists()
+    print_made(make_dataset(_config(options, "out"), out), kept_before=kept_before)
     return 0
 
 
 def _audit(options: argparse.Namespace) -> int:
-    """1 when a test item's prompt, or nearly, is also a training item's."""
+    """Return 1 when a test prompt equals, or nearly equals, a training prompt."""
     from bench.curation.audit import print_audit
 
     return print_audit(_config(options, "threshold", "show"), options.threshold, options.show)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.config import Config
+from bench.config import default_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--model", default=Config().model)
+    parser.add_argument(
+        "--model",
+        default=default_of("model"),
+        help="name, diffusers folder or hub id (default %(default)s)",
+    )
     parser.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
     parser.add_argument(
         "--precision",
@@ -21,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Trace, and say where the graphs lie."""
+    """Trace, and print the paths of the graphs."""
     from bench.study import model_spec
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load

@@ -1,4 +1,4 @@
-"""What taps cost in an engine's plan: fused attention and scratch memory, by where they sit."""
+"""Show how taps change an engine's plan: fused attention and scratch memory."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="tiny",
-        help="tiny, or sd_v1 with random weights, on which no plan depends (default tiny)",
+        help="tiny, or sd_v1 with random weights, which do not change a plan (default tiny)",
     )
     parser.add_argument(
         "--precision", choices=PRECISIONS, default=PRECISIONS[0], help="(default %(default)s)"
     )
     parser.add_argument("--rows", type=int, default=2, help="rows of a call (default %(default)s)")
     parser.add_argument(
-        "--card", default="SM89", help="card that TensorRT plans for (default %(default)s)"
+        "--card", default="SM89", help="GPU that TensorRT plans for (default %(default)s)"
     )
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print one row per library and place of the taps."""
+    """Print one row per library and position of the taps."""
     from tabulate import tabulate
 
     from bench.errors import UserError
@@ -55,7 +55,7 @@ def command(options: argparse.Namespace) -> int:
     libraries = ["onnxruntime"] if library() is None else ["tensorrt", "onnxruntime"]
     taps = self_attention_taps(unet)
     model = exported(unet, taps, OPSET, default_cache())
-    # At full size a plan needs the memory that the network holds.
+    # At full size a plan needs the memory of the network.
     del unet
     rows = plan_rows_of(model, taps, sizes, capability=options.card, libraries=libraries)
     table = [

@@ -1,42 +1,55 @@
-"""Edit activations by a run's probes while images are generated, and see whether the images follow."""
+"""Edit activations by a run's probes during generation, and score the images."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from bench.config import names, numbers, steps
+from bench.config import names, numbers
+from bench.steps import numbers_of, parse_steps
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options. Every default is None: the plan knows them."""
+    """Declare the options. Their default is None: the plan has the defaults."""
     add = parser.add_argument
     add(
         "run",
         type=Path,
-        help="run folder; its probes edit, its engine generates, its labeler judges",
+        help="run folder; its probes edit, its engine generates, its labeler scores",
     )
-    add("--task", help="whose probes to edit by (default saliency)")
+    add("--task", help="task whose probes edit (default saliency)")
     add("--methods", type=names, help="of weights,pattern,adam (default: all)")
-    add("--strengths", type=numbers, help="multiples of the change after which the probe reads what is wanted "
-        "(default 1,2,4,8,16; depth: 0.1 to 1.6)")  # fmt: skip
-    add("--controls", type=names, help="of random,permuted,late (default: all); random goes with every strength, "
-        "permuted and late with each method's strength that was chosen on the training items")  # fmt: skip
+    add(
+        "--strengths",
+        type=numbers,
+        help="multiples of the change after which the probe predicts the target "
+        "(default 1,2,4,8,16; depth: 0.1 to 1.6)",
+    )
+    add(
+        "--controls",
+        type=names,
+        help="of random,permuted,late (default: all); random runs at every strength, permuted and "
+        "late at the strength of each method that was chosen on training items",
+    )
     add(
         "--layers",
         type=names,
         help="layers or blocks to edit, such as mid,up2 (default: the decoder; depth: all)",
     )
-    add("--steps", type=steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")
+    add("--steps", type=parse_steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")
     add(
         "--late-steps",
-        type=steps,
+        type=parse_steps,
         help="steps of the late control (default: the last third, 11-15 of 15)",
     )
     add("--items", type=int, help="test items (default 100; --sweep 8; --path 4)")
     add("--shifts", type=int, help="random shifts per item (default 5)")
-    add("--choose-items", type=int, help="training items on which method and strength are chosen (default 20; "
-        "0: choose on the test items)")  # fmt: skip
+    add(
+        "--choose-items",
+        type=int,
+        help="training items on which method and strength are chosen (default 20; 0: choose on the "
+        "test items)",
+    )
     add("--batch", type=int, help="trials generated together (default 30)")
     add("--threads", type=int, help="CPU threads (default: all cores)")
     how = parser.add_mutually_exclusive_group()
@@ -50,13 +63,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--gif", type=Path, help="write the frames of a path to this GIF")
 
 
-def goes_on(_: argparse.Namespace) -> bool:
-    """Whether the same command goes on where it was stopped."""
+def resumes(_: argparse.Namespace) -> bool:
+    """Whether the same command continues where it was stopped."""
     return True
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the experiment, the sweep or the path, and print what it found."""
+    """Run the experiment, the sweep or the path, and print its results."""
     from bench.errors import UserError
     from bench.interventions.config import Plan, completed, refuse_run
     from bench.interventions.runner import open_editable
@@ -75,8 +88,8 @@ def command(options: argparse.Namespace) -> int:
     }
     plan = Plan(**{name: value for name, value in typed.items() if value is not None})
     refuse_run(results, plan.task)
-    steps_of_run = [step + 1 for step in results.steps]
-    plan = completed(plan, results.layers, steps_of_run, results.options["sampler_steps"])
+    numbers_of_run = numbers_of(results.steps)
+    plan = completed(plan, results.layers, numbers_of_run, results.config.sampler_steps)
     run = open_editable(results, options.threads)
     with RunFolder(results.path).locked():
         if options.sweep:
@@ -97,7 +110,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _refuse_ignored(options: argparse.Namespace) -> None:
-    """Raise UserError for what only the experiment reads: a sweep and a path take one method at one strength."""
+    """Raise UserError for options of the experiment that a sweep or a path does not use."""
     from bench.errors import UserError
 
     how = "--sweep" if options.sweep else "--path"

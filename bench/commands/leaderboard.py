@@ -1,4 +1,4 @@
-"""Print the tables of finished runs."""
+"""Print the tables of a run, or of several runs side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print one run, or several beside one another."""
+    """Print one run, or several side by side."""
     from bench.report.tables import print_comparison, print_run
     from bench.runs.results import read_results
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.commands.run import report
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -12,18 +14,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Solve, score and write what the shards say, and print it; nothing is generated."""
-    from bench.config import config_of
-    from bench.report.html import write_report
-    from bench.report.tables import print_run
+    """Fit and score from the shards, and print a summary; nothing is generated."""
+    from dataclasses import replace
+
     from bench.run import run
-    from bench.runs.folder import stored_options
-    from bench.runs.results import read_results
+    from bench.runs.folder import stored_config
     from bench.runs.workers import Merger
 
-    folder = run(config_of(stored_options(options.run) | {"out": str(options.run)}), Merger())
-    results = read_results(folder.path)
-    page = write_report(results)
-    print_run(results)
-    print(f"\nresults in {folder.path}, report: {page}")
+    folder = run(replace(stored_config(options.run), out=str(options.run)), Merger())
+    report(folder.path)
     return 0

@@ -1,19 +1,15 @@
-"""Hold an engine against PyTorch, per layer and step."""
+"""Compare an engine with PyTorch, per layer and step."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
-from bench.config import Config
-
-_DEFAULT = Config()
+from bench.config import add_options, config_of, typed_options
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--model", default=_DEFAULT.model)
-    parser.add_argument("--engine", default=_DEFAULT.engine)
+    add_options(parser, "model", "engine")
     parser.add_argument(
         "--items", type=int, default=4, help="items to generate (default %(default)s)"
     )
@@ -26,7 +22,5 @@ def command(options: argparse.Namespace) -> int:
 
     if options.items < 1:
         raise UserError(f"--items must be at least 1, not {options.items}")
-    within = print_parity(
-        replace(_DEFAULT, model=options.model, engine=options.engine), options.items
-    )
-    return 0 if within else 1
+    config = config_of(typed_options(options, "items"))
+    return 0 if print_parity(config, options.items) else 1

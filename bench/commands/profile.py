@@ -1,4 +1,4 @@
-"""Measure what engines cost, per layer and step, beside their errors."""
+"""Measure latency, throughput, memory and errors of engines."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds",
         type=int,
         default=_DEFAULT.rounds,
-        help="turns of every engine (default %(default)s)",
+        help="rounds of every engine (default %(default)s)",
     )
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add(
@@ -63,14 +63,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--baselines",
         type=names,
         default=(),
-        help=f"what others do, timed beside it: {','.join(BASELINES)}",
+        help=f"other implementations to time: {','.join(BASELINES)}",
     )
     add("--skip", type=names, default=(), help=f"parts to leave out, of {','.join(PARTS)}")
     add(
         "--run",
-        help="run folder whose probes are applied, to see whether an engine moves their scores",
+        help="run folder whose probes are applied, to find whether an engine changes their scores",
     )
-    add("--out", help="folder for every raw reading (default: one in runs/)")
+    add("--out", help="folder for all raw readings (default: one in runs/)")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def command(options: argparse.Namespace) -> int:
     from bench.profiling.tables import print_profile
 
     chosen = {name: value for name, value in vars(options).items() if name != "command"}
-    measured, folder = profile(ProfileConfig(**chosen))
-    print_profile(measured)
-    print(f"\nevery reading is in {folder}")
+    measurements, folder = profile(ProfileConfig(**chosen))
+    print_profile(measurements)
+    print(f"\nall readings are in {folder}")
     return 0

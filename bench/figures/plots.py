@@ -106,7 +106,7 @@ def figure_image(figure: Figure) -> Image.Image:
     return Image.open(stream).convert("RGB")
 
 
-def _panels(columns: int, height: float) -> tuple[Any, Sequence[Any]]:
+def _panels(columns: int, height: float) -> tuple[Figure, Sequence[Any]]:
     pyplot = import_extra("matplotlib.pyplot")
     size = (4.5 * columns, height)
     figure, axes = pyplot.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)

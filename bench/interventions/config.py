@@ -76,7 +76,7 @@ class Plan:
 
 def refuse_run(results: Results, task: str) -> None:
     """Raise UserError for a run of rendered images and for a task of whole images."""
-    if results.options["source"] == "rendered":
+    if results.config.source == "rendered":
         raise UserError(
             f"{results.path} is of rendered images, which no edit can change; "
             "give a run with --source generated"

@@ -14,7 +14,7 @@ import torch
 
 from bench.config import Config
 from bench.measure import peak_during, resident_bytes, timed
-from bench.networks import Networks, subject_of
+from bench.networks import Networks, recorded_model
 from bench.planning.solving import bytes_of, cut, sampled_probe_set
 from bench.profiling.flops import decoding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
@@ -108,7 +108,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     """
     study, loading = timed(lambda: open_study(config))
     torch.set_num_threads(study.threads)
-    recorded, networks = subject_of(study)
+    recorded, networks = recorded_model(study)
     measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
     words = study.components.embed([""]).shape[1]
@@ -126,7 +126,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
 
 def _measured(sample: _Sample, loading: float) -> Measured:
     _, opening = timed(sample.networks.open)
-    sample.networks.let_weights_go()
+    sample.networks.release_weights()
     terms = [
         Term("loading the model and opening engines", 1, "run", loading + opening),
         *sample.terms(),
@@ -142,7 +142,7 @@ def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
 
 
 def _decodings(study: Study, train: int, test: int) -> int:
-    compared, steps = study.config.compare, len(study.config.probed_steps)
+    compared, steps = study.config.baselines, len(study.config.probed_steps)
     labels = train + test if study.config.source == "generated" else 0
     vae = (train + test) * steps if "vae" in compared else 0
     return labels + vae + (2 * test * steps if DECODED in compared else 0)
@@ -186,7 +186,7 @@ class _Sample:
         probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
         rows = learning_rows(study, probe_set, lambda site: cut(parts, {site}))
         _, learning = timed(lambda: list(islice(rows, study.folds - 1)))
-        if DECODED in config.compare:
+        if DECODED in config.baselines:
             probe_set = with_readings(probe_set, DECODED, DECODED_LAYERS, config.probed_steps)
         _, scoring = self._timed(
             study.test[-1], lambda sample: score_block(study, recorded, sample, probe_set)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.config import MOST_STEPS, MOST_THREADS, WEIGHTS, nearest
+from bench.config import MOST_THREADS, WEIGHTS, Weights, nearest
 from bench.errors import UserError
 from bench.registry import plugin, plugins, usable_engine
+from bench.steps import MOST_STEPS
 
 REFERENCE = "torch_eager"
 PARTS = ("extraction", "untapped", "layers", "memory")
@@ -19,7 +20,7 @@ class ProfileConfig:
     """The options of ``python -m bench profile``. Raises UserError for values out of range."""
 
     model: str = "tiny"
-    weights: str = "trained"
+    weights: Weights = "trained"
     engines: tuple[str, ...] = ()
     """Empty for all that are usable here; PyTorch, the reference, is always among them."""
     batch: tuple[int, ...] = (1, 2, 16)

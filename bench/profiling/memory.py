@@ -14,7 +14,7 @@ import torch
 from pydantic import TypeAdapter
 
 from bench.errors import UserError
-from bench.measure import device_bytes, give_back_memory, peak_during, resident_bytes
+from bench.measure import device_bytes, peak_during, release_memory, resident_bytes
 from bench.profiling.records import MemoryFacts
 from bench.registry import plugin
 from bench.study import model_spec
@@ -56,10 +56,10 @@ def measured(
     latents = torch.randn(rows, int(unet.config.in_channels), side, side)
     text = torch.randn(rows, words, width)
     # Memory freed by loading and opening would serve the calls and hide their peak.
-    give_back_memory()
+    release_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
     opened = backend.open(unet, taps, default_cache(), threads)
-    give_back_memory()
+    release_memory()
     ready = resident_bytes()
     sizes: list[int] = []
 

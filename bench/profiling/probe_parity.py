@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.networks import alone
 from bench.profiling.records import ScoreChange
-from bench.runs.probes import stored_bank
+from bench.runs.probes import stored_probe_set
 from bench.runs.results import read_results
 from bench.study import Study
 from datasets.splits import Block
@@ -36,13 +36,13 @@ def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
     """Read a run's probes. Raises UserError when its model or sampler differs from the study's."""
     results = read_results(folder)
     for name, value in (("model", model), ("sampler_steps", study.config.sampler_steps)):
-        if results.options[name] != value:
+        stored = getattr(results.config, name)
+        if stored != value:
             option = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"{folder} has {option} {results.options[name]}, not {value}; "
-                f"set {option} to that of the run"
+                f"{folder} has {option} {stored}, not {value}; set {option} to that of the run"
             )
-    probe_set = stored_bank(results, study.components.image_side)
+    probe_set = stored_probe_set(results, study.components.image_side)
     unknown = [layer for layer in results.layers if layer not in study.layers]
     if unknown or not set(results.tasks) <= set(study.tasks):
         raise UserError(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bench.config import Config
 from bench.environment import environment
-from bench.errors import UserError, mistakes
+from bench.errors import UserError, user_errors
 from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
 from bench.profiling.calls import (
@@ -51,7 +51,7 @@ from bench.profiling.records import (
     Term,
     write_profile,
 )
-from bench.runs.folder import stored_options
+from bench.runs.folder import stored_config
 from bench.study import Study, model_spec, open_study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
@@ -107,7 +107,7 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
         "extraction_rows": session.rows,
     }
     measured = Profile(
-        environment=environment(),
+        environment=environment().as_json(),
         options=ProfileOptions(**asdict(config) | resolved),
         work=work,
         modules=modules,
@@ -256,7 +256,7 @@ def open_profile_study(config: ProfileConfig) -> Study:
     )
     try:
         return open_study(run_config, labels=bool(labels))
-    except mistakes() as error:
+    except user_errors() as error:
         if config.weights == "random" or model_spec(config.model).source == TINY.source:
             raise
         raise UserError(
@@ -268,10 +268,5 @@ def _label_options(run: str | None) -> dict[str, Any]:
     """Label options of the run whose probes are applied; empty without one."""
     if run is None:
         return {}
-    stored = stored_options(Path(run))
-    names = ("labeler", "saliency_size", *NETWORKS)
-    return {
-        name: tuple(value) if isinstance(value := stored[name], list) else value
-        for name in names
-        if name in stored
-    }
+    stored = stored_config(Path(run))
+    return {name: getattr(stored, name) for name in ("labeler", "saliency_size", *NETWORKS)}

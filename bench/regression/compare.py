@@ -69,7 +69,9 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     tolerated = tolerances(fail_on, [*metrics, LATENCY, MEMORY]) if fail_on is not None else {}
     named = [name for name in metrics if name in tolerated]
     families = [Family("scores", quality_changes(before, after, named))]
-    reason = unlike(before.environment, after.environment, run_options(before, after))
+    reason = unlike(
+        before.environment.as_json(), after.environment.as_json(), run_options(before, after)
+    )
     missing = [str(folder) for folder in (base, new) if not (folder / CALLS).exists()]
     if reason is None and missing:
         reason = f"{' and '.join(missing)} have no {CALLS}; run again with this version"

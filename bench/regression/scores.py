@@ -85,7 +85,7 @@ def _table(task: TaskResults, metric: str, cells: Sequence[Cell]) -> np.ndarray:
 
 
 def _refuse_unlike(base: Results, new: Results) -> None:
-    items = base.facts["test_items"], new.facts["test_items"]
+    items = base.record.test_items, new.record.test_items
     if items[0] != items[1]:
         shared = len(set(items[0]) & set(items[1]))
         raise UserError(

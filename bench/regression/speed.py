@@ -41,7 +41,7 @@ def unlike(
 def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]:
     """Options of two runs that determine the time of a call."""
     return [
-        ("batch", base.options["batch"], new.options["batch"]),
+        ("batch", base.config.batch, new.config.batch),
         ("threads", base.threads, new.threads),
         ("ranks", base.world, new.world),
     ]
@@ -68,11 +68,11 @@ def run_speed(base: Results, new: Results) -> list[Change]:
     Memory is left out where ``memory_unlike`` gives a reason.
     """
     for results in (base, new):
-        refuse_changed(results.path, results.facts, (CALLS,))
+        refuse_changed(results.path, results.record, (CALLS,))
     changes = [_latency(*pair) for pair in call_groups(read_calls(base.path), read_calls(new.path))]
     if memory_unlike(base, new) is None:
         changes.append(
-            _memory("peak of the process", base.facts["peak_bytes"], new.facts["peak_bytes"])
+            _memory("peak of the process", base.record.peak_bytes, new.record.peak_bytes)
         )
     return tested_together(changes)
 

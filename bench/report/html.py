@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def write_report(results: Results) -> Path:
     page = template("report.html.jinja").render(
         results=results,
         untrained=UNTRAINED if results.untrained else None,
-        is_generated=results.options["source"] == "generated",
+        is_generated=results.config.source == "generated",
         tasks=[_task(results, task, findings) for task in results.tasks.values()],
         comparisons=[comparison_row(row) for row in findings.comparisons],
         held=held_lines(findings),
@@ -87,9 +88,9 @@ def write_report(results: Results) -> Path:
         strip_steps=[step + 1 for step in probed_strip_steps(results)],
         costs=results.costs,
         cost=cost_line(results),
-        command=run_command(results.options),
-        environment=json.dumps(results.environment, indent=2),
-        options=json.dumps(results.options, indent=2),
+        command=run_command(results.config),
+        environment=json.dumps(results.environment.as_json(), indent=2),
+        options=json.dumps(asdict(results.config), indent=2),
     )
     path = results.path / "report.html"
     try:
@@ -183,7 +184,7 @@ def _strips(results: Results) -> list[dict[str, Any]]:
     steps = probed_strip_steps(results)
     return [
         {
-            "prompt": results.facts["strip_prompts"][index],
+            "prompt": results.record.strip_prompts[index],
             "rows": [
                 (name, [png(tile) for tile in tiles])
                 for name, tiles in strip_rows(results, index, steps)

@@ -11,9 +11,10 @@ from bench.analysis.comparisons import Comparison
 from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Findings, findings_of
 from bench.analysis.significance import Discoveries, at_rate
-from bench.config import EARLY_STEP, FORMATS
+from bench.config import FORMATS
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
+from bench.steps import EARLY_STEP
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
@@ -58,7 +59,7 @@ def caveats(results: Results) -> list[str]:
     warnings = [UNTRAINED] if results.untrained else []
     draws = {cell.draw for task in results.tasks.values() for cell in task.where(probe=PERMUTED)}
     if len(draws) < DRAWS:
-        train, test = (len(results.facts[f"{split}_items"]) for split in ("train", "test"))
+        train, test = map(len, (results.record.train_items, results.record.test_items))
         warnings.append(
             f"a trial of {train} training and {test} test images: {len(draws) or 'no'} draws of "
             f"permuted labels instead of {DRAWS}; scores of so few say little"
@@ -92,15 +93,15 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
     for results in runs:
         row = {
             "run": str(results.path),
-            "model": results.options["model"],
-            "engine": results.options["engine"],
-            "test items": len(results.facts["test_items"]),
+            "model": results.config.model,
+            "engine": results.config.engine,
+            "test items": str(len(results.record.test_items)),
         }
         for task in results.tasks.values():
             _, layer, score = curve(results, task, TRAINED, ACTIVATIONS)[-1]
             row[f"{task.name}: {measure(task)}"] = f"{score} {layer}"
-        row["minutes"] = f"{results.facts['seconds'] / 60:.1f}{_of_processes(results)}"
-        row["peak GiB"] = f"{results.facts['peak_bytes'] / 2**30:.2f}"
+        row["minutes"] = f"{results.record.seconds / 60:.1f}{_of_processes(results)}"
+        row["peak GiB"] = f"{results.record.peak_bytes / 2**30:.2f}"
         rows.append(row)
     _print_table(rows, form)
 
@@ -226,14 +227,14 @@ def discovery_line(answer: Discoveries) -> str:
 
 def cost_line(results: Results) -> str:
     """Time and memory of the run."""
-    facts, options = results.facts, results.options
-    items = len(facts["train_items"]) + len(facts["test_items"])
+    record = results.record
+    items = len(record.train_items) + len(record.test_items)
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
-        f"cost: {items} items in {facts['seconds'] / 60:.1f} min{_of_processes(results)} "
-        f"on {_threads(results)} with {options['engine']}, "
+        f"cost: {items} items in {record.seconds / 60:.1f} min{_of_processes(results)} "
+        f"on {_threads(results)} with {results.config.engine}, "
         f"{np.median(times):.1f} ms per row and step, peak memory "
-        f"{facts['peak_bytes'] / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
+        f"{record.peak_bytes / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
     )
 
 

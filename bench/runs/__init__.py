@@ -1,1 +1,1 @@
-"""A run's folder: who works in it, what is stored, what is read back."""
+"""A run's folder: locks, shards, results, and reading them again."""

@@ -1,10 +1,11 @@
-"""A few test images coming out of noise: what the decoded image shows, and what the probe reads, step by step."""
+"""Film strips: a few test images by step, with the decoded image and the predictions of probes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from bench.steps import steps_of
 from bench.study import Study
 from datasets.labels import Labels
 from extract.networks import TRAINED
@@ -18,26 +19,27 @@ STRIP_STEPS = (1, 2, 3, 5, 10, 15)
 
 
 def strip_steps(study: Study) -> tuple[int, ...]:
-    """The steps of the strips that were probed, counted from 0."""
-    return tuple(step - 1 for step in STRIP_STEPS if step - 1 in study.config.probed_steps)
+    """Return the steps of the strips that are probed, counted from 0."""
+    return tuple(step for step in steps_of(STRIP_STEPS) if step in study.config.probed_steps)
 
 
 def strip_tensors(
-    study: Study, probe_set: ProbeSet, readout: Readout, generated: BlockOutput, labels: Labels
+    study: Study, probe_set: ProbeSet, readout: Readout, output: BlockOutput, labels: Labels
 ) -> dict[str, Tensor]:
-    """Images, decoded noisy images, labels and readings of the first items of a block, as tensors for a file."""
-    n = min(STRIP_ITEMS, len(generated.images))
-    tensors = {"strip/image": _bytes(generated.images[:n])}
+    """Return images, decoded noisy images, labels and predictions of the first items of a block."""
+    n = min(STRIP_ITEMS, len(output.images))
+    tensors = {"image": _bytes(output.images[:n])}
     for step in strip_steps(study):
-        tensors[f"strip/noisy/{step}"] = _bytes(study.components.decode(generated.noisy[step][:n]))
+        tensors[f"noisy/{step}"] = _bytes(study.components.decode(output.noisy[step][:n]))
     for name, task in study.tasks.items():
         if task.per_image:
             continue
-        tensors[f"strip/label/{name}"] = task.target(labels)[:n].float().contiguous()
+        tensors[f"label/{name}"] = task.target(labels)[:n].float().contiguous()
         for step in strip_steps(study):
             cell = probe_set.best(name, TRAINED, step, ACTIVATIONS)
-            reading = readout.predictions[name, cell][:n].mT.unflatten(-1, (cell.side, cell.side))
-            tensors[f"strip/reading/{name}/{step}"] = reading.float().contiguous()
+            tokens = readout.predictions[name, cell][:n].mT
+            prediction = tokens.unflatten(-1, (cell.side, cell.side))
+            tensors[f"reading/{name}/{step}"] = prediction.float().contiguous()
     return tensors
 
 

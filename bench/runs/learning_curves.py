@@ -1,4 +1,4 @@
-"""learning.csv: how well the best layers' probes do from fewer training images; it costs no image."""
+"""learning.csv: scores of the best layers' probes fitted to fewer training images."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bench.config import EARLY_STEP
 from bench.errors import UserError
+from bench.steps import early_and_last, number_of
 from bench.study import Study
 from extract.networks import TRAINED
 from probes.learning import learning_curve
@@ -21,10 +21,9 @@ Row = dict[str, str | int | float]
 
 
 def curves_of(study: Study) -> Iterator[tuple[str, int, str]]:
-    """(task, step, probe) of every curve: at step 5 and at the last step."""
-    steps = study.config.probed_steps
+    """Yield (task, step, probe) of every curve: at step 5 and at the last step."""
     for name, task in study.tasks.items():
-        for step in dict.fromkeys(step for step in (EARLY_STEP, steps[-1]) if step in steps):
+        for step in early_and_last(study.config.probed_steps):
             for probe in (ACTIVATIONS,) if task.per_image else (ACTIVATIONS, WITH_POSITION):
                 yield name, step, probe
 
@@ -32,17 +31,16 @@ def curves_of(study: Study) -> Iterator[tuple[str, int, str]]:
 def learning_rows(
     study: Study, probe_set: ProbeSet, sums_at: Callable[[Site], Sequence[SufficientStatistics]]
 ) -> Iterator[Row]:
-    """The curves of the trained network's best layers; ``sums_at`` gives the folds' sums at a place."""
+    """Yield the points of all curves; ``sums_at`` returns the sums of every fold at a site."""
     steps = study.config.probed_steps
     for name, step, probe in curves_of(study):
         cell = probe_set.best(name, TRAINED, step, probe)
-        for point in learning_curve(
-            sums_at((cell.network, cell.layer)), name, cell, steps.index(step)
-        ):
+        sums = sums_at((cell.network, cell.layer))
+        for point in learning_curve(sums, name, cell, steps.index(step)):
             yield {
                 "task": name,
                 "layer": cell.layer,
-                "step": step + 1,
+                "step": number_of(step),
                 "probe": probe,
                 "images": round(point.images, 1),
                 "loss": f"{point.loss:.6g}",
@@ -50,8 +48,9 @@ def learning_rows(
             }
 
 
-def write_learning(path: Path, rows: Iterator[Row]) -> None:
-    """Write the curves as a table."""
+def write_learning(folder: Path, rows: Iterator[Row]) -> None:
+    """Write the curves into a run folder. Raises UserError when they cannot be written."""
+    path = folder / LEARNING
     try:
         with path.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, _COLUMNS)

@@ -1,4 +1,4 @@
-"""The probes that a run has stored, for all who apply them again."""
+"""Read the probes that a run has stored."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from probes.edit import Probe
 from probes.probe_set import ACTIVATIONS, ALWAYS, PERMUTED, Cell, FittedProbe, ProbeSet
 
 
-def read_probes(results: Results, begin: str = "") -> dict[str, Tensor]:
-    """The stored tensors whose name begins so. Raises UserError when they are not those that the run wrote."""
+def read_probes(results: Results, prefix: str = "") -> dict[str, Tensor]:
+    """Return the stored tensors whose name has the prefix. Raises UserError if they changed."""
     try:
-        refuse_changed(results.path, results.facts, (PROBES,))
+        refuse_changed(results.path, results.record, (PROBES,))
         with safe_open(results.path / PROBES, framework="pt") as stored:
-            wanted = [name for name in stored.keys() if name.startswith(begin)]  # noqa: SIM118
-            return {name: stored.get_tensor(name) for name in wanted}
+            selected = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name: stored.get_tensor(name) for name in selected}
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"cannot read the probes of {results.path} ({error}); run it again"
         ) from error
 
 
-def stored_bank(results: Results, side: int) -> ProbeSet:
-    """All probes that read the trained network's activations, unpermuted, for images of so many pixels a side."""
+def stored_probe_set(results: Results, side: int) -> ProbeSet:
+    """Return all probes of the trained network's activations, for images of ``side`` pixels."""
     tensors = read_probes(results)
     probes: dict[str, dict[Cell, FittedProbe]] = {}
     thresholds: dict[str, dict[Cell, float]] = {}
@@ -41,23 +41,22 @@ def stored_bank(results: Results, side: int) -> ProbeSet:
         probes[name], thresholds[name] = {}, {}
         for index, cell in enumerate(task.cells):
             if cell.network == TRAINED and cell.draw == 0 and cell.step != ALWAYS:
-                probes[name][cell] = _solved(tensors, name, cell)
+                probes[name][cell] = _fitted(tensors, name, cell)
                 thresholds[name][cell] = float(task.thresholds[index])
         outputs = len(next(iter(probes[name].values())).intercept)
-        # Of the baselines that a bank also scores; they read no engine, and nobody asks for them.
+        # A probe set also scores this baseline, which nobody reads here.
         mean_map[name] = torch.zeros(outputs, side, side, dtype=torch.float64)
     return ProbeSet(probes, mean_map, thresholds)
 
 
-def _solved(tensors: Mapping[str, Tensor], task: str, cell: Cell) -> FittedProbe:
+def _fitted(tensors: Mapping[str, Tensor], task: str, cell: Cell) -> FittedProbe:
     stem = probe_name(task, cell)
     try:
         weights, intercept = tensors[f"{stem}/weights"], tensors[f"{stem}/intercept"]
     except KeyError as error:
         raise UserError(f"the run's probes lack {error}; make the run again") from error
-    return FittedProbe(
-        weights, intercept, penalty=float("nan"), at_edge=False, cv_loss=float("nan")
-    )
+    nan = float("nan")
+    return FittedProbe(weights, intercept, penalty=nan, at_edge=False, cv_loss=nan)
 
 
 class StoredProbes:
@@ -74,19 +73,19 @@ class StoredProbes:
         self.get = cache(self._get)
 
     def cell(self, layer: str, step: int, draw: int = 0) -> Cell:
-        """The cell of a probe; draw 0 is that of the true labels."""
+        """Return the cell of a probe; draw 0 is fitted to the true labels."""
         probe = PERMUTED if draw else ACTIVATIONS
         (cell,) = self.task.where(network=TRAINED, layer=layer, step=step, probe=probe, draw=draw)
         return cell
 
     def _get(self, layer: str, step: int, draw: int = 0) -> Probe:
         cell = self.cell(layer, step, draw)
-        at, stem = self.task.cells.index(cell), probe_name(self.task.name, cell)
-        threshold = float(self.task.thresholds[at])
+        index, stem = self.task.cells.index(cell), probe_name(self.task.name, cell)
+        threshold = float(self.task.thresholds[index])
         return Probe(
             self._tensors[f"{stem}/weights"],
             self._tensors[f"{stem}/intercept"],
             self._tensors[f"{stem}/pattern"],
             threshold if np.isfinite(threshold) else None,
-            float(self.task.cv_loss[at]),
+            float(self.task.cv_loss[index]),
         )

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config import Config, config_of, nearest
+from bench.config import Config, nearest
 from bench.errors import UserError
 from bench.figures.plots import HeatMap, LinePlot, draw_heat_maps, draw_lines, import_extra
 from bench.runs.curves import Curve, control_curves, curve
+from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults, read_results
 from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS
@@ -84,12 +85,12 @@ class Run:
     @property
     def config(self) -> Config:
         """The options that the run was made with."""
-        return config_of(self.results.options)
+        return self.results.config
 
     @property
-    def facts(self) -> Any:
+    def record(self) -> RunRecord:
         """The contents of run.json: tasks, layers, steps, networks, items, time and memory."""
-        return self.results.facts
+        return self.results.record
 
     @property
     def cells(self) -> DataFrame:
@@ -124,7 +125,7 @@ class Run:
         # Baselines without a step have step -1 there.
         coords["step"] += 1
         coords["metric"] = np.array(scores.metrics)
-        coords["item"] = np.array(self.results.facts["test_items"])
+        coords["item"] = np.array(self.results.record.test_items)
         return Scores(scores.scores, coords)
 
     def plot_emergence(self) -> Figure:

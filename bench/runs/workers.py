@@ -1,7 +1,7 @@
-"""Who makes which shards: processes that torchrun starts together, or parts that machines make by themselves.
+"""Divide the shards of a run among ranks of torchrun, or among parts that machines make alone.
 
-Nothing is sent between processes but that they have come so far: what they make for one another lies in the run folder.
-So the group is gloo's on any machine; with CUDA every rank takes the card of its place on its machine.
+Processes only signal their progress; the shards that they share lie in the run folder. So the
+group uses gloo on any machine; with CUDA every rank takes the GPU of its local rank.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from torch import distributed
 
 from bench.errors import UserError
 from bench.runs.folder import RunFolder
+from bench.runs.shard_keys import Stage
 from bench.study import Study
 
 _MEETING = timedelta(minutes=5)
 """How long a rank waits for the others to start."""
 _WORKING = timedelta(days=30)
-"""How long a rank may work while others wait: a rank that ends closes its connections, which is noticed at once."""
+"""How long a rank may work while others wait; the end of a rank is noticed at once."""
 _POLL_SECONDS = 0.05
-_GOES_ON = "finished shards are kept: run the same command again"
+_RESUME = "finished shards are kept: run the same command again"
 
 
 class IncompleteError(UserError):
@@ -37,18 +38,18 @@ class IncompleteError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """This process among those that work on a run together, which all wait for one another; by default it is alone."""
+    """This process among the ranks of a run, which wait for one another; by default it is alone."""
 
     rank: int = 0
     world: int = 1
 
-    def mine(self, index: int) -> bool:
-        """Whether this process makes the shard of that place in its stage."""
+    def makes(self, index: int) -> bool:
+        """Whether this process makes the shard of that index in its stage."""
         return index % self.world == self.rank
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for the others, so that solving can be divided as well."""
+        """Whether it waits for the others, so that fitting can be divided as well."""
         return True
 
     @property
@@ -57,28 +58,28 @@ class Workers:
         return self.rank == 0
 
     @property
-    def shows(self) -> bool:
-        """Whether it shows its progress."""
+    def shows_progress(self) -> bool:
+        """Whether it shows a progress bar."""
         return self.leads
 
     def barrier(self) -> None:
-        """Wait until all have come here. Raises UserError when one of them has ended."""
+        """Wait until all ranks reach this call. Raises UserError when one of them has ended."""
         if self.world == 1:
             return
         try:
             waiting = distributed.barrier(async_op=True, group=_GROUP[0])
-            # Asleep in Python and not in gloo, so that signals are heard.
+            # Sleeping in Python, not in gloo, lets signals through.
             while not waiting.is_completed():
                 time.sleep(_POLL_SECONDS)
             waiting.wait()
         except RuntimeError as error:
             raise UserError(
-                f"rank {self.rank}: another rank of the {self.world} has ended; {_GOES_ON}"
+                f"rank {self.rank}: another rank of the {self.world} has ended; {_RESUME}"
             ) from error
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The leader goes through the block before the others do."""
+        """Let the leader execute the block before the others do."""
         if not self.leads:
             self.barrier()
         yield
@@ -86,19 +87,19 @@ class Workers:
             self.barrier()
 
     def keep(self, folder: RunFolder) -> AbstractContextManager[None]:
-        """Keep other runs out of the folder: the leader does it for all."""
+        """Lock the folder against other runs; the leader does so for all."""
         return folder.locked() if self.leads else nullcontext()
 
-    def missing(self, stage: str, names: list[str], total: int) -> NoReturn:
-        """End for want of shards. Raises IncompleteError."""
-        # All have passed the barrier, so that somebody has deleted them.
+    def report_missing(self, stage: Stage, names: list[str], total: int) -> NoReturn:
+        """Raise IncompleteError for missing shards."""
+        # All ranks have passed the barrier, so the shards have been deleted.
         raise IncompleteError(
-            f"{len(names)} of the {total} shards of {stage} are gone, such as {names[0]}; {_GOES_ON}"
+            f"{len(names)} of the {total} shards of {stage} are gone, such as {names[0]}; {_RESUME}"
         )
 
 
 class Part(Workers):
-    """One of several parts of a run, made when and where it suits; parts share the folder and never wait."""
+    """One of several parts of a run, made at any time; parts share the folder and never wait."""
 
     @property
     def waits(self) -> bool:
@@ -111,54 +112,54 @@ class Part(Workers):
         return False
 
     @property
-    def shows(self) -> bool:
-        """Every part has a screen of its own."""
+    def shows_progress(self) -> bool:
+        """Every part has its own terminal."""
         return True
 
     def barrier(self) -> None:
-        """Not wait."""
+        """Return at once."""
 
     def keep(self, folder: RunFolder) -> AbstractContextManager[None]:
-        """Keep whole runs and this very part out of the folder."""
+        """Lock the folder against whole runs and against this part."""
         return folder.locked(f"{self.rank + 1}-of-{self.world}")
 
-    def missing(self, stage: str, names: list[str], total: int) -> NoReturn:
-        """End until other parts are made. Raises IncompleteError."""
+    def report_missing(self, stage: Stage, names: list[str], total: int) -> NoReturn:
+        """Raise IncompleteError until other parts are made."""
         raise IncompleteError(
-            f"part {self.rank + 1}/{self.world} has made its shards of {stage}; other parts have yet to make "
-            f"{len(names)} of {total}, such as {names[0]}: run it again when they are there"
+            f"part {self.rank + 1}/{self.world} has made its shards of {stage}; other parts have "
+            f"yet to make {len(names)} of {total}, such as {names[0]}: run it again afterwards"
         )
 
 
 class Merger(Workers):
-    """Makes no shard and writes the results of those that are there."""
+    """Makes no shard and writes the results of the existing ones."""
 
     @property
     def waits(self) -> bool:
         """A merge waits for nobody."""
         return False
 
-    def mine(self, index: int) -> bool:
-        """Never."""
+    def makes(self, index: int) -> bool:
+        """A merge makes no shard."""
         return False
 
-    def missing(self, stage: str, names: list[str], total: int) -> NoReturn:
-        """Refuse. Raises IncompleteError."""
+    def report_missing(self, stage: Stage, names: list[str], total: int) -> NoReturn:
+        """Raise IncompleteError."""
         raise IncompleteError(
             f"{len(names)} of the {total} shards of {stage} are missing, such as {names[0]}; "
-            "make them with --part, or run the command without it, which generates them and finishes"
+            "make them with --part, or run the command without it, which makes them and finishes"
         )
 
 
 _GROUP: list[distributed.ProcessGroup] = []
-"""The joined group, one at most."""
+"""The joined group, at most one."""
 
 
 @contextmanager
 def joined() -> Iterator[Workers]:
-    """Join the ranks that torchrun has started; alone where it has not.
+    """Join the ranks that torchrun has started; without torchrun this process is alone.
 
-    Raises UserError when the others do not come, and in the block when the launcher stops this rank.
+    Raises UserError when the others do not start, and in the block when the launcher stops it.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -173,7 +174,7 @@ def joined() -> Iterator[Workers]:
     except (RuntimeError, ValueError) as error:
         line = str(error).splitlines()[0]
         raise UserError(
-            f"the {world} ranks do not find one another ({line}); start them with torchrun"
+            f"the {world} ranks cannot connect to each other ({line}); start them with torchrun"
         ) from error
     try:
         yield Workers(int(os.environ["RANK"]), world)
@@ -186,20 +187,20 @@ def joined() -> Iterator[Workers]:
 def _stopped(_signal: int, _frame: FrameType | None) -> NoReturn:
     rank = os.environ.get("RANK")
     raise UserError(
-        f"rank {rank}: stopped by the launcher, as it does when another rank has ended; {_GOES_ON}"
+        f"rank {rank}: stopped by the launcher, perhaps because another rank has ended; {_RESUME}"
     )
 
 
 def sharing_cores(study: Study, workers: Workers) -> Study:
-    """The study with this rank's share of the machine's cores, unless the number of threads was chosen."""
+    """Return the study with this rank's share of the cores, unless threads were chosen."""
     beside = min(workers.world, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    return (
-        study if study.config.threads else replace(study, threads=max(1, study.threads // beside))
-    )
+    if study.config.threads:
+        return study
+    return replace(study, threads=max(1, study.threads // beside))
 
 
 def part_of(text: str) -> Part:
-    """The part that ``3/8`` names. Raises UserError for what names none."""
+    """Return the part that ``3/8`` names. Raises UserError when the text names none."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"--part {text} names no part; write 3/8 for the third of eight")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from bench.runs.results import Results, read_results
         (["--limit", "-3"], "limit must be a whole number of at least 2"),
         (["--batch", "0"], "batch must be a whole number of at least 1"),
         (["--source", "photos"], "source must be one of generated, rendered"),
+        (["--baselines", "vea"], "there is no baseline 'vea'; did you mean vae?"),
         (["--quick", "--out", "/proc/nothing"], "choose another --out"),
         (["--config", "/nowhere.toml"], "cannot read the configuration"),
     ],
@@ -74,6 +76,7 @@ def test_a_list_of_nothing_is_refused(
         ("tasks = 'depth'", "tasks must be a list of names"),
         ("limit = ", "is not a TOML file"),
         ("guidance = 'strong'", "guidance must be a number"),
+        ("compare = ['vae']", "the option compare is now baselines"),
     ],
 )
 def test_a_bad_configuration_file_is_one_sentence(
@@ -83,6 +86,26 @@ def test_a_bad_configuration_file_is_one_sentence(
     file.write_text(text)
     assert main(["run", "--config", str(file)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_former_names_of_an_option_and_a_command_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for typed in (["--compare", "vae"], ["--compare"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["run", *typed])
+        assert ended.value.code == 2
+        assert "--compare is now --baselines" in capsys.readouterr().err
+    assert main(["recipe", "runs/any"]) == 2
+    assert capsys.readouterr().err == "bench: the command recipe is now adam-vs-ridge\n"
+
+
+def test_every_option_of_a_run_is_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    words = capsys.readouterr().out
+    assert all(f"--{field.name.replace('_', '-')} " in words for field in fields(Config))
+    assert "compare" not in words
 
 
 def test_a_configuration_file_says_the_same_as_the_command_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The smaller commands, and the words of the documents that name them."""
+"""The smaller commands, and the documents that name them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.commands.doctor import cards
+from bench.commands.doctor import gpus
 from bench.errors import UserError
 from bench.report.poster import GAP, HEAD, MARGIN, TILE, write_poster
 from bench.runs.results import Results
@@ -80,7 +80,7 @@ def test_a_sheet_that_cannot_be_written_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "starts", "goes_on"),
+    ("command", "starts", "resumes"),
     [
         (["run"], "bench.commands.run.config_from", True),
         (["plan"], "bench.commands.run.config_from", False),
@@ -90,10 +90,10 @@ def test_a_sheet_that_cannot_be_written_is_refused() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_only_a_command_that_goes_on_says_so(
+def test_only_a_command_that_resumes_says_so(
     command: list[str],
     starts: str,
-    goes_on: bool,
+    resumes: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -104,7 +104,7 @@ def test_only_a_command_that_goes_on_says_so(
     assert main(command) == 130
     said = capsys.readouterr().err
     assert "stopped" in said
-    assert ("the same command goes on from here" in said) is goes_on
+    assert ("the same command continues from here" in said) is resumes
 
 
 def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,12 +115,12 @@ def test_the_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_doctor_names_the_gpu_and_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cards() == [] or torch.cuda.is_available()
+    assert gpus() == [] or torch.cuda.is_available()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     card = SimpleNamespace(name="A Card", total_memory=24 * 2**30)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
-    assert cards() == ["A Card, 24 GiB"]
+    assert gpus() == ["A Card, 24 GiB"]
 
 
 @pytest.mark.parametrize("kind", ["sd2", "sdxl"])
@@ -130,7 +130,7 @@ def test_plans_are_made_for_the_text_that_the_model_is_given(
     asked: list[dict[str, tuple[int, ...]]] = []
     monkeypatch.setattr("engines.export.exported", lambda *_: None)
     monkeypatch.setattr(
-        "engines.fusion.plan_rows_of", lambda *given, **_: asked.append(given[2]) or []
+        "engines.fusion.plan_rows_of", lambda *arguments, **_: asked.append(arguments[2]) or []
     )
     assert main(["fusion", "--model", str(small_models[kind]), "--rows", "1"]) == 0
     parts = load(small_models[kind])
@@ -164,7 +164,7 @@ def test_every_command_the_readme_names_exists(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["--help"])
     known = capsys.readouterr().out
-    named = set(re.findall(r"python -m bench (\w+)", (ROOT / "README.md").read_text()))
+    named = set(re.findall(r"python -m bench ([\w-]*\w)", (ROOT / "README.md").read_text()))
     assert {"run", "leaderboard", "report", "parity", "list", "doctor"} <= named
     assert all(re.search(rf"^    {name}\b", known, re.MULTILINE) for name in named)
 

@@ -1,4 +1,4 @@
-"""A run with comparisons: every network has its cells, the trained network's scores stay, and a crash costs nothing."""
+"""A run with baselines: cells of every network, unchanged scores of the trained one, crashes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.__main__ import main
 from bench.analysis.comparisons import baseline_comparisons
 from bench.analysis.curves import curves
 from bench.analysis.emergence import Onset, catching_up, catching_up_line
-from bench.config import COMPARISONS, Config
+from bench.config import BASELINES, Config
 from bench.run import run
 from bench.runs.results import Results, read_results
 from datasets.splits import FOLDS
@@ -64,11 +64,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Results:
     folder = tmp_path_factory.mktemp("compared") / "run"
-    return read_results(run(Config(**OPTIONS, compare=COMPARED, out=str(folder))).path)
+    return read_results(run(Config(**OPTIONS, baselines=COMPARED, out=str(folder))).path)
 
 
 def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) -> None:
-    assert compared.facts["networks"] == list(LAYERS)
+    assert compared.record.networks == tuple(LAYERS)
     for task in compared.tasks.values():
         for network, layers in LAYERS.items():
             probes = (
@@ -87,11 +87,11 @@ def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) ->
         assert task.scores.shape == (
             len(task.cells),
             len(task.metrics),
-            len(compared.facts["test_items"]),
+            len(compared.record.test_items),
         )
 
 
-def test_what_is_watched_beside_it_changes_no_bit_of_the_trained_networks_scores(
+def test_what_is_recorded_beside_it_changes_no_bit_of_the_trained_networks_scores(
     plain: Results, compared: Results
 ) -> None:
     for name, task in plain.tasks.items():
@@ -152,11 +152,11 @@ def test_after_the_last_step_the_labeler_sees_the_finished_image(compared: Resul
         assert np.abs(first - best).mean() > 0.05
 
 
-def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> None:
-    """After the last step the decoded image is the labelled one: it beats every probe by definition."""
+def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> None:
+    """After the last step the decoded image is the labelled one."""
     rows = [row for row in baseline_comparisons(compared) if "labeler" in row.what]
     assert {row.step for row in rows} == {0}
-    last = replace(compared, facts=compared.facts | {"steps": [2]})
+    last = replace(compared, record=compared.record.model_copy(update={"steps": (2,)}))
     assert not [row for row in baseline_comparisons(last) if "labeler" in row.what]
     for task in compared.tasks.values():
         for layer in DECODED_LAYERS:
@@ -167,12 +167,10 @@ def test_the_labeler_on_the_finished_image_is_no_rival(compared: Results) -> Non
         line = catching_up_line(
             compared, task.name, {"latent": Onset(Score(3.0, 2.0, 3.0), (1, 2))}
         )
-        assert (
-            line
-            == f"{task.name}: the decoded image catches up with the probe not before the last step [2, last]"
-        )
+        words = "the decoded image catches up with the probe not before the last step [2, last]"
+        assert line == f"{task.name}: {words}"
     # What a rendered image was noised to is another image than the labelled one.
-    rendered = replace(compared, options=compared.options | {"source": "rendered"})
+    rendered = replace(compared, config=replace(compared.config, source="rendered"))
     assert {row.step for row in baseline_comparisons(rendered) if "labeler" in row.what} == {0, 2}
 
 
@@ -189,19 +187,28 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
     assert len(one) == 3
     seeds = [
         name.replace("own-1", "own-2").replace("random-1", "own-1")
-        for name in compared.facts["networks"]
+        for name in compared.record.networks
     ]
+    renamed = dict(zip(compared.record.networks, seeds, strict=True))
     tasks = {
         name: replace(
             task,
-            cells=tuple(replace(cell, network=dict(zip(compared.facts["networks"], seeds, strict=True))
-                                .get(cell.network, cell.network)) for cell in task.cells),
+            cells=tuple(
+                replace(cell, network=renamed.get(cell.network, cell.network))
+                for cell in task.cells
+            ),
         )
         for name, task in compared.tasks.items()
-    }  # fmt: skip
-    two = replace(compared, facts=compared.facts | {"networks": seeds}, tasks=tasks)
-    (row,) = [row for row in baseline_comparisons(two) if row.what == "permuted weights, their own latents" and row.step == 2
-              and row.task == "depth"]  # fmt: skip
+    }
+    two = replace(
+        compared, record=compared.record.model_copy(update={"networks": seeds}), tasks=tasks
+    )
+    (row,) = [
+        row
+        for row in baseline_comparisons(two)
+        if row.what == "permuted weights, their own latents"
+        and (row.step, row.task) == (2, "depth")
+    ]
     task = two.tasks["depth"]
     cells = [task.best(network=name, step=2, probe=ACTIVATIONS) for name in ("own-1", "own-2")]
     spread = abs(np.subtract(*(task.score(cell).mean() for cell in cells))) / np.sqrt(2)
@@ -212,10 +219,10 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
 
 
 def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> None:
-    items = len(compared.facts["train_items"]) + len(compared.facts["test_items"])
+    items = len(compared.record.train_items) + len(compared.record.test_items)
     rows_per_item = {"trained": 2, "random-1": 1, "own-1": 2, "reinitialised-1": 1, "vae": 1}
     expected = {network: rows * items for network, rows in rows_per_item.items()}
-    expected["decoded"] = 2 * len(compared.facts["test_items"])
+    expected["decoded"] = 2 * len(compared.record.test_items)
     with (compared.path / "costs.csv").open(encoding="utf-8") as stream:
         table = list(csv.DictReader(stream))
     assert list(dict.fromkeys(row["network"] for row in table)) == list(expected)
@@ -226,7 +233,7 @@ def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> 
 def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
     command = [
         "run",
-        "--compare",
+        "--baselines",
         "all",
         "--engine",
         "torch_eager",
@@ -239,13 +246,13 @@ def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
         main([*command, "--layers", "mid", "--threads", "1", "--out", str(tmp_path / "run")]) == 0
     )
     results = read_results(tmp_path / "run")
-    watched = {
+    recorded = {
         network
         for task in results.tasks.values()
         for network in (cell.network for cell in task.cells)
     }
-    named = {name.replace("-", " ") for name in COMPARISONS}
-    assert named <= {network.removesuffix("-1") for network in watched}
+    named = {name.replace("-", " ") for name in BASELINES}
+    assert named <= {network.removesuffix("-1") for network in recorded}
     assert {cell.layer for cell in results.tasks["depth"].where(network="convolution")} == {
         "mid.0",
         "mid.1",
@@ -292,7 +299,7 @@ def test_shards_are_written_first_and_read_when_a_stage_is_done(
     assert stages.count("final") == len(sites) + len(grids)
     assert max(len(one) for one in held) == 1
     assert len(held) == 1 + len(sites)
-    assert sum(images.values()) == len(results.facts["train_items"])
+    assert sum(images.values()) == len(results.record.train_items)
     for name, task in plain.tasks.items():
         assert np.array_equal(task.scores, results.tasks[name].scores, equal_nan=True)
 
@@ -309,7 +316,7 @@ def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(
         "run",
         "--out",
         str(folder),
-        "--compare",
+        "--baselines",
         ",".join(COMPARED),
     ]
     for name, value in OPTIONS.items():

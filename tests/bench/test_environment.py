@@ -1,4 +1,4 @@
-"""What is told of a machine, and the command that makes a run again."""
+"""The description of a machine, and the command that repeats a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -29,24 +29,20 @@ def parsed(command: str) -> Config:
     "config",
     [
         Config(),
-        Config(limit=40, steps=(1, 3), compare=("own", "decoded"), out="runs/here"),
+        Config(limit=40, steps=(1, 3), baselines=("own", "decoded"), out="runs/here"),
         Config(dataset="my prompts; $(x).csv", prompts="a folder", fetch=True, guidance=-0.5),
         Config(labeler="midas", depth_model="a/b", depth_scale=(-1.5, 2.0), random_networks=0),
     ],
     ids=str,
 )
 def test_the_command_of_a_run_gives_its_configuration_again(config: Config) -> None:
-    stored = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in asdict(config).items()
-    }
-    assert parsed(run_command(stored)) == replace(config, out=None)
+    assert parsed(run_command(config)) == replace(config, out=None)
 
 
 def test_what_was_typed_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = ["run", "--dataset", "my prompts.csv"]
     monkeypatch.setattr(sys, "argv", ["bench", *typed])
-    assert shlex.split(str(environment()["command"]))[3:] == typed
+    assert shlex.split(str(environment().command))[3:] == typed
 
 
 def test_the_card_and_its_driver_are_told_where_there_is_one(
@@ -62,7 +58,7 @@ def test_the_card_and_its_driver_are_told_where_there_is_one(
         return subprocess.CompletedProcess(command, 0, stdout=text)
 
     monkeypatch.setattr(environment_module.subprocess, "run", smi)
-    facts = environment()
+    facts = environment().as_json()
     assert facts["gpus"] == ["NVIDIA H100 80GB HBM3", "NVIDIA L4"]
     assert facts["driver"] == "570.86.15"
     assert "cuda" in facts
@@ -77,6 +73,9 @@ def test_an_engine_answers_for_the_packages_that_compute_it(
         for engine in ("onnxruntime", "onnxruntime_tensorrt", "tensorrt", "openvino_bf16")
     }
     assert {engine: "tensorrt" in names for engine, names in found.items()} == {
-        "onnxruntime": False, "onnxruntime_tensorrt": True, "tensorrt": True, "openvino_bf16": False,
-    }  # fmt: skip
+        "onnxruntime": False,
+        "onnxruntime_tensorrt": True,
+        "tensorrt": True,
+        "openvino_bf16": False,
+    }
     assert "openvino" in found["openvino_bf16"]

@@ -1,4 +1,4 @@
-"""What a run watches, by the names of its comparisons, and when the engines behind them are opened."""
+"""The networks that a run records, by the names of its baselines, and when engines are opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from bench import config as config_module
 from bench.config import Config, config_of
 from bench.errors import UserError
-from bench.networks import COMPARISONS, Deferred, Networks, alone, subject_of
+from bench.networks import BASELINES, Deferred, Networks, alone, recorded_model
 from bench.study import Study, open_study
 from engines.cache import hash_of_weights
 from engines.engine import Backend, Engine, Prediction, Tap
@@ -32,7 +32,7 @@ BASE = {
 
 
 class Openings:
-    """A backend that notes what is opened."""
+    """A backend that records what is opened."""
 
     def __init__(self, study: Study) -> None:
         self.opened: list[tuple[str, tuple[str, ...]]] = []
@@ -64,17 +64,17 @@ def study_of(opened_study: Study) -> object:
     return study
 
 
-def test_names_on_the_command_line_are_those_that_can_be_watched_and_the_decoded_come_last() -> (
+def test_names_on_the_command_line_are_those_that_can_be_recorded_and_the_decoded_come_last() -> (
     None
 ):
-    assert tuple(COMPARISONS) == config_module.COMPARISONS
-    assert config_module.COMPARISONS[-1] == "decoded"
+    assert tuple(BASELINES) == config_module.BASELINES
+    assert config_module.BASELINES[-1] == "decoded"
 
 
-def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_is_last(
+def test_everything_together_has_one_source_per_network_and_what_is_not_fit_to_is_last(
     study_of: object,
 ) -> None:
-    recorded, _ = subject_of(study_of(compare=config_module.COMPARISONS, random_networks=2))
+    recorded, _ = recorded_model(study_of(baselines=config_module.BASELINES, random_networks=2))
     assert list(recorded.sources) == [
         *(
             "input",
@@ -99,24 +99,24 @@ def test_everything_together_has_one_watcher_per_network_and_what_is_not_fit_to_
     assert list(recorded.fitted.sources) == list(recorded.sources)[:-1]
 
 
-def test_the_order_in_which_comparisons_are_named_changes_nothing(study_of: object) -> None:
+def test_the_order_in_which_baselines_are_named_changes_nothing(study_of: object) -> None:
     names = ("decoded", "text", "own")
-    first, second = (subject_of(study_of(compare=order))[0] for order in (names, names[::-1]))
+    first, second = (recorded_model(study_of(baselines=order))[0] for order in (names, names[::-1]))
     assert list(first.sources) == list(second.sources)
     assert list(first.sources)[-1] == "decoded"
 
 
-def test_a_run_without_comparisons_watches_the_trained_network_and_its_control(
+def test_a_run_without_baselines_records_the_trained_network_and_its_control(
     study_of: object,
 ) -> None:
-    assert list(subject_of(study_of())[0].sources) == ["input", "trained", "random-1"]
-    assert list(subject_of(study_of(random_networks=0))[0].sources) == ["input", "trained"]
-    # A comparison with a network that has learned nothing needs one, whether or not it is a control too.
-    bare = subject_of(study_of(random_networks=0, compare=("own", "reinitialised")))[0]
+    assert list(recorded_model(study_of())[0].sources) == ["input", "trained", "random-1"]
+    assert list(recorded_model(study_of(random_networks=0))[0].sources) == ["input", "trained"]
+    # A baseline of random networks has one, whether or not it is a control too.
+    bare = recorded_model(study_of(random_networks=0, baselines=("own", "reinitialised")))[0]
     assert list(bare.sources) == ["input", "trained", "own-1", "reinitialised-1"]
 
 
-def test_a_subject_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
+def test_a_model_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
     study = study_of(guidance=2.5)
     recorded = alone(study, eager, 5)
     assert list(recorded.sources) == ["input", "trained"]
@@ -129,9 +129,9 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
     study_of: object,
 ) -> None:
     openings = Openings(
-        study_of(compare=("own", "reinitialised", "own-reinitialised"), random_networks=2)
+        study_of(baselines=("own", "reinitialised", "own-reinitialised"), random_networks=2)
     )
-    _, networks = subject_of(openings.study)
+    _, networks = recorded_model(openings.study)
     assert openings.opened == []
     networks.open()
     networks.open()
@@ -147,7 +147,7 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch_eager"])
 def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None:
     study = open_study(Config(**BASE | {"engine": engine}))
-    _, networks = subject_of(study)
+    _, networks = recorded_model(study)
     latents, text = (
         torch.randn(2, *study.components.latent_shape),
         study.components.embed(["a", "b"]),
@@ -155,7 +155,7 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     before = study.opened()(latents, 3.0, text)
     networks.open()
     assert not any(weight.is_meta for weight in study.components.unet.parameters())
-    networks.let_weights_go()
+    networks.release_weights()
     assert {weight.is_meta for weight in study.components.unet.parameters()} == {
         study.backend.keeps_weights
     }
@@ -164,14 +164,14 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     assert all(torch.equal(after.taps[layer], tap) for layer, tap in before.taps.items())
 
 
-def test_convolutions_are_tapped_in_the_trained_network_alone_and_only_where_they_are_compared(
+def test_convolutions_are_tapped_in_the_trained_network_alone_and_only_as_a_baseline(
     study_of: object,
 ) -> None:
-    for compare in ((), ("convolution",)):
-        openings = Openings(study_of(compare=compare))
-        subject_of(openings.study)[1].open()
+    for baselines in ((), ("convolution",)):
+        openings = Openings(study_of(baselines=baselines))
+        recorded_model(openings.study)[1].open()
         (_, trained), (_, control) = openings.opened
-        assert any(layer.startswith("conv.") for layer in trained) is bool(compare)
+        assert any(layer.startswith("conv.") for layer in trained) is bool(baselines)
         assert not any(layer.startswith("conv.") for layer in control)
         assert tuple(layer for layer in trained if not layer.startswith("conv.")) == control
 
@@ -203,7 +203,7 @@ def test_networks_of_one_seed_are_one_network(study_of: object) -> None:
         networks.trained(),
         *(n(s) for n in (networks.permuted, networks.reinitialised) for s in (0, 1)),
     ]
-    assert len({id(network) for network in different}) == len(networks.known) == 5
+    assert len({id(network) for network in different}) == len(networks.engines) == 5
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
         parts.embed([""]),
     )
     networks = Networks(
-        replace(opened_study, config=replace(opened_study.config, compare=("convolution",)))
+        replace(opened_study, config=replace(opened_study.config, baselines=("convolution",)))
     )
     return start, list(
         denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0)
@@ -237,8 +237,8 @@ def test_convolutions_are_those_of_the_chosen_layers(
     found: set[str] | None,
 ) -> None:
     start, steps = trajectory
-    study = study_of(compare=("convolution",), layers=layers)
-    watch = subject_of(study)[0].sources["convolution"].begin(start)
+    study = study_of(baselines=("convolution",), layers=layers)
+    watch = recorded_model(study)[0].sources["convolution"].begin(start)
     every = {tap.layer.removeprefix("conv.") for tap in study.convolutions}
     assert set(watch(steps[0])) == (every if found is None else found)
 
@@ -247,8 +247,8 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
     study_of: object, trajectory: tuple[Start, list[Step]]
 ) -> None:
     start, steps = trajectory
-    study = study_of(compare=("decoded",))
-    watch = subject_of(study)[0].sources["decoded"].begin(start)
+    study = study_of(baselines=("decoded",))
+    watch = recorded_model(study)[0].sources["decoded"].begin(start)
     for step in steps:
         found = watch(step)
         for layer, latents in (("latent", step.latents), ("predicted", step.clean)):
@@ -262,60 +262,60 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
 @pytest.mark.parametrize(
     ("tasks", "sentence"),
     [
-        (("colour",), "comparison decoded reads maps and no task is of maps"),
-        (("depth", "shadow"), "the labeler, which knows nothing of shadow"),
+        (("colour",), "baseline decoded predicts maps and no task is of maps"),
+        (("depth", "shadow"), "the labeler, which has no labels of shadow"),
     ],
 )
 def test_what_no_labeler_sees_in_an_unfinished_image_is_refused_before_anything_is_generated(
     tasks: tuple[str, ...], sentence: str
 ) -> None:
     study = open_study(
-        Config(**BASE | {"source": "rendered", "tasks": tasks, "compare": ("decoded",)})
+        Config(**BASE | {"source": "rendered", "tasks": tasks, "baselines": ("decoded",)})
     )
     with pytest.raises(UserError, match=sentence):
-        subject_of(study)
+        recorded_model(study)
 
 
 @pytest.mark.parametrize(
-    ("typed", "compare"),
+    ("typed", "baselines"),
     [
-        (["all"], config_module.COMPARISONS),
-        (["vae", "all"], config_module.COMPARISONS),
+        (["all"], config_module.BASELINES),
+        (["vae", "all"], config_module.BASELINES),
         (["text", "vae"], ("text", "vae")),
         ([], ()),
     ],
 )
-def test_all_stands_for_every_comparison(typed: list[str], compare: tuple[str, ...]) -> None:
-    assert config_of({"compare": typed}).compare == compare
-    assert config_of({"compare": tuple(typed)}).compare == compare
+def test_all_stands_for_every_baseline(typed: list[str], baselines: tuple[str, ...]) -> None:
+    assert config_of({"baselines": typed}).baselines == baselines
+    assert config_of({"baselines": tuple(typed)}).baselines == baselines
 
 
 @pytest.mark.parametrize(
     ("typed", "sentence"),
     [
-        (["ows"], "there is no comparison 'ows'; did you mean own?"),
-        (["al"], "there is no comparison 'al'; did you mean all?"),
-        (["all", "vea"], "there is no comparison 'vea'; did you mean vae?"),
-        (["text", 3], "there is no comparison 3"),
-        ("all", "compare must be a list of names, not 'all'"),
+        (["ows"], "there is no baseline 'ows'; did you mean own?"),
+        (["al"], "there is no baseline 'al'; did you mean all?"),
+        (["all", "vea"], "there is no baseline 'vea'; did you mean vae?"),
+        (["text", 3], "baselines must be a list of names, not ('text', 3)"),
+        ("all", "baselines must be a list of names, not 'all'"),
     ],
 )
-def test_an_unknown_comparison_is_refused_in_words(typed: object, sentence: str) -> None:
+def test_an_unknown_baseline_is_refused_in_words(typed: object, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        config_of({"compare": typed})
+        config_of({"baselines": typed})
     assert sentence in str(caught.value)
 
 
-@pytest.mark.parametrize("name", config_module.COMPARISONS)
+@pytest.mark.parametrize("name", config_module.BASELINES)
 def test_what_needs_generated_images_is_refused_with_rendered_ones(name: str) -> None:
-    options = {"compare": [name], "source": "rendered"}
+    options = {"baselines": [name], "source": "rendered"}
     if name in ("own", "own-reinitialised", "unconditional"):
         with pytest.raises(
-            UserError, match=rf"comparison {name} needs generated images; drop it or use --source"
+            UserError, match=rf"baseline {name} needs generated images; drop it or use --source"
         ):
             config_of(options)
     else:
-        assert config_of(options).compare == (name,)
+        assert config_of(options).baselines == (name,)
 
 
 def test_an_engine_that_is_built_for_rows_is_told_those_of_the_run() -> None:

@@ -34,7 +34,7 @@ def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
 def test_every_self_attention_is_scored(
     kind: str, small_models: dict[str, Path], tmp_path: Path
 ) -> None:
-    results = finished(small_models[kind], "torch_eager", tmp_path / "run", compare=("text",))
+    results = finished(small_models[kind], "torch_eager", tmp_path / "run", baselines=("text",))
     assert list(results.layers) == [
         tap.layer for tap in self_attention_taps(load(small_models[kind]).unet)
     ]

@@ -1,4 +1,4 @@
-"""A run of an architecture without weights: nothing is read or fetched, and what it says is no finding."""
+"""A run of an architecture without weights reads and downloads nothing, and says so."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.commands.run import caveats
 from bench.config import Config
+from bench.labeling import brightness_stands_in
 from bench.report.tables import UNTRAINED
 from bench.runs.results import read_results
 
@@ -66,7 +66,6 @@ def test_networks_that_nothing_would_ask_are_refused(
 
 def test_brightness_is_named_where_it_stood_in() -> None:
     random = Config(weights="random")
-    (line,) = caveats(random)
-    assert "brightness" in line
+    assert brightness_stands_in(random)
     for config in (Config(), replace(random, source="rendered"), replace(random, labeler="tiny")):
-        assert caveats(config) == []
+        assert not brightness_stands_in(config)

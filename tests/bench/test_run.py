@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import signal
 import subprocess
@@ -57,7 +58,7 @@ def test_every_cell_of_every_layer_step_and_probe_is_scored(small_run: Results) 
         assert task.scores.shape == (
             len(task.cells),
             len(task.metrics),
-            len(small_run.facts["test_items"]),
+            len(small_run.record.test_items),
         )
 
 
@@ -111,7 +112,7 @@ def test_item_order_changes_no_score(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kept = set(small_run.facts["train_items"]) | set(small_run.facts["test_items"])
+    kept = set(small_run.record.train_items) | set(small_run.record.test_items)
     items = [item for item in DATASET.items() if item.id in kept]
     random.Random(0).shuffle(items)
     permuted = Dataset(items=lambda _=None: tuple(items), scene=DATASET.scene)
@@ -239,7 +240,8 @@ def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
             path.write_bytes(path.read_bytes()[:-9] + b"\xff" + path.read_bytes()[-8:])
     after: dict[str, int] = {}
     with monkeypatch.context() as patch:
-        patch.setattr("bench.run._sweep", lambda *_: after.update(probes()))
+        experiment = importlib.import_module("bench.run")
+        patch.setattr(experiment, "_clean", lambda *_: after.update(probes()))
         again = read_results(run(config).path)
     assert {name for name in kept if after[name] != kept[name]} == damaged
     for name, table in scores(again).items():

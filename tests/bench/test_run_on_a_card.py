@@ -1,4 +1,4 @@
-"""A run whose engine is a card's, its statistics and the model's other parts there too, has the CPU's scores."""
+"""A run with engine, statistics and other parts on a GPU has the scores of the CPU."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_scores_are_those_of_the_cpu(
         sampler_steps=1,
         layers=("mid",),
         tasks=("saliency", "depth"),
-        compare=("vae", "decoded"),
+        baselines=("vae", "decoded"),
         random_networks=0,
         threads=1,
         out=str(tmp_path / "cpu"),

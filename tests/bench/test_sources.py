@@ -127,7 +127,7 @@ def test_images_of_a_model_that_names_no_labeler_need_one(
     for command in ("run", "plan"):
         assert main([command, "--model", model, "--limit", "24"]) == 2
         said = capsys.readouterr().err
-        assert f"say with --labeler what reads the images of {model}" in said
+        assert f"say with --labeler what labels the images of {model}" in said
         assert "midas: Photographs" in said
         assert (
             "--saliency-model names; tiny: The shipped labeler, trained on rendered scenes" in said

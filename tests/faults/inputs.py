@@ -52,7 +52,7 @@ RUN --guidance 1e300
 RUN --guidance=-1e300
 RUN --guidance nan
 RUN --part 9/1
-RUN --compare x
+RUN --baselines x
 RUN --depth-scale 1
 RUN --depth-scale a,b
 RUN --prompts /nowhere
@@ -92,8 +92,8 @@ EDIT --path square
 EDIT --shifts 100000
 EDIT --threads -1
 EDIT --strengths 1e300
-recipe FOLDER --cells 0
-recipe FOLDER --epochs -1
+adam-vs-ridge FOLDER --cells 0
+adam-vs-ridge FOLDER --epochs -1
 profile --batch x
 profile --batch 0
 profile --engines x

@@ -44,7 +44,7 @@ def _runs(world: World) -> Iterator[Trial]:
         ]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
-        for other in (arguments, ["recipe", str(folder), "--cells", "1", "--epochs", "1"]):
+        for other in (arguments, ["adam-vs-ridge", str(folder), "--cells", "1", "--epochs", "1"]):
             outcome = ended(other)
             yield Trial(" ".join(other), outcome, refused(outcome))
         finished = working.outcome()

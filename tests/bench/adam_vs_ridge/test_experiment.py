@@ -27,7 +27,7 @@ from probes.ridge import PENALTIES
 def run_path(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small run with a comparison in it."""
     path = Path(shutil.copytree(small_run.path, tmp_path_factory.mktemp("recipe") / "run"))
-    assert main(["recipe", str(path), "--threads", "1", "--epochs", "4"]) == 0
+    assert main(["adam-vs-ridge", str(path), "--threads", "1", "--epochs", "4"]) == 0
     return path
 
 
@@ -58,9 +58,8 @@ def test_ridge_is_the_runs_own_probe_on_the_runs_own_images(
 def test_figures_follow_from_the_scores_of_every_image(
     small_run: Results, comparison: RecipeComparison
 ) -> None:
-    facts = small_run.facts
-    assert comparison.train_images == len(facts["train_items"])
-    assert comparison.test_images == len(facts["test_items"])
+    assert comparison.train_images == len(small_run.record.train_items)
+    assert comparison.test_images == len(small_run.record.test_items)
     assert comparison.epochs == 4
     for cell in comparison.cells:
         headline = cell.scores[0]
@@ -173,7 +172,7 @@ def test_tasks_of_whole_images_are_refused(small_run: Results) -> None:
 def test_mistakes_are_said_in_a_sentence(
     copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["recipe", str(copied_run), "--cells", "0"]) == 2
+    assert main(["adam-vs-ridge", str(copied_run), "--cells", "0"]) == 2
     assert "cells must be at least 1, not 0" in capsys.readouterr().err
     assert recipe_rows(copied_run) is None
     (copied_run / RECIPE).write_text(json.dumps({"schema": 1, "cells": 3}))

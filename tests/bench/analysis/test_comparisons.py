@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from bench.analysis.comparisons import comparisons
 from bench.analysis.emergence import emergence, onset, onset_words
+from bench.config import Config
+from bench.environment import Environment
 from bench.report.tables import emergence_line
 from bench.runs.curves import family_curve
+from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults
 from probes.bootstrap import score_of
 from probes.probe_set import (
@@ -67,8 +70,12 @@ def synthetic(curve: dict[int, float], higher_is_better: bool, noise: float = 0.
         "",
         scores[:, None],
     )
-    facts = {"steps": list(STEPS), "layers": ["bad", "good"], "networks": ["trained", "random-1"]}
-    return Results(Path(), {}, "", {}, facts, {"t": task}, [], {}, np.full(IMAGES, 0.1))
+    record = RunRecord.model_construct(
+        steps=tuple(STEPS), layers=("bad", "good"), networks=("trained", "random-1")
+    )
+    machine = Environment.model_construct()
+    areas = np.full(IMAGES, 0.1)
+    return Results(Path(), Config(), "", machine, record, {"t": task}, [], {}, areas)
 
 
 def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:
@@ -156,7 +163,7 @@ def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyP
 )
 def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> None:
     results = synthetic({step: 0.8 if step >= first else 0.3 for step in STEPS}, True)
-    sparse = replace(results, facts=results.facts | {"steps": [0, 2, 4, 9, 14]})
+    sparse = replace(results, record=results.record.model_copy(update={"steps": (0, 2, 4, 9, 14)}))
     assert f"from {words} on" in emergence_line(emergence(sparse, sparse.tasks["t"]))
 
 
@@ -194,11 +201,15 @@ def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
         for name in ("cv_loss",)
     }
     more = replace(task, cells=tuple(cells), scores=np.array(scores), **columns)
-    networks = [*results.facts["networks"], "random-2", "random-3"]
+    networks = [*results.record.networks, "random-2", "random-3"]
     three = next(
         entry
         for entry in comparisons(
-            replace(results, facts=results.facts | {"networks": networks}, tasks={"t": more})
+            replace(
+                results,
+                record=results.record.model_copy(update={"networks": networks}),
+                tasks={"t": more},
+            )
         )
         if entry.what.startswith("permuted weights")
     )

@@ -21,7 +21,7 @@ from bench.interventions.records import read_summary
 from bench.interventions.runner import EditableRun, edits, movable, open_editable, run_arms
 from bench.interventions.summary import claim, rows
 from bench.interventions.trials import NO_EDIT
-from bench.networks import subject_of
+from bench.networks import recorded_model
 from bench.report.interventions import panel
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results, read_results
@@ -123,7 +123,7 @@ def test_unedited_images_are_the_runs_own(run: EditableRun) -> None:
     items = run.items("test")[:2]
     (originals,) = run.originals(items)
     block = BlockInput([item.prompt for item in items], [item.seed for item in items])
-    recorded, networks = subject_of(run.study)
+    recorded, networks = recorded_model(run.study)
     networks.open()
     output, _ = stream(recorded, block, [], (), run.study.reader)
     assert torch.allclose(originals.images, output.images, rtol=0, atol=1e-4)

@@ -16,14 +16,14 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.regression.scores import quality_changes
 from bench.run import run
-from bench.runs.folder import SUMS, sums_of
+from bench.runs.folder import checksums
 from bench.runs.results import CALLS, Results, read_calls, read_results
 
 
 def unseal(folder: Path) -> None:
     """Store the checksums of changed files."""
     facts = json.loads((folder / "run.json").read_text())
-    facts[SUMS] = sums_of(folder, facts[SUMS])
+    facts["sha256"] = checksums(folder, facts["sha256"])
     (folder / "run.json").write_text(json.dumps(facts))
 
 

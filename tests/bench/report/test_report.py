@@ -79,7 +79,7 @@ def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run:
     text = " ".join(" ".join(page.text).split())
     for line in held_lines(findings_of(small_run)):
         assert line in text
-    assert run_command(small_run.options) in text
+    assert run_command(small_run.config) in text
     assert "untrained" not in text
     assert "predicted" not in text
 

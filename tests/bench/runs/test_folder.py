@@ -57,7 +57,7 @@ def test_equal_runs_have_equal_fingerprints(study: Study) -> None:
     )
     assert open_study(config).fingerprint == study.fingerprint
     more = [
-        open_study(replace(config, compare=names)) for names in (("vae", "text"), ("text", "vae"))
+        open_study(replace(config, baselines=names)) for names in (("vae", "text"), ("text", "vae"))
     ]
     assert more[0].fingerprint == more[1].fingerprint != study.fingerprint
 

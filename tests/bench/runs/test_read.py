@@ -24,10 +24,10 @@ def run(small_run: Results) -> Run:
     return read_run(small_run.path)
 
 
-def test_a_run_has_its_options_and_facts(run: Run, small_config: dict[str, object]) -> None:
+def test_a_run_has_its_options_and_record(run: Run, small_config: dict[str, object]) -> None:
     assert {name: getattr(run.config, name) for name in small_config} == small_config
-    assert len(run.scores("depth").coords["item"]) == len(run.results.facts["test_items"])
-    assert run.facts == run.results.facts
+    assert len(run.scores("depth").coords["item"]) == len(run.record.test_items)
+    assert run.record == run.results.record
 
 
 def test_every_axis_has_its_coordinates(run: Run) -> None:

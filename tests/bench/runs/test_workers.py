@@ -1,4 +1,4 @@
-"""A run shared by processes, or made in parts, ends with the scores of one process, whoever dies on the way."""
+"""A run of several ranks or parts has the scores of one process, also after crashes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(
 ) -> None:
     done = subprocess.run(torchrun(tmp_path / "run"), cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count(b"results in ") == 1
+    assert done.stdout.count(b"report: ") == 1
     # A progress bar is drawn on one line.
     assert sum(b"generating" in line for line in done.stderr.split(b"\n")) == 1
     both = read_results(tmp_path / "run")
@@ -184,9 +184,9 @@ def test_parts_and_a_merge_give_the_same_bits(
     assert main(["merge", str(out)]) == 0
     merged = read_results(out)
     assert same_bits(alone, merged)
-    # Four processes made shards and the fifth generated nothing, but the run took what all of them took.
+    # Four processes made shards and the fifth generated nothing; the cost is that of all.
     assert merged.processes == 5
-    assert merged.facts["seconds"] > read_calls(out)[:, 3].sum()
+    assert merged.record.seconds > read_calls(out)[:, 3].sum()
 
 
 def test_two_copies_of_one_part_do_not_work_in_a_folder_and_other_parts_do(
@@ -206,10 +206,10 @@ def test_two_copies_of_one_part_do_not_work_in_a_folder_and_other_parts_do(
 @given(world=st.integers(1, 9), count=st.integers(0, 40))
 def test_every_shard_has_one_maker(world: int, count: int) -> None:
     for index in range(count):
-        assert [rank for rank in range(world) if Workers(rank, world).mine(index)] == [
+        assert [rank for rank in range(world) if Workers(rank, world).makes(index)] == [
             index % world
         ]
-        assert not Merger().mine(index)
+        assert not Merger().makes(index)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/2/3", "-1/2"])

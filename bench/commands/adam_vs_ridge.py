@@ -1,7 +1,7 @@
-"""Compare the paper's way of fitting probes, by Adam, with ridge in closed form, on a run's own cells.
+"""Compare fitting probes by Adam, as the paper does, with ridge regression in closed form.
 
-Generates the run's items again, fits the same cells both ways, scores both on the same test images and writes
-recipe.json into the run folder.
+Generates the run's items again, fits the same cells both ways, scores both on the same test
+images, and writes recipe.json into the run folder.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.config import names, steps
+from bench.config import names
+from bench.steps import parse_steps
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +20,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--cells", type=int, default=6, help="compare at most so many cells (default %(default)s)")
     add("--epochs", type=int, default=30, help="of Adam (default %(default)s, the paper's)")
     add("--tasks", type=names, default=(), help="of maps of one channel (default saliency,depth)")
-    add("--layers", type=names, default=(), help="layers or blocks to choose from, by cross-validated loss (default "
-        "all)")  # fmt: skip
-    add("--steps", type=steps, default=(), help="steps, counted from 1 (default 1, 5 and the last)")
+    add(
+        "--layers",
+        type=names,
+        default=(),
+        help="layers or blocks to choose from, by cross-validated loss (default all)",
+    )
+    add(
+        "--steps",
+        type=parse_steps,
+        default=(),
+        help="steps, counted from 1 (default 1, 5 and the last)",
+    )
     add("--threads", type=int, help="CPU threads (default: all cores)")
 
 
@@ -38,10 +48,11 @@ def command(options: argparse.Namespace) -> int:
     choice = Choice(options.cells, options.tasks, options.layers, options.steps, options.epochs)
     results = read_results(options.run)
     with RunFolder(results.path).locked():
-        found = compare_recipes(results, choice, options.threads)
-        write_recipe(results.path, found)
-    print(tabulate(rows(found.cells), headers="keys", tablefmt="simple", disable_numparse=True))
-    for note in found.notes:
+        comparison = compare_recipes(results, choice, options.threads)
+        write_recipe(results.path, comparison)
+    table = rows(comparison.cells)
+    print(tabulate(table, headers="keys", tablefmt="simple", disable_numparse=True))
+    for note in comparison.notes:
         print(note)
     print(f"figures in {results.path / RECIPE}")
     return 0

@@ -1,0 +1,72 @@
+"""The JSON files of a run folder, as models: ``config.json`` and ``run.json``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from bench.validation import Record
+
+RUN_SCHEMA = 3
+"""Version of ``run.json``."""
+
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class StoredConfig(Record):
+    """``config.json``: the run that a folder belongs to."""
+
+    fingerprint: str
+    """Hash of everything that determines the scores."""
+    options: dict[str, Any]
+    facts: dict[str, str | int | float]
+    """Everything that determines the scores; long facts as a hash."""
+
+
+class StoredTask(Record):
+    """A task in ``run.json``."""
+
+    metrics: Names
+    """The headline metric first."""
+    higher_is_better: tuple[bool, ...]
+    unit: str
+
+    @model_validator(mode="after")
+    def _one_direction_per_metric(self) -> StoredTask:
+        if len(self.higher_is_better) != len(self.metrics):
+            raise ValueError("it needs as many directions as metrics")
+        return self
+
+
+def _known(schema: int) -> int:
+    if schema != RUN_SCHEMA:
+        raise ValueError(f"it has schema {schema}, this version reads {RUN_SCHEMA}")
+    return schema
+
+
+class RunRecord(Record):
+    """``run.json``: what a finished run recorded, its cost, and checksums of its files."""
+
+    version: Annotated[int, AfterValidator(_known)] = Field(alias="schema")
+    tasks: Annotated[dict[str, StoredTask], Field(min_length=1)]
+    layers: Names
+    """In the order of computation."""
+    steps: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Probed steps, counted from 0."""
+    networks: Names
+    guidance: float
+    train_items: tuple[str, ...]
+    test_items: Names
+    strip_prompts: tuple[str, ...]
+    seconds: float
+    """Summed over the processes that worked on the run."""
+    peak_bytes: int
+    """Of the process that needed most memory."""
+    processes: int
+    threads: int
+    """Of each process."""
+    world: int
+    """Ranks that worked side by side."""
+    sha256: dict[str, str]
+    """File -> checksum, for the tables and tensors."""
