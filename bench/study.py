@@ -33,7 +33,7 @@ from extract.taps import choose, convolution_taps, self_attention_taps
 from probes.accumulate import DRAWS
 from probes.task import Task
 
-SCHEMA = 4
+SCHEMA = 5
 """Incremented whenever stored sums or scores of older code would be wrong."""
 
 
@@ -63,8 +63,7 @@ class Study:
     @property
     def fingerprint(self) -> str:
         """A short hash of the facts: equal runs have equal ones."""
-        # The baselines are hashed under their first name, so that older runs keep their hash.
-        return key_of({"compare" if k == "baselines" else k: v for k, v in self.facts.items()})
+        return key_of(self.facts)
 
     @property
     def brief_facts(self) -> dict[str, str | int | float]:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from bench.validation import Record
 
-RUN_SCHEMA = 3
+RUN_SCHEMA = 4
 """Version of ``run.json``."""
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]

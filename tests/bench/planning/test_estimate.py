@@ -95,7 +95,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are counted at the engines' calls, and latents where they are decoded."""
-    compare = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
+    baselines = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
     sparse = {
         "engine": "torch_eager",
         "limit": 12,
@@ -103,7 +103,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
         "layers": ("mid",),
         "threads": 1,
     }
-    config = Config(**sparse, steps=(1, 3), compare=compare, out=str(tmp_path / "run"))
+    config = Config(**sparse, steps=(1, 3), baselines=baselines, out=str(tmp_path / "run"))
     plan = plan_of(config, 2)
     rows: list[int] = []
     decoded: list[int] = []
