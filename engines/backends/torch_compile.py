@@ -58,8 +58,8 @@ class TorchCompile:
         # Inductor warns of its deprecations while it compiles.
         with torch.no_grad(), quiet():
             noise, *taps = self.call(*inputs)
-            # Only the caller may hold the outputs.
-            self.outputs.clear()
+        # Only the caller may hold the outputs.
+        self.outputs.clear()
         return Prediction(
             noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)}
         )

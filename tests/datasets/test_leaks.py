@@ -61,11 +61,11 @@ def test_near_prompts_are_those_that_every_pair_compared_gives(threshold: float)
         similarity = cosine(a.prompt, b.prompt)
         if crossing and normalised(a.prompt) != normalised(b.prompt) and similarity >= threshold:
             expected[a.id, b.id] = similarity
-        pairs = leaks_of(ITEMS, threshold).near
-        assert expected
-        actual = {(pair.train.id, pair.test.id): pair.similarity for pair in pairs}
-        assert actual == pytest.approx(expected)
-        assert list(actual.values()) == sorted(actual.values(), reverse=True)
+    pairs = leaks_of(ITEMS, threshold).near
+    assert expected
+    actual = {(pair.train.id, pair.test.id): pair.similarity for pair in pairs}
+    assert actual == pytest.approx(expected)
+    assert list(actual.values()) == sorted(actual.values(), reverse=True)
 
 
 def test_groups_and_the_test_items_they_touch() -> None:

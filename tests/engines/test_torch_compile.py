@@ -27,11 +27,11 @@ def test_a_compiled_network_gives_every_output_and_each_call_its_own(
         latents = torch.randn(2, 4, 8, 8, generator=generator)
         text = torch.randn(2, 5, 8, generator=generator)
         pairs.append((engine(latents, timestep, text), eager(latents, timestep, text)))
-        for actual, expected in pairs:
-            assert list(actual.taps) == list(expected.taps)
-            torch.testing.assert_close(actual.noise, expected.noise, rtol=1e-4, atol=1e-5)
-            for name, tap in expected.taps.items():
-                torch.testing.assert_close(actual.taps[name], tap, rtol=1e-4, atol=1e-5)
+    for actual, expected in pairs:
+        assert list(actual.taps) == list(expected.taps)
+        torch.testing.assert_close(actual.noise, expected.noise, rtol=1e-4, atol=1e-5)
+        for name, tap in expected.taps.items():
+            torch.testing.assert_close(actual.taps[name], tap, rtol=1e-4, atol=1e-5)
     assert not any(module._forward_hooks for module in unet.modules())
 
 
