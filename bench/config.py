@@ -195,12 +195,12 @@ def quick(config: Config) -> Config:
 
 def config_of(options: Mapping[str, Any]) -> Config:
     """Make a configuration from named options; lists become tuples. Raises UserError."""
-    known = [entry.name for entry in fields(Config)]
+    choices = [entry.name for entry in fields(Config)]
     for name in options:
         if name in _RENAMED:
             raise UserError(f"the option {name} is now {_RENAMED[name]}; rename it")
-        if name not in known:
-            raise UserError(f"there is no option {name!r}{nearest(name, known)}")
+        if name not in choices:
+            raise UserError(f"there is no option {name!r}{nearest(name, choices)}")
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
@@ -223,10 +223,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a TOML file: {error}") from error
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """End a sentence about an unknown name: with the nearest known one, or with all of them."""
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(known)}"
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """End a sentence about an unknown name: with the nearest name, or with all of them."""
+    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(choices)}"
 
 
 def flag(name: str) -> str:

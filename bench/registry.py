@@ -41,9 +41,9 @@ def _summary(path: Path) -> str:
 
 def plugin(kind: str, name: str) -> Any:
     """Return the plugin of that name. Raises UserError, with the nearest name, if there is none."""
-    known = list(plugins(kind))
-    if name not in known:
-        raise UserError(f"there is no {kind} {name!r}{nearest(name, known)}")
+    names = list(plugins(kind))
+    if name not in names:
+        raise UserError(f"there is no {kind} {name!r}{nearest(name, names)}")
     package, attribute = KINDS[kind]
     return getattr(import_module(f"{package}.{name}"), attribute)
 

@@ -132,15 +132,15 @@ class Study:
 
 def model_spec(name: str) -> ModelSpec:
     """Return a model by name, folder or hub id."""
-    known = plugins("model")
-    if name in known:
+    models = plugins("model")
+    if name in models:
         spec = plugin("model", name)
         assert isinstance(spec, ModelSpec)
         return spec
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=7.5, labeler=None)
     raise UserError(
-        f"there is no model {name!r}{nearest(name, list(known))} "
+        f"there is no model {name!r}{nearest(name, list(models))} "
         "(or give a diffusers folder or hub id)"
     )
 

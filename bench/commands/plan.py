@@ -63,15 +63,10 @@ def command(options: argparse.Namespace) -> int:
         ]
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
     if here:
-        rows = [
-            [
-                term.what,
-                f"{term.count:,.0f} {term.unit}",
-                f"{term.each_seconds:.3g}",
-                f"{term.seconds:.1f}",
-            ]
-            for term in here.terms
-        ]
+        rows = []
+        for term in here.terms:
+            seconds = [f"{term.each_seconds:.3g}", f"{term.seconds:.1f}"]
+            rows.append([term.what, f"{term.count:,.0f} {term.unit}", *seconds])
         rows.append(["in all", "", "", f"{here.seconds:.1f}"])
         headers = ["on this machine", "", "s each", "s"]
         aligned = ("left", "right", "right", "right")

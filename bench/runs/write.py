@@ -37,26 +37,12 @@ from probes.bootstrap import intervals
 from probes.probe_set import ALWAYS, ProbeSet
 
 _CELL_COLUMNS = (
-    "task",
-    "network",
-    "layer",
-    "step",
-    "probe",
-    "draw",
-    "side",
-    "penalty",
-    "at_edge",
-    "cv_loss",
-    "threshold",
+    *("task", "network", "layer", "step", "probe", "draw", "side"),
+    *("penalty", "at_edge", "cv_loss", "threshold"),
 )
 _COST_COLUMNS = (
-    "network",
-    "step",
-    "calls",
-    "rows",
-    "median_ms_per_row",
-    "p90_ms_per_row",
-    "peak_mib",
+    *("network", "step", "calls", "rows"),
+    *("median_ms_per_row", "p90_ms_per_row", "peak_mib"),
 )
 
 
@@ -173,18 +159,10 @@ def _write_costs(path: Path, calls: NDArray[np.float64], networks: Sequence[str]
                 chosen = calls[(calls[:, 1] == number) & (calls[:, 0] == step)]
                 per_row_ms = chosen[:, 3] / chosen[:, 2] * 1e3
                 median, p90 = np.quantile(per_row_ms, [0.5, 0.9])
-                rows, peak_mib = int(chosen[:, 2].sum()), chosen[:, 4].max() / 2**20
-                writer.writerow(
-                    [
-                        network,
-                        number_of(step),
-                        len(chosen),
-                        rows,
-                        f"{median:.4f}",
-                        f"{p90:.4f}",
-                        f"{peak_mib:.1f}",
-                    ]
-                )
+                counts = [len(chosen), int(chosen[:, 2].sum())]
+                peak_mib = f"{chosen[:, 4].max() / 2**20:.1f}"
+                times = [f"{median:.4f}", f"{p90:.4f}"]
+                writer.writerow([network, number_of(step), *counts, *times, peak_mib])
 
 
 def _probe_tensors(probe_set: ProbeSet) -> dict[str, Tensor]:

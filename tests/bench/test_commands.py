@@ -163,21 +163,21 @@ def test_the_card_measures_model_and_labeler(
 def test_every_command_the_readme_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
-    known = capsys.readouterr().out
+    listed = capsys.readouterr().out
     named = set(re.findall(r"python -m bench ([\w-]*\w)", (ROOT / "README.md").read_text()))
     assert {"run", "leaderboard", "report", "parity", "list", "doctor"} <= named
-    assert all(re.search(rf"^    {name}\b", known, re.MULTILINE) for name in named)
+    assert all(re.search(rf"^    {name}\b", listed, re.MULTILINE) for name in named)
 
 
 def test_every_option_the_readme_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["run", "--help"])
-    known = capsys.readouterr().out
+    listed = capsys.readouterr().out
     text = (ROOT / "README.md").read_text()
     useful = text[text.index("Useful options") : text.index("Your own model")]
     named = re.findall(r"--[a-z-]+", useful)
     assert named
-    assert all(option in known for option in named)
+    assert all(option in listed for option in named)
 
 
 def test_ci_runs_the_readmes_test_command() -> None:

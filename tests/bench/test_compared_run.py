@@ -80,8 +80,8 @@ def test_every_network_has_a_cell_per_layer_step_and_probe(compared: Results) ->
             for layer in layers:
                 for step in range(3):
                     for probe, count in probes.items():
-                        found = task.where(network=network, layer=layer, step=step, probe=probe)
-                        assert len(found) == count, (network, layer, step, probe)
+                        cells = task.where(network=network, layer=layer, step=step, probe=probe)
+                        assert len(cells) == count, (network, layer, step, probe)
             assert {cell.layer for cell in task.where(network=network)} == set(layers)
         assert len(task.where(network="decoded")) == 6
         assert task.scores.shape == (
@@ -160,9 +160,9 @@ def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> 
     assert not [row for row in baseline_comparisons(last) if "labeler" in row.what]
     for task in compared.tasks.values():
         for layer in DECODED_LAYERS:
-            found = catching_up(compared, task, layer)
-            assert found is not None
-            assert found.numbers == (1, 2)
+            onset = catching_up(compared, task, layer)
+            assert onset is not None
+            assert onset.numbers == (1, 2)
             assert catching_up(last, task, layer) is None
         line = catching_up_line(
             compared, task.name, {"latent": Onset(Score(3.0, 2.0, 3.0), (1, 2))}
@@ -272,17 +272,19 @@ def test_shards_are_written_first_and_read_when_a_stage_is_done(
         write(shards, name, tensors)
 
     def reading(
-        shards: Shards, name: str, wanted: Callable[[str], bool] = lambda _: True
+        shards: Shards, name: str, select: Callable[[str], bool] = lambda _: True
     ) -> dict[str, torch.Tensor]:
-        found = read(shards, name, wanted)
-        if "images" in found:
+        tensors = read(shards, name, select)
+        if "images" in tensors:
             # SufficientStatistics, for the probe whose shard comes next.
-            images[name] = int(found["images"])
+            images[name] = int(tensors["images"])
             assert set(images) <= set(written)
             held.add(
-                tuple(sorted({key.rpartition("/")[0] for key in found if key.endswith("/scatter")}))
+                tuple(
+                    sorted({key.rpartition("/")[0] for key in tensors if key.endswith("/scatter")})
+                )
             )
-        return found
+        return tensors
 
     monkeypatch.setattr(Shards, "write", writing)
     monkeypatch.setattr(Shards, "read", reading)

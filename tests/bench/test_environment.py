@@ -68,14 +68,14 @@ def test_an_engine_answers_for_the_packages_that_compute_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(environment_module, "version", lambda name: "1")
-    found = {
+    packages = {
         engine: versions(engine)
         for engine in ("onnxruntime", "onnxruntime_tensorrt", "tensorrt", "openvino_bf16")
     }
-    assert {engine: "tensorrt" in names for engine, names in found.items()} == {
+    assert {engine: "tensorrt" in names for engine, names in packages.items()} == {
         "onnxruntime": False,
         "onnxruntime_tensorrt": True,
         "tensorrt": True,
         "openvino_bf16": False,
     }
-    assert "openvino" in found["openvino_bf16"]
+    assert "openvino" in packages["openvino_bf16"]

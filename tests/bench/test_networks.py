@@ -185,10 +185,10 @@ def test_a_deferred_engine_is_the_engine_it_stands_for(study_of: object, eager: 
     )
     text = study.components.embed(["a red sphere", "a blue box"])
     for _ in range(2):
-        found, expected = deferred(latents, 500.0, text), eager(latents, 500.0, text)
-        assert torch.equal(found.noise, expected.noise)
-        assert list(found.taps) == list(expected.taps)
-        assert all(torch.equal(found.taps[layer], seen) for layer, seen in expected.taps.items())
+        prediction, expected = deferred(latents, 500.0, text), eager(latents, 500.0, text)
+        assert torch.equal(prediction.noise, expected.noise)
+        assert list(prediction.taps) == list(expected.taps)
+        assert all(torch.equal(prediction.taps[layer], tap) for layer, tap in expected.taps.items())
     assert len(openings.opened) == 1
     deferred.close()
     assert deferred.open() is deferred.open()
@@ -223,7 +223,7 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
 
 
 @pytest.mark.parametrize(
-    ("layers", "found"),
+    ("layers", "expected"),
     [
         (("mid", "up3.0"), {"mid.0", "mid.1", "up3.0"}),
         (("up3",), {"up3.0", "up3.1", "up3.2"}),
@@ -234,13 +234,13 @@ def test_convolutions_are_those_of_the_chosen_layers(
     study_of: object,
     trajectory: tuple[Start, list[Step]],
     layers: tuple[str, ...],
-    found: set[str] | None,
+    expected: set[str] | None,
 ) -> None:
     start, steps = trajectory
     study = study_of(baselines=("convolution",), layers=layers)
-    watch = recorded_model(study)[0].sources["convolution"].begin(start)
+    record = recorded_model(study)[0].sources["convolution"].begin(start)
     every = {tap.layer.removeprefix("conv.") for tap in study.convolutions}
-    assert set(watch(steps[0])) == (every if found is None else found)
+    assert set(record(steps[0])) == (every if expected is None else expected)
 
 
 def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
@@ -248,15 +248,15 @@ def test_what_is_decoded_is_what_the_labeler_sees_in_the_image(
 ) -> None:
     start, steps = trajectory
     study = study_of(baselines=("decoded",))
-    watch = recorded_model(study)[0].sources["decoded"].begin(start)
+    record = recorded_model(study)[0].sources["decoded"].begin(start)
     for step in steps:
-        found = watch(step)
+        activations = record(step)
         for layer, latents in (("latent", step.latents), ("predicted", step.clean)):
             labels = study.reader(study.components.decode(latents))
             # Depth, then saliency, whatever the order of the tasks.
             for column, values in enumerate((labels.disparity, labels.saliency)):
-                assert torch.equal(found[layer][..., column], values.double().flatten(1))
-        assert found["latent"].shape[-1] == 2
+                assert torch.equal(activations[layer][..., column], values.double().flatten(1))
+        assert activations["latent"].shape[-1] == 2
 
 
 @pytest.mark.parametrize(

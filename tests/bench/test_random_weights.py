@@ -37,15 +37,15 @@ def test_a_run_needs_no_weights_and_says_so(
         "24",
     ]
     command += ["--sampler-steps", "2", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
-    found = []
+    runs = []
     for name in ("one", "two"):
         assert main([*command, "--out", str(tmp_path / name)]) == 0
         said = capsys.readouterr().out
         assert UNTRAINED in said
         assert "brightness stood in for labels" in said
-        found.append(read_results(tmp_path / name))
-    for name, task in found[0].tasks.items():
-        assert np.array_equal(task.scores, found[1].tasks[name].scores, equal_nan=True)
+        runs.append(read_results(tmp_path / name))
+    for name, task in runs[0].tasks.items():
+        assert np.array_equal(task.scores, runs[1].tasks[name].scores, equal_nan=True)
 
 
 def test_weights_are_trained_or_random(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,11 +38,11 @@ def test_scores_are_those_of_the_cpu(
         out=str(tmp_path / "cpu"),
     )
     here = read_results(run(config).path)
-    given: dict[str, set[torch.device]] = defaultdict(set)
+    devices: dict[str, set[torch.device]] = defaultdict(set)
 
     def noting(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            given[name].add(inspect.signature(real).bind(*args, **kwargs).arguments["device"])
+            devices[name].add(inspect.signature(real).bind(*args, **kwargs).arguments["device"])
             return real(*args, **kwargs)
 
         return call
@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_cpu(
         monkeypatch.setattr(stages, name, noting(name, getattr(stages, name)))
     monkeypatch.setattr(Study, "device", property(lambda _: card.device))
     there = read_results(run(replace(config, out=str(tmp_path / "card"))).path)
-    assert given == {name: {card.device} for name in COMPUTING}
+    assert devices == {name: {card.device} for name in COMPUTING}
     assert here.tasks.keys() == there.tasks.keys()
     for name, task in here.tasks.items():
         assert task.cells == there.tasks[name].cells

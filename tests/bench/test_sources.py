@@ -21,7 +21,7 @@ from datasets.sets import scenes617
 
 @pytest.fixture
 def csv_file(tmp_path: Path) -> Path:
-    path = tmp_path / "mine.csv"
+    path = tmp_path / "prompts.csv"
     path.write_text(
         "prompt\n" + "".join(f"a cup of the number {n}\n" for n in range(60)), encoding="utf-8"
     )
@@ -35,7 +35,7 @@ def test_a_csv_file_is_a_dataset(csv_file: Path) -> None:
     study = open_study(config)
     assert {item for block in (*study.train, *study.test) for item in block.items} == set(items)
     assert default_out(study).parent == Path("runs")
-    assert default_out(study).name.startswith("tiny-mine-")
+    assert default_out(study).name.startswith("tiny-prompts-")
 
 
 def test_a_downloaded_dataset_lies_in_the_cache(
@@ -153,14 +153,14 @@ def test_a_labeler_is_opened_with_the_threads_that_were_asked_for(
 ) -> None:
     from datasets.labelers import tiny
 
-    seen: list[int] = []
+    threads_used: list[int] = []
     monkeypatch.setattr(
-        tiny, "LABELER", Labeler(open=lambda _: seen.append(torch.get_num_threads()))
+        tiny, "LABELER", Labeler(open=lambda _: threads_used.append(torch.get_num_threads()))
     )
     before = torch.get_num_threads()
     for threads in (3, None):
         reader_of(Config(threads=threads), "tiny")
-    assert seen == [3, before]
+    assert threads_used == [3, before]
     assert torch.get_num_threads() == before
 
 

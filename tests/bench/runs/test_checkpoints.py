@@ -51,9 +51,9 @@ def test_ranks_share_the_shards_and_each_reads_all(tmp_path: Path) -> None:
     one, two = checkpoints(Patient(0, 2), tmp_path), checkpoints(Patient(1, 2), tmp_path)
     with pytest.raises(IncompleteError, match="2 of the 5 shards of the training images"):
         one.shared(Stage.TRAINING, first.works())
-    found = two.shared(Stage.TRAINING, second.works())
+    parts = two.shared(Stage.TRAINING, second.works())
     assert (first.made, second.made) == ([0, 2, 4], [1, 3])
-    assert [int(part["value"]) for part in found] == list(range(COUNT))
+    assert [int(part["value"]) for part in parts] == list(range(COUNT))
     # What is there is not made again.
     assert [int(part["value"]) for part in one.shared(Stage.TRAINING, first.works())] == list(
         range(COUNT)
@@ -66,8 +66,8 @@ def test_who_waits_for_nobody_does_all_that_needs_no_engine_and_stores_none_of_i
     workers: Workers, tmp_path: Path
 ) -> None:
     works = Works()
-    found = checkpoints(workers, tmp_path).shared(Stage.DRAFT, works.works())
-    assert [int(part["value"]) for part in found] == list(range(COUNT))
+    parts = checkpoints(workers, tmp_path).shared(Stage.DRAFT, works.works())
+    assert [int(part["value"]) for part in parts] == list(range(COUNT))
     assert works.made == list(range(COUNT))
     assert not list(tmp_path.rglob("*.safetensors"))
 

@@ -1,4 +1,4 @@
-"""The run folder: what it says of itself, whose it is, and what is refused in it."""
+"""The run folder: its options, its locks, and what it refuses."""
 
 from __future__ import annotations
 
