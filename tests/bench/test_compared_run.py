@@ -164,8 +164,9 @@ def test_the_labeler_on_the_finished_image_is_no_baseline(compared: Results) -> 
             assert onset is not None
             assert onset.numbers == (1, 2)
             assert catching_up(last, task, layer) is None
-        line = catching_up_line(compared, task.name, {"latent": Onset(Score(3, 2, 3), (1, 2))})
+        onset = Onset(Score(3.0, 2.0, 3.0), (1, 2))
         words = "the decoded image catches up with the probe not before the last step [2, last]"
+        line = catching_up_line(compared, task.name, {"latent": onset})
         assert line == f"{task.name}: {words}"
     # What a rendered image was noised to is another image than the labelled one.
     rendered = replace(compared, config=replace(compared.config, source="rendered"))
