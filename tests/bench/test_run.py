@@ -84,6 +84,7 @@ def test_thresholds_exist_for_masks_only(small_run: Results) -> None:
     assert np.isnan(small_run.tasks["depth"].thresholds).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"batch": 3}, {"batch": 64}, {"shard": 1}, {"shard": 100}], ids=str
 )
@@ -128,6 +129,7 @@ def test_item_order_changes_no_score(
     assert largest_difference(small_run, other) <= 1e-6
 
 
+@pytest.mark.slow
 def test_a_run_killed_five_times_ends_with_the_same_bits(
     small_run: Results, small_config: dict[str, object], tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def wait_for(condition: object, seconds: float) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(
     alone: Results, tmp_path: Path
 ) -> None:
@@ -93,7 +94,8 @@ def test_two_ranks_give_the_same_bits_and_one_of_them_speaks(
     assert (alone.world, alone.processes, alone.threads) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_dead_rank_ends_the_other_in_a_sentence_and_the_rerun_goes_on(
     victim: int, alone: Results, tmp_path: Path
 ) -> None:
