@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import shlex
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import UserError
+from bench.label_options import ACCEPTED, check_label_options
 from bench.steps import MOST_STEPS, parse_steps, step_of
+from bench.typed import names as names
+from bench.typed import nearest as nearest
+from bench.typed import numbers as numbers
+from datasets.preparation import Preset
 
 Source = Literal["generated", "rendered"]
 Weights = Literal["trained", "random"]
@@ -60,6 +64,8 @@ class Option:
     expected: str | None = None
     """Accepted values in words, where the type does not say it."""
     metavar: str | None = None
+    beside: str | None = None
+    """Commands that choose this other option take this one too."""
 
 
 def option(
@@ -70,24 +76,10 @@ def option(
     return field(default=default, metadata={"option": Option(help.format(shown), parse, **details)})
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Parse names between commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """Parse numbers between commas."""
-    try:
-        parsed = tuple(float(name) for name in names(text))
-    except ValueError:
-        parsed = ()
-    if not parsed:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
-    return parsed
-
-
 _path = partial(option, expected="a name or a path")
 _count = partial(option, parse=int, least=1)
+_SALIENCY = "saliency_model"
+_prepared = partial(option, beside=_SALIENCY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +101,30 @@ class Config:
         "of that model's inverse depth",
         parse=numbers,
         metavar="MEAN,STD",
-        expected="a mean and a standard deviation above 0",
+        expected=ACCEPTED["depth_scale"],
     )
     saliency_model: str | None = _path(None, "ONNX file of a salient-object network")
-    saliency_size: int = _count(512, "height and width of its input (default {})")
+    saliency_size: int | None = _count(
+        None, "height and width of its input (default: the file's; where open, the preset's)"
+    )
+    saliency_preset: Preset = option(
+        "tracer", "whose preparation: tracer, u2net, isnet, bria (default {})", beside=_SALIENCY
+    )
+    saliency_mean: tuple[float, ...] = _prepared(
+        (),
+        "subtracted from images in 0..1, by channel",
+        numbers,
+        expected=ACCEPTED["saliency_mean"],
+    )
+    saliency_deviation: tuple[float, ...] = _prepared(
+        (), "divides them then, by channel", numbers, expected=ACCEPTED["saliency_deviation"]
+    )
+    saliency_cut: float | None = _prepared(
+        None, "least salient value of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
+    )
+    saliency_normalise: bool | None = _prepared(
+        None, "stretch its map to 0..1 by the map's minimum and maximum", None
+    )
     tasks: tuple[str, ...] = option(
         ("saliency", "depth"),
         "what probes predict, such as {} (the default)",
@@ -162,11 +174,7 @@ class Config:
                 raise UserError(
                     f"baseline {name} needs generated images; drop it or use --source generated"
                 )
-        scale = self.depth_scale
-        if scale and (len(scale) != 2 or not scale[1] > 0):
-            raise UserError(
-                f"depth_scale must be a mean and a standard deviation above 0, not {scale!r}"
-            )
+        check_label_options(self)
         for step in self.steps:
             if not 1 <= step <= self.sampler_steps:
                 raise UserError(
@@ -223,12 +231,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a TOML file: {error}") from error
 
 
-def nearest(name: str, choices: Sequence[str]) -> str:
-    """End a sentence about an unknown name: with the nearest name, or with all of them."""
-    close = get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(choices)}"
-
-
 def flag(name: str) -> str:
     """Return an option as it is typed, such as ``--sampler-steps``."""
     return f"--{name.replace('_', '-')}"
@@ -249,12 +251,14 @@ def add_options(parser: argparse.ArgumentParser, *chosen: str, **help_texts: str
     ``help_texts`` replaces help texts, by option.
     """
     for entry in fields(Config):
-        if chosen and entry.name not in chosen:
-            continue
         details: Option = entry.metadata["option"]
+        if chosen and entry.name not in chosen and details.beside not in chosen:
+            continue
         text = help_texts.get(entry.name, details.help)
         if details.parse is None:
-            parser.add_argument(flag(entry.name), action="store_true", default=None, help=text)
+            # A flag without a default can also be turned off.
+            action = argparse.BooleanOptionalAction if entry.default is None else "store_true"
+            parser.add_argument(flag(entry.name), action=action, default=None, help=text)
         else:
             parser.add_argument(
                 flag(entry.name), type=details.parse, metavar=details.metavar, help=text
@@ -285,8 +289,8 @@ def run_command(config: Config) -> str:
         if value == entry.default or entry.name == "out":
             continue
         typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        if value is True:
-            words.append(flag(entry.name))
+        if isinstance(value, bool):
+            words.append(flag(entry.name if value else f"no_{entry.name}"))
         elif typed.startswith("-"):
             # A separate value that starts with a dash would be taken for another option.
             words.append(f"{flag(entry.name)}={typed}")

@@ -9,6 +9,7 @@ import torch
 
 from bench.config import Config, default_of, flag
 from bench.errors import UserError
+from bench.label_options import preparation_of
 from bench.registry import plugin, plugins
 from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale
@@ -16,8 +17,20 @@ from engines.cache import default_cache
 from engines.engine import ModelSpec
 from engines.models.tiny import MODEL as TINY
 
-NETWORKS = ("depth_model", "depth_scale", "saliency_model")
-"""The options that name a labeler's networks."""
+NETWORKS = (
+    "depth_model",
+    "depth_scale",
+    "saliency_model",
+    "saliency_size",
+    "saliency_preset",
+    "saliency_mean",
+    "saliency_deviation",
+    "saliency_cut",
+    "saliency_normalise",
+)
+"""The options that name a labeler's networks, and say how to use them."""
+_STORED_SIZE = 512
+"""Run folders of earlier versions hold this saliency size, which nobody chose."""
 STAND_IN = "brightness"
 """The labeler without a network, for images that show nothing or are not scored."""
 
@@ -62,6 +75,7 @@ def reader_of(config: Config, name: str) -> Reader:
         saliency_model=None if config.saliency_model is None else Path(config.saliency_model),
         saliency_size=config.saliency_size,
         cache=default_cache(),
+        saliency_preparation=preparation_of(config),
     )
     before = torch.get_num_threads()
     # Other libraries that a labeler opens take as many threads as torch.
@@ -85,6 +99,9 @@ def without_networks(config: Config) -> Config:
 
 def refuse_networks(config: Config, labeler: str) -> None:
     """Raise UserError when ``config`` names a network that the labeler would ignore."""
-    named = ", ".join(flag(name) for name in NETWORKS if getattr(config, name))
+    if config.saliency_size == _STORED_SIZE:
+        config = replace(config, saliency_size=None)
+    chosen = [name for name in NETWORKS if getattr(config, name) != default_of(name)]
+    named = ", ".join(map(flag, chosen))
     if named:
         raise UserError(f"the labeler {labeler} takes no other networks; leave {named} out")

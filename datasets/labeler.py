@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from datasets.preparation import TRACER, Preparation
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -42,10 +44,12 @@ class Sources:
     """Scale of that model's raw inverse depth; None for the labeler's default model."""
     saliency_model: Path | None = None
     """An ONNX file."""
-    saliency_size: int = 512
-    """Height and width of the saliency network's input."""
+    saliency_size: int | None = None
+    """Height and width of the saliency network's input; None is the file's or the preparation's."""
     cache: Path | None = None
     """Folder to cache slow labels in; None caches none."""
+    saliency_preparation: Preparation = TRACER
+    """What the saliency network expects of an image, and what its map means."""
 
 
 AS_SHIPPED = Sources()

@@ -1,4 +1,4 @@
-"""Labels of photographs: depth by MiDaS DPT-Large, saliency by an ONNX file of the user."""
+"""Photographs: depth by MiDaS DPT-Large, saliency by the ONNX file that --saliency-model names."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
-from transformers import DPTForDepthEstimation
+from transformers import DPTConfig, DPTForDepthEstimation
 from transformers.utils import logging as transformers_logging
 
 from datasets.errors import DatasetError
@@ -23,6 +23,7 @@ PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
 """Scale of DPT-Large on the paper's images, from the authors' probing code."""
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 """A layer that no call reaches and that the published weights lack."""
+_STATED = "stated configuration"
 
 
 class DptDepth:
@@ -34,6 +35,17 @@ class DptDepth:
         Raises DatasetError if it cannot be loaded, lacks weights, or has no known scale.
         """
         net, info = _loaded(source)
+        config, stated = net.config, info.get(_STATED, {})
+        unlike = sorted(info.get("mismatched_keys", ()))
+        if unlike and not _sizes(stated):
+            raise DatasetError(_without_size(source))
+        if unlike:
+            name, stored, made = unlike[0]
+            shapes = " and ".join(" x ".join(map(str, shape)) for shape in (stored, made))
+            raise DatasetError(
+                f"the depth model {source}: the weights {name} and the configuration differ "
+                f"({shapes}); correct its config.json, its image_size first"
+            )
         missing = sorted(name for name in info["missing_keys"] if not name.startswith(_UNUSED))
         if missing:
             raise DatasetError(
@@ -52,20 +64,23 @@ class DptDepth:
                 f"the depth model {source}: {broken[0]} holds NaN or infinite weights; "
                 "fetch it again"
             )
-        config = self.net.config
         size = (config.hidden_size, config.num_hidden_layers)
-        is_large = not config.is_hybrid and size == (1024, 24)
+        is_large = not config.is_hybrid and not _has_body(config) and size == (1024, 24)
         if scale is None and not is_large:
             raise DatasetError(
                 f"mean and standard deviation of inverse depth are known of {DPT_LARGE} only; "
                 f"give those of {source} with --depth-scale MEAN,STD ('dataset make' prints them)"
             )
         self.scale = scale or PAPER_SCALE
-        self.side = int(config.image_size)
+        self.size = size_of(source, config, stated)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         where = "cpu" if self.device.type == "cpu" else f"{self.device.type}-fp32"
-        self.fingerprint = f"dpt-{_hash(state)}-{self.side}-{where}"
+        height, width = self.size
+        side = str(width) if height == width else f"{height}x{width}"
+        self.fingerprint = f"dpt-{_hash(state)}-{side}-{where}"
         self.net.to(self.device)
+        if _has_body(config):
+            self._try(source)
 
     @torch.inference_mode()
     def __call__(self, image: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 h w"]:
@@ -74,13 +89,27 @@ class DptDepth:
         Both resizings are bicubic without antialiasing, as in MiDaS.
         """
         x = image.to(self.device, torch.float32)
-        x = functional.interpolate(x, (self.side, self.side), mode="bicubic", align_corners=False)
+        x = functional.interpolate(x, self.size, mode="bicubic", align_corners=False)
         with self._exact():
             raw = self.net((x - 0.5) / 0.5).predicted_depth[:, None]
         raw = functional.interpolate(raw, image.shape[-2:], mode="bicubic", align_corners=False)
         if not bool(torch.isfinite(raw).all()):
             raise DatasetError("the depth model gives NaN or infinity; check its weights")
         return raw[:, 0].to(image.device)
+
+    def _try(self, source: str) -> None:
+        """Read one black image, since the bodies that a configuration can name differ in much."""
+        height, width = self.size
+        try:
+            self(torch.zeros(1, 3, height, width))
+        except DatasetError:
+            raise
+        except Exception as error:
+            raise DatasetError(
+                f"the depth model {source} does not turn an image of {height} x {width} pixels "
+                f"into depth ({type(error).__name__}: {_one_line(error)}); "
+                "name another with --depth-model"
+            ) from error
 
     def _exact(self) -> AbstractContextManager[None]:
         """A context with convolutions in fp32, whatever else this process has set."""
@@ -93,26 +122,83 @@ class DptDepth:
 
 
 def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
+    """Return the network and how it was loaded, with its configuration as it is stored."""
     verbosity = transformers_logging.get_verbosity()
     # Otherwise it reports the unused layer.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    stated: dict[str, Any] | None = None
     try:
+        stated, _ = DPTConfig.get_config_dict(source)
         net, info = DPTForDepthEstimation.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            source,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            # The library's own error does not name what differs.
+            ignore_mismatched_sizes=True,
         )
     except Exception as error:
         # The library raises anything from OSError to KeyError.
-        first_line = next(iter(str(error).strip().splitlines()), "")
-        reason = textwrap.shorten(first_line, 160).rstrip(".")
+        if stated is not None and not _sizes(stated):
+            raise DatasetError(_without_size(source)) from error
         what = "load the depth model in" if Path(source).is_dir() else "fetch the depth model"
         raise DatasetError(
-            f"cannot {what} {source} ({type(error).__name__}: {reason}); "
+            f"cannot {what} {source} ({type(error).__name__}: {_one_line(error)}); "
             "name a transformers folder with safetensors weights with --depth-model"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
-    return net, info
+    return net, info | {_STATED: stated}
+
+
+def _has_body(config: DPTConfig) -> bool:
+    """Whether a network of its own configuration stands in for DPT's transformer."""
+    return config.backbone_config is not None and not config.is_hybrid
+
+
+def size_of(source: str, config: DPTConfig, stated: dict[str, Any]) -> tuple[int, int]:
+    """Return height and width of the input, from the configuration that holds them.
+
+    ``stated`` is the stored file: the library fills in missing keys. Raises DatasetError.
+    """
+    sizes = _sizes(stated)
+    if not sizes and config.backbone_config is None:
+        # Position embeddings of any other size would not have loaded.
+        sizes = [config.image_size]
+    if not sizes:
+        raise DatasetError(_without_size(source))
+    lengths = sizes[0] if isinstance(sizes[0], list | tuple) else [sizes[0]] * 2
+    if len(lengths) != 2 or not all(type(length) is int and length > 0 for length in lengths):
+        raise DatasetError(
+            f"the depth model {source} states the image_size {sizes[0]!r}, "
+            "not a number of pixels or height and width; correct its config.json"
+        )
+    height, width = lengths
+    if height != width and not _has_body(config):
+        raise DatasetError(
+            f"the depth model {source} is for images of {height} x {width} pixels, and a DPT "
+            "without a backbone_config reads squares only; name another with --depth-model"
+        )
+    return height, width
+
+
+def _sizes(stated: dict[str, Any]) -> list[Any]:
+    """The image sizes in a stored configuration; the one that counts comes first."""
+    body = None if stated.get("is_hybrid") else stated.get("backbone_config")
+    held = [part.get("image_size") for part in (body, stated) if isinstance(part, dict)]
+    return [size for size in held if size is not None]
+
+
+def _without_size(source: str) -> str:
+    return (
+        f"the depth model {source} has no image_size in its configuration or its "
+        "backbone_config; add the one it was trained on to its config.json"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300).rstrip(".")
 
 
 def _hash(state: dict[str, Tensor]) -> str:

@@ -49,5 +49,7 @@ def open_photographs(sources: Sources) -> Photographs:
             "(TRACER for the paper's labels) to ONNX and name the file with --saliency-model"
         )
     # The small file first, so that its errors appear before a large download.
-    saliency = OnnxSaliency(sources.saliency_model, sources.saliency_size)
+    saliency = OnnxSaliency(
+        sources.saliency_model, sources.saliency_size, sources.saliency_preparation
+    )
     return Photographs(DptDepth(sources.depth_model or DPT_LARGE, sources.depth_scale), saliency)

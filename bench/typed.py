@@ -1,0 +1,29 @@
+"""Read what is typed: names and numbers between commas, and the name that a misspelt one means."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse names between commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse numbers between commas."""
+    try:
+        parsed = tuple(float(name) for name in names(text))
+    except ValueError:
+        parsed = ()
+    if not parsed:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
+    return parsed
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """End a sentence about an unknown name: with the nearest name, or with all of them."""
+    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(choices)}"
