@@ -7,10 +7,10 @@ uses wider ones, so that all of them together cover in 95 % of seeds.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import Config, default_of, names
 from bench.errors import UserError
+from bench.paths import expanded, typed_path
 from bench.steps import parse_steps
 
 LEAST_CELLS = 20
@@ -24,11 +24,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of all trials (default %(default)s)")
     add(
         "--run",
-        type=Path,
+        type=typed_path,
         help="run folder whose per-image scores are drawn from (default: fresh probes' scores)",
     )
     add(
         "--model",
+        type=expanded,
         default=default_of("model"),
         help="model whose activations are probed (default %(default)s)",
     )

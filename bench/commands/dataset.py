@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import Config, add_options, config_of, default_of, names, typed_options
+from bench.paths import typed_path
+from datasets.prompts import is_prompt_file
 
 _FILES = ("dataset", "prompts", "fetch")
 _NETWORKS = ("depth_model", "depth_scale", "saliency_model", "saliency_size")
@@ -18,14 +19,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "make", help="generate prompts to a folder of images, labels and contact sheets"
     )
     make.add_argument(
-        "--out", required=True, help="folder for the images; the same command continues it"
+        "--out",
+        required=True,
+        type=typed_path,
+        help="folder for the images; the same command continues it",
     )
     add_options(
         make,
         *_FILES,
         *_NETWORKS,
         *("limit", "model", "engine", "labeler", "sampler_steps", "guidance", "batch", "threads"),
-        dataset="a name, or a CSV file (default: the file that --prompts names)",
+        dataset="a name, or a CSV, TSV or text file (default: the file that --prompts names)",
     )
     audit = actions.add_parser(
         "audit", help="find prompts and seeds that training and test items share"
@@ -49,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="two, such as tiny,midas; the first is the reference",
     )
     agreement.add_argument(
-        "--images", type=Path, required=True, help="folder of 'dataset make', or of PNG files"
+        "--images", type=typed_path, required=True, help="folder of 'dataset make', or of PNG files"
     )
     agreement.add_argument("--limit", type=int, help="use only the first images")
     tasks = ",".join(default_of("tasks"))
@@ -68,7 +72,7 @@ def command(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace, *left_out: str) -> Config:
     typed = typed_options(options, "action", *left_out)
-    if "dataset" not in typed and str(typed.get("prompts", "")).endswith(".csv"):
+    if "dataset" not in typed and is_prompt_file(str(typed.get("prompts", ""))):
         typed["dataset"] = typed.pop("prompts")
     return config_of(typed)
 
@@ -76,7 +80,7 @@ def _config(options: argparse.Namespace, *left_out: str) -> Config:
 def _make(options: argparse.Namespace) -> int:
     from bench.curation.make import KEPT, make_dataset, print_made
 
-    out = Path(options.out)
+    out = options.out
     kept_before = (out / KEPT).exists()
     print_made(make_dataset(_config(options, "out"), out), kept_before=kept_before)
     return 0
