@@ -40,6 +40,7 @@ ROOMS = {
         "figures",
         "labeling",
         "registry",
+        "runs",
         "study",
         "validation",
     },

@@ -34,7 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     audit = actions.add_parser(
         "audit", help="find prompts and seeds that training and test items share"
     )
-    add_options(audit, *_FILES)
+    add_options(
+        audit,
+        *(*_FILES, "model"),
+        model="also find prompts that this model's text encoder cuts, or takes for one text",
+    )
     audit.add_argument(
         "--threshold",
         type=float,
@@ -90,7 +94,8 @@ def _audit(options: argparse.Namespace) -> int:
     """Return 1 when a test prompt equals, or nearly equals, a training prompt."""
     from bench.curation.audit import print_audit
 
-    return print_audit(_config(options, "threshold", "show"), options.threshold, options.show)
+    config = _config(options, "threshold", "show")
+    return print_audit(config, options.threshold, options.show, options.model is not None)
 
 
 def _agreement(options: argparse.Namespace) -> int:
