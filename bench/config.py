@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from bench.errors import UserError
 from bench.label_options import ACCEPTED, check_label_options
+from bench.paths import expanded
 from bench.steps import MOST_STEPS, parse_steps, step_of
 from bench.typed import names as names
 from bench.typed import nearest as nearest
@@ -91,7 +92,7 @@ class Config:
         "trained", "trained or random: the architecture without a download (default {})"
     )
     engine: str = option("onnxruntime", "what executes the network (default {})")
-    dataset: str = option("scenes617", "prompts and seeds: a name, or a CSV file (default {})")
+    dataset: str = option("scenes617", "prompts: a name, or a CSV, TSV or text file (default {})")
     prompts: str | None = _path(None, "folder of the dataset's files, where it is read from files")
     fetch: bool = option(False, "download the dataset's files, once", parse=None)
     labeler: str | None = _path(None, "what labels the images (default: the model's)")
@@ -212,6 +213,8 @@ def config_of(options: Mapping[str, Any]) -> Config:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
+    # No name but a path begins so.
+    values |= {name: expanded(value) for name, value in values.items() if isinstance(value, str)}
     chosen = values.get("baselines")
     if isinstance(chosen, tuple) and ALL in chosen:
         # Further names add nothing, but a misspelt one is still refused.

@@ -18,7 +18,7 @@ from bench.registry import plugin, plugins, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Reader
 from datasets.labels import Labels, exact_labels
-from datasets.prompts import read_prompts
+from datasets.prompts import is_prompt_file, read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
@@ -156,9 +156,9 @@ def threads_of(config: Config) -> int:
 
 
 def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
-    """Return the dataset and its items; a name that ends in .csv is a file of prompts."""
+    """Return the dataset and its items; a name that ends in .csv, .tsv or .txt is a file."""
     folder = None if config.prompts is None else Path(config.prompts)
-    if config.dataset.endswith(".csv"):
+    if is_prompt_file(config.dataset):
         if folder or config.fetch:
             raise UserError(
                 f"{config.dataset} has its own prompts; leave --prompts and --fetch out"

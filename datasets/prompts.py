@@ -1,6 +1,8 @@
 """A user's prompts: a CSV file with a column ``prompt`` and optionally ``seed``, ``split``, ``id``.
 
-UTF-8, commas, the first line names the columns; other columns are ignored. Missing values are drawn
+UTF-8, commas, the first line names the columns; other columns are ignored. A file that ends in
+``.tsv`` has tabs instead of commas, and one that ends in ``.txt`` has a prompt in every line and no
+names of columns; the suffix may be in capitals. Missing values are drawn
 from the prompt alone, so that adding, deleting or reordering lines changes no other item. A prompt
 without a split is a training item with a probability of 40 %, as in the paper (246 of 617);
 prompts that differ in case or spacing only get the same split.
@@ -30,6 +32,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Value -> accepted column names; ``prompt_inds`` is the id column of the paper's files."""
 LARGEST_SEED = 2**63 - 1
 """The largest seed of a torch generator."""
+SUFFIXES = (".csv", ".tsv", ".txt")
+"""Of files of prompts, in any case."""
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -45,8 +49,13 @@ class Line:
     id: str | None
 
 
+def is_prompt_file(name: str) -> bool:
+    """Whether the name of a dataset is a file of prompts."""
+    return name.casefold().endswith(SUFFIXES)
+
+
 def read_prompts(path: Path) -> tuple[Item, ...]:
-    """Read the items of a CSV file. Raises DatasetError, with the line, for an invalid file."""
+    """Read the items of a file. Raises DatasetError, with the line, for an invalid one."""
     seen: dict[str, int] = {}
     items = []
     for line in read_lines(path):
@@ -68,8 +77,11 @@ def read_prompts(path: Path) -> tuple[Item, ...]:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """Read the records of a CSV file. Raises DatasetError with the line of the first error."""
-    records = _records(path, _text(path))
+    """Read the records of a file. Raises DatasetError with the line of the first error."""
+    text = _text(path)
+    if path.suffix.casefold() == ".txt":
+        return _plain_lines(path, text)
+    records = _records(path, text)
     number, header = next(records, (1, []))
     names = [name.strip().casefold() for name in header]
     indices: dict[str, int] = {}
@@ -92,12 +104,22 @@ def read_lines(path: Path) -> list[Line]:
     return lines
 
 
+def _plain_lines(path: Path, text: str) -> list[Line]:
+    """A prompt in every line that is not blank."""
+    prompts = [(number, line.strip()) for number, line in enumerate(re.split(r"\r\n?|\n", text), 1)]
+    lines = [Line(number, prompt, None, None, None) for number, prompt in prompts if prompt]
+    if not lines:
+        raise DatasetError(f"{path} holds no prompt; write one in every line")
+    return lines
+
+
 def _line(path: Path, number: int, record: list[str], width: int, indices: dict[str, int]) -> Line:
     where = f"{path}, line {number}"
     if len(record) != width:
+        mark = "tabs" if _delimiter(path) == "\t" else "commas"
         raise DatasetError(
             f"{where}: {len(record)} values for {width} columns; "
-            "put a prompt that holds commas between quotes"
+            f"put a prompt that holds {mark} between quotes"
         )
 
     def value(column: str) -> str | None:
@@ -147,7 +169,8 @@ def _text(path: Path) -> str:
 
 def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line number and the values of every record that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    mark = _delimiter(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     while True:
         start = reader.line_num + 1
         try:
@@ -160,6 +183,10 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             ) from error
         if any(value.strip() for value in record):
             yield start, record
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix.casefold() == ".tsv" else ","
 
 
 def _shown(text: str) -> str:

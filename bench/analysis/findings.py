@@ -7,6 +7,7 @@ findings.json   comparisons    the best layer against its controls, with gain, i
                 discoveries    per question: the cells of the trained network with the answer yes
                 strata         per task: the best layer's score on small, medium and large objects
                 untrained      whether the weights are random, so that no score describes the model
+                overlap        what test items share with training items, and prompts that are cut
 
 Steps are counted from 1; undefined numbers are null.
 """
@@ -123,6 +124,7 @@ def _document(results: Results) -> dict[str, Any]:
     findings = findings_of(results)
     return {
         "untrained": results.untrained,
+        "overlap": None if results.overlap is None else results.overlap.model_dump(mode="json"),
         "comparisons": [_comparison(row) for row in findings.comparisons],
         "paper": [_comparison(row) for row in findings.baselines],
         "emergence": {

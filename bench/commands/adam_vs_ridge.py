@@ -7,16 +7,20 @@ images, and writes recipe.json into the run folder.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import names
+from bench.paths import typed_path
 from bench.steps import parse_steps
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("run", type=Path, help="run folder; its items are generated again, its probes are ridge's")
+    add(
+        "run",
+        type=typed_path,
+        help="run folder; its items are generated again, its probes are ridge's",
+    )
     add("--cells", type=int, default=6, help="compare at most so many cells (default %(default)s)")
     add("--epochs", type=int, default=30, help="of Adam (default %(default)s, the paper's)")
     add("--tasks", type=names, default=(), help="of maps of one channel (default saliency,depth)")

@@ -7,13 +7,15 @@ uses wider ones, so that all of them together cover in 95 % of seeds.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import Config, default_of, names
 from bench.errors import UserError
+from bench.paths import expanded, typed_path
 from bench.steps import parse_steps
 
 LEAST_CELLS = 20
+_COMPARED_DRAWS = 2
+"""Permutations whose scores are exchanged."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +26,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of all trials (default %(default)s)")
     add(
         "--run",
-        type=Path,
+        type=typed_path,
         help="run folder whose per-image scores are drawn from (default: fresh probes' scores)",
     )
     add(
         "--model",
+        type=expanded,
         default=default_of("model"),
         help="model whose activations are probed (default %(default)s)",
     )
@@ -65,8 +68,19 @@ def command(options: argparse.Namespace) -> int:
     from bench.study import open_study
     from datasets.splits import count_items
     from probes.accumulate import DRAWS
+    from probes.probe_set import PERMUTED, POSITION
 
     results = read_results(options.run) if options.run else None
+    if results and not all(
+        len({cell.draw for cell in task.where(probe=PERMUTED)}) >= _COMPARED_DRAWS
+        for task in results.tasks.values()
+        # The labels of whole images, which have no position, are not drawn from.
+        if task.where(network=POSITION)
+    ):
+        raise UserError(
+            f"{results.path} has fewer than {_COMPARED_DRAWS} probes of permuted labels in a cell, "
+            "which the trials compare; give a run of more items, or leave --run out"
+        )
     config = Config(
         model=options.model,
         layers=options.layers,

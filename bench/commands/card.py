@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.paths import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,13 +17,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pipelines",
-        type=Path,
+        type=typed_path,
         nargs="+",
         default=[],
         metavar="FOLDER",
         help="measure these diffusers folders instead, with diffusers' own pipelines",
     )
-    parser.add_argument("--sheet", type=Path, help="write a sheet of samples to this PNG")
+    parser.add_argument("--sheet", type=typed_path, help="write a sheet of samples to this PNG")
 
 
 def command(options: argparse.Namespace) -> int:

@@ -9,15 +9,16 @@ in like environments only. Exit code 1 on a regression, 2 when the two cannot be
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.paths import typed_path
 
 _SHOWN = 40
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("base", type=Path, help="run or profile folder")
-    parser.add_argument("new", type=Path, help="folder of the same kind to judge")
+    parser.add_argument("base", type=typed_path, help="run or profile folder")
+    parser.add_argument("new", type=typed_path, help="folder of the same kind to judge")
     parser.add_argument(
         "--fail-on",
         metavar="FIGURE:SIZE,...",
@@ -33,6 +34,8 @@ def command(options: argparse.Namespace) -> int:
     from bench.regression.compare import compared
 
     comparison = compared(options.base, options.new, options.fail_on)
+    for line in comparison.unequal:
+        print(line)
     for family in comparison.families:
         moved = [
             change

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import Config, add_options, config_of, default_of, names, typed_options
+from bench.paths import typed_path
+from datasets.prompts import is_prompt_file
 
 _FILES = ("dataset", "prompts", "fetch")
 _NETWORKS = ("depth_model", "depth_scale", "saliency_model", "saliency_size")
@@ -18,19 +19,26 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "make", help="generate prompts to a folder of images, labels and contact sheets"
     )
     make.add_argument(
-        "--out", required=True, help="folder for the images; the same command continues it"
+        "--out",
+        required=True,
+        type=typed_path,
+        help="folder for the images; the same command continues it",
     )
     add_options(
         make,
         *_FILES,
         *_NETWORKS,
         *("limit", "model", "engine", "labeler", "sampler_steps", "guidance", "batch", "threads"),
-        dataset="a name, or a CSV file (default: the file that --prompts names)",
+        dataset="a name, or a CSV, TSV or text file (default: the file that --prompts names)",
     )
     audit = actions.add_parser(
         "audit", help="find prompts and seeds that training and test items share"
     )
-    add_options(audit, *_FILES)
+    add_options(
+        audit,
+        *(*_FILES, "model"),
+        model="also find prompts that this model's text encoder cuts, or takes for one text",
+    )
     audit.add_argument(
         "--threshold",
         type=float,
@@ -49,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="two, such as tiny,midas; the first is the reference",
     )
     agreement.add_argument(
-        "--images", type=Path, required=True, help="folder of 'dataset make', or of PNG files"
+        "--images", type=typed_path, required=True, help="folder of 'dataset make', or of PNG files"
     )
     agreement.add_argument("--limit", type=int, help="use only the first images")
     tasks = ",".join(default_of("tasks"))
@@ -68,7 +76,7 @@ def command(options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace, *left_out: str) -> Config:
     typed = typed_options(options, "action", *left_out)
-    if "dataset" not in typed and str(typed.get("prompts", "")).endswith(".csv"):
+    if "dataset" not in typed and is_prompt_file(str(typed.get("prompts", ""))):
         typed["dataset"] = typed.pop("prompts")
     return config_of(typed)
 
@@ -76,7 +84,7 @@ def _config(options: argparse.Namespace, *left_out: str) -> Config:
 def _make(options: argparse.Namespace) -> int:
     from bench.curation.make import KEPT, make_dataset, print_made
 
-    out = Path(options.out)
+    out = options.out
     kept_before = (out / KEPT).exists()
     print_made(make_dataset(_config(options, "out"), out), kept_before=kept_before)
     return 0
@@ -86,7 +94,8 @@ def _audit(options: argparse.Namespace) -> int:
     """Return 1 when a test prompt equals, or nearly equals, a training prompt."""
     from bench.curation.audit import print_audit
 
-    return print_audit(_config(options, "threshold", "show"), options.threshold, options.show)
+    config = _config(options, "threshold", "show")
+    return print_audit(config, options.threshold, options.show, options.model is not None)
 
 
 def _agreement(options: argparse.Namespace) -> int:

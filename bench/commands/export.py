@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import default_of
+from bench.paths import expanded, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--model",
+        type=expanded,
         default=default_of("model"),
         help="name, diffusers folder or hub id (default %(default)s)",
     )
-    parser.add_argument("--graphs", type=Path, required=True, help="folder to keep the graph in")
+    parser.add_argument(
+        "--graphs", type=typed_path, required=True, help="folder to keep the graph in"
+    )
     parser.add_argument(
         "--precision",
         choices=("fp32", "fp16"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from bench.paths import expanded
+
 PRECISIONS = ("fp16", "fp32")
 
 
@@ -11,6 +13,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--model",
+        type=expanded,
         default="tiny",
         help="tiny, or sd_v1 with random weights, which do not change a plan (default tiny)",
     )

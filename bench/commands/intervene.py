@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bench.config import names, numbers
+from bench.paths import typed_path
 from bench.steps import numbers_of, parse_steps
+
+if TYPE_CHECKING:
+    from bench.interventions.config import Plan
+    from bench.runs.results import Results
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "run",
-        type=Path,
+        type=typed_path,
         help="run folder; its probes edit, its engine generates, its labeler scores",
     )
     add("--task", help="task whose probes edit (default saliency)")
@@ -60,7 +66,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--path", choices=("circle", "line"), help="move the object along a path instead"
     )
     add("--frames", type=int, default=16, help="frames of a path (default %(default)s)")
-    add("--gif", type=Path, help="write the frames of a path to this GIF")
+    add("--gif", type=typed_path, help="write the frames of a path to this GIF")
 
 
 def resumes(_: argparse.Namespace) -> bool:
@@ -90,6 +96,8 @@ def command(options: argparse.Namespace) -> int:
     refuse_run(results, plan.task)
     numbers_of_run = numbers_of(results.steps)
     plan = completed(plan, results.layers, numbers_of_run, results.config.sampler_steps)
+    if not (options.sweep or options.path):
+        plan = _without_absent_control(plan, results)
     run = open_editable(results, options.threads)
     with RunFolder(results.path).locked():
         if options.sweep:
@@ -107,6 +115,22 @@ def command(options: argparse.Namespace) -> int:
 
             print_summary(experiment(run, plan), task_folder(results.path, plan.task))
     return 0
+
+
+def _without_absent_control(plan: Plan, results: Results) -> Plan:
+    """Leave out the control of permuted labels, with a word, where the run has no such probes."""
+
+    from probes.probe_set import PERMUTED
+
+    task = results.tasks.get(plan.task)
+    if task is None or task.where(probe=PERMUTED, draw=1):
+        return plan
+    if PERMUTED in (plan.controls or ()):
+        print(
+            f"the control {PERMUTED} is left out: {results.path} has too few training items for "
+            "probes of permuted labels"
+        )
+    return replace(plan, controls=tuple(x for x in plan.controls or () if x != PERMUTED))
 
 
 def _refuse_ignored(options: argparse.Namespace) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.config import FORMATS
+from bench.paths import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run", type=Path, nargs="+", help="run folder")
+    parser.add_argument("run", type=typed_path, nargs="+", help="run folder")
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown"
     )

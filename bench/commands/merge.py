@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.commands.run import report
+from bench.paths import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run", type=Path, help="the run folder that the parts share")
+    parser.add_argument("run", type=typed_path, help="the run folder that the parts share")
 
 
 def command(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.config import WEIGHTS, names
+from bench.paths import expanded
 from bench.profiling.config import BASELINES, PARTS, ProfileConfig
 
 _DEFAULT = ProfileConfig()
@@ -24,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--model",
+        type=expanded,
         default=_DEFAULT.model,
         help="name, diffusers folder or hub id (default %(default)s)",
     )
@@ -68,9 +70,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip", type=names, default=(), help=f"parts to leave out, of {','.join(PARTS)}")
     add(
         "--run",
+        type=expanded,
         help="run folder whose probes are applied, to find whether an engine changes their scores",
     )
-    add("--out", help="folder for all raw readings (default: one in runs/)")
+    add("--out", type=expanded, help="folder for all raw readings (default: one in runs/)")
 
 
 def command(options: argparse.Namespace) -> int:

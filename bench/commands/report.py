@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.paths import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--poster", type=Path, help="also write the image strips to this PNG file")
+    parser.add_argument("run", type=typed_path, help="run folder")
     parser.add_argument(
-        "--heatmap", type=Path, help="also write the scores by layer and step to this PNG file"
+        "--poster", type=typed_path, help="also write the image strips to this PNG file"
+    )
+    parser.add_argument(
+        "--heatmap",
+        type=typed_path,
+        help="also write the scores by layer and step to this PNG file",
     )
 
 

@@ -7,12 +7,17 @@ from pathlib import Path
 
 from bench.config import Config, add_options, config_of, quick, read_toml, typed_options
 from bench.errors import UserError
+from bench.paths import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add = parser.add_argument
-    add("--config", type=Path, help="TOML file with any of these options; the command line wins")
+    add(
+        "--config",
+        type=typed_path,
+        help="TOML file with any of these options; the command line wins",
+    )
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
     add_options(parser)
     add(

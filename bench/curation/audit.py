@@ -8,15 +8,20 @@ from collections.abc import Sequence
 
 from bench.config import Config
 from bench.errors import UserError
-from bench.study import dataset_of
+from bench.runs.overlap import overlap_of
+from bench.study import dataset_of, model_spec
 from datasets.items import Item
 from datasets.leaks import THRESHOLD, crosses, leaks_of
+from engines.load import load
 
 
-def print_audit(config: Config, threshold: float | None, show: int) -> int:
-    """Print counts and examples.
+def print_audit(
+    config: Config, threshold: float | None, show: int, reads_model: bool = False
+) -> int:
+    """Print counts and examples; with ``reads_model`` also what the model's encoder cuts.
 
-    Return 1 if a test item's prompt equals or nearly equals a training item's, else 0.
+    Return 1 if a test item's prompt equals or nearly equals a training item's, or is the same text
+    for the encoder, else 0.
     """
     limit = THRESHOLD if threshold is None else threshold
     if not 0 < limit <= 1:
@@ -47,7 +52,13 @@ def print_audit(config: Config, threshold: float | None, show: int) -> int:
         "test items whose prompt, or nearly, is also a training item's: "
         f"{leaks.crossing} of {counts['test']}"
     )
-    return 1 if leaks.crossing else 0
+    crossing = leaks.crossing
+    if reads_model:
+        overlap = overlap_of(items, load(model_spec(config.model).source))
+        crossing += overlap.same_text_across
+        nothing = f"every prompt fits into the {overlap.words} tokens of {config.model}"
+        print("\n".join(overlap.text_sentences or [nothing]))
+    return 1 if crossing else 0
 
 
 def _names(group: Sequence[Item]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UserError
@@ -17,6 +17,7 @@ from bench.regression.speed import (
     run_speed,
     unlike,
 )
+from bench.runs.conditions import differences
 from bench.runs.folder import CONFIG, RUN
 from bench.runs.results import CALLS, read_results
 
@@ -37,6 +38,8 @@ class Comparison:
     tolerated: dict[str, Tolerance]
     left_out: list[str]
     """Sentences about comparisons that were not possible and that ``--fail-on`` does not name."""
+    unequal: list[str] = field(default_factory=list)
+    """Sentences about conditions, such as the sampler, in which the two differ."""
 
     @property
     def regressions(self) -> list[Change]:
@@ -69,6 +72,10 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     tolerated = tolerances(fail_on, [*metrics, LATENCY, MEMORY]) if fail_on is not None else {}
     named = [name for name in metrics if name in tolerated]
     families = [Family("scores", quality_changes(before, after, named))]
+    unequal = [
+        f"the runs differ in {name}: {base} has {values[0]}, {new} has {values[1]}"
+        for name, values in differences([before, after]).items()
+    ]
     reason = unlike(
         before.environment.as_json(), after.environment.as_json(), run_options(before, after)
     )
@@ -78,13 +85,17 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     if reason is not None:
         if LATENCY in tolerated or MEMORY in tolerated:
             raise UserError(f"times of unlike environments cannot be compared: {reason}")
-        return Comparison(families, tolerated, [f"speed is not compared: {reason}"])
+        left_out = [f"speed is not compared: {reason}"]
+        return Comparison(families, tolerated, left_out, unequal)
     partial = memory_unlike(before, after)
     if partial is not None and MEMORY in tolerated:
         raise UserError(f"memory cannot be compared: {partial}")
     left_out = [] if partial is None else [f"memory is not compared: {partial}"]
     return Comparison(
-        [*families, Family("speed and memory", run_speed(before, after))], tolerated, left_out
+        [*families, Family("speed and memory", run_speed(before, after))],
+        tolerated,
+        left_out,
+        unequal,
     )
 
 

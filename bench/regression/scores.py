@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.errors import UserError
 from bench.regression.changes import Change, tested_together
+from bench.runs.conditions import LABELER, differences, of_labels
 from bench.runs.results import Results, TaskResults
 from extract.networks import TRAINED
 from probes.bootstrap import TEST_DRAWS, paired_difference
@@ -96,6 +97,12 @@ def _refuse_unlike(base: Results, new: Results) -> None:
         raise UserError(
             f"{base.path} has the tasks {', '.join(base.tasks)}, {new.path} has "
             f"{', '.join(new.tasks)}; run both with the same --tasks"
+        )
+    for name, (before, after) in of_labels(differences([base, new])).items():
+        what = "the labelers differ" if LABELER in name else "the runs differ"
+        raise UserError(
+            f"{what} ({name}): {base.path} has {before}, {new.path} has {after}; "
+            "scores are compared against the same labels of the same images, so run both alike"
         )
     for name, task in base.tasks.items():
         differing = set(_probed(task)) ^ set(_probed(new.tasks[name]))

@@ -23,8 +23,8 @@ from bench.registry import plugins
 from bench.report.interventions import panel
 from bench.report.poster import probed_strip_steps, strip_rows
 from bench.report.tables import (
-    UNTRAINED,
     baseline_line,
+    caveats,
     comparison_row,
     cost_line,
     emergence_line,
@@ -74,7 +74,7 @@ def write_report(results: Results) -> Path:
     recipe = read_recipe(results.path)
     page = template("report.html.jinja").render(
         results=results,
-        untrained=UNTRAINED if results.untrained else None,
+        caveats=caveats(results),
         is_generated=results.config.source == "generated",
         tasks=[_task(results, task, findings) for task in results.tasks.values()],
         comparisons=[comparison_row(row) for row in findings.comparisons],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def summary_lines(results: Results, page: Path) -> list[str]:
     return [
         *lines,
         f"report: {page}",
-        f"full tables: {COMMAND} leaderboard {results.path}",
+        f"full tables: {COMMAND} leaderboard {shlex.quote(str(results.path))}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Findings, findings_of
 from bench.analysis.significance import Discoveries, at_rate
 from bench.config import FORMATS
+from bench.runs.conditions import differences, of_labels
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
 from bench.steps import EARLY_STEP
@@ -57,6 +59,9 @@ def print_run(results: Results, form: str = FORMATS[0]) -> None:
 def caveats(results: Results) -> list[str]:
     """Warnings that are printed before any score."""
     warnings = [UNTRAINED] if results.untrained else []
+    if results.overlap:
+        warnings += results.overlap.sentences
+    warnings += _equal_labels(results)
     draws = {cell.draw for task in results.tasks.values() for cell in task.where(probe=PERMUTED)}
     if len(draws) < DRAWS:
         train, test = map(len, (results.record.train_items, results.record.test_items))
@@ -65,6 +70,18 @@ def caveats(results: Results) -> list[str]:
             f"permuted labels instead of {DRAWS}; scores of so few say little"
         )
     return warnings
+
+
+def _equal_labels(results: Results) -> list[str]:
+    """Warn of masks that are all empty or all full: every prediction of them scores alike."""
+    names = [name for name, task in results.tasks.items() if task.where(network=FOREGROUND)]
+    areas = results.foreground
+    for word, is_so in (("empty", areas <= 0), ("full", areas >= 1)):
+        if names and len(areas) and is_so.all():
+            return [
+                f"all {len(areas)} test masks are {word}: scores of {', '.join(names)} say nothing"
+            ]
+    return []
 
 
 def _print_baselines(results: Results, findings: Findings, form: str) -> None:
@@ -79,18 +96,28 @@ def _print_baselines(results: Results, findings: Findings, form: str) -> None:
 
 
 def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
+    if form != FORMATS[0]:
+        rows = [{key: _in_markdown(value) for key, value in row.items()} for row in rows]
     print(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
+
+
+def _in_markdown(text: str) -> str:
+    """Escape what would end a cell, start a tag or an entity, or be taken for a mark."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\|`*])", r"\\\1", text)
 
 
 def _print_line(line: str, form: str) -> None:
     # Markdown would run lines together.
-    print(line if form == FORMATS[0] else f"\n{line}")
+    print(line if form == FORMATS[0] else f"\n{_in_markdown(line)}")
 
 
 def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
     """Print several runs side by side, with the best layer at the last step."""
     rows = []
-    for results in runs:
+    differing = differences(runs)
+    unlike = of_labels(differing)
+    for number, results in enumerate(runs):
         row = {
             "run": str(results.path),
             "model": results.config.model,
@@ -102,8 +129,18 @@ def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
             row[f"{task.name}: {measure(task)}"] = f"{score} {layer}"
         row["minutes"] = f"{results.record.seconds / 60:.1f}{_of_processes(results)}"
         row["peak GiB"] = f"{results.record.peak_bytes / 2**30:.2f}"
+        if differing:
+            others = [name for name, values in differing.items() if values[number] != values[0]]
+            row["unlike the first in"] = ", ".join(others)
         rows.append(row)
     _print_table(rows, form)
+    for name, values in differing.items():
+        has = ", ".join(f"{r.path} has {value}" for r, value in zip(runs, values, strict=True))
+        weight = "not comparable" if name in unlike else "the runs differ"
+        _print_line(f"{weight} in {name}: {has}", form)
+    for results in runs:
+        for caveat in caveats(results):
+            _print_line(f"{results.path}: {caveat}", form)
 
 
 def measure(task: TaskResults) -> str:

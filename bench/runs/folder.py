@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import Config, config_of
 from bench.errors import UserError
+from bench.runs.overlap import overlap_of
 from bench.runs.records import RunRecord, StoredConfig
 from bench.validation import read_record
 from datasets.atomic_write import atomic_write
@@ -103,11 +105,18 @@ def open_folder(path: Path, study: Study) -> RunFolder:
 
 
 def _write_config(file: Path, study: Study) -> None:
+    items = [item for block in (*study.train, *study.test) for item in block.items]
+    overlap = overlap_of(items, study.components)
     config = StoredConfig(
-        fingerprint=study.fingerprint, options=asdict(study.config), facts=study.brief_facts
+        fingerprint=study.fingerprint,
+        options=asdict(study.config),
+        facts=study.brief_facts,
+        overlap=overlap,
     )
     with atomic_write(file) as partial:
         partial.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for sentence in overlap.sentences:
+        print(f"note: {sentence}", file=sys.stderr)
 
 
 def _refuse_another_run(folder: RunFolder, stored: StoredConfig, study: Study) -> None:

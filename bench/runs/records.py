@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.runs.overlap import Overlap
 from bench.validation import Record
 
 RUN_SCHEMA = 4
@@ -22,6 +23,8 @@ class StoredConfig(Record):
     options: dict[str, Any]
     facts: dict[str, str | int | float]
     """Everything that determines the scores; long facts as a hash."""
+    overlap: Overlap | None = None
+    """What training and test items share; None in folders of earlier versions."""
 
 
 class StoredTask(Record):
@@ -56,6 +59,8 @@ class RunRecord(Record):
     """Probed steps, counted from 0."""
     networks: Names
     guidance: float
+    conditions: dict[str, str | int | float] = Field(default_factory=dict)
+    """What has to be equal for scores to be comparable (see runs/conditions.py)."""
     train_items: tuple[str, ...]
     test_items: Names
     strip_prompts: tuple[str, ...]

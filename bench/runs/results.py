@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from bench.config import Config
 from bench.environment import Environment
 from bench.errors import UserError
 from bench.runs.folder import CONFIG, RUN, options_of, refuse_changed
+from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
 from bench.validation import read_record
@@ -108,6 +110,10 @@ class Results:
     strips: dict[str, NDArray[Any]]
     foreground: NDArray[np.float64]
     """Share of every test image that the salient object covers."""
+    facts: Mapping[str, str | int | float]
+    """Everything that determines the scores; long facts as a hash."""
+    overlap: Overlap | None
+    """What training and test items share; None in runs of earlier versions."""
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -183,6 +189,8 @@ def read_results(path: Path) -> Results:
             _read_csv(path / "costs.csv"),
             load_file(path / "strips.safetensors"),
             scores[FOREGROUND_AREA],
+            stored.facts,
+            stored.overlap,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise UserError(

@@ -18,6 +18,7 @@ from torch import Tensor
 from bench.environment import environment
 from bench.errors import UserError
 from bench.runs.checkpoints import RunCost
+from bench.runs.conditions import conditions_of
 from bench.runs.folder import RUN, RunFolder, checksums
 from bench.runs.records import RUN_SCHEMA, RunRecord, StoredTask
 from bench.runs.results import (
@@ -112,6 +113,7 @@ def _record(
         steps=study.config.probed_steps,
         networks=tuple(recorded.sources),
         guidance=study.guidance,
+        conditions=conditions_of(study),
         train_items=tuple(item.id for block in study.train for item in block.items),
         test_items=tuple(item.id for block in study.test for item in block.items),
         strip_prompts=tuple(item.prompt for item in study.test[0].items),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections import Counter
 
 import pytest
 
 from datasets.items import Item
-from datasets.leaks import leaks_of, normalised
+from datasets.leaks import (
+    _weights,
+    crossing_tests,
+    leaks_of,
+    normalised,
+    same_items,
+    same_texts,
+)
 
 PROMPTS = [
     ("train", "a large green cylinder on the old wooden table"),
@@ -77,3 +85,42 @@ def test_groups_and_the_test_items_they_touch() -> None:
 
 def test_one_side_alone_has_nothing_to_leak() -> None:
     assert leaks_of([item for item in ITEMS if item.split == "test"]).near == ()
+
+
+def test_weights_are_those_of_scikit_learn() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from datasets.sets.scenes617 import DATASET
+
+    prompts = [item.prompt for item in (*ITEMS, *DATASET.items()[::20])]
+    reference = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5)).fit_transform(
+        [normalised(prompt) for prompt in prompts]
+    )
+    ours = _weights([normalised(prompt) for prompt in prompts])
+    assert ours.shape == reference.shape
+    difference = (ours @ ours.T - reference @ reference.T).toarray()
+    assert float(abs(difference).max()) < 1e-12
+
+
+def test_the_shipped_set_is_audited_in_under_a_second() -> None:
+    from datasets.sets.scenes617 import DATASET
+
+    items = DATASET.items()
+    started = time.process_time()
+    leaks = leaks_of(items)
+    assert time.process_time() - started < 1
+    assert (leaks.equal, leaks.crossing) == (52, 338)
+
+
+def test_texts_that_become_one_are_named_and_equal_prompts_are_not() -> None:
+    prompts = ["a b c", "A  b c", "a b d", "x y z"]
+    items = [Item(str(n), prompt, n, "train") for n, prompt in enumerate(prompts)]
+    (group,) = same_texts(items, ["a b", "a b", "a b", "x y"])
+    assert [item.id for item in group] == ["0", "1", "2"]
+    assert same_texts(items, ["a b c", "a b c", "a b d", "x y z"]) == ()
+
+
+def test_equal_prompts_with_equal_seeds_are_one_image() -> None:
+    items = [Item("a", "p", 1, "train"), Item("b", "p", 1, "test"), Item("c", "p", 2, "test")]
+    (group,) = same_items(items)
+    assert [item.id for item in crossing_tests([group])] == ["b"]

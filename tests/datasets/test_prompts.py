@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.errors import DatasetError
 from datasets.items import Item
-from datasets.prompts import TRAIN_SHARE, drawn_seed, drawn_split, read_prompts
+from datasets.prompts import TRAIN_SHARE, drawn_seed, drawn_split, is_prompt_file, read_prompts
 
 PROMPTS = [
     'a "quoted" cup',
@@ -187,3 +187,36 @@ def test_any_bytes_are_items_or_refused_in_words(
             assert all(item.prompt.strip() and 0 <= item.seed < 2**63 for item in items)
 
     check()
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.CSV", "a b.Tsv", "p.txt", "folder/P.TXT"])
+def test_files_are_known_by_their_suffix_in_any_case(name: str) -> None:
+    assert is_prompt_file(name)
+    assert not is_prompt_file(name[:-4])
+
+
+def test_a_file_of_tabs_is_read_as_one_of_commas(tmp_path: Path) -> None:
+    rows = [["prompt", "seed", "split"], ["one, two", "1", "train"], ['a "b" c', "2", "test"]]
+    for name, mark in (("p.csv", ","), ("p.TSV", "\t")):
+        with (tmp_path / name).open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, delimiter=mark).writerows(rows)
+    items = read_prompts(tmp_path / "p.TSV")
+    assert items == read_prompts(tmp_path / "p.csv")
+    assert [item.prompt for item in items] == ["one, two", 'a "b" c']
+    (tmp_path / "bad.tsv").write_text("prompt\tseed\na\t1\t2\n")
+    with pytest.raises(DatasetError, match=r"line 2: 3 values for 2 columns; .* holds tabs"):
+        read_prompts(tmp_path / "bad.tsv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_text_file_has_a_prompt_in_every_line(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "p.Txt"
+    prompts = ["prompt", 'a cup, "red"', "富田店 <b>"]
+    path.write_bytes(("\ufeff" + end.join([prompts[0], "", *prompts[1:]]) + end).encode())
+    items = read_prompts(path)
+    assert [item.prompt for item in items] == prompts
+    assert [item.seed for item in items] == [drawn_seed(prompt) for prompt in prompts]
+    assert [item.split for item in items] == [drawn_split(prompt) for prompt in prompts]
+    path.write_text("\n \n")
+    with pytest.raises(DatasetError, match="holds no prompt; write one in every line"):
+        read_prompts(path)

@@ -265,3 +265,21 @@ def test_agreement_is_printed_for_two_labelers(
     assert "agreement is between two labelers" in capsys.readouterr().err
     assert main([*command[:-1], str(tmp_path / "dpt"), "--labelers", "tiny,midas", *networks]) == 2
     assert "holds no PNG image" in capsys.readouterr().err
+
+
+def test_the_audit_names_prompts_that_a_model_takes_for_one_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "a red sphere on a sand floor with a blue wall and light from the left " * 2
+    ends = ["cat", "a very large dog with spots", "snow"]
+    rows = [[f"t{n}", head + end, "7", "test" if n else "train"] for n, end in enumerate(ends)]
+    file = listed(tmp_path / "long.csv", [LINES[0], *rows])
+    command = ["dataset", "audit", "--dataset", str(file), "--threshold", "1"]
+    assert main(command) == 0
+    assert "longer than" not in capsys.readouterr().out
+    assert main([*command, "--model", "tiny"]) == 1
+    printed = capsys.readouterr().out
+    assert "3 of 3 prompts are longer than the 24 tokens" in printed
+    assert "(t0, t1, t2); 2 of them are test items" in printed
+    assert main(["dataset", "audit", "--dataset", "scenes617", "--model", "tiny"]) == 1
+    assert "every prompt fits into the 24 tokens of tiny" in capsys.readouterr().out

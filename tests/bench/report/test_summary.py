@@ -15,7 +15,12 @@ PAGE = Path("runs/name/report.html")
 
 
 def lines_of(results: Results) -> list[str]:
-    return summary_lines(results, PAGE)
+    """The lines below the warning about prompts that cross the split, which is the first."""
+    assert results.overlap is not None
+    overlap, *lines = summary_lines(results, PAGE)
+    assert [overlap] == results.overlap.sentences
+    assert overlap.startswith("5 of 30 test prompts equal (1) or nearly equal (4)")
+    return lines
 
 
 def mean(*scores: np.ndarray) -> str:
