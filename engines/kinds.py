@@ -61,6 +61,8 @@ def supported_configurations(folder: Path) -> dict[str, Configuration]:
             raise EngineError(f"{folder} is not a whole model: its folder {part}/ is missing")
     found = read_configurations(folder, index)
     refuse(folder, _other_configuration(found))
+    for part in text_parts(index, "tokenizer"):
+        refuse(folder, _other_tokenizer(folder / part))
     refuse(folder, _other_scheduler(found["scheduler"], index))
     found["scheduler"] = filled_schedule(folder, found["scheduler"], index)
     for part in ("unet", "vae"):
@@ -127,6 +129,15 @@ def _other_configuration(found: dict[str, Configuration]) -> str | None:
         kind = config.get("model_type")
         if part.startswith("text") and isinstance(kind, str) and not kind.startswith("clip"):
             return f"has a text encoder of type {kind}, where CLIP's is supported"
+    return None
+
+
+def _other_tokenizer(folder: Path) -> str | None:
+    file = folder / "tokenizer_config.json"
+    name = read_object(file).get("tokenizer_class") if file.is_file() else None
+    known = (*_CLASSES["tokenizer"], "PreTrainedTokenizerFast", "TokenizersBackend")
+    if isinstance(name, str) and name not in known:
+        return f"has {name} as its {folder.name}, where CLIPTokenizer is supported"
     return None
 
 
@@ -200,6 +211,9 @@ def _check_sizes(folder: Path, found: dict[str, Configuration], encoders: tuple[
     ):
         for key in keys:
             whole(found[part][key], folder / part / "config.json", key)
+    sides = vae["sample_size"]
+    for side in sides if isinstance(sides, list | tuple) and len(sides) == 2 else [sides]:
+        whole(side, folder / "vae" / "config.json", "sample_size")
     refuse(folder, _other_channels(SimpleNamespace(**unet), SimpleNamespace(**vae)))
     texts = [text_configuration(folder, part) for part in encoders]
     reads, added = SimpleNamespace(**unet), takes_added_conditions(SimpleNamespace(**unet))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SIDE = 8
 """Side of the latents in a trial call: the smallest for a UNet of four levels."""
-_QUOTE = 600
+_QUOTE = 450
 """Characters of a library's message: a list of every weight would be longer."""
 _SILENT = 50
 """A level above all at which the libraries log."""
