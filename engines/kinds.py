@@ -28,6 +28,7 @@ from engines.configurations import (
 from engines.errors import EngineError
 from engines.prompt import pooled_width, takes_added_conditions
 from engines.stored_weights import adapter_in
+from engines.validate import silenced
 
 _CLASSES = {
     "unet": ("UNet2DConditionModel",),
@@ -215,7 +216,8 @@ def _check_sizes(folder: Path, found: dict[str, Configuration], encoders: tuple[
     for side in sides if isinstance(sides, list | tuple) and len(sides) == 2 else [sides]:
         whole(side, folder / "vae" / "config.json", "sample_size")
     refuse(folder, _other_channels(SimpleNamespace(**unet), SimpleNamespace(**vae)))
-    texts = [text_configuration(folder, part) for part in encoders]
+    with silenced():
+        texts = [text_configuration(folder, part) for part in encoders]
     reads, added = SimpleNamespace(**unet), takes_added_conditions(SimpleNamespace(**unet))
     if added != (len(texts) == 2) or reads.addition_embed_type not in (None, "text_time"):
         reason = (
