@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from engines.configurations import SAMPLER_KEYS
 from engines.cuda_stream import full_fp32
 from engines.prompt import SIZES, packed
 
@@ -69,17 +70,8 @@ class Components:
 
     def scheduler(self, steps: int) -> LMSDiscreteScheduler:
         """The paper's sampler, set to ``steps`` steps."""
-        keys = (
-            "beta_start",
-            "beta_end",
-            "beta_schedule",
-            "trained_betas",
-            "num_train_timesteps",
-            "prediction_type",
-            "steps_offset",
-        )
         scheduler = LMSDiscreteScheduler(
-            **{key: self.schedule[key] for key in keys if key in self.schedule},
+            **{key: self.schedule[key] for key in SAMPLER_KEYS if key in self.schedule},
             timestep_spacing="linspace",
         )
         scheduler.set_timesteps(steps)
@@ -165,10 +157,26 @@ class Components:
 
 def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
     tokens: Tensor = tokenizer(
-        list(prompts),
+        _expanded(tokenizer, prompts),
         padding="max_length",
         max_length=tokenizer.model_max_length,
         truncation=True,
         return_tensors="pt",
     ).input_ids
     return tokens
+
+
+def _expanded(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> list[str]:
+    """The prompts with all vectors of a word from a textual inversion, as diffusers says them.
+
+    A word ``w`` of several vectors is stored as the words ``w``, ``w_1``, ``w_2`` and so on.
+    """
+    added = tokenizer.added_tokens_encoder
+    if not any(f"{word}_1" in added for word in added):
+        return list(prompts)
+    from diffusers.loaders import TextualInversionLoaderMixin
+
+    expanded: list[str] = TextualInversionLoaderMixin().maybe_convert_prompt(
+        list(prompts), tokenizer
+    )
+    return expanded

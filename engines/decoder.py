@@ -20,7 +20,10 @@ LARGEST_SIDE = 64
 def decoder_activations(
     parts: Components, latents: Float[Tensor, "n c h w"]
 ) -> dict[str, Float[Tensor, "n tokens channels"]]:
-    """Outputs of the decoder's middle self-attention (``mid``) and up blocks for scaled latents."""
+    """Outputs of the decoder's middle self-attention (``mid``, if it has one) and up blocks.
+
+    The latents are scaled, as the UNet takes them.
+    """
     scale = float(parts.vae.config.scaling_factor)
     outputs: dict[str, list[Tensor]] = {}
     with _recording(parts, outputs):
@@ -41,7 +44,9 @@ def _recording(parts: Components, outputs: dict[str, list[Tensor]]) -> Iterator[
 
         return hook
 
-    modules = {"mid": decoder.mid_block.attentions[0]}
+    # An autoencoder without attention in its middle has a list of None, or an empty one.
+    middle = [layer for layer in decoder.mid_block.attentions if layer is not None]
+    modules = {"mid": middle[0]} if middle else {}
     modules |= {f"up{index}": block for index, block in enumerate(decoder.up_blocks)}
     handles = [module.register_forward_hook(record(layer)) for layer, module in modules.items()]
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,11 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from transformers.utils import logging as transformers_logging
 
 from engines.components import Components
+from engines.configurations import INDEX, Configuration, read_object
 from engines.errors import EngineError
-from engines.validate import (
-    read_configurations,
-    read_object,
-    require_complete,
-    run_once,
-    silenced,
-    unsupported_feature,
-)
+from engines.kinds import supported_configurations
+from engines.stored_weights import has_weights, variant_of
+from engines.validate import advice, quoted, require_complete, run_once, silenced
 
 # Without low_cpu_mem_usage=False diffusers advises to install another package.
 _DIFFUSERS = {
@@ -36,8 +31,8 @@ _TRANSFORMERS = {
     "output_loading_info": True,
     "ignore_mismatched_sizes": True,
 }
-_INDEX = "model_index.json"
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_NETWORKS = ("unet", "vae", "text_encoder")
+_PARTS = (*_NETWORKS, "tokenizer", "scheduler")
 _SECOND = ("text_encoder_2", "tokenizer_2")
 """The further parts of SDXL."""
 
@@ -49,10 +44,10 @@ def load(source: str | Path) -> Components:
     """
     folder = _folder(source)
     transformers_logging.disable_progress_bar()
-    is_double = _is_double(read_object(folder / _INDEX))
-    schedule = read_configurations(folder, is_double)
+    found = supported_configurations(folder)
+    variants = {part: variant_of(folder / part) for part in found if part != "scheduler"}
     with silenced():
-        components = _read(folder, schedule)
+        components = _read(folder, found, variants)
     for name, part in components.networks.items():
         part.requires_grad_(False).eval()
         broken = [
@@ -63,67 +58,68 @@ def load(source: str | Path) -> Components:
                 f"{folder / name}: {broken[0]} holds NaN or infinite weights; "
                 "fetch or export it again"
             )
-    reason = unsupported_feature(components)
-    if reason:
-        raise EngineError(
-            f"the model in {folder} {reason}; give one that generates from text and noise alone: "
-            "Stable Diffusion 1 or 2, or SDXL's base"
-        )
+    require_working(components, folder)
+    return components
+
+
+def require_working(components: Components, folder: Path) -> None:
+    """Run every part once. Raises EngineError if one does not work."""
     try:
         run_once(components)
     except Exception as error:
         raise EngineError(
-            f"the model in {folder} does not work: {_first_line(error)}; fetch or export it again"
+            f"the model in {folder} does not work: {quoted(error)}; "
+            "correct its configurations, or give parts that fit"
         ) from error
+
+
+def with_sizes(components: Components, found: dict[str, Configuration]) -> Components:
+    """Say the sizes of latents and images as single numbers in the networks' configurations."""
+    components.unet.register_to_config(sample_size=found["unet"]["sample_size"])
+    if not isinstance(components.vae.config.sample_size, int):
+        components.vae.register_to_config(sample_size=components.image_side)
     return components
 
 
-def _read(folder: Path, schedule: dict[str, Any]) -> Components:
+def _read(
+    folder: Path, found: dict[str, Configuration], variants: dict[str, str | None]
+) -> Components:
     try:
-        index = read_object(folder / _INDEX)
         parts = {
-            "unet": require_complete(
-                UNet2DConditionModel.from_pretrained(folder / "unet", **_DIFFUSERS)
-            ),
-            "vae": require_complete(AutoencoderKL.from_pretrained(folder / "vae", **_DIFFUSERS)),
-            "text_encoder": require_complete(
-                CLIPTextModel.from_pretrained(folder / "text_encoder", **_TRANSFORMERS)
+            "unet": _network(UNet2DConditionModel, folder / "unet", _DIFFUSERS, variants),
+            "vae": _network(AutoencoderKL, folder / "vae", _DIFFUSERS, variants),
+            "text_encoder": _network(
+                CLIPTextModel, folder / "text_encoder", _TRANSFORMERS, variants
             ),
             "tokenizer": CLIPTokenizer.from_pretrained(folder / "tokenizer"),
         }
-        if _is_double(index):
-            second = CLIPTextModelWithProjection.from_pretrained(
-                folder / "text_encoder_2", **_TRANSFORMERS
+        double = "text_encoder_2" in found
+        if double:
+            parts["text_encoder_2"] = _network(
+                CLIPTextModelWithProjection, folder / "text_encoder_2", _TRANSFORMERS, variants
             )
-            parts["text_encoder_2"] = require_complete(second)
             parts["tokenizer_2"] = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        zeros_if_empty = _is_double(index) and bool(index.get("force_zeros_for_empty_prompt", True))
-        return Components(**parts, schedule=schedule, zeros_if_empty=zeros_if_empty)
+        index = read_object(folder / INDEX)
+        zeros_if_empty = double and bool(index.get("force_zeros_for_empty_prompt", True))
+        read = Components(**parts, schedule=found["scheduler"], zeros_if_empty=zeros_if_empty)
+        return with_sizes(read, found)
     except Exception as error:
         # The libraries raise anything from OSError to KeyError for a damaged folder.
         raise EngineError(
-            f"cannot load the model in {folder}: {_first_line(error)}; fetch or export it again"
+            f"cannot load the model in {folder}: {quoted(error)}; {advice(error)}"
         ) from error
 
 
-def _is_double(index: dict[str, Any]) -> bool:
-    """Whether a model's index names a second text encoder; an absent part is a pair of nulls."""
-    second = index.get("text_encoder_2")
-    return isinstance(second, list) and bool(second) and second[0] is not None
+def _network(
+    kind: Any, folder: Path, options: dict[str, Any], variants: dict[str, str | None]
+) -> Any:
+    variant = variants[folder.name]
+    return require_complete(kind.from_pretrained(folder, variant=variant, **options))
 
 
 def _folder(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
-        index = folder / _INDEX
-        if not index.is_file():
-            raise EngineError(
-                f"{folder} is not a diffusers model folder: it has no model_index.json"
-            )
-        parts = (*_PARTS, *_SECOND) if _is_double(read_object(index)) else _PARTS
-        missing = [part for part in parts if not (folder / part).is_dir()]
-        if missing:
-            raise EngineError(f"{folder} is not a whole model: its folder {missing[0]}/ is missing")
         return folder
     if (
         isinstance(source, Path)
@@ -137,27 +133,46 @@ def _folder(source: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [
-        _INDEX,
+        INDEX,
         *(
             f"{part}/*.{kind}"
             for part in (*_PARTS, *_SECOND)
             for kind in ("json", "txt", "safetensors")
         ),
     ]
+    # Variants hold the same weights again, in another precision.
+    half, others = ["*.fp16.*", "*.fp16-*"], ["*.non_ema.*", "*.non_ema-*"]
     try:
-        # Variants hold the same weights again, in another precision.
+        fetched = Path(
+            snapshot_download(
+                str(source), allow_patterns=patterns, ignore_patterns=[*half, *others]
+            )
+        )
+        lacking = _without_weights(fetched)
+        if not lacking:
+            return fetched
+        kept = [
+            f"{part}/{pattern}"
+            for part in (*_PARTS, *_SECOND)
+            if part not in lacking
+            for pattern in half
+        ]
         return Path(
             snapshot_download(
-                str(source), allow_patterns=patterns, ignore_patterns=["*.fp16.*", "*.non_ema.*"]
+                str(source), allow_patterns=patterns, ignore_patterns=[*kept, *others]
             )
         )
     except Exception as error:
         raise EngineError(
-            f"cannot fetch {source} from the hub ({_first_line(error)}); "
+            f"cannot fetch {source} from the hub ({quoted(error)}); "
             "give a local diffusers folder with --model"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return textwrap.shorten(text.splitlines()[0], 200, placeholder="...").rstrip(".")
+def _without_weights(folder: Path) -> list[str]:
+    """The networks' folders that hold configurations and no plain weights."""
+    return [
+        part
+        for part in (*_NETWORKS, "text_encoder_2")
+        if (folder / part / "config.json").is_file() and not has_weights(folder / part)
+    ]

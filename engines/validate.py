@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,14 +13,15 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from engines.errors import EngineError
-from engines.prompt import further_rows, pooled_width, predict, takes_added_conditions
+from engines.prompt import further_rows, predict
 
 if TYPE_CHECKING:
     from engines.components import Components
 
 _SIDE = 8
 """Side of the latents in a trial call: the smallest for a UNet of four levels."""
+_QUOTE = 450
+"""Characters of a library's message: a list of every weight would be longer."""
 _SILENT = 50
 """A level above all at which the libraries log."""
 
@@ -39,39 +40,22 @@ def silenced() -> Iterator[None]:
             library.set_verbosity(level)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises EngineError without one: the libraries would use defaults."""
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineError(
-            f"cannot read {path} ({error}); fetch or export the model again"
-        ) from error
-    if not isinstance(content, dict):
-        raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
-    return content
+def quoted(error: Exception) -> str:
+    """The whole message of a library's error in one line, as a part of a sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"[.!?]+ ", "; ", text).rstrip(".!? ")
+    return textwrap.shorten(text, _QUOTE, placeholder=" ...")
 
 
-def read_configurations(folder: Path, double: bool) -> dict[str, Any]:
-    """Check every part's configuration and return that of the noise schedule.
-
-    ``double`` expects two text encoders. Raises EngineError for a missing configuration or
-    vocabulary.
-    """
-    encoders = ("text_encoder", "text_encoder_2") if double else ("text_encoder",)
-    for part in ("unet", "vae", *encoders):
-        read_object(folder / part / "config.json")
-    for part in (name.replace("text_encoder", "tokenizer") for name in encoders):
-        tokenizer = folder / part
-        if not (
-            (tokenizer / "tokenizer.json").is_file()
-            or all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt"))
-        ):
-            raise EngineError(
-                f"{tokenizer} holds no vocabulary: it has no tokenizer.json; "
-                "fetch or export the model again"
-            )
-    return read_object(folder / "scheduler" / "scheduler_config.json")
+def advice(error: Exception) -> str:
+    """What to do about an error while reading files that are there and of a supported kind."""
+    if isinstance(error, ImportError):
+        return "install what it names"
+    if isinstance(error, MemoryError) or "alloc" in str(error):
+        return "free memory, or use a machine with more"
+    if isinstance(error, PermissionError):
+        return "make its files readable"
+    return "fetch or export it again"
 
 
 def require_complete(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
@@ -86,44 +70,6 @@ def require_complete(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
             f"{reshaped[0]} of {type(module).__name__} has another shape than its config.json says"
         )
     return module
-
-
-def unsupported_feature(parts: Components) -> str | None:
-    """An unsupported feature of the model, as the end of a sentence about it, or None."""
-    unet, vae = parts.unet.config, parts.vae.config
-    if unet.in_channels != vae.latent_channels:
-        return f"takes {unet.in_channels} channels where its autoencoder has {vae.latent_channels}"
-    if (
-        unet.class_embed_type is not None
-        or unet.num_class_embeds is not None
-        or unet.time_cond_proj_dim is not None
-    ):
-        return "takes a class or a strength of guidance as an input"
-    if takes_added_conditions(unet) != (
-        parts.text_encoder_2 is not None
-    ) or unet.addition_embed_type not in (
-        None,
-        "text_time",
-    ):
-        return (
-            f"reads {unet.addition_embed_type or 'nothing'} besides the words, "
-            "which its text encoders do not give"
-        )
-    if parts.text_encoder_2 is not None and pooled_width(unet) != int(
-        parts.text_encoder_2.config.projection_dim
-    ):
-        return "takes other numbers of the image than its sizes and its crop"
-    if (
-        getattr(vae, "latents_mean", None) is not None
-        or getattr(vae, "shift_factor", None) is not None
-    ):
-        return "shifts the latents of its autoencoder"
-    if parts.schedule.get("rescale_betas_zero_snr"):
-        return (
-            "is trained to a signal-to-noise ratio of zero, "
-            "which the sampler (LMS) cannot start from"
-        )
-    return None
 
 
 @torch.inference_mode()
@@ -147,9 +93,10 @@ def run_once(parts: Components) -> None:
     try:
         scheduler = parts.scheduler(2)
     except Exception as error:
-        # torch's own message names only types.
+        # torch's own message names only types, and then every signature.
+        reason = textwrap.shorten(str(error), 120, placeholder=" ...")
         raise ValueError(
-            f"its scheduler_config.json holds no noise schedule that can be used ({error})"
+            f"its scheduler_config.json holds no noise schedule that can be used ({reason})"
         ) from error
     latents = torch.zeros(1, parts.latent_shape[0], _SIDE, _SIDE)
     text = torch.zeros(
@@ -162,4 +109,10 @@ def run_once(parts: Components) -> None:
         text,
     )
     latents = scheduler.step(noise, scheduler.timesteps[0], latents).prev_sample
-    parts.vae.decode(latents / float(parts.vae.config.scaling_factor))
+    image = parts.vae.decode(latents / float(parts.vae.config.scaling_factor)).sample
+    side = parts.image_side * _SIDE // parts.latent_shape[1]
+    if image.shape[1:] != (3, side, side):
+        raise ValueError(
+            f"its autoencoder makes {' x '.join(map(str, image.shape[2:]))} pixels of latents "
+            f"of {_SIDE} x {_SIDE}, where {side} x {side} follow from its block_out_channels"
+        )

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from diffusers.models.attention_processor import Attention
+
 from engines.engine import Tap
 from engines.errors import EngineError
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 _BLOCK = r"(?:(down|up)_blocks\.(\d+)|(mid)_block)"
-_SELF_ATTENTION = re.compile(
-    rf"{_BLOCK}\.attentions\.(\d+)\.transformer_blocks\.(\d+)\.attn1\.to_out\.0"
+_ATTENTION = re.compile(
+    rf"{_BLOCK}\.attentions\.(\d+)(?:\.transformer_blocks\.(\d+))?(?:\.attn\d+)?"
 )
 _CONVOLUTION = re.compile(rf"{_BLOCK}\.resnets\.(\d+)\.conv2")
 _ORDER = ("down", "mid", "up")
@@ -32,14 +34,22 @@ _Position = tuple[int, int, int, int]
 def self_attention_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
     """A tap on the output projection of every self-attention, in the order of computation.
 
-    The attention module itself is not tapped: it ends in a division by one, which optimizers
-    remove. Raises EngineError when the UNet has no self-attention.
+    An attention is one to itself if it takes its keys from its own input, whatever it is called:
+    with ``only_cross_attention`` the first attention of a block reads the text. The attention
+    module itself is not tapped: it ends in a division by one, which optimizers remove. Raises
+    EngineError when the UNet has no self-attention.
     """
-    paths = _matches(unet, _SELF_ATTENTION)
+    found = [
+        (position, f"{path}.to_out.0", module)
+        for position, path in _matches(unet, _ATTENTION)
+        if isinstance(module := unet.get_submodule(path), Attention)
+    ]
+    paths = [(position, path) for position, path, module in found if _reads_itself(module)]
     if not paths:
         raise EngineError(
-            "the UNet has no self-attention layer to tap; give a UNet2DConditionModel with "
-            "attention blocks"
+            "the UNet has no self-attention layer to tap: "
+            + ("its attention reads the text alone" if found else "it has no attention blocks")
+            + "; give a UNet2DConditionModel with self-attention"
         )
     deep = any(position[3] for position, _ in paths)
     return tuple(Tap(_name(position, deep), path) for position, path in paths)
@@ -53,6 +63,11 @@ def convolution_taps(unet: UNet2DConditionModel) -> tuple[Tap, ...]:
     )
 
 
+def _reads_itself(attention: Attention) -> bool:
+    """Whether an attention takes its keys from its own input alone."""
+    return not attention.is_cross_attention and attention.added_kv_proj_dim is None
+
+
 def _matches(unet: UNet2DConditionModel, pattern: re.Pattern[str]) -> list[tuple[_Position, str]]:
     """Position and path of the modules whose path matches, in the order of computation."""
     positions = []
@@ -60,7 +75,7 @@ def _matches(unet: UNet2DConditionModel, pattern: re.Pattern[str]) -> list[tuple
         if match := pattern.fullmatch(path):
             side, block, middle, layer, *depth = match.groups()
             position = _ORDER.index(side or middle), int(block or 0), int(layer)
-            positions.append(((*position, int(depth[0]) if depth else 0), path))
+            positions.append(((*position, int(next(iter(depth), None) or 0)), path))
     return sorted(positions)
 
 

@@ -112,6 +112,21 @@ def test_a_decoder_of_any_depth_is_recorded(components: Components) -> None:
     assert shapes == {"mid": (1, 64, 8), "up0": (1, 256, 8), "up1": (1, 256, 8)}
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_decoder_without_attention_in_its_middle_has_its_blocks_alone(
+    components: Components, depth: int
+) -> None:
+    plain = AutoencoderKL(
+        block_out_channels=(8,) * depth,
+        down_block_types=("DownEncoderBlock2D",) * depth,
+        up_block_types=("UpDecoderBlock2D",) * depth,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    activations = decoder_activations(replace(components, vae=plain.eval()), latents_of(1, side=8))
+    assert list(activations) == [f"up{index}" for index in range(depth)]
+
+
 @pytest.mark.parametrize(("side", "at_once"), [(16, DECODE_BATCH), (64, 1)])
 def test_large_images_are_decoded_one_at_a_time(
     components: Components, side: int, at_once: int

@@ -35,6 +35,16 @@ WRONG: tuple[Any, ...] = (
 )
 """Wrong values for a key of a configuration."""
 
+UNSUPPORTED: tuple[tuple[str, str, Any], ...] = (
+    ("model_index.json", "vae", ["diffusers", "AutoencoderTiny"]),
+    ("model_index.json", "transformer", ["diffusers", "SD3Transformer2DModel"]),
+    ("scheduler/scheduler_config.json", "prediction_type", "flow_prediction"),
+    ("unet/config.json", "dual_cross_attention", True),
+    ("unet/config.json", "in_channels", 9),
+    ("unet/config.json", "sample_size", [12, 16]),
+)
+"""A file, its key, and a value of a kind of model that is not supported."""
+
 
 def damaged_models(world: World, count: int) -> Iterator[Row]:
     """Damage to every file, invalid weights, then ``count`` wrong configurations."""
@@ -54,6 +64,7 @@ def damaged_models(world: World, count: int) -> Iterator[Row]:
         "model folders: weights of NaN, of other shapes, missing",
         _trials(world, source, broken, _refused_only),
     )
+    yield row("model folders: kinds that are not supported", _unsupported(world, source))
     configs = [
         name
         for name in files
@@ -73,6 +84,25 @@ def _sound(world: World, source: Path) -> Iterator[Trial]:
     outcome = ended(_run(out, source))
     yield Trial("an undamaged folder", outcome, first(done(outcome), world.unlike(out)))
     shutil.rmtree(out, ignore_errors=True)
+
+
+def _unsupported(world: World, source: Path) -> Iterator[Trial]:
+    """With weights of the model and random ones, and never with the advice for damage."""
+    for file, key, value in UNSUPPORTED:
+        change = _with_key(Path(file), source, key, value)
+        for options in ((), ("--weights", "random")):
+            for trial in _trials(
+                world, source, [(f"{file}: {key} {value}", change)], _refused_only, options
+            ):
+                said = trial.sentence or ""
+                named = "is not supported: " in said and "again" not in said
+                wrong = first(trial.wrong, None if named else "it is not said to be unsupported")
+                yield Trial(trial.name, trial.outcome, wrong)
+
+
+def _with_key(name: Path, source: Path, key: str, value: Any) -> Change:
+    stored = json.loads((source / name).read_text()) | {key: value}
+    return lambda folder: _replace(folder / name, json.dumps(stored).encode())
 
 
 def _run(out: Path, model: Path, *options: str) -> list[str]:

@@ -1,0 +1,152 @@
+"""Read a model folder's configurations, with the defaults of the classes that they name."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig
+
+from engines.errors import EngineError
+
+INDEX = "model_index.json"
+SAMPLER_KEYS = (
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "trained_betas",
+    "num_train_timesteps",
+    "prediction_type",
+    "steps_offset",
+)
+"""What the sampler takes from the model's own scheduler."""
+_LARGEST = 1 << 16
+"""No network has a size beyond it."""
+
+Configuration = dict[str, Any]
+
+
+def read_object(path: Path) -> Configuration:
+    """Read a JSON object. Raises EngineError without one: the libraries would use defaults."""
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"cannot read {path} ({error}); fetch or export the model again"
+        ) from error
+    if not isinstance(content, dict):
+        raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
+    return content
+
+
+def is_double(index: Configuration) -> bool:
+    """Whether a model's index names a second text encoder; an absent part is a pair of nulls."""
+    second = index.get("text_encoder_2")
+    return isinstance(second, list) and bool(second) and second[0] is not None
+
+
+def text_parts(index: Configuration, name: str = "text_encoder") -> tuple[str, ...]:
+    """Folders of the text encoders, or of what else there is one of for each of them."""
+    return (name, f"{name}_2") if is_double(index) else (name,)
+
+
+def class_in(index: Configuration, part: str) -> str | None:
+    """The class that a model's index gives for a part; None where it says nothing."""
+    entry = index.get(part)
+    if isinstance(entry, list) and len(entry) == 2 and isinstance(entry[1], str):
+        return entry[1]
+    return None
+
+
+def read_configurations(folder: Path, index: Configuration) -> dict[str, Configuration]:
+    """Read every part's configuration. Raises EngineError for a missing one or no vocabulary."""
+    parts = ("unet", "vae", *text_parts(index))
+    found = {part: read_object(folder / part / "config.json") for part in parts}
+    for part in text_parts(index, "tokenizer"):
+        tokenizer = folder / part
+        if not (
+            (tokenizer / "tokenizer.json").is_file()
+            or all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt"))
+        ):
+            raise EngineError(
+                f"{tokenizer} holds no vocabulary: it has no tokenizer.json; "
+                "fetch or export the model again"
+            )
+    return found | {"scheduler": read_object(folder / "scheduler" / "scheduler_config.json")}
+
+
+def filled(kind: type, found: Configuration) -> Configuration:
+    """A diffusers configuration with the defaults of its class where it says nothing."""
+    return defaults_of(kind) | found
+
+
+def defaults_of(kind: type) -> Configuration:
+    """The defaults of a class, by the name of the argument."""
+    parameters = inspect.signature(kind.__init__).parameters.values()  # type: ignore[misc]
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def filled_schedule(folder: Path, found: Configuration, index: Configuration) -> Configuration:
+    """The scheduler's configuration with its own class's defaults for what the sampler takes.
+
+    Raises EngineError if something is missing and no class is known that would say it.
+    """
+    name = found.get("_class_name") or class_in(index, "scheduler")
+    kind = getattr(diffusers, str(name), None)
+    defaults = defaults_of(kind) if isinstance(kind, type) else {}
+    schedule = found | {
+        key: defaults[key] for key in SAMPLER_KEYS if key not in found and key in defaults
+    }
+    optional = ("trained_betas", "steps_offset", "prediction_type")
+    needed = [key for key in SAMPLER_KEYS if key not in (*optional, *schedule)]
+    if needed and schedule.get("trained_betas") is None:
+        raise EngineError(
+            f"{folder / 'scheduler' / 'scheduler_config.json'} says no {needed[0]}, and the "
+            f"defaults of its class ({name}) are not known here; add it to the file"
+        )
+    return schedule
+
+
+def text_configuration(folder: Path, part: str) -> CLIPTextConfig:
+    """A text encoder's configuration. Raises EngineError if it cannot be used."""
+    try:
+        config = CLIPTextConfig.from_pretrained(folder / part)
+    except Exception as error:
+        raise EngineError(
+            f"{folder / part / 'config.json'} holds no configuration of a text encoder "
+            f"({' '.join(str(error).split())}); fetch or export it again"
+        ) from error
+    for key in ("hidden_size", "projection_dim", "max_position_embeddings", "vocab_size"):
+        whole(getattr(config, key, None), folder / part / "config.json", key)
+    return config
+
+
+def whole(value: object, file: Path, key: str) -> int:
+    """A size in a configuration. Raises EngineError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST:
+        raise EngineError(
+            f"{file}: {key} is {str(value)[:60]}, where a whole number from 1 to {_LARGEST} is "
+            "expected; correct it, or fetch the file again"
+        )
+    return value
+
+
+def side_of(value: object, file: Path) -> int:
+    """The side of square latents from ``sample_size``. Raises EngineError if it says none."""
+    if isinstance(value, list | tuple) and len(value) == 2 and value[0] == value[1]:
+        value = value[0]
+    if value is None:
+        raise EngineError(
+            f"{file}: sample_size is null, so that the size of the latents is not known; "
+            "set it to the side of the latents that the model was trained on"
+        )
+    return whole(value, file, "sample_size")
+
+
+def network_defaults(part: str, found: Configuration) -> Configuration:
+    """The configuration of the UNet or the autoencoder, whole."""
+    return filled({"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part], found)
