@@ -24,7 +24,7 @@ from bench.interventions.shifts import Offset
 from datasets.items import Item, Split
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.bootstrap import Array, Score, score_of
+from probes.bootstrap import Array, Score, effect_of, score_of
 from probes.task import Task
 
 SECONDS = "seconds"
@@ -149,7 +149,7 @@ class Trials:
 
     def gain(self, arm: Arm, baseline: Arm) -> Score:
         """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins."""
-        return score_of(self.quality(arm) - self.quality(baseline))
+        return effect_of(self.quality(arm) - self.quality(baseline))
 
     def best(self, method: str | None = None) -> Arm:
         """Return the edit with the best mean headline score, of one method or of all."""
