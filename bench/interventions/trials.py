@@ -152,11 +152,19 @@ class Trials:
         return effect_of(self.quality(arm) - self.quality(baseline))
 
     def best(self, method: str | None = None) -> Arm:
-        """Return the edit with the best mean headline score, of one method or of all."""
-        return max(
-            (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method)),
-            key=lambda arm: float(np.nanmean(self.quality(arm))),
-        )
+        """Return the edit with the best mean headline score, of one method or of all.
+
+        An edit whose score is undefined for more items than another's loses to it: it may have
+        destroyed the images.
+        """
+
+        def rank(arm: Arm) -> tuple[int, float]:
+            quality = self.quality(arm)
+            defined = quality[np.isfinite(quality)]
+            return len(defined), float(defined.mean()) if len(defined) else -np.inf
+
+        edits = (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method))
+        return max(edits, key=rank)
 
     def controls(self, edit: Arm) -> dict[str, Arm]:
         """Return the controls of an edit by name, the unedited images first."""
