@@ -69,5 +69,44 @@ class Labeler:
     """Each file or package of ``datasets/labelers`` defines one as ``LABELER``."""
 
     open: Open
+    """Opens it; the labels that it gives are checked."""
     takes_networks: bool = False
     """Whether :class:`Sources` can set its networks."""
+
+    def __post_init__(self) -> None:
+        """Have every reader checked, whoever opens it."""
+        object.__setattr__(self, "open", _OpenChecked(self.open))
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenChecked:
+    opened: Open
+
+    def __call__(self, sources: Sources = AS_SHIPPED, /) -> Reader:
+        # A labeler is named like its module in datasets/labelers.
+        *_, name = str(getattr(self.opened, "__module__", "")).split("labelers.")
+        return CheckedReader(self.opened(sources), name.partition(".")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedReader:
+    """A labeler whose labels are checked."""
+
+    reader: Reader
+    name: str
+
+    @property
+    def scale(self) -> DisparityScale:
+        """The labeler's scale."""
+        return self.reader.scale
+
+    @property
+    def fingerprint(self) -> str:
+        """The labeler's fingerprint: the check changes no label."""
+        return self.reader.fingerprint
+
+    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
+        """Label images. Raises DatasetError for labels that are not finite or of a wrong shape."""
+        from datasets.label_check import checked
+
+        return checked(self.reader(images), images, self.name)

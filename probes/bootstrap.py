@@ -8,13 +8,18 @@ t* = (m* - m) / s*,
     p of m = 0:  (1 + number of |t*| >= |m| / s) / (draws + 1)
 
 Dividing by s* accounts for the skewness of scores, which quantiles of m* ignore; p is never below
-1 / (draws + 1). All cells share the resampled images, so differences between cells are paired.
+1 / (draws + 1). n equal scores show no spread, so their p is not below 2^(1 - n), the least of a
+sign test. All cells share the resampled images, so differences between cells are paired.
+
+An interval of scores stays within their range. An interval of effects (differences, correlations)
+stays within the range of the effects and zero, and leaves out zero exactly where p is at most
+1 - level.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -24,8 +29,9 @@ DRAWS = 2000
 TEST_DRAWS = 9999
 """More draws for p-values: with the least p of 1e-4, one cell can stand out among hundreds."""
 LEVEL = 0.95
+ROUNDING = 1e-12
+"""Relative difference below which numbers count as equal."""
 _ENTRIES_AT_ONCE = 1 << 20
-_ROUNDING = 1e-12
 
 Array = NDArray[np.float64]
 
@@ -70,8 +76,21 @@ def resampled_means(scores: Array, weights: Array) -> Array:
 
 def intervals(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Interval:
     """Mean and interval of each row of ``scores`` (cells x images), within the row's range."""
+    return Interval(*_spans(_bootstrapped(scores, draws, seed, level)))
+
+
+def effects(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Difference:
+    """Mean, interval and test of each row of scores for which zero means no effect."""
     result = _bootstrapped(scores, draws, seed, level)
-    return Interval(result.mean, result.low, result.high)
+    lowest, highest = np.minimum(result.lowest, 0.0), np.maximum(result.highest, 0.0)
+    mean, low, high = _spans(replace(result, lowest=lowest, highest=highest))
+    # The test decides where rounding puts an end of the interval on the other side of zero.
+    found, least = result.p <= (1 - level) * (1 + ROUNDING), np.finfo(np.float64).tiny
+    low = np.where(found & (mean > 0), np.maximum(low, least), low)
+    high = np.where(found & (mean < 0), np.minimum(high, -least), high)
+    low = np.where(~found & (low > 0), 0.0, low)
+    high = np.where(~found & (high < 0), 0.0, high)
+    return Difference(mean, low, high, result.p)
 
 
 def paired_difference(
@@ -83,11 +102,29 @@ def paired_difference(
     rounding, always in the same direction, which would otherwise be significant.
     """
     gap = np.atleast_2d(a - b)
-    gap = np.where(np.abs(gap) <= _ROUNDING * (np.abs(a) + np.abs(b)), 0.0, gap)
-    return _bootstrapped(gap, draws, seed, level)
+    gap = np.where(np.abs(gap) <= ROUNDING * (np.abs(a) + np.abs(b)), 0.0, gap)
+    return effects(gap, draws, seed, level)
 
 
-def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> Difference:
+@dataclass(frozen=True, slots=True)
+class _Bootstrapped:
+    """What intervals are made of, one value per row."""
+
+    mean: Array
+    reach: Array
+    """Half the interval's width; infinite where too many draws are constant, nan if undefined."""
+    p: Array
+    lowest: Array
+    highest: Array
+
+
+def _spans(result: _Bootstrapped) -> tuple[Array, Array, Array]:
+    """Mean, low and high; no further than ``lowest`` and ``highest``, as a mean cannot be."""
+    low = np.maximum(result.mean - result.reach, result.lowest)
+    return result.mean, low, np.minimum(result.mean + result.reach, result.highest)
+
+
+def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> _Bootstrapped:
     weights = resampling_weights(scores.shape[1], draws, seed)
     defined = np.isfinite(scores)
     count = defined.sum(1)
@@ -110,11 +147,9 @@ def _bootstrapped(scores: Array, draws: int, seed: int, level: float) -> Differe
                 observed = np.where(m == 0, 0.0, np.abs(m) / s)
             p[part][testable] = (1 + (t >= observed[:, None]).sum(1)) / (draws + 1)
     reach = np.where(error == 0, 0.0, quantile * np.where(error == 0, 1.0, error))
-    # A few tied images can make a resample constant and its t infinite. The mean cannot lie outside
-    # the range of the scores.
-    low, high = np.maximum(mean - reach, lowest), np.minimum(mean + reach, highest)
-    undefined = np.isnan(quantile)
-    return Difference(mean, np.where(undefined, np.nan, low), np.where(undefined, np.nan, high), p)
+    reach = np.where(np.isnan(quantile), np.nan, reach)
+    p = np.where((error == 0) & (mean != 0), np.maximum(p, 0.5 ** (count - 1.0)), p)
+    return _Bootstrapped(mean, reach, p, lowest, highest)
 
 
 def _t_of_draws(scores: Array, mean: Array, weights: Array) -> Array:
@@ -163,5 +198,16 @@ class Score:
 
 def score_of(per_image: Array) -> Score:
     """Mean and interval of per-image scores, where nan is an undefined score."""
-    interval = intervals(per_image[None])
+    return _only(intervals(per_image[None]))
+
+
+def effect_of(per_image: Array) -> Score:
+    """The same of per-image effects: the interval leaves out zero exactly where the test rejects.
+
+    Gains and correlations are effects: zero means none.
+    """
+    return _only(effects(per_image[None]))
+
+
+def _only(interval: Interval) -> Score:
     return Score(float(interval.mean[0]), float(interval.low[0]), float(interval.high[0]))

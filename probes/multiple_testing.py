@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import false_discovery_control, t
 
-from probes.bootstrap import LEVEL, TEST_DRAWS, Array, Difference, paired_difference
+from probes.bootstrap import LEVEL, ROUNDING, TEST_DRAWS, Array, Difference, paired_difference
 
 RATE = 0.05
 """Expected share of false discoveries among the significant comparisons."""
@@ -60,14 +60,22 @@ def over_permuted(
     )
 
 
-def over_strongest(gains: Sequence[Difference]) -> Difference:
+def over_strongest(gains: Sequence[Difference], level: float = LEVEL) -> Difference:
     """The gain over the strongest of several baselines, with the largest of their p-values.
 
-    The largest p-value tests whether all baselines are exceeded.
+    The largest p-value tests whether all baselines are exceeded. Where it is above 1 - ``level``
+    the interval spans those of all baselines, so that interval and test agree.
     """
     weakest = np.argmin([gain.mean for gain in gains], axis=0)[None]
     mean, low, high = (
         np.take_along_axis(np.stack([getattr(gain, name) for gain in gains]), weakest, axis=0)[0]
         for name in ("mean", "low", "high")
     )
-    return Difference(mean, low, high, np.max([gain.p for gain in gains], axis=0))
+    p = np.max([gain.p for gain in gains], axis=0)
+    found = p <= (1 - level) * (1 + ROUNDING)
+    return Difference(
+        mean,
+        np.where(found, low, np.min([gain.low for gain in gains], axis=0)),
+        np.where(found, high, np.max([gain.high for gain in gains], axis=0)),
+        p,
+    )

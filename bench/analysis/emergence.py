@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bench.analysis.comparisons import is_labelled
 from bench.runs.results import Results, TaskResults
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
-from probes.bootstrap import LEVEL, Score, resampled_means, resampling_weights, score_of
+from probes.bootstrap import LEVEL, Score, effect_of, resampled_means, resampling_weights
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, POSITION, WITH_POSITION
 
 EMERGED = 0.9
@@ -64,7 +64,7 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
         for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
     ]
     gains = task.sign() * (np.array(curve) - task.score(baseline))
-    final = score_of(gains[-1])
+    final = effect_of(gains[-1])
     if not final.low > 0:
         return Emergence(task.name, best.layer, baseline.network, results.steps, final, (), None)
     drawn = resampled_means(gains, resampling_weights(gains.shape[1]))

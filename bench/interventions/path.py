@@ -27,7 +27,7 @@ from bench.interventions.runner import EditableRun, edit_arm, movable
 from bench.interventions.shifts import NEAREST, Offset, moved
 from bench.runs.probes import StoredProbes
 from engines.cache import key_of
-from probes.bootstrap import Array, score_of
+from probes.bootstrap import Array, effect_of
 
 METHOD, STRENGTH = "pattern", 8.0
 """Of a run without an experiment, which would choose them."""
@@ -133,7 +133,7 @@ def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> Non
         [item.id, item.prompt, *(f"{values[row]:.2f}" for values in correlations.values())]
         for row, item in enumerate(originals.items)
     ]
-    table.append(["mean", "", *(str(score_of(values)) for values in correlations.values())])
+    table.append(["mean", "", *(str(effect_of(values)) for values in correlations.values())])
     print(
         f"{arm.method} at strength {arm.strength:g}: "
         "correlation of target and measured centre over frames"

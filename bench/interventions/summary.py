@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 
 from tabulate import tabulate
@@ -48,6 +49,8 @@ def claim(summary: Summary) -> str:
         if summary.choose_items
         else "best of these items"
     )
+    if edge := _edge(summary):
+        chosen_on += f", {edge}"
     gains = ", ".join(f"{_over(name)} {Score(*gain)}" for name, gain in (arm.gains or {}).items())
     return (
         f"{arm.method} at strength {arm.strength:g} ({chosen_on}): "
@@ -55,6 +58,34 @@ def claim(summary: Summary) -> str:
         f"on {len(summary.test_items)} test items; gain {gains}; "
         f"damage {Score(*arm.scores[DAMAGE])}"
     )
+
+
+def _edge(summary: Summary) -> str:
+    """The end of the strengths that was chosen; "" inside, or where there was no choice."""
+    strengths = summary.plan.strengths
+    if len(set(strengths)) > 1:
+        for name, end in (("strongest", max(strengths)), ("weakest", min(strengths))):
+            if summary.chosen.strength == end:
+                return f"the {name} tried"
+    return ""
+
+
+def caveats(summary: Summary) -> list[str]:
+    """Warnings that are printed before any score."""
+    warnings = []
+    if edge := _edge(summary):
+        warnings.append(
+            f"the chosen strength {summary.chosen.strength:g} is {edge}: a better one may lie "
+            "beyond; give others with --strengths"
+        )
+    for scores in (arm.scores for arm in summary.arms if arm.control == NULL):
+        shifted, original = scores[summary.headline], scores[summary.original]
+        if isnan(shifted[0]) or shifted == original:
+            warnings.append(
+                f"degenerate labels: moving the object does not change its {summary.task}, so "
+                "there is nothing to edit; check the labeler"
+            )
+    return warnings
 
 
 def intervals_line(summary: Summary) -> str:
@@ -70,6 +101,8 @@ def print_summary(summary: Summary, folder: Path) -> None:
     """Print the table and the claim."""
     plan = summary.plan
     steps = ", ".join(map(str, plan.steps))
+    for caveat in caveats(summary):
+        print(f"{caveat}\n")
     print(f"{summary.task}: edits of {', '.join(plan.layers)} at steps {steps}")
     print(tabulate(rows(summary), headers="keys", disable_numparse=True))
     print(f"\n{claim(summary)}")

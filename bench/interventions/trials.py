@@ -24,7 +24,7 @@ from bench.interventions.shifts import Offset
 from datasets.items import Item, Split
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.bootstrap import Array, Score, score_of
+from probes.bootstrap import Array, Score, effect_of, score_of
 from probes.task import Task
 
 SECONDS = "seconds"
@@ -149,14 +149,22 @@ class Trials:
 
     def gain(self, arm: Arm, baseline: Arm) -> Score:
         """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins."""
-        return score_of(self.quality(arm) - self.quality(baseline))
+        return effect_of(self.quality(arm) - self.quality(baseline))
 
     def best(self, method: str | None = None) -> Arm:
-        """Return the edit with the best mean headline score, of one method or of all."""
-        return max(
-            (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method)),
-            key=lambda arm: float(np.nanmean(self.quality(arm))),
-        )
+        """Return the edit with the best mean headline score, of one method or of all.
+
+        An edit whose score is undefined for more items than another's loses to it: it may have
+        destroyed the images.
+        """
+
+        def rank(arm: Arm) -> tuple[int, float]:
+            quality = self.quality(arm)
+            defined = quality[np.isfinite(quality)]
+            return len(defined), float(defined.mean()) if len(defined) else -np.inf
+
+        edits = (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method))
+        return max(edits, key=rank)
 
     def controls(self, edit: Arm) -> dict[str, Arm]:
         """Return the controls of an edit by name, the unedited images first."""

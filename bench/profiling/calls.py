@@ -23,6 +23,7 @@ from bench.profiling.records import (
     LayerSample,
     Sample,
 )
+from bench.profiling.worst import relative_error, worst
 from bench.registry import plugin
 from bench.study import Study
 from datasets.splits import Block, draws_of
@@ -120,8 +121,8 @@ def untapped_error(opened: OpenedEngine, inputs: Inputs) -> float | None:
     for timestep in inputs.timesteps:
         tapped = opened.engine(inputs.latents, timestep, inputs.text).noise
         untapped = opened.untapped(inputs.latents, timestep, inputs.text).noise
-        errors.append(float((tapped - untapped).norm() / untapped.norm()))
-    return max(errors)
+        errors.append(relative_error(tapped, untapped))
+    return worst(errors)
 
 
 def extractions(

@@ -85,7 +85,7 @@ def _print_speed_up(profile: Profile, what: str, baseline: Readings) -> None:
     chosen = [("default engine", default)] if default in speeds else []
     reduced = [name for name, facts in profile.engines.items() if facts.precision != "fp32"]
     if reduced:
-        fastest = max(reduced, key=lambda name: speeds[name].value)
+        fastest = max(reduced, key=lambda name: np.nan_to_num(speeds[name].value, nan=-np.inf))
         chosen.append(("fastest of reduced precision", fastest))
     for label, name in chosen:
         facts = profile.engines[name]

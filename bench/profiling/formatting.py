@@ -10,6 +10,7 @@ from tabulate import tabulate
 from bench.profiling.parity import NOISE
 from bench.profiling.records import ParityFacts
 from bench.profiling.timing_intervals import Estimate
+from bench.profiling.worst import worst
 
 UNKNOWN = "-"
 ERROR = "error: noise / tap / own"
@@ -40,8 +41,8 @@ def milliseconds(seconds: float) -> str:
 
 def error_of(parity: ParityFacts) -> str:
     """Errors of noise and worst tap on given latents, and of the end of the own trajectory."""
-    worst_tap = max(max(errors) for name, errors in parity.given.items() if name != NOISE)
-    return f"{max(parity.given[NOISE]):.0e} / {worst_tap:.0e} / {parity.own[-1]:.0e}"
+    worst_tap = worst(worst(errors) for name, errors in parity.given.items() if name != NOISE)
+    return f"{worst(parity.given[NOISE]):.0e} / {worst_tap:.0e} / {parity.own[-1]:.0e}"
 
 
 def untapped_error_of(parity: ParityFacts, digits: int) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.config import Config
 from bench.profiling.records import ParityFacts
+from bench.profiling.worst import relative_error
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
@@ -36,7 +37,7 @@ def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
         expected, actual = reference(latents, timestep, words), predict(latents, timestep, words)
         for name, value in {NOISE: expected.noise, **expected.taps}.items():
             other = actual.noise if name == NOISE else actual.taps[name]
-            given.setdefault(name, []).append(_relative(other, value))
+            given.setdefault(name, []).append(relative_error(other, value))
         return expected
 
     def trajectory(predictor: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
@@ -44,12 +45,8 @@ def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
         return list(denoise(predictor, scheduler, noise, text, empty, study.guidance))
 
     steps = zip(trajectory(predict_both), trajectory(predict), strict=True)
-    own = [_relative(actual.latents, expected.latents) for expected, actual in steps]
+    own = [relative_error(actual.latents, expected.latents) for expected, actual in steps]
     return ParityFacts(given, own)
-
-
-def _relative(actual: Tensor, expected: Tensor) -> float:
-    return float((actual - expected).norm() / expected.norm())
 
 
 def print_parity(config: Config, items: int) -> bool:

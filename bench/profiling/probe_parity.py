@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import torch
@@ -69,11 +70,17 @@ def scores_with(
 def score_changes(
     reference: dict[str, Tensor], scores: dict[str, Tensor], study: Study
 ) -> list[ScoreChange]:
-    """Changes of the scores against the reference, per task."""
+    """Changes of the scores against the reference, per task.
+
+    A score that is undefined (nan) on both sides is left out; on one side alone it makes both
+    changes nan.
+    """
     changes = []
     for name, expected in reference.items():
         change = (scores[name] - expected).nanmean(-1)
         metric = study.tasks[name].metrics[0].name
         mean, largest = float(change.nanmean()), float(change.abs().nan_to_num().max())
+        if not torch.equal(scores[name].isnan(), expected.isnan()):
+            mean = largest = nan
         changes.append(ScoreChange(name, metric, len(change), expected.shape[1], mean, largest))
     return changes

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.errors import UserError
+from bench.profiling.worst import worst
 from datasets.atomic_write import atomic_write
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ PROFILE, SAMPLES, LAYERS, MODULES = "profile.json", "samples.csv", "layers.csv",
 FILES = (PROFILE, SAMPLES, LAYERS, MODULES)
 NO_STEP = -1
 """The step of a sample that covers no single step."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 OPENING, FIRST, STEP, UNTAPPED = "opening", "first call", "step", "step without taps"
 """Opening an engine (with compilation); then single calls: the first of a batch size, in steady
@@ -53,7 +55,7 @@ class Sample:
     round: int
     step: int
     """0 to T-1, or ``NO_STEP``."""
-    seconds: float
+    seconds: Finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class LayerSample:
     module: str
     """Path inside the UNet; empty for time that belongs to no module."""
     kind: str
-    seconds: float
+    seconds: Finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,8 @@ class ParityFacts:
 
     @property
     def worst(self) -> float:
-        """The largest error on given latents."""
-        return max(max(errors) for errors in self.given.values())
+        """The largest error on given latents; nan if any is nan."""
+        return worst(map(worst, self.given.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Term:
     name: str
     count: int
     unit: str
-    samples: list[float]
+    samples: list[Finite]
     """Seconds per unit."""
 
 
@@ -198,7 +200,7 @@ class Profile:
     environment: dict[str, Any]
     options: ProfileOptions
     work: Work
-    peaks: dict[str, list[float]]
+    peaks: dict[str, list[Finite]]
     """Per precision and device, its matrix-product rate (FLOP/s), one value per round."""
     engines: dict[str, EngineFacts]
     samples: tuple[Sample, ...]
@@ -278,13 +280,10 @@ def read_profile(folder: Path) -> Profile:
             )
         rows = {table: _read_rows(folder / file) for table, (file, _) in _ROWS.items()}
         return _ADAPTER.validate_python(facts | rows)
-    except ValidationError as error:
-        raise UserError(
-            f"the profile folder {folder} is damaged ({first_fault(error)}); profile again"
-        ) from error
     except (OSError, ValueError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise UserError(
-            f"the profile folder {folder} is damaged ({error}); profile again"
+            f"the profile folder {folder} is damaged ({fault}); profile again"
         ) from error
 
 

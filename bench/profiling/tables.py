@@ -18,6 +18,7 @@ from bench.profiling.formatting import (
 from bench.profiling.layers import print_layers
 from bench.profiling.records import FIRST, OPENING, STEP, UNTAPPED, Profile
 from bench.profiling.timing_intervals import LEVEL, PRECISION, quantile, ratio
+from bench.profiling.worst import worst
 
 _MIB = 2**20
 
@@ -100,7 +101,7 @@ def print_parity(profile: Profile) -> None:
     if not others:
         return
     parities = others.values()
-    rows = [[layer, *(f"{max(one.given[layer]):.1e}" for one in parities)] for layer in layers]
+    rows = [[layer, *(f"{worst(one.given[layer]):.1e}" for one in parities)] for layer in layers]
     rows.append(["own trajectory, last step", *(f"{one.own[-1]:.1e}" for one in parities)])
     rows.append(
         ["noise, tapped against untapped", *(untapped_error_of(one, digits=1) for one in parities)]

@@ -83,8 +83,11 @@ def ratio_of_groups(
 ) -> tuple[float, float, float, float]:
     """(ratio of medians, low, high, p) of groups of readings.
 
-    Interval and p are nan where a side has a single reading.
+    Interval and p are nan where a side has a single reading. Raises ValueError for readings that
+    are not finite.
     """
+    if not all(np.isfinite(readings).all() for readings in (*new, *base)):
+        raise ValueError("a clock reading is not finite; measure again")
     value = float(np.median(np.concatenate(new)) / np.median(np.concatenate(base)))
     if min(sum(map(len, new)), sum(map(len, base))) < 2:
         return value, np.nan, np.nan, np.nan

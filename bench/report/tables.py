@@ -9,6 +9,7 @@ import numpy as np
 from tabulate import tabulate
 
 from bench.analysis.comparisons import Comparison
+from bench.analysis.degenerate import degenerate_labels
 from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Findings, findings_of
 from bench.analysis.significance import Discoveries, at_rate
@@ -69,7 +70,7 @@ def caveats(results: Results) -> list[str]:
             f"a trial of {train} training and {test} test images: {len(draws) or 'no'} draws of "
             f"permuted labels instead of {DRAWS}; scores of so few say little"
         )
-    return warnings
+    return [*warnings, *degenerate_labels(results)]
 
 
 def _equal_labels(results: Results) -> list[str]:

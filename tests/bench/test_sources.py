@@ -14,7 +14,7 @@ from bench.labeling import reader_of
 from bench.runs.folder import default_out
 from bench.study import dataset_of, open_study
 from datasets.items import Dataset, Item
-from datasets.labeler import Labeler, Sources
+from datasets.labeler import Labeler, Reader, Sources
 from datasets.prompts import read_prompts
 from datasets.sets import scenes617
 
@@ -154,9 +154,13 @@ def test_a_labeler_is_opened_with_the_threads_that_were_asked_for(
     from datasets.labelers import tiny
 
     threads_used: list[int] = []
-    monkeypatch.setattr(
-        tiny, "LABELER", Labeler(open=lambda _: threads_used.append(torch.get_num_threads()))
-    )
+    reader = tiny.LABELER.open()
+
+    def opened(_: Sources) -> Reader:
+        threads_used.append(torch.get_num_threads())
+        return reader
+
+    monkeypatch.setattr(tiny, "LABELER", Labeler(open=opened))
     before = torch.get_num_threads()
     for threads in (3, None):
         reader_of(Config(threads=threads), "tiny")

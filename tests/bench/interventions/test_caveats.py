@@ -1,0 +1,95 @@
+"""A strength at an end of those tried, and labels that do not move, are told before any score."""
+
+from __future__ import annotations
+
+from math import nan
+from pathlib import Path
+
+import pytest
+
+from bench.interventions.arms import EDIT, NULL
+from bench.interventions.config import Plan
+from bench.interventions.records import AREA_RATIO, DAMAGE, SCHEMA, ArmRecord, ChosenEdit, Summary
+from bench.interventions.summary import caveats, claim, print_summary
+
+LAYERS, STEPS = ("up",), (1,)
+
+
+def arm(control: str, strength: float, shifted: float, original: float) -> ArmRecord:
+    scores = {
+        name: (value, value, value)
+        for name, value in {
+            "dice_shifted": shifted,
+            "dice_original": original,
+            DAMAGE: 0.0,
+            AREA_RATIO: 1.0,
+        }.items()
+    }
+    gains = {NULL: (0.1, 0.0, 0.2)} if control == EDIT else None
+    method = NULL if control == NULL else "pattern"
+    return ArmRecord(
+        method=method,
+        control=control,
+        strength=strength,
+        layers=LAYERS,
+        steps=STEPS,
+        scores=scores,
+        gains=gains,
+    )
+
+
+def summary_of(
+    chosen: float, strengths: tuple[float, ...], null: tuple[float, float] = (0.2, 1.0)
+) -> Summary:
+    plan = Plan(methods=("pattern",), strengths=strengths, layers=LAYERS, steps=STEPS)
+    edits = [arm(EDIT, strength, 0.5, 0.3) for strength in strengths]
+    return Summary(
+        schema=SCHEMA,
+        task="saliency",
+        headline="dice_shifted",
+        higher_is_better=True,
+        plan=plan,
+        test_items=("a", "b"),
+        choose_items=("c", "d"),
+        chosen=ChosenEdit(method="pattern", strength=chosen, layers=LAYERS, steps=STEPS),
+        choice=(),
+        arms=(arm(NULL, 0.0, *null), *edits),
+        seconds_per_trial=0.1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "strengths", "end"),
+    [
+        (16.0, (1.0, 4.0, 16.0), "strongest"),
+        (16.0, (16.0, 4.0, 1.0), "strongest"),
+        (0.1, (0.1, 0.4, 1.6), "weakest"),
+        (2.0, (1.0, 2.0), "strongest"),
+        (4.0, (1.0, 4.0, 16.0), None),
+        (4.0, (4.0,), None),
+        (4.0, (4.0, 4.0), None),
+    ],
+)
+def test_a_strength_at_an_end(
+    chosen: float,
+    strengths: tuple[float, ...],
+    end: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    summary = summary_of(chosen, strengths)
+    print_summary(summary, Path("run"))
+    printed = capsys.readouterr().out
+    if end is None:
+        assert caveats(summary) == []
+        assert "tried" not in printed
+    else:
+        (caveat,) = caveats(summary)
+        assert caveat.startswith(f"the chosen strength {chosen:g} is the {end} tried")
+        assert printed.startswith(caveat)
+        assert f"(chosen on 2 training items, the {end} tried)" in claim(summary)
+
+
+@pytest.mark.parametrize("null", [(1.0, 1.0), (0.0, 0.0), (nan, nan)])
+def test_labels_that_do_not_move(null: tuple[float, float]) -> None:
+    (caveat,) = caveats(summary_of(4.0, (1.0, 4.0, 16.0), null))
+    assert caveat.startswith("degenerate labels: moving the object does not change its saliency")
