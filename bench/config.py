@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from bench.errors import UserError
 from bench.label_options import ACCEPTED, check_label_options
-from bench.paths import expanded
 from bench.steps import MOST_STEPS, parse_steps, step_of
+from bench.typed import expanded
 from bench.typed import names as names
 from bench.typed import nearest as nearest
 from bench.typed import numbers as numbers
@@ -24,19 +24,11 @@ Source = Literal["generated", "rendered"]
 Weights = Literal["trained", "random"]
 WEIGHTS: tuple[Weights, ...] = ("trained", "random")
 
-BASELINES = (
-    "own",
-    "reinitialised",
-    "own-reinitialised",
-    "vae",
-    "convolution",
-    "text",
-    "unconditional",
-    "decoded",
-)
+_OF_GENERATED = ("own", "own-reinitialised", "unconditional")
+BASELINES = ("own", "reinitialised", "own-reinitialised", "vae", "convolution", "text")
+BASELINES += ("unconditional", "decoded")
 """What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
 ALL = "all"
-_OF_GENERATED = ("own", "own-reinitialised", "unconditional")
 _RENAMED = {"compare": "baselines"}
 
 MOST_THREADS = 1024

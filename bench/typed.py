@@ -1,10 +1,11 @@
-"""Read what is typed: names and numbers between commas, and the name that a misspelt one means."""
+"""Parse what people type: lists of names and numbers, paths with ``~``, and misspelt names."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -27,3 +28,19 @@ def nearest(name: str, choices: Sequence[str]) -> str:
     """End a sentence about an unknown name: with the nearest name, or with all of them."""
     close = get_close_matches(name, choices, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; there are: {', '.join(choices)}"
+
+
+def expanded(text: str) -> str:
+    """Return the text with a leading ``~`` or ``~name`` replaced, where there is such a home."""
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:
+        # There is no such user: the name is taken literally.
+        return text
+
+
+def typed_path(text: str) -> Path:
+    """Parse a path from the command line."""
+    return Path(expanded(text))

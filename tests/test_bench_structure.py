@@ -8,15 +8,16 @@ from tests.imports import ROOT, imported, parsed
 
 ROOMS = {
     "errors": set(),
+    "typed": set(),
+    "label_options": {"errors"},
     "measure": set(),
-    "paths": set(),
     "steps": set(),
     "validation": {"errors"},
-    "config": {"errors", "paths", "steps", "validation"},
+    "config": {"errors", "label_options", "steps", "typed", "validation"},
     "figures": {"errors"},
     "environment": {"config", "validation"},
     "registry": {"config", "errors"},
-    "labeling": {"config", "errors", "registry"},
+    "labeling": {"config", "errors", "label_options", "registry"},
     "study": {"config", "environment", "errors", "labeling", "registry"},
     "networks": {"errors", "study"},
     "runs": {
@@ -98,7 +99,6 @@ ROOMS = {
         "errors",
         "interventions",
         "labeling",
-        "paths",
         "planning",
         "profiling",
         "registry",
@@ -108,6 +108,7 @@ ROOMS = {
         "runs",
         "steps",
         "study",
+        "typed",
     },
     "__main__": {"commands", "environment", "errors"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.config import Config, add_options, config_of, default_of, names, typed_options
-from bench.paths import typed_path
+from bench.typed import typed_path
 from datasets.prompts import is_prompt_file
 
 _FILES = ("dataset", "prompts", "fetch")

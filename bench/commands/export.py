@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.config import default_of
-from bench.paths import expanded, typed_path
+from bench.typed import expanded, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

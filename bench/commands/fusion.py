@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.paths import expanded
+from bench.typed import expanded
 
 PRECISIONS = ("fp16", "fp32")
 

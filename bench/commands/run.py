@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.config import Config, add_options, config_of, quick, read_toml, typed_options
 from bench.errors import UserError
-from bench.paths import typed_path
+from bench.typed import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
