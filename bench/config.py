@@ -25,8 +25,10 @@ Weights = Literal["trained", "random"]
 WEIGHTS: tuple[Weights, ...] = ("trained", "random")
 
 _OF_GENERATED = ("own", "own-reinitialised", "unconditional")
-BASELINES = ("own", "reinitialised", "own-reinitialised", "vae", "convolution", "text")
-BASELINES += ("unconditional", "decoded")
+BASELINES: tuple[str, ...] = (
+    *("own", "reinitialised", "own-reinitialised"),
+    *("vae", "convolution", "text", "unconditional", "decoded"),
+)
 """What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
 ALL = "all"
 _RENAMED = {"compare": "baselines"}
