@@ -62,7 +62,7 @@ def save(
     return path
 
 
-def picture(kind: str) -> torch.Tensor:
+def example_image(kind: str) -> torch.Tensor:
     """An image of the network's size, where nothing is resized."""
     values = np.random.default_rng(0).random((1, 3, SIDE, SIDE), dtype=np.float32)
     ramp = np.broadcast_to(np.linspace(0, 1, SIDE, dtype=np.float32), values.shape)
@@ -90,7 +90,7 @@ def test_a_preset_makes_its_authors_mask(
     preset: Preset, kind: str, scale: float, offset: float, tmp_path: Path
 ) -> None:
     path = save(tmp_path / "mask.onnx", scale=scale, offset=offset)
-    image = picture(kind)
+    image = example_image(kind)
     if preset != "tracer" and kind == "black":
         expected = np.zeros((SIDE, SIDE), bool)
     else:
@@ -103,7 +103,7 @@ def test_a_preset_makes_its_authors_mask(
 def test_a_soft_map_is_no_foreground_everywhere_by_its_preset(tmp_path: Path) -> None:
     path = save(tmp_path / "soft.onnx", scale=0.2, offset=0.01)
     shares = {
-        name: float(OnnxSaliency(path, None, use)(picture("ramp")).double().mean())
+        name: float(OnnxSaliency(path, None, use)(example_image("ramp")).double().mean())
         for name, use in PRESETS.items()
     }
     assert shares["tracer"] == 1
@@ -117,7 +117,7 @@ def test_a_soft_map_is_no_foreground_everywhere_by_its_preset(tmp_path: Path) ->
 )
 def test_free_values_are_what_the_network_gets(changes: dict[str, object], tmp_path: Path) -> None:
     use = replace(Preparation(cut=0.5), **changes)
-    image = picture("noise")
+    image = example_image("noise")
     x = image[0].permute(1, 2, 0).double().numpy()
     x = (x - np.array(use.mean)) / np.array(use.deviation)
     expected = 1 / (1 + np.exp(-3.0 * x.mean(-1))) >= use.cut
@@ -170,7 +170,7 @@ def test_the_size_is_the_files_or_else_the_one_chosen(
 ) -> None:
     network = OnnxSaliency(save(tmp_path / "mask.onnx", shape), asked, use)
     assert network.size == size
-    assert network(picture("ramp")).shape == (1, SIDE, SIDE)
+    assert network(example_image("ramp")).shape == (1, SIDE, SIDE)
 
 
 @pytest.mark.parametrize(
@@ -220,16 +220,16 @@ def test_a_network_of_whole_numbers_is_one_sentence(tmp_path: Path) -> None:
 )
 def test_rounding_is_no_reason_to_refuse_a_map(made: dict[str, object], tmp_path: Path) -> None:
     use = replace(TRACER, cut=0.5)
-    plain = OnnxSaliency(save(tmp_path / "plain.onnx"), None, use)(picture("ramp"))
+    plain = OnnxSaliency(save(tmp_path / "plain.onnx"), None, use)(example_image("ramp"))
     network = OnnxSaliency(save(tmp_path / "mask.onnx", **made), None, use)
     for flat in (0.0, 1.0):
         network(torch.full((1, 3, SIDE, SIDE), flat))
-    assert torch.equal(network(picture("ramp")), plain)
+    assert torch.equal(network(example_image("ramp")), plain)
 
 
 def test_a_stretched_map_may_have_any_finite_values(tmp_path: Path) -> None:
     logits = save(tmp_path / "logits.onnx", sigmoid=False)
-    mask = OnnxSaliency(logits, None, PRESETS["isnet"])(picture("ramp"))
+    mask = OnnxSaliency(logits, None, PRESETS["isnet"])(example_image("ramp"))
     assert float(mask.double().mean()) == 0.5
     broken = save(tmp_path / "nan.onnx", offset=float("nan"))
     with pytest.raises(DatasetError, match="gives NaN or infinity"):

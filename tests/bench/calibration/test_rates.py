@@ -134,7 +134,4 @@ def test_controls_that_are_all_the_same_have_nothing_to_exchange() -> None:
 
 def test_images_too_few_for_permutations_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["calibration", "--cells", "24", "--limit", "30"]) == 2
-    assert (
-        "--limit 30: the labels of so few training images have no 5"
-        in capsys.readouterr().err
-    )
+    assert "--limit 30: the labels of so few training images have no 5" in capsys.readouterr().err
