@@ -40,7 +40,7 @@ def print_card(limit: int, sheet: Path | None) -> None:
             f"a sheet shows {COLUMNS * ROWS} samples; "
             "give --limit at least that, or leave --sheet out"
         )
-    parts, reader = study.components, plugin("labeler", "tiny").open()
+    parts, reader = study.components, plugin("labeler", "tiny").open().reader
     torch.set_num_threads(study.threads)
     scenes = scenes_of("held-out", limit)
     renders = list(rendered(scenes))

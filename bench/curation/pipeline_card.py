@@ -31,7 +31,7 @@ def print_pipeline_cards(folders: Sequence[Path], limit: int, sheet: Path | None
 
     The sheet shows the first samples of each folder in a row of its own: same prompts, same seeds.
     """
-    dataset, reader = plugin("dataset", "scenes617"), plugin("labeler", "tiny").open()
+    dataset, reader = plugin("dataset", "scenes617"), plugin("labeler", "tiny").open().reader
     items = [item for item in dataset.items(None) if item.split == "test"][:limit]
     expected = [dataset.scene(item).attributes for item in items]
     rows, tiles = [], []

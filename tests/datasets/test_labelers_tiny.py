@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from datasets.errors import DatasetError
-from datasets.labeler import Reader
+from datasets.labeler import CheckedReader, Reader
 from datasets.labelers.tiny import LABELER, SHA256, WEIGHTS
 from datasets.labelers.tiny.network import WORDS
 from datasets.labelers.tiny.read import TinyLabeler
@@ -22,7 +22,7 @@ from datasets.scenes import Scene
 
 
 @pytest.fixture(scope="module")
-def labeler() -> TinyLabeler:
+def labeler() -> CheckedReader:
     return LABELER.open()
 
 
@@ -32,7 +32,7 @@ def images(held_out: Rendered) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def predictions(labeler: TinyLabeler, images: torch.Tensor) -> Labels:
+def predictions(labeler: CheckedReader, images: torch.Tensor) -> Labels:
     return labeler(images)
 
 
@@ -60,7 +60,7 @@ def test_it_finds_the_salient_solid(predictions: Labels, held_out: Rendered) -> 
     assert np.mean(dice) >= 0.93
 
 
-def test_it_reads_inverse_depth(labeler: TinyLabeler, all_held_out: Rendered) -> None:
+def test_it_reads_inverse_depth(labeler: CheckedReader, all_held_out: Rendered) -> None:
     true = (1 / all_held_out.depth_m.numpy() - labeler.scale.mean) / labeler.scale.std
     squared = (labeler(all_held_out.rgb).disparity.numpy() - true) ** 2
     rmse = np.sqrt(squared.mean((1, 2)))
@@ -92,11 +92,11 @@ def test_it_reads_normals_as_unit_vectors(predictions: Labels, held_out: Rendere
 
 
 def test_it_reads_the_words(
-    labeler: TinyLabeler, images: torch.Tensor, held_out_scenes: list[Scene]
+    labeler: CheckedReader, images: torch.Tensor, held_out_scenes: list[Scene]
 ) -> None:
     right = dict.fromkeys(WORDS, 0)
     for start in range(0, 128, 8):
-        words = labeler.read(images[start : start + 8]).words
+        words = labeler.reader.read(images[start : start + 8]).words
         for name, vocabulary in WORDS.items():
             for scene, index in zip(
                 held_out_scenes[start : start + 8], words[name].argmax(1).tolist(), strict=True
@@ -111,7 +111,7 @@ def test_it_reads_the_words(
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 11])
 def test_the_batch_changes_no_bit(
-    labeler: TinyLabeler, images: torch.Tensor, predictions: Labels, batch: int
+    labeler: CheckedReader, images: torch.Tensor, predictions: Labels, batch: int
 ) -> None:
     parts = [labeler(some) for some in images[:12].split(batch)]
     for apart, together in zip(_fields(concatenate(parts)), _fields(predictions), strict=True):
@@ -119,7 +119,7 @@ def test_the_batch_changes_no_bit(
 
 
 def test_the_neighbours_in_a_batch_change_no_bit(
-    labeler: TinyLabeler, images: torch.Tensor, predictions: Labels
+    labeler: CheckedReader, images: torch.Tensor, predictions: Labels
 ) -> None:
     order = torch.from_numpy(np.random.default_rng(0).permutation(16))
     for permuted, together in zip(
@@ -133,7 +133,7 @@ def _fields(labels: Labels) -> list[torch.Tensor]:
     return [labels.disparity, labels.saliency, labels.normals]
 
 
-def test_exact_labels_have_its_units(labeler: TinyLabeler, held_out: Rendered) -> None:
+def test_exact_labels_have_its_units(labeler: CheckedReader, held_out: Rendered) -> None:
     exact = exact_labels(held_out, labeler.scale)
     assert abs(float(exact.disparity.mean())) < 0.15
     assert abs(float(exact.disparity.std()) - 1) < 0.15
@@ -141,7 +141,7 @@ def test_exact_labels_have_its_units(labeler: TinyLabeler, held_out: Rendered) -
     assert exact.normals is held_out.normals
 
 
-def test_it_is_a_reader_with_a_name_for_its_weights(labeler: TinyLabeler, folder: Path) -> None:
+def test_it_is_a_reader_with_a_name_for_its_weights(labeler: CheckedReader, folder: Path) -> None:
     assert isinstance(labeler, Reader)
     assert TinyLabeler(folder).fingerprint == labeler.fingerprint
     weights = load_file(folder / "labeler.safetensors")

@@ -75,7 +75,7 @@ def synthetic(curve: dict[int, float], higher_is_better: bool, noise: float = 0.
     )
     machine = Environment.model_construct()
     areas = np.full(IMAGES, 0.1)
-    return Results(Path(), Config(), "", machine, record, {"t": task}, [], {}, areas)
+    return Results(Path(), Config(), "", machine, record, {"t": task}, [], {}, areas, {}, None)
 
 
 def test_gains_are_paired_and_signed_so_that_better_is_positive() -> None:

@@ -134,7 +134,7 @@ def test_hooks_generate_the_same_images_and_keep_the_same_activations(
         def finish(self, labels: object) -> None:
             pass
 
-    inputs, read = study.given(items)
+    inputs, read = study.block_input(items)
     output, _ = stream(alone(study, eager, 4), inputs, [Keep()], range(SMALL.sampler_steps), read)
     one, both = (
         generate_with_hooks(study, pipeline_of(study), items, at_once) for at_once in (1, 2)
