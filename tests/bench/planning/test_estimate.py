@@ -83,11 +83,9 @@ def test_time_is_right_within_a_factor_of_one_and_a_half(planned: PlannedRun) ->
 
 def test_rows_are_those_of_the_run(planned: PlannedRun) -> None:
     assert planned.plan.engine_rows == sum(int(row["rows"]) for row in planned.results.costs)
-    facts = planned.results.facts
-    assert (planned.plan.train_items, planned.plan.test_items) == (
-        len(facts["train_items"]),
-        len(facts["test_items"]),
-    )
+    record = planned.results.record
+    items = (len(record.train_items), len(record.test_items))
+    assert (planned.plan.train_items, planned.plan.test_items) == items
     assert planned.plan.image_steps == 48 * 3
 
 
