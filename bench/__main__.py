@@ -23,9 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = sys.argv[1:] if arguments is None else list(arguments)
     if typed and typed[0] in _RENAMED:
         return _refused(f"the command {typed[0]} is now {_RENAMED[typed[0]]}")
+    try:
+        # Before the commands are imported: their options name things of our package.
+        _refuse_foreign_datasets()
+    except UserError as error:
+        return _refused(str(error))
     options = _parser().parse_args(typed)
     try:
-        _refuse_foreign_datasets()
         return int(options.command(options))
     except KeyboardInterrupt:
         hint = "; the same command continues from here" if _resumes(options) else ""

@@ -21,7 +21,7 @@ from bench.runs.results import read_results
 from bench.study import Study, open_study
 from engines.components import Components
 
-COMPUTING = ("Accumulator", "Readout", "solve_places", "solve_position")
+COMPUTING = ("Accumulator", "Readout", "solve_sites", "solve_position")
 
 
 def test_scores_are_those_of_the_cpu(
