@@ -95,6 +95,7 @@ def test_batch_and_shard_size_change_no_score(
     assert largest_difference(small_run, other) <= 1e-6
 
 
+@pytest.mark.slow
 def test_pytorch_and_onnxruntime_give_equal_scores(
     small_run: Results, small_config: dict[str, object], tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_another_configuration_is_refused_in_words(
         run(Config(**(small_config | {"limit": 48}), out=str(small_run.path)))
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
     small_run: Results,
     small_config: dict[str, object],
@@ -204,6 +206,7 @@ def test_a_damaged_shard_is_made_again_and_the_rest_is_kept(
         assert np.array_equal(table, small_run.tasks[name].scores, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
     small_run: Results,
     small_config: dict[str, object],
