@@ -135,7 +135,7 @@ def warm_up() -> None:
         transformers.CLIPTokenizer,
         transformers.CLIPTextModelWithProjection,
     )
-    _ = (onnxruntime.InferenceSession, bench.run.run)
+    _ = (onnxruntime.InferenceSession, bench.run)
     # Threads do not survive a fork.
     torch.set_num_threads(1)
     gc.freeze()

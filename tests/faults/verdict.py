@@ -24,9 +24,10 @@ class Outcome:
 
     @property
     def said(self) -> list[str]:
-        """The lines of the error stream, without progress bars."""
+        """The lines of the error stream, without progress bars and notes on the prompts."""
         lines = (line.strip() for line in re.split(r"[\r\n]", self.error))
-        return [line for line in lines if line and not _PROGRESS.search(line)]
+        remarks = (line for line in lines if line and not line.startswith("note: "))
+        return [line for line in remarks if not _PROGRESS.search(line)]
 
 
 @dataclass(frozen=True, slots=True)
