@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.errors import UserError
 from bench.study import Study
 from datasets.errors import DatasetError
 from engines.cache import default_cache
-from engines.engine import Engine, Prediction, Tap, reserved
-from engines.prompt import further_rows
+from engines.conditioning import Conditioning
+from engines.denoiser import Denoiser
+from engines.engine import Engine, Prediction, Tap, layer_of_convolution, reserved
 from engines.weights import permuted, reinitialised
 from extract import sources
 from extract.networks import CONVOLUTION, DECODED, INPUT, TRAINED
 from extract.sources import ActivationSource
 from extract.stream import RecordedModel
-from extract.taps import fits, layer_of_convolution
+from extract.taps import fits
 
 Sources = Mapping[str, ActivationSource]
 
@@ -28,17 +28,17 @@ Sources = Mapping[str, ActivationSource]
 class Deferred:
     """An engine that is opened at its first call: nothing is exported before a run is checked."""
 
-    def __init__(
-        self, study: Study, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
-    ) -> None:
-        self._study, self._unet, self._taps = study, unet, taps
+    def __init__(self, study: Study, denoiser: Callable[[], Denoiser], taps: Sequence[Tap]) -> None:
+        self._study, self._denoiser, self._taps = study, denoiser, taps
         self._engine: Engine | None = None
 
     def open(self) -> Engine:
         """Open the engine, once."""
         if self._engine is None:
             study = self._study
-            opened = study.backend.open(self._unet(), self._taps, default_cache(), study.threads)
+            opened = study.backend.open(
+                self._denoiser(), self._taps, default_cache(), study.threads
+            )
             self._engine = reserved(opened, study.config.batch)
         return self._engine
 
@@ -46,9 +46,9 @@ class Deferred:
         """Free the engine's memory."""
         self._engine = None
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once."""
-        return self.open()(latents, timestep, text)
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once."""
+        return self.open()(latents, timestep, conditioning)
 
 
 class Networks:
@@ -63,18 +63,18 @@ class Networks:
         study = self.study
         convolutions = study.convolutions if CONVOLUTION in study.config.baselines else ()
         taps = (*study.taps, *convolutions)
-        return self._engine(TRAINED, lambda: study.components.unet, taps)
+        return self._engine(TRAINED, lambda: study.components.denoiser, taps)
 
     def permuted(self, seed: int) -> Deferred:
         """Return the network with permuted weights."""
-        unet = self.study.components.unet
-        return self._engine(f"permuted-{seed}", lambda: permuted(unet, seed), self.study.taps)
+        denoiser = self.study.components.denoiser
+        return self._engine(f"permuted-{seed}", lambda: permuted(denoiser, seed), self.study.taps)
 
     def reinitialised(self, seed: int) -> Deferred:
         """Return the network with re-initialised weights."""
-        unet = self.study.components.unet
+        denoiser = self.study.components.denoiser
         name = f"reinitialised-{seed}"
-        return self._engine(name, lambda: reinitialised(unet, seed), self.study.taps)
+        return self._engine(name, lambda: reinitialised(denoiser, seed), self.study.taps)
 
     def open(self) -> None:
         """Open all engines; from now on the model's other parts compute on their device."""
@@ -85,17 +85,15 @@ class Networks:
     def release_weights(self) -> None:
         """Free the model's own weights if engines keep theirs; nothing can be opened after."""
         if self.study.backend.keeps_weights:
-            self.study.components.unet.to("meta")
+            self.study.components.denoiser.module.to("meta")
 
     def close(self) -> None:
         """Free the memory of all engines."""
         for engine in self.engines.values():
             engine.close()
 
-    def _engine(
-        self, name: str, unet: Callable[[], UNet2DConditionModel], taps: Sequence[Tap]
-    ) -> Deferred:
-        return self.engines.setdefault(name, Deferred(self.study, unet, taps))
+    def _engine(self, name: str, denoiser: Callable[[], Denoiser], taps: Sequence[Tap]) -> Deferred:
+        return self.engines.setdefault(name, Deferred(self.study, denoiser, taps))
 
 
 def alone(study: Study, engine: Engine, rows: int) -> RecordedModel:
@@ -170,7 +168,7 @@ def _decoded(study: Study, _: Networks) -> Sources:
             "like depth"
         )
     # A label that the labeler lacks ends the run before anything is generated.
-    blank = study.reader(torch.zeros(1, 3, *[int(study.components.vae.config.sample_size)] * 2))
+    blank = study.reader(torch.zeros(1, 3, *study.components.image_size))
     for name, task in maps.items():
         try:
             task.target(blank)
@@ -194,7 +192,7 @@ BASELINES: dict[str, Callable[[Study, Networks], Sources]] = {
     "own-reinitialised": _own_reinitialised,
     "vae": lambda study, _: {"vae": sources.decoder(study.components)},
     CONVOLUTION: _convolution,
-    "text": lambda study, _: {"text": sources.text(further_rows(study.components.unet.config))},
+    "text": lambda study, _: {"text": sources.text()},
     "unconditional": lambda study, _: {"unconditional": sources.unconditional(study.layers)},
     DECODED: _decoded,
 }

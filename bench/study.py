@@ -29,7 +29,7 @@ from engines.load import load
 from engines.models.tiny import MODEL as TINY
 from engines.random_weights import random_components
 from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stream
-from extract.taps import choose, convolution_taps, self_attention_taps
+from extract.taps import choose
 from probes.accumulate import DRAWS
 from probes.task import Task
 
@@ -103,7 +103,9 @@ class Study:
 
         From now on the model's other parts compute on its device.
         """
-        engine = self.backend.open(self.components.unet, self.taps, default_cache(), self.threads)
+        engine = self.backend.open(
+            self.components.denoiser, self.taps, default_cache(), self.threads
+        )
         self.components.send(self.device)
         return reserved(engine, self.config.batch)
 
@@ -113,7 +115,9 @@ class Study:
         if self.config.source == "generated":
             return BlockInput(prompts, seeds), self.reader
         assert self.dataset.scene is not None
-        rendered = render([self.dataset.scene(item) for item in items], self.components.image_side)
+        rendered = render(
+            [self.dataset.scene(item) for item in items], self.components.image_size[0]
+        )
         labels = exact_labels(rendered, self.reader.scale)
         return BlockInput(prompts, seeds, rendered.rgb), lambda _: labels
 
@@ -143,6 +147,13 @@ def model_spec(name: str) -> ModelSpec:
         f"there is no model {name!r}{nearest(name, list(models))} "
         "(or give a diffusers folder or hub id)"
     )
+
+
+def components_of(source: str | Path, weights: str) -> Components:
+    """Load a model's components, or draw random weights for its architecture."""
+    if weights == "random":
+        return random_components(source, Path(TINY.source) / "tokenizer")
+    return load(source)
 
 
 def guidance_of(config: Config, spec: ModelSpec) -> float:
@@ -185,23 +196,18 @@ def open_study(config: Config, labels: bool = True) -> Study:
     spec = model_spec(config.model)
     backend = usable_engine(config.engine)
     dataset, items = dataset_of(config)
-    is_random = config.weights == "random"
     labeler = labeler_of(config, spec, labels)
     reader = reader_of(config, labeler)
     if config.source == "rendered" and dataset.scene is None:
         raise UserError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
-    components = (
-        random_components(spec.source, Path(TINY.source) / "tokenizer")
-        if is_random
-        else load(spec.source)
-    )
+    components = components_of(spec.source, config.weights)
     if config.source == "generated":
         # A label that the labeler lacks ends the run before anything is exported or generated.
-        blank = reader(torch.zeros(1, 3, *[components.image_side] * 2))
+        blank = reader(torch.zeros(1, 3, *components.image_size))
         for task in tasks.values():
             task.target(blank)
-    taps = self_attention_taps(components.unet)
+    taps = components.taps()
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
     facts = {
         "version of the scores": SCHEMA,
@@ -228,7 +234,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
         spec=spec,
         components=components,
         taps=taps,
-        convolutions=convolution_taps(components.unet),
+        convolutions=components.convolutions,
         layers=layers,
         backend=backend,
         dataset=dataset,

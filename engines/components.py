@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, LMSDiscreteScheduler, UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from engines.configurations import SAMPLER_KEYS
+from engines.conditioning import Conditioning
 from engines.cuda_stream import full_fp32
-from engines.prompt import SIZES, packed
+from engines.denoiser import Denoiser
+from engines.engine import ATTENTION, CONVOLUTION, Tap
+from engines.errors import EngineError
+from engines.family import Family
+from engines.samplers import MODEL, Sampler, scheduler_of, set_steps
 
 DECODE_BATCH = 4
 """Images decoded, or prompts embedded, at once; padded to this, so that no batch changes a bit."""
@@ -30,116 +32,145 @@ class Components:
     They are on the CPU until ``send``; inputs and outputs of the methods are on the CPU always.
     """
 
-    unet: UNet2DConditionModel
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
+    family: Family
+    parts: Mapping[str, Any]
+    """Networks and tokenizers, by their names in the model's index."""
     schedule: dict[str, Any]
     """Configuration of the noise schedule, as diffusers schedulers take it."""
-    text_encoder_2: CLIPTextModelWithProjection | None = None
-    """The second one of SDXL."""
-    tokenizer_2: CLIPTokenizer | None = None
-    zeros_if_empty: bool = False
-    """Whether an empty prompt is embedded as zeros (``force_zeros_for_empty_prompt``)."""
+    latent_shape: tuple[int, int, int]
+    """Channels, rows and columns of a latent."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Facts of the index that conditioning depends on."""
+    sampler_name: str = MODEL
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Folder name -> component with weights."""
-        first = {"unet": self.unet, "vae": self.vae, "text_encoder": self.text_encoder}
-        return (
-            first
-            if self.text_encoder_2 is None
-            else first | {"text_encoder_2": self.text_encoder_2}
+        """Name -> component with weights."""
+        return {name: part for name, part in self.parts.items() if isinstance(part, nn.Module)}
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """The network that is probed."""
+        module = self.parts[self.family.denoiser]
+        return Denoiser(
+            module, self.family.predict, self.latent_shape, self.family.inputs(module.config)
         )
 
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a latent."""
-        side = int(self.unet.config.sample_size)
-        return int(self.unet.config.in_channels), side, side
+    def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
+        """Taps of a kind, in the order of computation. Raises EngineError if there are none."""
+        return self.family.taps(self.parts[self.family.denoiser], kind, self.latent_shape)
 
     @property
-    def image_side(self) -> int:
-        """Pixels along one side: every block of the autoencoder but the last halves it."""
-        return self.latent_shape[1] << (len(self.vae.config.block_out_channels) - 1)
+    def convolutions(self) -> tuple[Tap, ...]:
+        """Taps on convolutions; none where the denoiser has none to compare with."""
+        return self.taps(CONVOLUTION) if CONVOLUTION in self.family.kinds else ()
+
+    @property
+    def sampler_class(self) -> str:
+        """The sampler's diffusers class."""
+        return type(scheduler_of(self.sampler_name, self.schedule)).__name__
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder."""
+        return self.parts["vae"]
+
+    @property
+    def tokenizers(self) -> tuple[Any, ...]:
+        """The tokenizers, of which each reads the whole prompt."""
+        return tuple(self.parts[name] for name in self.family.tokenizers if name in self.parts)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        factor = self.pixels_per_latent
+        return self.latent_shape[1] * factor, self.latent_shape[2] * factor
+
+    @property
+    def pixels_per_latent(self) -> int:
+        """Pixels along a side of one latent: every block of the autoencoder but one halves it."""
+        config = self.vae.config
+        widths = getattr(config, "block_out_channels", None) or config.encoder_block_out_channels
+        return 1 << (len(widths) - 1)
 
     @property
     def images_at_once(self) -> int:
         """Images decoded or encoded together."""
-        return DECODE_BATCH if self.image_side**2 <= _SMALL_PIXELS else 1
+        height, width = self.image_size
+        return DECODE_BATCH if height * width <= _SMALL_PIXELS else 1
 
-    def scheduler(self, steps: int) -> LMSDiscreteScheduler:
-        """The paper's sampler, set to ``steps`` steps."""
-        scheduler = LMSDiscreteScheduler(
-            **{key: self.schedule[key] for key in SAMPLER_KEYS if key in self.schedule},
-            timestep_spacing="linspace",
+    def sized(self, height: int, width: int) -> Components:
+        """The same model for images of another size, in pixels. Raises EngineError if it cannot."""
+        multiple = self.pixels_per_latent * self.family.patch(
+            self.parts[self.family.denoiser].config
         )
-        scheduler.set_timesteps(steps)
-        return scheduler
+        for name, pixels in (("height", height), ("width", width)):
+            if pixels < multiple or pixels % multiple:
+                raise EngineError(
+                    f"this model's images have sides that are multiples of {multiple} pixels, and "
+                    f"the {name} is {pixels}; give --size another one"
+                )
+        factor = self.pixels_per_latent
+        return replace(self, latent_shape=(self.latent_shape[0], height // factor, width // factor))
+
+    def sampler(self, steps: int) -> Sampler:
+        """The sampler, set to ``steps`` steps. Raises EngineError if it does not fit the model."""
+        scheduler = scheduler_of(self.sampler_name, self.schedule)
+        patch = self.family.patch(self.parts[self.family.denoiser].config)
+        tokens = (self.latent_shape[1] // patch) * (self.latent_shape[2] // patch)
+        set_steps(scheduler, steps, tokens, self.family.most_shift, self.family.spaced_sigmas)
+        return Sampler(scheduler)
 
     def send(self, device: torch.device) -> None:
-        """Move all components but the UNet, which engines execute, to ``device``."""
+        """Move all components but the denoiser, which engines execute, to ``device``."""
         if device.type == "cuda":
             full_fp32()
         for name, part in self.networks.items():
-            if name != "unet":
+            if name != self.family.denoiser:
                 part.to(device)
 
     @torch.inference_mode()
-    def embed(self, prompts: Sequence[str]) -> Float[Tensor, "n words width"]:
-        """Text embeddings; prompts are truncated to the tokenizer's length, as diffusers does.
-
-        For SDXL, further rows hold the added conditions; see engines/prompt.py.
-        """
-        tokens = _tokens(self.tokenizer, prompts)
-        if self.text_encoder_2 is None:
-            return self.padded(lambda ids: self.text_encoder(ids).last_hidden_state, tokens)
-        text = self.padded(
-            self._embed_twice, torch.stack([tokens, _tokens(self.tokenizer_2, prompts)], dim=1)
-        )
-        if self.zeros_if_empty:
-            empty = torch.tensor([not prompt for prompt in prompts])
-            words = torch.zeros_like(text[:, : tokens.shape[1]])
-            pooled = torch.zeros(len(text), int(self.text_encoder_2.config.projection_dim))
-            text[empty] = packed(words, pooled, self._sizes(len(text)))[empty]
-        return text
-
-    def _embed_twice(self, tokens: Tensor) -> Tensor:
-        """SDXL's text tensor: penultimate states of both encoders, pooled projection, and sizes."""
-        assert self.text_encoder_2 is not None
-        first = self.text_encoder(tokens[:, 0], output_hidden_states=True)
-        second = self.text_encoder_2(tokens[:, 1], output_hidden_states=True)
-        words = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        return packed(words, second.text_embeds, self._sizes(len(tokens)))
-
-    def _sizes(self, n: int) -> Tensor:
-        """SDXL's sizes and crop of ``n`` uncropped images."""
-        side = float(self.image_side)
-        return torch.tensor([side, side, 0.0, 0.0, side, side]).expand(n, SIZES)
+    def embed(self, prompts: Sequence[str]) -> Conditioning:
+        """What the denoiser reads of prompts; an empty prompt is the unconditional branch."""
+        return self.family.embed(self, prompts)
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
         """Decode scaled latents to images in 0..1."""
-        scale = float(self.vae.config.scaling_factor)
-        return self.padded(
-            lambda z: (self.vae.decode(z / scale).sample / 2 + 0.5).clamp(0, 1),
-            latents,
-            self.images_at_once,
+        (images,) = self.padded(
+            lambda z: ((self.decode_raw(z) / 2 + 0.5).clamp(0, 1),), latents, self.images_at_once
         )
+        return images
+
+    def decode_raw(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
+        """The autoencoder's own images, in about -1..1, on its device."""
+        unscaled = latents / float(self.vae.config.scaling_factor)
+        shift = getattr(self.vae.config, "shift_factor", None)
+        image: Tensor = self.vae.decode(unscaled + shift if shift else unscaled).sample
+        return image
 
     @torch.inference_mode()
     def encode(self, images: Float[Tensor, "n 3 height width"]) -> Float[Tensor, "n c h w"]:
         """Encode images in 0..1 to scaled mean latents."""
         scale = float(self.vae.config.scaling_factor)
-        return self.padded(
-            lambda x: self.vae.encode(x * 2 - 1).latent_dist.mean * scale,
-            images,
-            self.images_at_once,
-        )
+        shift = getattr(self.vae.config, "shift_factor", None)
+
+        def call(x: Tensor) -> tuple[Tensor]:
+            encoded = self.vae.encode(x * 2 - 1)
+            latents = (
+                encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latent
+            )
+            return ((latents - shift if shift else latents) * scale,)
+
+        (latents,) = self.padded(call, images, self.images_at_once)
+        return latents
 
     def padded(
-        self, call: Callable[[Tensor], Tensor], rows: Tensor, at_once: int = DECODE_BATCH
-    ) -> Tensor:
+        self,
+        call: Callable[[Tensor], tuple[Tensor, ...]],
+        rows: Tensor,
+        at_once: int = DECODE_BATCH,
+    ) -> tuple[Tensor, ...]:
         """Apply ``call``, on the components' device, to chunks of exactly ``at_once`` rows.
 
         The last chunk is padded with copies of its last row.
@@ -151,32 +182,6 @@ class Components:
             full = (
                 torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
             )
-            parts.append(call(full.to(self.vae.device))[: len(chunk)].cpu())
-        return torch.cat(parts)
-
-
-def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> Tensor:
-    tokens: Tensor = tokenizer(
-        _expanded(tokenizer, prompts),
-        padding="max_length",
-        max_length=tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    ).input_ids
-    return tokens
-
-
-def _expanded(tokenizer: CLIPTokenizer, prompts: Sequence[str]) -> list[str]:
-    """The prompts with all vectors of a word from a textual inversion, as diffusers says them.
-
-    A word ``w`` of several vectors is stored as the words ``w``, ``w_1``, ``w_2`` and so on.
-    """
-    added = tokenizer.added_tokens_encoder
-    if not any(f"{word}_1" in added for word in added):
-        return list(prompts)
-    from diffusers.loaders import TextualInversionLoaderMixin
-
-    expanded: list[str] = TextualInversionLoaderMixin().maybe_convert_prompt(
-        list(prompts), tokenizer
-    )
-    return expanded
+            outputs = call(full.to(self.vae.device))
+            parts.append([output[: len(chunk)].cpu() for output in outputs])
+        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))

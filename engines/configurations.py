@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import diffusers
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig
 
 from engines.errors import EngineError
@@ -62,20 +62,32 @@ def class_in(index: Configuration, part: str) -> str | None:
     return None
 
 
-def read_configurations(folder: Path, index: Configuration) -> dict[str, Configuration]:
-    """Read every part's configuration. Raises EngineError for a missing one or no vocabulary."""
-    parts = ("unet", "vae", *text_parts(index))
+def names_of(config: Configuration) -> list[str]:
+    """The classes that a part's configuration names."""
+    names: Any = config.get("_class_name", config.get("architectures"))
+    return [
+        name for name in (names if isinstance(names, list) else [names]) if isinstance(name, str)
+    ]
+
+
+def require_folder(folder: Path, part: str) -> None:
+    """Raise EngineError if a part's folder is missing, or holds a tokenizer without vocabulary."""
+    site = folder / part
+    if not site.is_dir():
+        raise EngineError(f"{folder} is not a whole model: its folder {part}/ is missing")
+    if part.startswith("tokenizer") and not (
+        (site / "tokenizer.json").is_file()
+        or any(site.glob("*.model"))
+        or all((site / name).is_file() for name in ("vocab.json", "merges.txt"))
+    ):
+        raise EngineError(
+            f"{site} holds no vocabulary: it has no tokenizer.json; fetch or export the model again"
+        )
+
+
+def read_configurations(folder: Path, parts: Sequence[str]) -> dict[str, Configuration]:
+    """The configurations of networks, and the scheduler's. Raises EngineError if one is missing."""
     found = {part: read_object(folder / part / "config.json") for part in parts}
-    for part in text_parts(index, "tokenizer"):
-        tokenizer = folder / part
-        if not (
-            (tokenizer / "tokenizer.json").is_file()
-            or all((tokenizer / name).is_file() for name in ("vocab.json", "merges.txt"))
-        ):
-            raise EngineError(
-                f"{tokenizer} holds no vocabulary: it has no tokenizer.json; "
-                "fetch or export the model again"
-            )
     return found | {"scheduler": read_object(folder / "scheduler" / "scheduler_config.json")}
 
 
@@ -145,8 +157,3 @@ def side_of(value: object, file: Path) -> int:
             "set it to the side of the latents that the model was trained on"
         )
     return whole(value, file, "sample_size")
-
-
-def network_defaults(part: str, found: Configuration) -> Configuration:
-    """The configuration of the UNet or the autoencoder, whole."""
-    return filled({"unet": UNet2DConditionModel, "vae": AutoencoderKL}[part], found)

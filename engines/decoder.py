@@ -13,7 +13,7 @@ from torch.nn import functional
 from engines.components import Components
 
 LARGEST_SIDE = 64
-"""Largest side of an activation, as in the UNet; larger ones are average-pooled to this."""
+"""Largest side of an activation, as in a UNet; larger ones are average-pooled to this."""
 
 
 @torch.inference_mode()
@@ -22,12 +22,11 @@ def decoder_activations(
 ) -> dict[str, Float[Tensor, "n tokens channels"]]:
     """Outputs of the decoder's middle self-attention (``mid``, if it has one) and up blocks.
 
-    The latents are scaled, as the UNet takes them.
+    The latents are scaled, as the denoiser takes them.
     """
-    scale = float(parts.vae.config.scaling_factor)
     outputs: dict[str, list[Tensor]] = {}
     with _recording(parts, outputs):
-        parts.padded(lambda z: parts.vae.decode(z / scale).sample, latents, parts.images_at_once)
+        parts.padded(lambda z: (parts.decode_raw(z),), latents, parts.images_at_once)
     # The last chunk is padded at its end.
     return {layer: torch.cat(chunks)[: len(latents)] for layer, chunks in outputs.items()}
 
@@ -45,7 +44,8 @@ def _recording(parts: Components, outputs: dict[str, list[Tensor]]) -> Iterator[
         return hook
 
     # An autoencoder without attention in its middle has a list of None, or an empty one.
-    middle = [layer for layer in decoder.mid_block.attentions if layer is not None]
+    middle_block = getattr(decoder, "mid_block", None)
+    middle = [layer for layer in getattr(middle_block, "attentions", ()) if layer is not None]
     modules = {"mid": middle[0]} if middle else {}
     modules |= {f"up{index}": block for index, block in enumerate(decoder.up_blocks)}
     handles = [module.register_forward_hook(record(layer)) for layer, module in modules.items()]

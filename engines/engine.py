@@ -1,26 +1,84 @@
-"""The engine interface: latents, timestep and text in, noise prediction and every tap out."""
+"""The engine interface: latents, timestep and conditioning in, prediction and every tap out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
     from jaxtyping import Float
     from torch import Tensor
+
+    from engines.conditioning import Conditioning
+    from engines.denoiser import Denoiser
+
+
+ATTENTION = "attention"
+CONVOLUTION = "convolution"
+RESIDUAL = "residual"
+FEED_FORWARD = "feed-forward"
+QUERY, KEY, VALUE = "query", "key", "value"
+TEXT_STREAM = "text"
+KINDS = (ATTENTION, RESIDUAL, FEED_FORWARD, QUERY, KEY, VALUE, TEXT_STREAM)
+"""Kinds of activations that a run can record; a family may lack some."""
+_PREFIX = "conv."
 
 
 @dataclass(frozen=True, slots=True)
 class Tap:
-    """A named internal activation: the output of the module at ``path`` inside the UNet."""
+    """A named internal activation: what passes through the module at ``path`` of the denoiser."""
 
     layer: str
     """Short name, such as ``up2.1``."""
     path: str
     """Path, such as ``up_blocks.2.attentions.1.transformer_blocks.0.attn1.to_out.0``."""
+    port: Literal["output", "input"] = "output"
+    """Whether the module's output is recorded, or the first input of its call."""
+    element: int = 0
+    """Index of the tensor where the module gives several."""
+    last: int | None = None
+    """Tokens at the end of the sequence that belong to the image; None if all do."""
+    pooled: bool = False
+    """Whether the mean over tokens is recorded, as of text, which has no place in the image."""
+
+    def read(self, passing: Tensor | tuple[Tensor, ...]) -> Float[Tensor, "n tokens channels"]:
+        """The activation in what passes through the module: a convolution's pixels are tokens."""
+        whole = passing if not isinstance(passing, tuple) else passing[self.element]
+        tokens = whole.flatten(2).mT if whole.ndim == 4 else whole
+        if self.last is not None:
+            tokens = tokens[:, -self.last :]
+        return tokens.mean(1, keepdim=True) if self.pooled else tokens
+
+    def replace(
+        self, passing: Tensor | tuple[Tensor, ...], tokens: Float[Tensor, "n tokens channels"]
+    ) -> Tensor | tuple[Tensor, ...]:
+        """What passes through the module with other tokens in place of :meth:`read`'s."""
+        if self.pooled:
+            raise ValueError(f"{self.layer} records a mean over tokens, which cannot be edited")
+        if isinstance(passing, tuple):
+            whole = self.replace(passing[self.element], tokens)
+            assert not isinstance(whole, tuple)
+            return (*passing[: self.element], whole, *passing[self.element + 1 :])
+        if passing.ndim == 4:
+            pixels: Tensor = tokens.mT.unflatten(2, passing.shape[2:])
+            return pixels
+        if self.last is None:
+            return tokens
+        import torch
+
+        return torch.cat([passing[:, : passing.shape[1] - self.last], tokens], dim=1)
+
+
+def tap_of_convolution(layer: str) -> str:
+    """The tap name of a convolution; its prefix tells it from the attention of the same layer."""
+    return _PREFIX + layer
+
+
+def layer_of_convolution(tap: Tap) -> str:
+    """Invert :func:`tap_of_convolution`."""
+    return tap.layer.removeprefix(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +86,7 @@ class Prediction:
     """Output of one engine call. The caller owns the tensors."""
 
     noise: Float[Tensor, "n c h w"]
+    """What the denoiser predicts: noise, or whatever its sampler expects, such as a velocity."""
     taps: dict[str, Float[Tensor, "n tokens channels"]]
     """By layer name, in the order in which the model computes them."""
 
@@ -40,9 +99,9 @@ class Engine(Protocol):
         self,
         latents: Float[Tensor, "n c h w"],
         timestep: float,
-        text: Float[Tensor, "n words width"],
+        conditioning: Conditioning,
     ) -> Prediction:
-        """Run the UNet once. SDXL's added conditions are further rows of ``text``."""
+        """Run the denoiser once."""
         ...
 
 
@@ -64,18 +123,18 @@ def reserved(engine: Engine, rows: int) -> Engine:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A way to execute a UNet: each file of ``engines/backends`` defines one as ``BACKEND``."""
+    """A way to execute a denoiser: each file of ``engines/backends`` defines one as ``BACKEND``."""
 
     unavailable: Callable[[], str | None]
     """Returns the reason why it cannot be used here and what to install; None if it can."""
-    open: Callable[[UNet2DConditionModel, Sequence[Tap], Path, int], Engine]
-    """(unet, taps, cache folder, threads) -> engine."""
+    open: Callable[[Denoiser, Sequence[Tap], Path, int], Engine]
+    """(denoiser, taps, cache folder, threads) -> engine."""
     precision: str = "fp32"
     """Precision of its arithmetic. Each has a backend of its own, so that no table mixes two."""
     device: str = "cpu"
     """torch device of its outputs; autoencoder, text encoders and statistics compute there too."""
     keeps_weights: bool = False
-    """Whether an opened engine has its own copy of the UNet's weights."""
+    """Whether an opened engine has its own copy of the denoiser's weights."""
 
 
 @dataclass(frozen=True, slots=True)

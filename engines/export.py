@@ -1,4 +1,4 @@
-"""Export a UNet to ONNX with one named output per tap.
+"""Export a denoiser to ONNX with one named output per tap.
 
 Tracing is slow (half a minute for the shipped model), so its result is kept apart from the weights:
 a *graph* holds the architecture and the taps, and binding any weights to it takes a second.
@@ -7,107 +7,111 @@ a *graph* holds the architecture and the taps, and binding any weights to it tak
 from __future__ import annotations
 
 import ast
-import copy
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import onnx
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from engines.backends.torch_eager import recording_taps
 from engines.cache import cached_folder, hash_of_weights, key_of
+from engines.conditioning import WORDS, Conditioning
+from engines.denoiser import Denoiser
 from engines.engine import Tap
 from engines.errors import EngineError
-from engines.prompt import further_rows, predict
 from engines.simplify import WEIGHT, folded, fused, name_by_module
 
-INPUTS = ("latents", "timestep", "text")
+FIRST_INPUTS = ("latents", "timestep")
+"""Inputs before those of the conditioning."""
 NOISE = "noise"
 SHIPPED_GRAPHS = Path(__file__).parent / "graphs"
 """Graphs of the shipped model: ``python -m bench export --graphs engines/graphs``."""
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_FORMAT = 3
+_FORMAT = 4
 """Raise it when ``trace`` or ``fused`` writes another file, so that cached ones are not used."""
 _PAGE = 4096
+_EXAMPLE_WORDS = 8
 _INLINE_LIMIT = 1_500_000_000
 """Bytes of weights above which they have a file of their own: a protobuf holds at most 2 GB."""
 
 
 class Tapped(nn.Module):
-    """The UNet as a module that returns the noise prediction and every tap."""
+    """A denoiser as a module that returns the prediction and every tap."""
 
-    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
+    def __init__(self, denoiser: Denoiser, taps: Sequence[Tap]) -> None:
         super().__init__()
-        self.unet = unet
+        self.denoiser = denoiser.module
+        self.call = denoiser
         self.taps = taps
 
-    def forward(self, latents: Tensor, timestep: Tensor, text: Tensor) -> tuple[Tensor, ...]:
-        with recording_taps(self.unet, self.taps) as outputs:
-            noise = predict(self.unet, latents, timestep, text)
+    def forward(
+        self, latents: Tensor, timestep: Tensor, conditioning: dict[str, Tensor]
+    ) -> tuple[Tensor, ...]:
+        with recording_taps(self.denoiser, self.taps) as outputs:
+            noise = self.call(latents, timestep, Conditioning(conditioning))
         return noise, *(outputs[tap.layer] for tap in self.taps)
 
 
 def exported(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False
+    denoiser: Denoiser, taps: Sequence[Tap], opset: int, cache: Path, fuse: bool = False
 ) -> Path:
-    """The ONNX file of ``unet`` with its weights, cached or exported now.
+    """The ONNX file of ``denoiser`` with its weights, cached or exported now.
 
     ``fuse`` adds operations that only ONNX Runtime has. Raises EngineError if the export lost an
     output.
     """
-    state = unet.state_dict()
+    state = denoiser.module.state_dict()
 
     def make(folder: Path) -> None:
-        model = onnx.load(graph_of(unet, taps, opset, cache / "graphs", fuse))
+        model = onnx.load(graph_of(denoiser, taps, opset, cache / "graphs", fuse))
         if sum(value.nbytes for value in state.values()) > _INLINE_LIMIT:
             bind_beside(model, state, folder / "weights.bin")
         else:
             bind(model, state)
         onnx.save(model, folder / "model.onnx")
 
-    name = f"{_graph_key(unet, taps, opset, fuse)}-{hash_of_weights(state)}"
+    name = f"{_graph_key(denoiser, taps, opset, fuse)}-{hash_of_weights(state)}"
     return cached_folder(cache / "models" / name, make) / "model.onnx"
 
 
-def exported_in_half(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, cache: Path
-) -> Path:
-    """The ONNX file of ``unet`` in fp16, for engines that take their precision from the graph."""
-    return exported(copy.deepcopy(unet).half(), taps, opset, cache)
+def exported_in_half(denoiser: Denoiser, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
+    """The ONNX file of ``denoiser`` in fp16, for engines whose precision is the graph's."""
+    return exported(denoiser.half(), taps, opset, cache)
 
 
 def graph_of(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False
+    denoiser: Denoiser, taps: Sequence[Tap], opset: int, graphs: Path, fuse: bool = False
 ) -> Path:
     """The ONNX file of the graph without weights: shipped, cached in ``graphs``, or traced now."""
 
     def make(folder: Path) -> None:
         if fuse:
-            model = fused(onnx.load(graph_of(unet, taps, opset, graphs)))
+            model = fused(onnx.load(graph_of(denoiser, taps, opset, graphs)))
         else:
-            model = trace(unet, taps, opset)
+            model = trace(denoiser, taps, opset)
         check_outputs(model, taps)
         onnx.save(model, folder / "graph.onnx")
 
-    key = _graph_key(unet, taps, opset, fuse)
+    key = _graph_key(denoiser, taps, opset, fuse)
     store = SHIPPED_GRAPHS if (SHIPPED_GRAPHS / key).is_dir() else graphs
     return cached_folder(store / key, make) / "graph.onnx"
 
 
-def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, fuse: bool) -> str:
+def _graph_key(denoiser: Denoiser, taps: Sequence[Tap], opset: int, fuse: bool) -> str:
     facts = {
         "config": {
-            key: str(value) for key, value in unet.config.items() if not key.startswith("_")
+            key: str(value) for key, value in denoiser.config.items() if not key.startswith("_")
         },
-        "taps": [[tap.layer, tap.path] for tap in taps],
+        "latents": list(denoiser.latent_shape),
+        "taps": [asdict(tap) for tap in taps],
         "opset": opset,
-        "precision": str(unet.dtype),
+        "precision": str(denoiser.dtype),
         "format": _FORMAT,
         "versions": {
             name: version(name).partition("+")[0]
@@ -117,30 +121,29 @@ def _graph_key(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int, fuse
     return key_of(facts) + ("-fused" if fuse else "")
 
 
-def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
-    """Export the graph without its weights, in the UNet's precision; the batch axis is dynamic.
+def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProto:
+    """Export the graph without its weights, in the denoiser's precision; the batch axis is dynamic.
 
     Each node's name begins with its module's path, which ``layer_times.module_of`` reads.
     """
-    config = unet.config
-    side = int(config.sample_size)
     # The exporter would take a batch of 1 for a constant.
-    example = (
-        torch.zeros(2, int(config.in_channels), side, side, dtype=unet.dtype),
-        torch.tensor(1.0),
-        torch.zeros(2, 8, int(config.cross_attention_dim), dtype=unet.dtype),
-    )
+    latents, conditioning = denoiser.example(2, _EXAMPLE_WORDS)
+    example = (latents, torch.tensor(1.0), conditioning.tensors)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    words = torch.export.Dim("words", min=1 + further_rows(config), max=4096)
+    words = torch.export.Dim("words", min=1, max=4096)
+    dynamic = {
+        name: {0: batch} | {axis + 1: words for axis, size in enumerate(shape) if size == WORDS}
+        for name, shape in denoiser.inputs.items()
+    }
     with quiet():
         program = torch.onnx.export(
-            Tapped(unet, taps).eval(),
+            Tapped(denoiser, taps).eval(),
             example,
             dynamo=True,
             opset_version=opset,
-            input_names=list(INPUTS),
+            input_names=[*FIRST_INPUTS, *denoiser.inputs],
             output_names=[NOISE, *(tap.layer for tap in taps)],
-            dynamic_shapes=({0: batch}, {}, {0: batch, 1: words}),
+            dynamic_shapes=({0: batch}, {}, dynamic),
             # The exporter's optimizer would also fold weights.
             optimize=False,
             verbose=False,
@@ -148,7 +151,7 @@ def trace(unet: UNet2DConditionModel, taps: Sequence[Tap], opset: int) -> onnx.M
     assert program is not None
     model = program.model_proto
     origins = dict(_origins(model))
-    _forget_weights(model, unet)
+    _forget_weights(model, denoiser.module)
     model = folded(model)
     name_by_module(model, origins)
     return model
@@ -166,14 +169,14 @@ def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
 
 
 def bind(graph: onnx.ModelProto, state: dict[str, Tensor]) -> onnx.ModelProto:
-    """Fill in the graph's weights from a UNet's ``state``, in place."""
+    """Fill in the graph's weights from a denoiser's ``state``, in place."""
     for initializer, weight in _weights(graph, state):
         initializer.raw_data = weight.numpy().tobytes()
     return graph
 
 
 def bind_beside(graph: onnx.ModelProto, state: dict[str, Tensor], file: Path) -> None:
-    """Write a UNet's weights to ``file`` and their offsets in it to the graph, in place."""
+    """Write a denoiser's weights to ``file`` and their offsets in it to the graph, in place."""
     with file.open("wb") as stream:
         for initializer, weight in _weights(graph, state):
             # Aligned to memory pages, so that the file can be mapped.
@@ -216,9 +219,9 @@ def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
             yield value, modules[-1] if modules else WEIGHT[:-1]
 
 
-def _forget_weights(model: onnx.ModelProto, unet: UNet2DConditionModel) -> None:
+def _forget_weights(model: onnx.ModelProto, module: nn.Module) -> None:
     """Drop the weights' bytes and the metadata, which holds stack traces with local paths."""
-    names = {WEIGHT + name for name in unet.state_dict()}
+    names = {WEIGHT + name for name in module.state_dict()}
     bound = set()
     for initializer in model.graph.initializer:
         if initializer.name in names:

@@ -1,4 +1,4 @@
-"""Seconds per module of the UNet in one engine call, from the engine's own profiler."""
+"""Seconds per module of the denoiser in one engine call, from the engine's own profiler."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from engines.conditioning import Conditioning
+
 FUSED = "(fused)"
 """Stands for the module of a node whose name the engine's optimizer lost."""
 
@@ -20,7 +22,7 @@ class LayerTime:
     """Time spent in one module itself, without its children."""
 
     module: str
-    """Path inside the UNet, such as ``down_blocks.0.attentions.0``; empty for the UNet's own
+    """Path inside the denoiser, such as ``down_blocks.0.attentions.0``; empty for its own
     operations, ``(fused)`` if the engine does not name one."""
     kind: str
     """The engine's name of the operation, such as ``Linear``, ``MatMul`` or ``Convolution``."""
@@ -51,14 +53,14 @@ class Profiled(Protocol):
         self,
         latents: Float[Tensor, "n c h w"],
         timestep: float,
-        text: Float[Tensor, "n words width"],
+        conditioning: Conditioning,
         calls: int,
     ) -> LayerTimes:
         """Profile ``calls`` calls, after one that is not counted."""
         ...
 
 
-_SCOPE = re.compile(r"\bunet((?:\.\w+)*)/")
+_SCOPE = re.compile(r"\bdenoiser((?:\.\w+)*)/")
 
 
 def module_of(name: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from engines.conditioning import Conditioning
     from engines.cuda_stream import DeviceStream
 
 OPSET = 20
@@ -112,17 +113,19 @@ class OnnxRuntime:
         on_cpu = heavy_on_cpu(session) if self.stream else []
         if on_cpu:
             raise EngineError(
-                f"ONNX Runtime would compute {len(on_cpu)} of the UNet's nodes, "
+                f"ONNX Runtime would compute {len(on_cpu)} of the denoiser's nodes, "
                 f"such as {on_cpu[0]}, on the CPU, where {self.provider.name} was asked for; "
                 "install another version of onnxruntime-gpu, or use another engine"
             )
         return session
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once."""
-        return self._run(self.session, latents, timestep, text)
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once."""
+        return self._run(self.session, latents, timestep, conditioning)
 
-    def _run(self, session: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def _run(
+        self, session: Any, latents: Tensor, timestep: float, conditioning: Conditioning
+    ) -> Prediction:
         import torch
 
         types = {
@@ -130,7 +133,8 @@ class OnnxRuntime:
             for value in (*session.get_inputs(), *session.get_outputs())
         }
         device = self.stream.device if self.stream else torch.device("cpu")
-        values = {"latents": latents, "timestep": torch.tensor(timestep), "text": text}
+        values = {"latents": latents, "timestep": torch.tensor(timestep)}
+        values |= conditioning.tensors
         inputs = {
             name: value.to(device, types[name]).contiguous() for name, value in values.items()
         }
@@ -158,14 +162,16 @@ class TimedOnnxRuntime(OnnxRuntime):
         super().__init__(model, taps, threads)
         self.origins: dict[str, str] | None = None
 
-    def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
+    def layer_times(
+        self, latents: Tensor, timestep: float, conditioning: Conditioning, calls: int
+    ) -> LayerTimes:
         """Times of nodes by ONNX Runtime's profiler; a fused node counts for its first module."""
         with tempfile.TemporaryDirectory() as folder:
             session = self._open(profile=Path(folder, "profile"))
-            self._run(session, latents, timestep, text)
+            self._run(session, latents, timestep, conditioning)
             warm = time.perf_counter_ns()
             for _ in range(calls):
-                self._run(session, latents, timestep, text)
+                self._run(session, latents, timestep, conditioning)
             total = (time.perf_counter_ns() - warm) / 1e9
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         kernels = [

@@ -13,8 +13,10 @@ from engines.errors import EngineError
 from engines.layer_times import LayerTime, LayerTimes, merged, module_of
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
     from torch import Tensor
+
+    from engines.conditioning import Conditioning
+    from engines.denoiser import Denoiser
 
 OPSET = 20
 """OpenVINO recognises attention at 20 and 23; at 20 it shares the graph with ONNX Runtime."""
@@ -54,33 +56,35 @@ class OpenVino:
         self.cache = cache / "openvino"
         self.threads = threads
         self.precision = precision
-        self.requests: dict[tuple[int, int], Any] = {}
+        self.requests: dict[tuple[object, ...], Any] = {}
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once; the outputs are written into new tensors."""
-        key = (len(latents), text.shape[1])
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once; the outputs are written into new tensors."""
+        key = (len(latents), *conditioning.shapes.items())
         if key not in self.requests:
-            compiled = self._compiled(latents, text, profiled=False)
+            compiled = self._compiled(latents, conditioning, profiled=False)
             self.requests[key] = compiled.create_infer_request()
-        return self._run(self.requests[key], latents, timestep, text)
+        return self._run(self.requests[key], latents, timestep, conditioning)
 
-    def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
+    def layer_times(
+        self, latents: Tensor, timestep: float, conditioning: Conditioning, calls: int
+    ) -> LayerTimes:
         """Times of OpenVINO's nodes by its counters; a fused node counts for its first module."""
-        compiled = self._compiled(latents, text, profiled=True)
+        compiled = self._compiled(latents, conditioning, profiled=True)
         origins = {
             node.get_friendly_name(): node.get_rt_info()["originalLayersNames"].astype(str)
             for node in compiled.get_runtime_model().get_ops()
             if "originalLayersNames" in node.get_rt_info()
         }
         request = compiled.create_infer_request()
-        self._run(request, latents, timestep, text)
+        self._run(request, latents, timestep, conditioning)
         # OpenVINO gives means over all calls so far; the first call, not counted, is subtracted.
         first = {
             info.node_name: info.real_time.total_seconds() for info in request.get_profiling_info()
         }
         start = time.perf_counter()
         for _ in range(calls):
-            self._run(request, latents, timestep, text)
+            self._run(request, latents, timestep, conditioning)
         total = time.perf_counter() - start
         entries = []
         for info in request.get_profiling_info():
@@ -92,14 +96,16 @@ class OpenVino:
             entries.append(LayerTime(module, info.node_type, max(spent, 0.0)))
         return LayerTimes(merged(entries, calls), total / calls)
 
-    def _run(self, request: Any, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def _run(
+        self, request: Any, latents: Tensor, timestep: float, conditioning: Conditioning
+    ) -> Prediction:
         import openvino
         import torch
 
         inputs = {
             "latents": latents.float().contiguous(),
             "timestep": torch.tensor(timestep, dtype=torch.float32),
-            "text": text.float().contiguous(),
+            **{name: value.float().contiguous() for name, value in conditioning.tensors.items()},
         }
         for name, value in inputs.items():
             request.set_tensor(name, openvino.Tensor(value.numpy(), shared_memory=True))
@@ -109,7 +115,7 @@ class OpenVino:
         request.infer()
         return Prediction(outputs[0], dict(zip(self.names[1:], outputs[1:], strict=True)))
 
-    def _compiled(self, latents: Tensor, text: Tensor, profiled: bool) -> Any:
+    def _compiled(self, latents: Tensor, conditioning: Conditioning, profiled: bool) -> Any:
         """The model for these shapes, compiled now or cached.
 
         OpenVINO's own model cache does not detect damaged files, so the blob is cached here with a
@@ -127,7 +133,8 @@ class OpenVino:
             "ENABLE_CPU_PINNING": False,
             "PERF_COUNT": profiled,
         }
-        shapes = {"latents": list(latents.shape), "timestep": [], "text": list(text.shape)}
+        shapes = {"latents": list(latents.shape), "timestep": []}
+        shapes |= {name: list(shape) for name, shape in conditioning.shapes.items()}
         facts = {
             "settings": settings,
             "shapes": shapes,
@@ -170,9 +177,9 @@ def unavailable(precision: str) -> str | None:
 
 
 def opened(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int, precision: str
+    denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int, precision: str
 ) -> OpenVino:
-    """Open the engine on the ONNX file of ``unet`` that all engines share."""
+    """Open the engine on the ONNX file of ``denoiser`` that all engines share."""
     from engines.export import exported
 
-    return OpenVino(exported(unet, taps, OPSET, cache), taps, cache, threads, precision)
+    return OpenVino(exported(denoiser, taps, OPSET, cache), taps, cache, threads, precision)

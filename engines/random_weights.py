@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from diffusers import AutoencoderKL
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from engines.components import Components
 from engines.configurations import Configuration, text_configuration
 from engines.errors import EngineError
-from engines.kinds import supported_configurations
-from engines.load import require_working, with_sizes
+from engines.families.unet import FAMILY as UNET
+from engines.family import Family
+from engines.load import assembled, network_class, require_working, supported
 from engines.models.sd_v1 import MODEL as SD_V1
 from engines.models.sd_v1 import WORDS, untrained
 from engines.models.tiny.architecture import SCHEDULE
@@ -25,26 +27,16 @@ from engines.validate import advice, quoted, silenced
 SEED = 0
 
 
-def random_unet(source: str | Path) -> UNet2DConditionModel:
-    """The UNet. Raises EngineError for a hub id of unknown architecture, or as ``load`` does."""
-    torch.manual_seed(SEED)
-    if Path(source).is_dir():
-        return _unet(Path(source), supported_configurations(Path(source)))
-    _refuse_unknown(source)
-    return untrained()
-
-
 def random_components(source: str | Path, words: Path) -> Components:
     """All components, with the tokenizer of ``source`` if it is a folder, else that in ``words``.
 
     Drawing weights changes the state of torch's global generator. Raises EngineError as ``load``
     does.
     """
+    torch.manual_seed(SEED)
     if Path(source).is_dir():
         folder = Path(source)
-        found = supported_configurations(folder)
-        torch.manual_seed(SEED)
-        components = _drawn(folder, found)
+        components = _drawn(folder, *supported(folder))
         require_working(components, folder)
         return components
     torch.manual_seed(SEED)
@@ -69,7 +61,14 @@ def random_components(source: str | Path, words: Path) -> Components:
     )
     tokenizer, schedule = load_tokenizer(words), SCHEDULE
     tokenizer.model_max_length = WORDS
-    return Components(unet, _frozen(vae), _frozen(text), tokenizer, schedule)
+    parts = {
+        "unet": unet,
+        "vae": _frozen(vae),
+        "text_encoder": _frozen(text),
+        "tokenizer": tokenizer,
+    }
+    side = int(unet.config.sample_size)
+    return Components(UNET, parts, dict(schedule), (4, side, side), sampler_name=UNET.samplers[0])
 
 
 def _refuse_unknown(source: str | Path) -> None:
@@ -80,34 +79,23 @@ def _refuse_unknown(source: str | Path) -> None:
         )
 
 
-def _unet(folder: Path, found: dict[str, Configuration]) -> UNet2DConditionModel:
+def _drawn(folder: Path, family: Family, found: dict[str, Configuration]) -> Components:
     with _explained(folder):
-        return _frozen(UNet2DConditionModel.from_config(found["unet"]))
+        networks = {
+            part: _frozen(_network(folder, family, part, config))
+            for part, config in found.items()
+            if part != "scheduler"
+        }
+        return assembled(folder, family, found, networks)
 
 
-def _drawn(folder: Path, found: dict[str, Configuration]) -> Components:
-    unet = _unet(folder, found)
-    with _explained(folder):
-        vae = AutoencoderKL.from_config(found["vae"])
-        text = CLIPTextModel(text_configuration(folder, "text_encoder"))
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        second, second_words = None, None
-        if "text_encoder_2" in found:
-            second = _frozen(
-                CLIPTextModelWithProjection(text_configuration(folder, "text_encoder_2"))
-            )
-            second_words = CLIPTokenizer.from_pretrained(folder / "tokenizer_2")
-        drawn = Components(
-            unet,
-            _frozen(vae),
-            _frozen(text),
-            tokenizer,
-            found["scheduler"],
-            second,
-            second_words,
-            zeros_if_empty=second is not None,
-        )
-        return with_sizes(drawn, found)
+def _network(folder: Path, family: Family, part: str, config: Configuration) -> Any:
+    kind = network_class(family, part)
+    if issubclass(kind, diffusers.ModelMixin):
+        return kind.from_config(config)
+    if kind.config_class is CLIPTextConfig:
+        return kind(text_configuration(folder, part))
+    return kind(kind.config_class.from_pretrained(folder / part))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import onnx
 
-WEIGHT = "unet."
+WEIGHT = "denoiser."
 """Prefix of the names of weights."""
 Origins = Mapping[str, str]
 """Name of a value -> path of the module that computes it."""

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from engines.cache import cached_folder, key_of
+from engines.conditioning import Conditioning
 from engines.cuda_stream import DeviceStream
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
-from engines.export import INPUTS, NOISE
+from engines.export import FIRST_INPUTS, NOISE
 from engines.tensorrt_dialect import (
     Plan,
     Range,
@@ -111,27 +112,28 @@ class TensorRT:
         """Build for at least ``rows`` rows, at the first call."""
         self.expected = max(self.expected, rows)
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once; the outputs are new tensors on the device."""
-        if len(latents) > self.rows or text.shape[1] != self.words:
-            self._open(latents, text)
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once; the outputs are new tensors on the device."""
+        if len(latents) > self.rows or conditioning.words != self.words:
+            self._open(latents, conditioning)
         if len(latents) not in self.slots:
-            self.slots[len(latents)] = self._slot(latents, text)
+            self.slots[len(latents)] = self._slot(latents, conditioning)
         slot = self.slots[len(latents)]
         slot.tensors["latents"].copy_(latents)
         slot.tensors["timestep"].fill_(timestep)
-        slot.tensors["text"].copy_(text)
+        for name, value in conditioning.tensors.items():
+            slot.tensors[name].copy_(value)
         self.stream.run(slot.run)
         # The next call overwrites the slot's outputs; a copy on the device takes microseconds.
         noise, *taps = (slot.tensors[name].clone() for name in self.names)
         return Prediction(noise.float(), dict(zip(self.names[1:], taps, strict=True)))
 
-    def _open(self, latents: Tensor, text: Tensor) -> None:
+    def _open(self, latents: Tensor, conditioning: Conditioning) -> None:
         """Build or load the plan for these rows, and allocate its scratch memory."""
-        rows, words = max(len(latents), self.expected), text.shape[1]
+        rows, words = max(len(latents), self.expected), conditioning.words
         sizes = {
             name: Range((1, *shape[1:]), (rows, *shape[1:]), (rows, *shape[1:]))
-            for name, shape in (("latents", tuple(latents.shape)), ("text", tuple(text.shape)))
+            for name, shape in {"latents": tuple(latents.shape), **conditioning.shapes}.items()
         }
         self.slots.clear()
         self.engine = None
@@ -149,8 +151,9 @@ class TensorRT:
                 f"{self.trt.__name__} cannot load {folder} ({reason}); delete it and run again"
             )
         names = {self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)}
-        if names != {*INPUTS, *self.names}:
-            lost = sorted({*INPUTS, *self.names} - names) or sorted(names)
+        expected = {*FIRST_INPUTS, *conditioning, *self.names}
+        if names != expected:
+            lost = sorted(expected - names) or sorted(names)
             raise EngineError(
                 f"the plan in {folder} has other inputs or outputs ({lost[0]}); "
                 "delete it and run again"
@@ -169,7 +172,7 @@ class TensorRT:
                 "use a smaller batch, or stop what else runs on the card"
             )
 
-    def _slot(self, latents: Tensor, text: Tensor) -> _Slot:
+    def _slot(self, latents: Tensor, conditioning: Conditioning) -> _Slot:
         """Memory for these shapes, and a CUDA graph that computes in it if one can be captured."""
         # torch's allocator counts this scratch memory, and one piece serves all shapes.
         context = context_of(self.trt, self.engine)
@@ -179,12 +182,12 @@ class TensorRT:
                 "use a smaller batch"
             )
         context.set_device_memory(self.scratch.data_ptr(), self.scratch.numel())
-        shapes = {"latents": tuple(latents.shape), "timestep": (), "text": tuple(text.shape)}
+        shapes = {"latents": tuple(latents.shape), "timestep": (), **conditioning.shapes}
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 raise EngineError(f"the TensorRT plan refuses {name} of shape {shape}")
         tensors = {}
-        for name in (*INPUTS, *self.names):
+        for name in (*shapes, *self.names):
             tensors[name] = torch.zeros(
                 tuple(context.get_tensor_shape(name)),
                 dtype=torch_type(self.trt, self.engine.get_tensor_dtype(name)),
@@ -197,7 +200,7 @@ class TensorRT:
             if not context.execute_async_v3(self.stream.handle):
                 lines = listener(self.trt).lines
                 raise EngineError(
-                    "TensorRT could not run the UNet: "
+                    "TensorRT could not run the denoiser: "
                     + (lines[-1] if lines else "it gave no reason")
                 )
 

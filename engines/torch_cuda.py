@@ -1,4 +1,4 @@
-"""PyTorch on an NVIDIA GPU: a copy of the UNet on the card, in fp32 or fp16."""
+"""PyTorch on an NVIDIA GPU: a copy of the denoiser on the card, in fp32 or fp16."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from engines.backends.torch_eager import TorchEager
 from engines.engine import Tap
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from engines.denoiser import Denoiser
 
 
 def opened(
-    unet: UNet2DConditionModel,
+    denoiser: Denoiser,
     taps: Sequence[Tap],
     threads: int,
     in_half: bool = False,
     device: str = "cuda",
 ) -> TorchEager:
-    """Open the engine on a copy of ``unet``, which stays as it is."""
+    """Open the engine on a copy of ``denoiser``, which stays as it is."""
     import torch
 
     from engines.cuda_stream import full_fp32
 
     torch.set_num_threads(threads)
     full_fp32()
-    on_device = copy.deepcopy(unet).to(device)
-    return TorchEager(on_device.half() if in_half else on_device, taps)
+    on_device = copy.deepcopy(denoiser.module).to(device)
+    return TorchEager(denoiser.with_module(on_device.half() if in_half else on_device), taps)
 
 
 def unavailable() -> str | None:

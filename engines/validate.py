@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from engines.prompt import further_rows, predict
+from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from engines.components import Components
@@ -74,13 +75,48 @@ def require_complete(loaded: tuple[nn.Module, dict[str, Any]]) -> nn.Module:
 
 @torch.inference_mode()
 def run_once(parts: Components) -> None:
-    """Call every part once on tiny inputs. Raises ValueError, or what the libraries raise."""
-    pairs = [(parts.tokenizer, parts.text_encoder), (parts.tokenizer_2, parts.text_encoder_2)]
-    for tokenizer, encoder in pairs:
+    """Pass one empty prompt through every part, with small latents.
+
+    Raises ValueError, or what the libraries raise.
+    """
+    _check_vocabularies(parts)
+    small = replace(parts, latent_shape=(parts.latent_shape[0], _SIDE, _SIDE))
+    try:
+        sampler = small.sampler(2)
+    except EngineError:
+        raise
+    except Exception as error:
+        # torch's own message names only types, and then every signature.
+        reason = textwrap.shorten(str(error), 120, placeholder=" ...")
+        raise ValueError(
+            f"its scheduler_config.json holds no noise schedule that can be used ({reason})"
+        ) from error
+    denoiser, dtype = small.denoiser, small.denoiser.dtype
+    latents = torch.zeros(1, *small.latent_shape)
+    predicted = denoiser(
+        sampler.scaled(latents, 0).to(dtype),
+        torch.tensor(1.0),
+        small.embed([""]).to(denoiser.device, dtype),
+    )
+    image = small.decode_raw(sampler.step(predicted.float(), 0, latents))
+    if image.shape[1:] != (3, *small.image_size):
+        raise ValueError(
+            f"its autoencoder makes {' x '.join(map(str, image.shape[2:]))} pixels of latents "
+            f"of {_SIDE} x {_SIDE}, where {' x '.join(map(str, small.image_size))} follow from "
+            "its block_out_channels"
+        )
+
+
+def _check_vocabularies(parts: Components) -> None:
+    """Raise ValueError if a tokenizer gives longer texts or other words than its encoder reads."""
+    for name in parts.family.tokenizers:
+        encoder = parts.parts.get(name.replace("tokenizer", "text_encoder"))
+        tokenizer = parts.parts.get(name)
         if tokenizer is None or encoder is None:
             continue
-        length, vocabulary = encoder.config.max_position_embeddings, encoder.config.vocab_size
-        if not 2 < tokenizer.model_max_length <= length:
+        length = getattr(encoder.config, "max_position_embeddings", None)
+        vocabulary = encoder.config.vocab_size
+        if length and not 2 < min(tokenizer.model_max_length, parts.family.most_words) <= length:
             raise ValueError(
                 f"its tokenizer gives {tokenizer.model_max_length} words where {length} are read"
             )
@@ -89,30 +125,3 @@ def run_once(parts: Components) -> None:
                 f"its tokenizer knows {len(tokenizer)} words "
                 f"where its text encoder knows {vocabulary}"
             )
-        encoder(torch.zeros(1, 2, dtype=torch.long))
-    try:
-        scheduler = parts.scheduler(2)
-    except Exception as error:
-        # torch's own message names only types, and then every signature.
-        reason = textwrap.shorten(str(error), 120, placeholder=" ...")
-        raise ValueError(
-            f"its scheduler_config.json holds no noise schedule that can be used ({reason})"
-        ) from error
-    latents = torch.zeros(1, parts.latent_shape[0], _SIDE, _SIDE)
-    text = torch.zeros(
-        1, 2 + further_rows(parts.unet.config), int(parts.unet.config.cross_attention_dim)
-    )
-    noise = predict(
-        parts.unet,
-        scheduler.scale_model_input(latents, scheduler.timesteps[0]),
-        torch.tensor(1.0),
-        text,
-    )
-    latents = scheduler.step(noise, scheduler.timesteps[0], latents).prev_sample
-    image = parts.vae.decode(latents / float(parts.vae.config.scaling_factor)).sample
-    side = parts.image_side * _SIDE // parts.latent_shape[1]
-    if image.shape[1:] != (3, side, side):
-        raise ValueError(
-            f"its autoencoder makes {' x '.join(map(str, image.shape[2:]))} pixels of latents "
-            f"of {_SIDE} x {_SIDE}, where {side} x {side} follow from its block_out_channels"
-        )

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.components import Components
+from engines.conditioning import TEXT, Conditioning
 from engines.decoder import decoder_activations
-from engines.engine import Engine, Prediction
+from engines.engine import Engine, Prediction, tap_of_convolution
 from engines.errors import EngineError
 from extract.networks import DECODED_LAYERS
-from extract.taps import tap_of_convolution
 from extract.trajectory import Step, denoise, in_batches
 
 StepReader = Callable[[Step], Mapping[str, Tensor]]
@@ -29,8 +29,9 @@ class Start:
     """The inputs from which the trajectory of one block starts."""
 
     noise: Float[Tensor, "n c h w"]
-    text: Float[Tensor, "n words width"]
-    empty: Float[Tensor, "1 words width"]
+    conditioning: Conditioning
+    empty: Conditioning
+    """Of an empty prompt, in one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,12 @@ def unconditional(layers: Collection[str]) -> ActivationSource:
     return ActivationSource(lambda _: read)
 
 
-def text(further_rows: int = 0) -> ActivationSource:
-    """The prompt alone: its mean word embedding at every token of a grid of half the latent side.
-
-    The last ``further_rows`` rows of the text embedding are not words and are left out.
-    """
+def text() -> ActivationSource:
+    """The prompt alone: its mean word embedding at every token of a grid of half the latents."""
 
     def begin(start: Start) -> StepReader:
         tokens = start.noise.shape[-1] * start.noise.shape[-2] // 4
-        words = start.text[:, : start.text.shape[1] - further_rows]
-        pooled = words.mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
+        pooled = start.conditioning[TEXT].mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
         return lambda _: {"pooled": pooled}
 
     return ActivationSource(begin)
@@ -100,7 +97,7 @@ def matched(engine: Engine, layers: Collection[str], batch: int) -> ActivationSo
     """Another network, on the latents of the trained model's trajectory."""
 
     def read(step: Step) -> Mapping[str, Tensor]:
-        prediction = in_batches(engine, step.model_input, step.timestep, step.text, batch)
+        prediction = in_batches(engine, step.model_input, step.timestep, step.conditioning, batch)
         return _select(prediction.taps, layers)
 
     return ActivationSource(lambda _: read, rows=1)
@@ -117,11 +114,11 @@ def own(
     """Another network, on the trajectory that it generates from the same noise and prompt."""
 
     def begin(start: Start) -> StepReader:
-        def predict(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+        def predict(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
             return in_batches(engine, latents, timestep, words, batch)
 
         trajectory = denoise(
-            predict, parts.scheduler(steps), start.noise, start.text, start.empty, guidance
+            predict, parts.sampler(steps), start.noise, start.conditioning, start.empty, guidance
         )
         return lambda step: _select(_advance(trajectory, step.index).prediction.taps, layers)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datasets.labels import Labels
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from extract.networks import TRAINED
@@ -160,16 +161,19 @@ def _steps(
     recorded: RecordedModel, block: BlockInput, start: Start, costs: list[Cost]
 ) -> Iterator[Step]:
     parts = recorded.components
-    scheduler = parts.scheduler(recorded.steps)
+    sampler = parts.sampler(recorded.steps)
     calls = count()
 
-    def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
         with _timed(costs, next(calls), 0, len(latents)):
-            return in_batches(recorded.engine, latents, timestep, text, recorded.batch)
+            return in_batches(recorded.engine, latents, timestep, conditioning, recorded.batch)
 
     if block.images is None:
-        return denoise(predict, scheduler, start.noise, start.text, start.empty, recorded.guidance)
-    return renoise(predict, scheduler, parts.encode(block.images), start.noise, start.text)
+        return denoise(
+            predict, sampler, start.noise, start.conditioning, start.empty, recorded.guidance
+        )
+    clean = parts.encode(block.images)
+    return renoise(predict, sampler, clean, start.noise, start.conditioning)
 
 
 def _activations(

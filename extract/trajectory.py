@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from diffusers import LMSDiscreteScheduler
 from jaxtyping import Float
 from torch import Tensor
 
+from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 from engines.host_copy import Copy, Ring, ring_of
+from engines.samplers import Level, Sampler
 
 _NOISE = "noise"
 
@@ -24,12 +25,12 @@ class Step:
     index: int
     """0 to T-1."""
     timestep: float
-    """The scheduler's value."""
-    sigma: float
+    """The sampler's value."""
+    level: Level
     """Noise level of the incoming latents."""
     model_input: Float[Tensor, "n c h w"]
     """The network's input: the latents scaled to unit variance."""
-    text: Float[Tensor, "n words width"]
+    conditioning: Conditioning
     prediction: Prediction
     unconditional: Prediction | None
     """The prediction for the same latents with the empty prompt; None without guidance."""
@@ -50,7 +51,7 @@ def in_batches(
     engine: Engine,
     latents: Float[Tensor, "n c h w"],
     timestep: float,
-    text: Float[Tensor, "n words width"],
+    conditioning: Conditioning,
     batch: int,
     ring_for: Callable[[torch.device], Ring | None] = ring_of,
 ) -> Prediction:
@@ -72,7 +73,7 @@ def in_batches(
     try:
         for start in range(0, n, batch):
             rows = slice(start, start + batch)
-            prediction = engine(latents[rows], timestep, text[rows])
+            prediction = engine(latents[rows], timestep, conditioning[rows])
             parts = {_NOISE: prediction.noise, **prediction.taps}
             ring = ring_for(prediction.noise.device)
             if ring is not None:
@@ -99,31 +100,44 @@ def _write_rows(parts: Mapping[str, Tensor], joined: dict[str, Tensor], start: i
         whole[start : start + len(part)] = part
 
 
+Predict = Callable[[Tensor, float, Conditioning], Prediction]
+"""(model input, timestep, conditioning) -> prediction."""
+
+
 def denoise(
-    predict: Callable[[Tensor, float, Tensor], Prediction],
-    scheduler: LMSDiscreteScheduler,
+    predict: Predict,
+    sampler: Sampler,
     noise: Float[Tensor, "n c h w"],
-    text: Float[Tensor, "n words width"],
-    empty: Float[Tensor, "1 words width"],
+    conditioning: Conditioning,
+    empty: Conditioning,
     guidance: float,
 ) -> Iterator[Step]:
     """Generate n latents with classifier-free guidance, both halves in one batch.
 
-    ``scheduler`` must be new, as it stores the previous steps.
+    ``empty`` is the conditioning of an empty prompt, one row. ``sampler`` must be new, as it keeps
+    the previous steps.
     """
     n = len(noise)
-    latents = noise * scheduler.init_noise_sigma
-    both = torch.cat([empty.expand(n, -1, -1), text])
-    for index, timestep in enumerate(scheduler.timesteps):
-        sigma = float(scheduler.sigmas[index])
-        model_input = scheduler.scale_model_input(latents, timestep)
+    latents = sampler.start(noise)
+    both = Conditioning.joined([empty.expand(n), conditioning])
+    for index, timestep in enumerate(sampler.timesteps.tolist()):
+        model_input = sampler.scaled(latents, index)
         whole = predict(torch.cat([model_input, model_input]), float(timestep), both)
         uncond, cond = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
         guided = uncond.noise + guidance * (cond.noise - uncond.noise)
-        stepped = scheduler.step(guided, timestep, latents)
-        latents = stepped.prev_sample
-        clean = stepped.pred_original_sample
-        yield Step(index, float(timestep), sigma, model_input, text, cond, uncond, clean, latents)
+        clean = sampler.clean(guided, index, latents)
+        latents = sampler.step(guided, index, latents)
+        yield Step(
+            index=index,
+            timestep=float(timestep),
+            level=sampler.levels[index],
+            model_input=model_input,
+            conditioning=conditioning,
+            prediction=cond,
+            unconditional=uncond,
+            clean=clean,
+            latents=latents,
+        )
 
 
 def _rows(prediction: Prediction, rows: slice) -> Prediction:
@@ -132,19 +146,25 @@ def _rows(prediction: Prediction, rows: slice) -> Prediction:
 
 
 def renoise(
-    predict: Callable[[Tensor, float, Tensor], Prediction],
-    scheduler: LMSDiscreteScheduler,
+    predict: Predict,
+    sampler: Sampler,
     clean: Float[Tensor, "n c h w"],
     noise: Float[Tensor, "n c h w"],
-    text: Float[Tensor, "n words width"],
+    conditioning: Conditioning,
 ) -> Iterator[Step]:
     """Noise clean latents to the level of every step and predict from them, without guidance."""
-    for index, timestep in enumerate(scheduler.timesteps):
-        sigma = float(scheduler.sigmas[index])
-        noisy = clean + sigma * noise
-        model_input = scheduler.scale_model_input(noisy, timestep)
-        prediction = predict(model_input, float(timestep), text)
-        predicted = scheduler.step(prediction.noise, timestep, noisy).pred_original_sample
+    for index, timestep in enumerate(sampler.timesteps.tolist()):
+        noisy = sampler.noised(clean, noise, index)
+        model_input = sampler.scaled(noisy, index)
+        prediction = predict(model_input, float(timestep), conditioning)
         yield Step(
-            index, float(timestep), sigma, model_input, text, prediction, None, predicted, noisy
+            index=index,
+            timestep=float(timestep),
+            level=sampler.levels[index],
+            model_input=model_input,
+            conditioning=conditioning,
+            prediction=prediction,
+            unconditional=None,
+            clean=sampler.clean(prediction.noise, index, noisy),
+            latents=noisy,
         )

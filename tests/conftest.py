@@ -74,9 +74,9 @@ def components() -> Components:
 @pytest.fixture(scope="session")
 def taps(components: Components) -> tuple[Tap, ...]:
     """All taps of the shipped model."""
-    from extract.taps import self_attention_taps
+    from engines.families.unet.taps import self_attention_taps
 
-    return self_attention_taps(components.unet)
+    return self_attention_taps(components.denoiser)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +84,7 @@ def eager(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEa
     """The shipped model in PyTorch."""
     from engines.backends.torch_eager import BACKEND
 
-    return BACKEND.open(components.unet, taps, cache, 1)
+    return BACKEND.open(components.denoiser, taps, cache, 1)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def onnx_engine(components: Components, taps: tuple[Tap, ...], cache: Path) -> O
     """The shipped model in ONNX Runtime."""
     from engines.backends.onnxruntime import BACKEND
 
-    return BACKEND.open(components.unet, taps, cache, 1)
+    return BACKEND.open(components.denoiser, taps, cache, 1)
 
 
 def _save_dpt(folder: Path, seed: int = 0) -> Path:

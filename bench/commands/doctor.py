@@ -58,12 +58,12 @@ def _problems_of_model() -> list[str]:
     from engines.load import load
 
     try:
-        unet = load(plugin("model", "tiny").source).unet
+        denoiser = load(plugin("model", "tiny").source).denoiser
         plugin("labeler", "tiny").open()
     except user_errors() as error:
         return [str(error)]
-    weights = sum(parameter.numel() for parameter in unet.parameters()) / 1e6
-    print(f"model      tiny: {weights:.1f} M parameters in the UNet; labeler ready")
+    weights = sum(parameter.numel() for parameter in denoiser.module.parameters()) / 1e6
+    print(f"model      tiny: {weights:.1f} M parameters in the denoiser; labeler ready")
     return []
 
 

@@ -33,12 +33,12 @@ def command(options: argparse.Namespace) -> int:
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load
     from engines.onnx_session import OPSET
-    from extract.taps import self_attention_taps
 
-    unet = load(model_spec(options.model).source).unet
+    components = load(model_spec(options.model).source)
+    denoiser, taps = components.denoiser, components.taps()
     if options.precision == "fp16":
-        unet = unet.half()
+        denoiser = denoiser.half()
     for fuse in (False, True):
-        print(graph_of(unet, self_attention_taps(unet), OPSET, options.graphs, fuse))
+        print(graph_of(denoiser, taps, OPSET, options.graphs, fuse))
     print(f"graphs in {SHIPPED_GRAPHS} are used without tracing")
     return 0

@@ -31,35 +31,26 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UserError
-    from bench.study import model_spec
+    from bench.study import components_of, model_spec
     from engines.cache import default_cache
     from engines.export import exported
     from engines.fusion import OPSET, plan_rows_of
-    from engines.load import load
-    from engines.models.sd_v1 import WORDS, untrained
-    from engines.prompt import further_rows
     from engines.tensorrt_dialect import library
-    from extract.taps import self_attention_taps
 
     if options.rows < 1:
         raise UserError(f"--rows {options.rows}: a call has at least one row")
-    if options.model == "sd_v1":
-        unet, words = untrained(), WORDS
-    else:
-        parts = load(model_spec(options.model).source)
-        unet, words = parts.unet, int(parts.tokenizer.model_max_length)
+    spec = model_spec(options.model)
+    parts = components_of(spec.source, "random" if options.model == "sd_v1" else "trained")
+    denoiser, taps, words = parts.denoiser, parts.taps(), parts.embed([""]).words
+    del parts
     if options.precision == "fp16":
-        unet = unet.half()
-    side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    sizes = {
-        "latents": (options.rows, int(unet.config.in_channels), side, side),
-        "text": (options.rows, words + further_rows(unet.config), width),
-    }
+        denoiser = denoiser.half()
+    latents, conditioning = denoiser.example(options.rows, words)
+    sizes = {"latents": tuple(latents.shape), **conditioning.shapes}
     libraries = ["onnxruntime"] if library() is None else ["tensorrt", "onnxruntime"]
-    taps = self_attention_taps(unet)
-    model = exported(unet, taps, OPSET, default_cache())
+    model = exported(denoiser, taps, OPSET, default_cache())
     # At full size a plan needs the memory of the network.
-    del unet
+    del denoiser
     rows = plan_rows_of(model, taps, sizes, capability=options.card, libraries=libraries)
     table = [
         [

@@ -42,7 +42,6 @@ from engines.cuda_stream import own_device
 from engines.engine import reserved
 from engines.load import load
 from extract.stream import BlockInput, RecordedModel, stream
-from extract.taps import self_attention_taps
 
 KEPT, MADE = "kept.csv", "make.json"
 
@@ -122,9 +121,9 @@ def make_dataset(config: Config, out: Path) -> GeneratedSet:
     if missing:
         threads = threads_of(config)
         torch.set_num_threads(threads)
-        taps = self_attention_taps(components.unet)
+        taps = components.taps()
         engine = reserved(
-            backend.open(components.unet, taps, default_cache(), threads), config.batch
+            backend.open(components.denoiser, taps, default_cache(), threads), config.batch
         )
         components.send(own_device(backend.device))
         recorded = RecordedModel(

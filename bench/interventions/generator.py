@@ -6,7 +6,7 @@ Steps before the first edit reuse the stored noise predictions of the unedited i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -18,11 +18,14 @@ from bench.interventions.arms import Arm, edit_at
 from bench.runs.probes import StoredProbes
 from bench.study import Study
 from datasets.items import Item
+from engines.conditioning import Conditioning
 from engines.editing import editing
 from engines.engine import Engine, Prediction
-from engines.prompt import predict as predict_noise
-from extract.trajectory import denoise, in_batches, initial_noise
+from extract.trajectory import Predict, denoise, in_batches, initial_noise
 from probes.blocks import block_means
+
+_GIVEN = "conditioning."
+"""Prefix of stored conditioning tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +35,43 @@ class Originals:
     items: tuple[Item, ...]
     noise: Float[Tensor, "n steps 2 c h w"]
     """Noise predictions without and with the prompt."""
-    text: Float[Tensor, "n words width"]
+    conditioning: Conditioning
     images: Float[Tensor, "n 3 height width"]
 
     def take(self, rows: Sequence[int]) -> Originals:
         """Select rows, in that order; repeats are allowed."""
         at = torch.tensor(rows, dtype=torch.long)
         return Originals(
-            tuple(self.items[row] for row in rows), self.noise[at], self.text[at], self.images[at]
+            tuple(self.items[row] for row in rows),
+            self.noise[at],
+            self.conditioning[at],
+            self.images[at],
         )
 
     def __add__(self, other: Originals) -> Originals:
         """Concatenate."""
-        pairs = zip(self.tensors().values(), other.tensors().values(), strict=True)
-        return Originals((*self.items, *other.items), *(torch.cat(pair) for pair in pairs))
+        return Originals(
+            (*self.items, *other.items),
+            torch.cat([self.noise, other.noise]),
+            Conditioning.joined([self.conditioning, other.conditioning]),
+            torch.cat([self.images, other.images]),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors by name, to be stored; items are not included."""
-        return {name: getattr(self, name).contiguous() for name in ("noise", "text", "images")}
+        given = {_GIVEN + name: value for name, value in self.conditioning.tensors.items()}
+        tensors = {"noise": self.noise, "images": self.images, **given}
+        return {name: value.contiguous() for name, value in tensors.items()}
+
+    @staticmethod
+    def stored(items: Sequence[Item], tensors: Mapping[str, Tensor]) -> Originals:
+        """Invert :meth:`tensors`."""
+        given = {
+            name.removeprefix(_GIVEN): value
+            for name, value in tensors.items()
+            if name.startswith(_GIVEN)
+        }
+        return Originals(tuple(items), tensors["noise"], Conditioning(given), tensors["images"])
 
 
 @dataclass(frozen=True)
@@ -64,14 +86,14 @@ class ImageGenerator:
         n = len(items)
         noises: list[Tensor] = []
 
-        def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-            noise = self._unedited(latents, timestep, text)
+        def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+            noise = self._unedited(latents, timestep, conditioning)
             noises.append(torch.stack([noise[:n], noise[n:]], dim=1))
             return Prediction(noise, {})
 
-        text = self.study.components.embed([item.prompt for item in items])
-        images = self._generate(items, text, predict)
-        return Originals(tuple(items), torch.stack(noises, dim=1), text.clone(), images.clone())
+        conditioning = self.study.components.embed([item.prompt for item in items])
+        images = self._generate(items, conditioning, predict)
+        return Originals(tuple(items), torch.stack(noises, dim=1), conditioning, images.clone())
 
     def edited(
         self,
@@ -85,38 +107,41 @@ class ImageGenerator:
         sides = {probes.cell(layer, arm.steps[0]).side for layer in arm.layers}
         targets = {side: block_means(target, side).mT.float().contiguous() for side in sides}
         taps = [tap for tap in self.study.taps if tap.layer in arm.layers]
-        unet, first = self.study.components.unet, min(arm.steps)
+        denoiser, first = self.study.components.denoiser, min(arm.steps)
 
-        def predict(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+        def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
             step = next(numbers)
             stored = originals.noise[:, step]
             if step < first:
                 return Prediction(torch.cat([stored[:, 0], stored[:, 1]]), {})
             if step not in arm.steps:
-                return Prediction(self._unedited(latents, timestep, text), {})
+                return Prediction(self._unedited(latents, timestep, conditioning), {})
             # The latents at the first edited step are those of the unedited image.
             without = (
-                stored[:, 0] if step == first else self._unedited(latents[:n], timestep, text[:n])
+                stored[:, 0]
+                if step == first
+                else self._unedited(latents[:n], timestep, conditioning[:n])
             )
             edit = edit_at(arm, probes, step, originals.items, targets)
-            with torch.no_grad(), editing(unet, taps, edit):
-                prompted = predict_noise(unet, latents[n:], torch.tensor(timestep), text[n:])
+            with torch.no_grad(), editing(denoiser, taps, edit):
+                prompted = denoiser(latents[n:], torch.tensor(timestep), conditioning[n:])
             return Prediction(torch.cat([without, prompted]), {})
 
-        return self._generate(originals.items, originals.text, predict)
+        return self._generate(originals.items, originals.conditioning, predict)
 
     def _generate(
         self,
         items: Sequence[Item],
-        text: Tensor,
-        predict: Callable[[Tensor, float, Tensor], Prediction],
+        conditioning: Conditioning,
+        predict: Predict,
     ) -> Tensor:
         parts, study = self.study.components, self.study
         noise = initial_noise([item.seed for item in items], parts.latent_shape)
-        scheduler = parts.scheduler(study.config.sampler_steps)
-        *_, last = denoise(predict, scheduler, noise, text, parts.embed([""]), study.guidance)
+        sampler, empty = parts.sampler(study.config.sampler_steps), parts.embed([""])
+        *_, last = denoise(predict, sampler, noise, conditioning, empty, study.guidance)
         # Very strong edits give images that are not finite: they become grey and are scored so.
         return parts.decode(last.latents).nan_to_num(0.5)
 
-    def _unedited(self, latents: Tensor, timestep: float, text: Tensor) -> Tensor:
-        return in_batches(self.engine, latents, timestep, text, self.study.config.batch).noise
+    def _unedited(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
+        batch = self.study.config.batch
+        return in_batches(self.engine, latents, timestep, conditioning, batch).noise

@@ -49,7 +49,8 @@ class EditableRun:
         for start in range(0, len(items), _ORIGINALS_PER_BATCH):
             batch = tuple(items[start : start + _ORIGINALS_PER_BATCH])
             name = f"original-{batch[0].id}-{key_of({'items': [item.id for item in batch]})[:8]}"
-            yield Originals(batch, **self.shards.get(name, partial(self._original_tensors, batch)))
+            tensors = self.shards.get(name, partial(self._original_tensors, batch))
+            yield Originals.stored(batch, tensors)
 
     def _original_tensors(self, items: Sequence[Item]) -> dict[str, Tensor]:
         return self.generator.originals(items).tensors()

@@ -111,13 +111,13 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     recorded, networks = recorded_model(study)
     measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
-    words = study.components.embed([""]).shape[1]
+    words = study.components.embed([""]).words
     return Plan(
         train_items=train,
         test_items=test,
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, recorded.fitted, train) + _rows(study, recorded, test),
-        flops_per_row=work_of(study.components.unet, study.taps, words)[0].flops_per_row,
+        flops_per_row=work_of(study.components.denoiser, study.taps, words)[0].flops_per_row,
         decodings=_decodings(study, train, test),
         flops_per_decoding=decoding_flops(study.components.vae, study.components.latent_shape),
         measured=measured,
@@ -256,7 +256,8 @@ def _strip_bytes(study: Study) -> int:
     """Size of the report's strips: images in bytes, labels in fp32, without the small readings."""
     images = 3 * (1 + len(strip_steps(study)))
     labels = 4 * sum(not task.per_image for task in study.tasks.values())
-    return STRIP_ITEMS * study.components.image_side**2 * (images + labels)
+    height, width = study.components.image_size
+    return STRIP_ITEMS * height * width * (images + labels)
 
 
 def _stored(sums: SufficientStatistics) -> tuple[float, int]:

@@ -28,6 +28,7 @@ from bench.registry import plugin
 from bench.study import Study
 from datasets.splits import Block, draws_of
 from engines.cache import default_cache
+from engines.conditioning import Conditioning
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
@@ -53,7 +54,7 @@ class Inputs:
     """Inputs of a trajectory of calls; unit noise stands in for the scaled latents."""
 
     latents: Float[Tensor, "n c h w"]
-    text: Float[Tensor, "n words width"]
+    conditioning: Conditioning
     timesteps: tuple[float, ...]
 
 
@@ -62,7 +63,7 @@ def inputs_of(study: Study, rows: int) -> Inputs:
     items = [item for block in study.test for item in block.items]
     chosen = [items[row % len(items)] for row in range(rows)]
     parts = study.components
-    timesteps = parts.scheduler(study.config.sampler_steps).timesteps
+    timesteps = parts.sampler(study.config.sampler_steps).timesteps
     return Inputs(
         initial_noise([item.seed for item in chosen], parts.latent_shape),
         parts.embed([item.prompt for item in chosen]),
@@ -75,12 +76,12 @@ def open_engine(
 ) -> tuple[OpenedEngine, Sample]:
     """Open an engine for calls of up to ``rows`` rows, and time that."""
     backend: Backend = plugin("engine", name)
-    cache, unet = default_cache(), study.components.unet
+    cache, denoiser = default_cache(), study.components.denoiser
     engine, seconds = timed(
-        lambda: reserved(backend.open(unet, study.taps, cache, study.threads), rows)
+        lambda: reserved(backend.open(denoiser, study.taps, cache, study.threads), rows)
     )
     untapped = (
-        reserved(backend.open(unet, (), cache, study.threads), rows) if without_taps else None
+        reserved(backend.open(denoiser, (), cache, study.threads), rows) if without_taps else None
     )
     opening = Sample(OPENING, name, 0, 0, 0, NO_STEP, seconds)
     return OpenedEngine(name, backend, engine, untapped), opening
@@ -110,7 +111,7 @@ def steady_calls(engines: Sequence[OpenedEngine], inputs: Inputs, number: int) -
 
 
 def _call(engine: Engine, inputs: Inputs, timestep: float, device: str) -> float:
-    return timed(lambda: engine(inputs.latents, timestep, inputs.text), device)[1]
+    return timed(lambda: engine(inputs.latents, timestep, inputs.conditioning), device)[1]
 
 
 def untapped_error(opened: OpenedEngine, inputs: Inputs) -> float | None:
@@ -119,8 +120,8 @@ def untapped_error(opened: OpenedEngine, inputs: Inputs) -> float | None:
         return None
     errors = []
     for timestep in inputs.timesteps:
-        tapped = opened.engine(inputs.latents, timestep, inputs.text).noise
-        untapped = opened.untapped(inputs.latents, timestep, inputs.text).noise
+        tapped = opened.engine(inputs.latents, timestep, inputs.conditioning).noise
+        untapped = opened.untapped(inputs.latents, timestep, inputs.conditioning).noise
         errors.append(relative_error(tapped, untapped))
     return worst(errors)
 
@@ -175,7 +176,7 @@ def layer_samples(
     samples, total = [], 0.0
     with torch.inference_mode():
         for step, timestep in enumerate(inputs.timesteps):
-            times = engine.layer_times(inputs.latents, timestep, inputs.text, calls)
+            times = engine.layer_times(inputs.latents, timestep, inputs.conditioning, calls)
             total += times.total_seconds
             samples += [
                 LayerSample(

@@ -1,4 +1,4 @@
-"""Count the operations of a UNet, per layer, and of a decoder, on the meta device."""
+"""Count the operations of a denoiser, per layer, and of a decoder, on the meta device."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.profiling.records import ModuleWork, Work
+from engines.denoiser import Denoiser
 from engines.engine import Tap
-from engines.prompt import predict
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
@@ -35,19 +34,18 @@ def place_of(module: str) -> tuple[str, str]:
 
 
 def work_of(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], words: int
+    denoiser: Denoiser, taps: Sequence[Tap], words: int
 ) -> tuple[Work, tuple[ModuleWork, ...]]:
-    """Work of the UNet for one row with ``words`` rows of text: in total, and per module.
+    """Work of the denoiser for one row with ``words`` rows of text: in total, and per module.
 
     With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
     matrix products.
     """
-    config = unet.config
+    kind: Any = type(denoiser.module)
     with torch.device("meta"):
-        shape = UNet2DConditionModel.from_config(config).eval()
-        side = int(config.sample_size)
-        row = torch.zeros(1, int(config.in_channels), side, side)
-        inputs = row, torch.zeros(()), torch.zeros(1, words, int(config.cross_attention_dim))
+        shape = kind.from_config(denoiser.config).eval()
+        row, conditioning = denoiser.with_module(shape).example(1, words)
+        timestep = torch.zeros(())
     sizes: dict[str, int] = {}
     handles = [
         module.register_forward_hook(_sizing(sizes, name))
@@ -55,14 +53,14 @@ def work_of(
         if name
     ]
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        predict(shape, *inputs)
+        denoiser.with_module(shape)(row, timestep, conditioning)
     for handle in handles:
         handle.remove()
     counts = counter.get_flop_counts()
     prefix = f"{type(shape).__name__}."
     is_attention = re.compile("bmm|scaled_dot").search
     work = Work(
-        parameters=sum(weight.numel() for weight in unet.parameters()),
+        parameters=sum(weight.numel() for weight in denoiser.module.parameters()),
         flops_per_row=counter.get_total_flops(),
         attention_flops_per_row=sum(
             count for name, count in counts["Global"].items() if is_attention(str(name))
@@ -73,10 +71,10 @@ def work_of(
     return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
 
 
-def decoding_flops(vae: AutoencoderKL, latent_shape: tuple[int, int, int]) -> int:
+def decoding_flops(vae: Any, latent_shape: tuple[int, int, int]) -> int:
     """Floating-point operations that turn one latent (channels, height, width) into an image."""
     with torch.device("meta"):
-        shape = AutoencoderKL.from_config(vae.config).eval()
+        shape = type(vae).from_config(vae.config).eval()
         latent = torch.zeros(1, *latent_shape)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         shape.decode(latent)

@@ -27,29 +27,19 @@ class Kept:
 
 
 def pipeline_of(study: Study) -> Any:
-    """The model as a StableDiffusionPipeline. Raises UserError for SDXL."""
+    """The model as diffusers' pipeline. Raises UserError for a family with several encoders."""
     parts = study.components
-    if parts.text_encoder_2 is not None:
+    if len(parts.tokenizers) > 1:
         raise UserError(
             "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; "
-            "leave it out for SDXL"
+            "leave it out for a model with several text encoders"
         )
     # It warns of unneeded packages, scheduler settings and the missing safety checker.
     transformers_logging.set_verbosity_error()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from diffusers import StableDiffusionPipeline
-
-        pipeline = StableDiffusionPipeline(
-            vae=parts.vae,
-            text_encoder=parts.text_encoder,
-            tokenizer=parts.tokenizer,
-            unet=parts.unet,
-            scheduler=parts.scheduler(study.config.sampler_steps),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
+        sampler = parts.sampler(study.config.sampler_steps)
+        pipeline = parts.family.pipeline(parts, sampler.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -66,7 +56,7 @@ def generate_with_hooks(study: Study, pipeline: Any, items: Sequence[Item], at_o
 
     parts = study.components
     handles = [
-        parts.unet.get_submodule(tap.path).register_forward_hook(keep(tap.layer))
+        parts.denoiser.module.get_submodule(tap.path).register_forward_hook(keep(tap.layer))
         for tap in study.taps
     ]
     try:

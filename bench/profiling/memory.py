@@ -17,12 +17,9 @@ from bench.errors import UserError
 from bench.measure import device_bytes, peak_during, release_memory, resident_bytes
 from bench.profiling.records import MemoryFacts
 from bench.registry import plugin
-from bench.study import model_spec
+from bench.study import components_of, model_spec
 from engines.cache import default_cache
 from engines.engine import Backend
-from engines.load import load
-from engines.random_weights import random_unet
-from extract.taps import self_attention_taps
 
 _CALLS = 3
 
@@ -50,22 +47,21 @@ def measured(
     backend: Backend = plugin("engine", engine)
     torch.set_num_threads(threads)
     source = model_spec(model).source
-    unet = random_unet(source) if weights == "random" else load(source).unet
-    taps = self_attention_taps(unet)
-    side, width = int(unet.config.sample_size), int(unet.config.cross_attention_dim)
-    latents = torch.randn(rows, int(unet.config.in_channels), side, side)
-    text = torch.randn(rows, words, width)
+    components = components_of(source, weights)
+    denoiser, taps = components.denoiser, components.taps()
+    latents, conditioning = denoiser.example(rows, words)
+    del components
     # Memory freed by loading and opening would serve the calls and hide their peak.
     release_memory()
     loaded, on_device = resident_bytes(), device_bytes(backend.device)
-    opened = backend.open(unet, taps, default_cache(), threads)
+    opened = backend.open(denoiser, taps, default_cache(), threads)
     release_memory()
     ready = resident_bytes()
     sizes: list[int] = []
 
     def calls() -> None:
         for _ in range(_CALLS):
-            prediction = opened(latents, 1.0, text)
+            prediction = opened(latents, 1.0, conditioning)
             taps_bytes = sum(tap.nbytes for tap in prediction.taps.values())
             sizes[:] = prediction.noise.nbytes, taps_bytes
 
@@ -73,9 +69,9 @@ def measured(
     after = device_bytes(backend.device)
     return MemoryFacts(
         rows=rows,
-        weights_bytes=sum(value.nbytes for value in unet.state_dict().values()),
+        weights_bytes=sum(value.nbytes for value in denoiser.module.state_dict().values()),
         taps_bytes=sizes[1],
-        io_bytes=latents.nbytes + text.nbytes + sizes[0],
+        io_bytes=latents.nbytes + conditioning.nbytes + sizes[0],
         opened_bytes=max(0, ready - loaded),
         peak_bytes=None if peak is None else peak - ready,
         device_bytes=None if after is None or on_device is None else after - on_device,

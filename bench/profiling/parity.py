@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tabulate import tabulate
 from torch import Tensor
 
@@ -13,8 +11,9 @@ from bench.profiling.worst import relative_error
 from bench.study import Study, open_study
 from engines.backends.torch_eager import BACKEND as REFERENCE
 from engines.cache import default_cache
+from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
-from extract.trajectory import Step, denoise, in_batches, initial_noise
+from extract.trajectory import Predict, Step, denoise, in_batches, initial_noise
 
 NOISE = "noise"
 LIMIT = 1e-4
@@ -24,25 +23,25 @@ LIMIT = 1e-4
 def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
     """Errors |a - b| / |b| of ``engine`` on the first ``items`` test images."""
     parts = study.components
-    reference = REFERENCE.open(parts.unet, study.taps, default_cache(), study.threads)
+    reference = REFERENCE.open(parts.denoiser, study.taps, default_cache(), study.threads)
     chosen = [item for block in study.test for item in block.items][:items]
     noise = initial_noise([item.seed for item in chosen], parts.latent_shape)
     text, empty = parts.embed([item.prompt for item in chosen]), parts.embed([""])
     given: dict[str, list[float]] = {}
 
-    def predict(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+    def predict(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
         return in_batches(engine, latents, timestep, words, study.config.batch)
 
-    def predict_both(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+    def predict_both(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
         expected, actual = reference(latents, timestep, words), predict(latents, timestep, words)
         for name, value in {NOISE: expected.noise, **expected.taps}.items():
             other = actual.noise if name == NOISE else actual.taps[name]
             given.setdefault(name, []).append(relative_error(other, value))
         return expected
 
-    def trajectory(predictor: Callable[[Tensor, float, Tensor], Prediction]) -> list[Step]:
-        scheduler = parts.scheduler(study.config.sampler_steps)
-        return list(denoise(predictor, scheduler, noise, text, empty, study.guidance))
+    def trajectory(predictor: Predict) -> list[Step]:
+        sampler = parts.sampler(study.config.sampler_steps)
+        return list(denoise(predictor, sampler, noise, text, empty, study.guidance))
 
     steps = zip(trajectory(predict_both), trajectory(predict), strict=True)
     own = [relative_error(actual.latents, expected.latents) for expected, actual in steps]

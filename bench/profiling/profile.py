@@ -97,7 +97,7 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
         facts[opened.name] = EngineFacts(
             backend.precision, backend.device, parity, memory, coverage
         )
-    work, modules = work_of(study.components.unet, study.taps, session.words)
+    work, modules = work_of(study.components.denoiser, study.taps, session.words)
     published = "authors" in config.baselines
     resolved = {
         "engines": names,
@@ -173,7 +173,7 @@ class _Session:
     @property
     def words(self) -> int:
         """Rows of text per item."""
-        return int(inputs_of(self.study, 1).text.shape[1])
+        return inputs_of(self.study, 1).conditioning.words
 
     def open(self, names: Sequence[str]) -> tuple[list[OpenedEngine], list[Sample]]:
         """Open every engine and make its first calls."""

@@ -54,7 +54,7 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
                 path = Path(folder) / f"{item.id}-{group}.pkl"
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
-    size = study.components.image_side
+    size = study.components.image_size[0]
     saliency, depth = (
         [update_seconds(value, size, is_mask) for value in activations.values()]
         for is_mask in (True, False)
@@ -91,8 +91,8 @@ def _generate(
     """(last activations, seconds per step) of one image's first steps with one group's hooks."""
     parts = study.components
     loop = denoise(
-        TorchEager(parts.unet, taps),
-        parts.scheduler(study.config.sampler_steps),
+        TorchEager(parts.denoiser, taps),
+        parts.sampler(study.config.sampler_steps),
         initial_noise([item.seed], parts.latent_shape),
         parts.embed([item.prompt]),
         parts.embed([""]),

@@ -38,7 +38,7 @@ def conditions_of(study: Study) -> dict[str, str | int | float]:
             name: f"{len(items)} (hash {key_of({name: items})[:8]})"
             for name, items in splits.items()
         },
-        "sampler": type(study.components.scheduler(1)).__name__,
+        "sampler": study.components.sampler_class,
         "precision": study.backend.precision,
     }
 

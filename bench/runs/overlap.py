@@ -101,7 +101,7 @@ def _read_texts(
     """Return the tokens that the encoders read of every prompt, their most, and what is cut."""
     texts: list[tuple[int, ...]] = [()] * len(prompts)
     longer: set[int] = set()
-    tokenizers = [part for part in (components.tokenizer, components.tokenizer_2) if part]
+    tokenizers = components.tokenizers
     for tokenizer in tokenizers:
         most = tokenizer.model_max_length
         whole = tokenizer(list(prompts), verbose=False).input_ids

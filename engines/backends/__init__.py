@@ -1,1 +1,1 @@
-"""Ways to execute a UNet, one file each."""
+"""Ways to execute a denoiser, one file each."""

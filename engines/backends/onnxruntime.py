@@ -11,7 +11,7 @@ from engines.engine import Backend, Tap
 from engines.onnx_session import OPSET, TimedOnnxRuntime
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from engines.denoiser import Denoiser
 
 
 def _unavailable() -> str | None:
@@ -20,12 +20,10 @@ def _unavailable() -> str | None:
     return None
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
-) -> TimedOnnxRuntime:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int) -> TimedOnnxRuntime:
     from engines.export import exported
 
-    return TimedOnnxRuntime(exported(unet, taps, OPSET, cache, fuse=True), taps, threads)
+    return TimedOnnxRuntime(exported(denoiser, taps, OPSET, cache, fuse=True), taps, threads)
 
 
 BACKEND = Backend(unavailable=_unavailable, open=_open, keeps_weights=True)

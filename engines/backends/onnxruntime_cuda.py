@@ -10,18 +10,16 @@ from engines.engine import Backend, Tap
 from engines.onnx_session import OPSET, OnnxRuntime, Provider, gpu_missing
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from engines.denoiser import Denoiser
 
 PROVIDER = Provider("CUDAExecutionProvider", {"use_tf32": "0"})
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
-) -> OnnxRuntime:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
     from engines.cuda_stream import CudaStream
     from engines.export import exported
 
-    model = exported(unet, taps, OPSET, cache, fuse=True)
+    model = exported(denoiser, taps, OPSET, cache, fuse=True)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaStream())
 
 

@@ -10,7 +10,7 @@ from engines.engine import Backend, Tap
 from engines.onnx_session import OPSET, OnnxRuntime, Provider, gpu_missing
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from engines.denoiser import Denoiser
 
 PROVIDER = Provider(
     "TensorrtExecutionProvider",
@@ -20,13 +20,11 @@ PROVIDER = Provider(
 """In fp32 TensorRT would silently round to TF32, so the graph is in half precision."""
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, threads: int
-) -> OnnxRuntime:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int) -> OnnxRuntime:
     from engines.cuda_stream import CudaStream
     from engines.export import exported_in_half
 
-    model = exported_in_half(unet, taps, OPSET, cache)
+    model = exported_in_half(denoiser, taps, OPSET, cache)
     return OnnxRuntime(model, taps, threads, PROVIDER, CudaStream())
 
 

@@ -5,7 +5,7 @@ from engines.openvino_model import opened, unavailable
 
 BACKEND = Backend(
     unavailable=lambda: unavailable("f32"),
-    open=lambda unet, taps, cache, threads: opened(unet, taps, cache, threads, "f32"),
+    open=lambda denoiser, taps, cache, threads: opened(denoiser, taps, cache, threads, "f32"),
     precision="fp32",
     keeps_weights=True,
 )

@@ -5,7 +5,7 @@ from engines.openvino_model import opened, unavailable
 
 BACKEND = Backend(
     unavailable=lambda: unavailable("bf16"),
-    open=lambda unet, taps, cache, threads: opened(unet, taps, cache, threads, "bf16"),
+    open=lambda denoiser, taps, cache, threads: opened(denoiser, taps, cache, threads, "bf16"),
     precision="bf16",
     keeps_weights=True,
 )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from engines.engine import Backend, Tap
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
-
+    from engines.denoiser import Denoiser
     from engines.tensorrt_engine import TensorRT
 
 OPSET = 20
@@ -32,13 +31,13 @@ def _unavailable() -> str | None:
     return cuda_missing()
 
 
-def _open(unet: UNet2DConditionModel, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, _threads: int) -> TensorRT:
     from engines.cuda_stream import CudaStream
     from engines.export import exported_in_half
     from engines.tensorrt_dialect import library
     from engines.tensorrt_engine import TensorRT
 
-    model = exported_in_half(unet, taps, OPSET, cache)
+    model = exported_in_half(denoiser, taps, OPSET, cache)
     return TensorRT(library(), model, taps, "fp16", CudaStream(), cache)
 
 

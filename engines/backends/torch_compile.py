@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engines.backends.torch_eager import as_tokens
 from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
     from torch import Tensor, nn
+
+    from engines.conditioning import Conditioning
+    from engines.denoiser import Denoiser
 
 
 class TorchCompile:
-    """The UNet with its taps as outputs, compiled for each number of rows."""
+    """The denoiser with its taps as outputs, compiled for each number of rows."""
 
-    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
-        import copy
-
+    def __init__(self, denoiser: Denoiser, taps: Sequence[Tap]) -> None:
         import torch
 
-        network = copy.deepcopy(unet)
-        outputs: dict[str, Tensor] = {}
+        from engines.conditioning import Conditioning
 
+        network = denoiser.copied()
+        outputs: dict[str, Any] = {}
         # The compiler traces hooks that exist before it starts. They are lambdas, since it cannot
         # trace the shape checks that a test run adds to functions.
         for tap in taps:
-            network.get_submodule(tap.path).register_forward_hook(_record(outputs, tap.layer))
+            _record(network.module.get_submodule(tap.path), tap, outputs)
         layers = [tap.layer for tap in taps]
         self.outputs = outputs
         self.taps = taps
+        predict, module = network.predict, network.module
         # fullgraph: a graph break is an error, not a slow engine.
         compiled: Any = torch.compile
         self.call = compiled(
-            lambda latents, timestep, text: [
-                network(latents, timestep, text).sample,
+            lambda latents, timestep, conditioning: [
+                predict(module, latents, timestep, Conditioning(conditioning)),
                 *[outputs[name] for name in layers],
             ],
             fullgraph=True,
             dynamic=False,
         )
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once, without gradients."""
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once, without gradients."""
         import torch
 
         from engines.export import quiet
@@ -53,7 +54,7 @@ class TorchCompile:
         inputs = (
             latents.float().contiguous(),
             torch.tensor(timestep, dtype=torch.float32),
-            text.float().contiguous(),
+            {name: value.float().contiguous() for name, value in conditioning.tensors.items()},
         )
         # Inductor warns of its deprecations while it compiles.
         with torch.no_grad(), quiet():
@@ -61,12 +62,18 @@ class TorchCompile:
         # Only the caller may hold the outputs.
         self.outputs.clear()
         return Prediction(
-            noise, {tap.layer: as_tokens(value) for tap, value in zip(self.taps, taps, strict=True)}
+            noise, {tap.layer: tap.read(value) for tap, value in zip(self.taps, taps, strict=True)}
         )
 
 
-def _record(outputs: dict[str, Tensor], layer: str) -> Callable[[nn.Module, object, Tensor], None]:
-    return lambda _module, _inputs, output: outputs.update({layer: output})
+def _record(module: nn.Module, tap: Tap, outputs: dict[str, Any]) -> None:
+    layer = tap.layer
+    if tap.port == "output":
+        module.register_forward_hook(
+            lambda _module, _inputs, output: outputs.update({layer: output})
+        )
+    else:
+        module.register_forward_pre_hook(lambda _module, inputs: outputs.update({layer: inputs[0]}))
 
 
 def _unavailable() -> str | None:
@@ -81,20 +88,11 @@ def _unavailable() -> str | None:
     return None
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
-) -> TorchCompile:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchCompile:
     import torch
 
-    from engines.errors import EngineError
-    from engines.prompt import takes_added_conditions
-
-    if takes_added_conditions(unet.config):
-        raise EngineError(
-            "the engine torch_compile does not run SDXL; use torch_eager or onnxruntime"
-        )
     torch.set_num_threads(threads)
-    return TorchCompile(unet, taps)
+    return TorchCompile(denoiser, taps)
 
 
 BACKEND = Backend(unavailable=_unavailable, open=_open, keeps_weights=True)

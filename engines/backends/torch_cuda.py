@@ -10,15 +10,12 @@ from engines.engine import Backend, Tap
 from engines.torch_cuda import opened, unavailable
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
-
     from engines.backends.torch_eager import TorchEager
+    from engines.denoiser import Denoiser
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
-) -> TorchEager:
-    return opened(unet, taps, threads)
+def _open(denoiser: Denoiser, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
+    return opened(denoiser, taps, threads)
 
 
 BACKEND = Backend(

@@ -6,37 +6,47 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.engine import Backend, Prediction, Tap
 
 if TYPE_CHECKING:
     import torch
-    from diffusers import UNet2DConditionModel
+    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from engines.conditioning import Conditioning
+    from engines.denoiser import Denoiser
     from engines.layer_times import LayerTime, LayerTimes
 
 
-def as_tokens(output: Tensor) -> Tensor:
-    """A tap's output as (n tokens channels): the pixels of a convolution are its tokens."""
-    return output.flatten(2).mT if output.ndim == 4 else output
-
-
 @contextmanager
-def recording_taps(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[dict[str, Tensor]]:
-    """Record the taps' outputs by layer name, in the order of computation, inside the block."""
+def recording_taps(
+    module: nn.Module, taps: Sequence[Tap]
+) -> Iterator[dict[str, Float[Tensor, "n tokens channels"]]]:
+    """Record the taps by layer name, in the order of computation, inside the block."""
     outputs: dict[str, Tensor] = {}
 
-    def record(layer: str) -> object:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[layer] = as_tokens(output)
+    def of_output(tap: Tap) -> Callable[[nn.Module, object, Any], None]:
+        def hook(_module: nn.Module, _inputs: object, passing: Any) -> None:
+            outputs[tap.layer] = tap.read(passing)
 
         return hook
 
-    handles = [
-        unet.get_submodule(tap.path).register_forward_hook(record(tap.layer)) for tap in taps
-    ]
+    def of_input(tap: Tap) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            outputs[tap.layer] = tap.read(inputs[0])
+
+        return hook
+
+    handles = []
+    for tap in taps:
+        tapped = module.get_submodule(tap.path)
+        handles.append(
+            tapped.register_forward_hook(of_output(tap))
+            if tap.port == "output"
+            else tapped.register_forward_pre_hook(of_input(tap))
+        )
     try:
         yield outputs
     finally:
@@ -47,32 +57,35 @@ def recording_taps(unet: UNet2DConditionModel, taps: Sequence[Tap]) -> Iterator[
 class TorchEager:
     """An engine that runs the module on the device and in the precision of its weights."""
 
-    def __init__(self, unet: UNet2DConditionModel, taps: Sequence[Tap]) -> None:
-        self.unet = unet
+    def __init__(self, denoiser: Denoiser, taps: Sequence[Tap]) -> None:
+        self.denoiser = denoiser
         self.taps = taps
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        """Run the UNet once, without gradients."""
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        """Run the denoiser once, without gradients."""
         import torch
 
-        from engines.prompt import predict
-
-        device, dtype = self.unet.device, self.unet.dtype
+        device, dtype = self.denoiser.device, self.denoiser.dtype
         time = torch.tensor(timestep, dtype=torch.float32, device=device)
-        with torch.inference_mode(), recording_taps(self.unet, self.taps) as outputs:
-            noise = predict(self.unet, latents.to(device, dtype), time, text.to(device, dtype))
-        return Prediction(noise, outputs)
+        with (
+            torch.inference_mode(),
+            recording_taps(self.denoiser.module, self.taps) as outputs,
+        ):
+            noise = self.denoiser(latents.to(device, dtype), time, conditioning.to(device, dtype))
+        return Prediction(noise, {tap.layer: outputs[tap.layer] for tap in self.taps})
 
-    def layer_times(self, latents: Tensor, timestep: float, text: Tensor, calls: int) -> LayerTimes:
+    def layer_times(
+        self, latents: Tensor, timestep: float, conditioning: Conditioning, calls: int
+    ) -> LayerTimes:
         """Wall times of every module without its children, with the taps recorded as usual."""
         from engines.layer_times import LayerTimes, merged
 
-        clock = clock_of(self.unet.device)
-        self(latents, timestep, text)
-        with timing(self.unet, clock) as entries:
+        clock = clock_of(self.denoiser.device)
+        self(latents, timestep, conditioning)
+        with timing(self.denoiser.module, clock) as entries:
             start = clock()
             for _ in range(calls):
-                self(latents, timestep, text)
+                self(latents, timestep, conditioning)
             total = clock() - start
         return LayerTimes(merged(entries, calls), total / calls)
 
@@ -91,7 +104,7 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
 @contextmanager
 def timing(
-    unet: UNet2DConditionModel, clock: Callable[[], float] = perf_counter
+    network: nn.Module, clock: Callable[[], float] = perf_counter
 ) -> Iterator[list[LayerTime]]:
     """Record every module's self time inside the block: its call's, less those of nested calls."""
     from engines.layer_times import LayerTime
@@ -113,7 +126,7 @@ def timing(
         return hook
 
     handles = []
-    for path, module in unet.named_modules():
+    for path, module in network.named_modules():
         handles += [
             module.register_forward_pre_hook(enter),
             module.register_forward_hook(leave(path)),
@@ -125,13 +138,11 @@ def timing(
             handle.remove()
 
 
-def _open(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], _cache: Path, threads: int
-) -> TorchEager:
+def _open(denoiser: Denoiser, taps: Sequence[Tap], _cache: Path, threads: int) -> TorchEager:
     import torch
 
     torch.set_num_threads(threads)
-    return TorchEager(unet, taps)
+    return TorchEager(denoiser, taps)
 
 
 BACKEND = Backend(unavailable=lambda: None, open=_open)

@@ -135,7 +135,7 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
     assert openings.opened == []
     networks.open()
     networks.open()
-    unet = openings.study.components.unet
+    unet = openings.study.components.denoiser
     expected = [unet, *(make(unet, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
     weights = [weights for weights, _ in openings.opened]
     assert sorted(weights) == sorted(hash_of_weights(network.state_dict()) for network in expected)
@@ -154,9 +154,9 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     )
     before = study.opened()(latents, 3.0, text)
     networks.open()
-    assert not any(weight.is_meta for weight in study.components.unet.parameters())
+    assert not any(weight.is_meta for weight in study.components.denoiser.parameters())
     networks.release_weights()
-    assert {weight.is_meta for weight in study.components.unet.parameters()} == {
+    assert {weight.is_meta for weight in study.components.denoiser.parameters()} == {
         study.backend.keeps_weights
     }
     after = networks.trained()(latents, 3.0, text)
@@ -179,7 +179,7 @@ def test_convolutions_are_tapped_in_the_trained_network_alone_and_only_as_a_base
 def test_a_deferred_engine_is_the_engine_it_stands_for(study_of: object, eager: Engine) -> None:
     openings = Openings(study_of())
     study = openings.study
-    deferred = Deferred(study, lambda: study.components.unet, study.taps)
+    deferred = Deferred(study, lambda: study.components.denoiser, study.taps)
     latents = torch.randn(
         2, *study.components.latent_shape, generator=torch.Generator().manual_seed(0)
     )

@@ -12,7 +12,7 @@ from bench.run import run
 from bench.runs.results import Results, read_results
 from engines.cache import default_cache
 from engines.load import load
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 
 def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
@@ -71,11 +71,11 @@ def test_engines_predict_what_pytorch_does(engine: str, small_models: dict[str, 
     from engines.backends.torch_eager import BACKEND
 
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.unet)
+    taps = self_attention_taps(parts.denoiser)
     text = parts.embed(["a red sphere", ""])
     latents = torch.randn(2, *parts.latent_shape, generator=torch.Generator().manual_seed(0))
-    truth = BACKEND.open(parts.unet, taps, default_cache(), 1)(latents, 500.0, text)
-    other = plugin("engine", engine).open(parts.unet, taps, default_cache(), 1)(
+    truth = BACKEND.open(parts.denoiser, taps, default_cache(), 1)(latents, 500.0, text)
+    other = plugin("engine", engine).open(parts.denoiser, taps, default_cache(), 1)(
         latents, 500.0, text
     )
     assert list(other.taps) == list(truth.taps)

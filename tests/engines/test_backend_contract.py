@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.registry import plugin, plugins
 from engines.components import Components
 from engines.engine import Backend, Engine, Prediction, Tap
-from extract.taps import convolution_taps, self_attention_taps
+from engines.families.unet.taps import convolution_taps, self_attention_taps
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}
 """Precision -> largest relative error of an output. With bf16 the noise errs by 0.5 %, and the tap
@@ -44,7 +44,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 @pytest.fixture(scope="module")
 def engine(backend: Backend, components: Components, taps: tuple[Tap, ...], cache: Path) -> Engine:
-    return backend.open(components.unet, taps, cache, 1)
+    return backend.open(components.denoiser, taps, cache, 1)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
     assert list(prediction.taps) == [tap.layer for tap in taps]
     sides = {"down0": 16, "down1": 8, "down2": 4, "mid": 2, "up1": 4, "up2": 8, "up3": 16}
     for tap in taps:
-        channels = components.unet.get_submodule(tap.path).out_features
+        channels = components.denoiser.get_submodule(tap.path).out_features
         assert prediction.taps[tap.layer].shape == (
             3,
             sides[tap.layer.partition(".")[0]] ** 2,
@@ -154,7 +154,7 @@ def test_at_every_timestep_every_output_is_torchs(
     latents, text = inputs(2)
     outputs: dict[str, Tensor] = {}
     handles = [
-        components.unet.get_submodule(tap.path).register_forward_hook(
+        components.denoiser.get_submodule(tap.path).register_forward_hook(
             lambda _m, _i, output, tap=tap: outputs.update({tap.layer: output.clone()})
         )
         for tap in taps
@@ -165,7 +165,7 @@ def test_at_every_timestep_every_output_is_torchs(
         for timestep in scheduler.timesteps:
             seen = scheduler.scale_model_input(latents, timestep)
             with torch.inference_mode():
-                noise = components.unet(seen, timestep, text).sample
+                noise = components.denoiser(seen, timestep, text).sample
             expected = {"noise": noise, **outputs}
             actual = everything(engine(seen, float(timestep), text))
             assert actual.keys() == expected.keys()

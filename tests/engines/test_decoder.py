@@ -132,7 +132,7 @@ def test_large_images_are_decoded_one_at_a_time(
     components: Components, side: int, at_once: int
 ) -> None:
     vae = deepcopy(components.vae)
-    unet = UNet2DConditionModel.from_config(components.unet.config, sample_size=side)
+    unet = UNet2DConditionModel.from_config(components.denoiser.config, sample_size=side)
     parts = replace(components, unet=unet, vae=vae)
     sizes: list[int] = []
     handle = vae.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))

@@ -20,11 +20,11 @@ def inputs(components: Components) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 def noise(components: Components, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     latents, timestep, text = inputs
-    return components.unet(latents, timestep, text).sample
+    return components.denoiser(latents, timestep, text).sample
 
 
 def hooks(components: Components, taps: tuple[Tap, ...]) -> int:
-    return sum(len(components.unet.get_submodule(tap.path)._forward_hooks) for tap in taps)
+    return sum(len(components.denoiser.get_submodule(tap.path)._forward_hooks) for tap in taps)
 
 
 def test_an_edit_replaces_what_the_rest_of_the_network_sees(
@@ -32,15 +32,15 @@ def test_an_edit_replaces_what_the_rest_of_the_network_sees(
 ) -> None:
     """The reference adds the same shift to the projection's bias."""
     tap = taps[10]
-    shift = torch.linspace(-1, 1, components.unet.get_submodule(tap.path).out_features)
+    shift = torch.linspace(-1, 1, components.denoiser.get_submodule(tap.path).out_features)
     plain = noise(components, inputs)
     seen = []
     with (
         torch.no_grad(),
-        editing(components.unet, [tap], lambda layer, x: seen.append(layer) or x + shift),
+        editing(components.denoiser, [tap], lambda layer, x: seen.append(layer) or x + shift),
     ):
         edited = noise(components, inputs)
-    bias = components.unet.get_submodule(tap.path).bias
+    bias = components.denoiser.get_submodule(tap.path).bias
     original = bias.clone()
     with torch.no_grad():
         bias += shift
@@ -58,8 +58,8 @@ def test_edits_come_in_the_order_of_computation_and_are_recorded(
     order = []
     with (
         torch.no_grad(),
-        editing(components.unet, taps, lambda layer, x: order.append(layer) or torch.zeros_like(x)),
-        recording_taps(components.unet, taps) as outputs,
+        editing(components.denoiser, taps, lambda layer, x: order.append(layer) or torch.zeros_like(x)),
+        recording_taps(components.denoiser, taps) as outputs,
     ):
         noise(components, inputs)
     assert order == [tap.layer for tap in taps]
@@ -83,7 +83,7 @@ def test_hooks_are_gone_whatever_ends_the_block(
     edited = [*taps, Tap("none", "no.such.module")] if fails == "path" else taps
     raised: type[Exception] | None = None
     try:
-        with editing(components.unet, edited, edit):
+        with editing(components.denoiser, edited, edit):
             assert hooks(components, taps) == len(taps)
             noise(components, inputs)
             if fails == "caller":
@@ -101,17 +101,17 @@ def test_gradients_flow_through_an_edit(
 ) -> None:
     latents, timestep, text = inputs
     strength = torch.zeros((), requires_grad=True)
-    direction = torch.ones(components.unet.get_submodule(taps[12].path).out_features)
-    with editing(components.unet, [taps[12]], lambda _layer, x: x + strength * direction):
-        components.unet(latents, timestep, text).sample.square().mean().backward()
+    direction = torch.ones(components.denoiser.get_submodule(taps[12].path).out_features)
+    with editing(components.denoiser, [taps[12]], lambda _layer, x: x + strength * direction):
+        components.denoiser(latents, timestep, text).sample.square().mean().backward()
     slope = float(strength.grad)
 
     def at(value: float) -> float:
         with (
             torch.no_grad(),
-            editing(components.unet, [taps[12]], lambda _layer, x: x + value * direction),
+            editing(components.denoiser, [taps[12]], lambda _layer, x: x + value * direction),
         ):
-            return float(components.unet(latents, timestep, text).sample.double().square().mean())
+            return float(components.denoiser(latents, timestep, text).sample.double().square().mean())
 
     assert slope == pytest.approx((at(0.05) - at(-0.05)) / 0.1, rel=0.05)
 
@@ -123,6 +123,6 @@ def test_the_backend_itself_can_be_edited(
     inputs: tuple[torch.Tensor, ...],
 ) -> None:
     latents, timestep, text = inputs
-    with editing(components.unet, [taps[9]], lambda _layer, x: x * 0):
+    with editing(components.denoiser, [taps[9]], lambda _layer, x: x * 0):
         prediction = eager(latents, float(timestep), text)
     assert prediction.taps[taps[9].layer].abs().max() == 0

@@ -20,7 +20,7 @@ from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import check_outputs, exported
 from engines.weights import permuted, reinitialised
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 LIMIT = 1e-5
 LOCAL = b'/work|copy-packages|/home/|/root/|Traceback|stack_trace|File "|.py:'.split(b"|")
@@ -45,7 +45,7 @@ class Exported:
 def shipped(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exported:
     """The shipped model, with the shipped graph if the versions of the libraries match."""
     folder = cache / "shipped"
-    return Exported(components.unet, taps, folder, exported(components.unet, taps, OPSET, folder))
+    return Exported(components.denoiser, taps, folder, exported(components.denoiser, taps, OPSET, folder))
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +140,8 @@ def test_every_output_is_that_of_the_module_of_its_path(
 
 def test_a_network_as_it_is_drawn_is_exported_right(small: Exported) -> None:
     assert len(small.taps) == 8
-    inputs = drawn(small.unet, 3, 5)
-    expected = true_outputs(small.unet, small.taps, inputs)
+    inputs = drawn(small.denoiser, 3, 5)
+    expected = true_outputs(small.denoiser, small.taps, inputs)
     assert largest_error(computed(small.model, inputs), expected) <= LIMIT
 
 
@@ -156,7 +156,7 @@ def test_no_local_path_or_stack_trace_is_written(shipped: Exported, small: Expor
 
 def test_a_graph_holds_no_weights(small: Exported) -> None:
     (graph,) = small.cache.rglob("graph.onnx")
-    weights = small.unet.state_dict()
+    weights = small.denoiser.state_dict()
     initializers = onnx.load(graph).graph.initializer
     bare = [value for value in initializers if value.name.removeprefix("unet.") in weights]
     assert len(bare) == len(weights)
@@ -184,7 +184,7 @@ def test_other_weights_reuse_the_graph_and_give_their_own_outputs(shipped: Expor
 @pytest.mark.usefixtures("no_trace")
 def test_a_network_drawn_anew_reuses_the_graph(small: Exported, tmp_path: Path) -> None:
     copy = small.copied(tmp_path)
-    fresh = reinitialised(small.unet, 1)
+    fresh = reinitialised(small.denoiser, 1)
     inputs = drawn(fresh, 2, 5)
     actual = computed(copy.again(fresh), inputs)
     assert largest_error(actual, true_outputs(fresh, small.taps, inputs)) <= LIMIT
@@ -193,7 +193,7 @@ def test_a_network_drawn_anew_reuses_the_graph(small: Exported, tmp_path: Path) 
 @pytest.mark.usefixtures("no_trace")
 def test_one_changed_weight_is_another_model(small: Exported, tmp_path: Path) -> None:
     copy = small.copied(tmp_path)
-    other = deepcopy(small.unet)
+    other = deepcopy(small.denoiser)
     assert copy.again(other) == copy.model
     with torch.no_grad():
         other.conv_out.bias[0] += 1
@@ -232,7 +232,7 @@ def test_a_cache_that_cannot_be_written_is_refused(small: Exported, tmp_path: Pa
     (tmp_path / "file").write_bytes(b"")
     for folder in (tmp_path / "file", Path("/proc/nowhere")):
         with pytest.raises(EngineError, match="SCENEBENCH_CACHE") as caught:
-            exported(small.unet, small.taps, OPSET, folder)
+            exported(small.denoiser, small.taps, OPSET, folder)
         assert str(folder) in str(caught.value)
 
 
@@ -246,7 +246,7 @@ def test_large_weights_lie_beside_the_graph_and_are_checked(
     assert copy.again() == copy.model
     weights = copy.model.parent / "weights.bin"
     assert weights.stat().st_size > copy.model.stat().st_size / 20
-    inputs = drawn(small.unet, 2, 5)
+    inputs = drawn(small.denoiser, 2, 5)
     inline, beside = computed(small.model, inputs), computed(copy.model, inputs)
     assert all(torch.equal(beside[name], inline[name]) for name in inline)
     flip(weights, 5)
@@ -261,7 +261,7 @@ def test_weights_of_another_architecture_do_not_fit_a_graph(
 ) -> None:
     (graph,) = small.cache.rglob("graph.onnx")
     with pytest.raises(EngineError, match="has shape"):
-        export.bind(onnx.load(graph), components.unet.state_dict())
+        export.bind(onnx.load(graph), components.denoiser.state_dict())
 
 
 def test_lost_added_and_moved_outputs_are_refused(small: Exported) -> None:
@@ -296,5 +296,5 @@ def test_a_shipped_graph_is_used_without_tracing(
     copy = small.copied(tmp_path)
     monkeypatch.setattr(export, "SHIPPED_GRAPHS", copy.cache / "graphs")
     empty = tmp_path / "empty"
-    assert exported(small.unet, small.taps, OPSET, empty).read_bytes() == small.model.read_bytes()
+    assert exported(small.denoiser, small.taps, OPSET, empty).read_bytes() == small.model.read_bytes()
     assert not list(empty.rglob("graph.onnx"))

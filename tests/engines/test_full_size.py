@@ -21,7 +21,7 @@ import torch
 from bench.measure import peak_bytes
 from engines.cache import default_cache
 from engines.models.sd_v1 import untrained
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 torch.manual_seed(0)
 unet = untrained().requires_grad_(False).eval()

@@ -14,13 +14,13 @@ from engines.onnx_session import OPSET
 
 @pytest.fixture(scope="module")
 def nodes(components: Components, taps: tuple[Tap, ...], cache: Path) -> list[onnx.NodeProto]:
-    return list(onnx.load(exported(components.unet, taps, OPSET, cache)).graph.node)
+    return list(onnx.load(exported(components.denoiser, taps, OPSET, cache)).graph.node)
 
 
 def test_every_node_names_the_module_it_belongs_to(
     nodes: list[onnx.NodeProto], components: Components
 ) -> None:
-    paths = {path for path, _ in components.unet.named_modules()}
+    paths = {path for path, _ in components.denoiser.named_modules()}
     assert {module_of(node.name) for node in nodes} <= paths
     assert len({node.name for node in nodes}) == len(nodes)
     convolutions = [node for node in nodes if node.op_type == "Conv"]

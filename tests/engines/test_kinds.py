@@ -186,7 +186,7 @@ def test_sizes_in_lists_are_read(fresh: Callable[[str], Path], file: str, size: 
         parts = call(folder)
         assert isinstance(parts, Components)
         assert parts.latent_shape == (4, 16, 16)
-        assert parts.unet.config.sample_size == 16
+        assert parts.denoiser.config.sample_size == 16
         assert parts.vae.config.sample_size == (256 if file == UNET else 64)
 
 

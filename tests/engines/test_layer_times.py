@@ -44,7 +44,7 @@ def test_an_engine_gives_its_layer_times_by_module(
     backend = plugin("engine", name)
     if backend.unavailable():
         pytest.skip(backend.unavailable())
-    engine = backend.open(components.unet, taps, cache, 1)
+    engine = backend.open(components.denoiser, taps, cache, 1)
     if not isinstance(engine, Profiled):
         pytest.skip(f"{name} has no layer times")
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +52,7 @@ def test_an_engine_gives_its_layer_times_by_module(
     times = engine.layer_times(latents, 500.0, components.embed(["a dog", "a cone"]), 3)
     # On a busy machine time passes between two nodes, so coverage can be far below 1.
     assert 0.5 <= times.coverage <= 1.05
-    paths = {path for path, _ in components.unet.named_modules()}
+    paths = {path for path, _ in components.denoiser.named_modules()}
     assert {entry.module for entry in times.entries} <= {*paths, FUSED}
     assert all(entry.seconds > 0 for entry in times.entries)
     fused = sum(entry.seconds for entry in times.entries if entry.module == FUSED)

@@ -211,7 +211,7 @@ def test_a_hub_id_is_fetched_without_pickles_and_loaded(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     fetched = load("owner/name")
-    assert torch.equal(fetched.unet.conv_in.weight, components.unet.conv_in.weight)
+    assert torch.equal(fetched.unet.conv_in.weight, components.denoiser.conv_in.weight)
     (patterns,) = patterns_of.values()
     for file in Path(MODEL.source).rglob("*.*"):
         assert any(fnmatch(str(file.relative_to(MODEL.source)), pattern) for pattern in patterns)

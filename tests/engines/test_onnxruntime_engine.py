@@ -33,7 +33,7 @@ def inputs(components: Components) -> tuple[Tensor, Tensor]:
 def threaded(
     request: pytest.FixtureRequest, components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> OnnxRuntime:
-    return BACKEND.open(components.unet, taps, cache, request.param)
+    return BACKEND.open(components.denoiser, taps, cache, request.param)
 
 
 def test_no_number_of_rows_changes_a_bit(
@@ -68,7 +68,7 @@ def test_what_is_no_onnx_file_is_refused_by_name(taps: tuple[Tap, ...], tmp_path
 def test_a_model_with_other_outputs_is_refused(
     components: Components, taps: tuple[Tap, ...], cache: Path, onnx_engine: OnnxRuntime
 ) -> None:
-    model = exported(components.unet, taps, OPSET, cache)
+    model = exported(components.denoiser, taps, OPSET, cache)
     assert list(onnx_engine.names[1:]) == [tap.layer for tap in taps]
     for wrong in (taps[::-1], taps[1:], (*taps, Tap("up4.0", "up_blocks.4"))):
         with pytest.raises(EngineError, match="has outputs"):

@@ -18,7 +18,7 @@ pytest.importorskip("openvino")
 
 @pytest.fixture
 def engine(components: Components, taps: tuple[Tap, ...], cache: Path) -> OpenVino:
-    return BACKEND.open(components.unet, taps, cache, 1)
+    return BACKEND.open(components.denoiser, taps, cache, 1)
 
 
 def test_a_kept_model_gives_the_same_bits_and_is_not_compiled_again(
@@ -52,7 +52,7 @@ def test_a_damaged_kept_model_is_refused(
 def test_a_model_with_other_outputs_is_refused(
     components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> None:
-    model = exported(components.unet, taps, OPSET, cache)
+    model = exported(components.denoiser, taps, OPSET, cache)
     for wrong in (taps[::-1], taps[1:]):
         with pytest.raises(EngineError, match="has outputs"):
             OpenVino(model, wrong, cache, 1, "f32")

@@ -50,7 +50,7 @@ def test_components_on_another_device_give_the_same(
     assert card.operations == before
     parts.send(card.device)
     assert {part.device for name, part in parts.networks.items() if name != "unet"} == {card.device}
-    assert parts.unet.device == torch.device("cpu")
+    assert parts.denoiser.device == torch.device("cpu")
     before = card.operations
     on_card = outputs()
     assert card.operations > before

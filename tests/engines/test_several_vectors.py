@@ -45,7 +45,7 @@ def texts_of_diffusers(parts: Components, prompts: list[str]) -> torch.Tensor:
         "vae": parts.vae,
         "text_encoder": parts.text_encoder,
         "tokenizer": parts.tokenizer,
-        "unet": parts.unet,
+        "unet": parts.denoiser,
         "scheduler": parts.scheduler(2),
         "feature_extractor": None,
     }

@@ -18,7 +18,7 @@ SIZES = {"latents": (2, 4, 16, 16), "text": (2, 24, 64)}
 
 @pytest.fixture(scope="module")
 def half(components: Components, taps: tuple[Tap, ...], cache: Path) -> Path:
-    return exported_in_half(components.unet, taps, OPSET, cache)
+    return exported_in_half(components.denoiser, taps, OPSET, cache)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +56,13 @@ def test_a_tap_on_the_attention_weights_breaks_fused_attention(
 def test_a_plan_in_fp32_has_a_dynamic_batch_and_names_its_modules(
     components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> None:
-    model = exported(components.unet, taps, 20, cache)
+    model = exported(components.denoiser, taps, 20, cache)
     profile = {name: Range((1, *size[1:]), size, (4, *size[1:])) for name, size in SIZES.items()}
     plan = build_plan(model, profile, "SM89", names=["noise", *(tap.layer for tap in taps)])
     assert [name for name, _ in plan.outputs] == ["noise", *(tap.layer for tap in taps)]
     assert all(shape[0] == -1 for _, shape in plan.outputs)
     layers = layers_of(plan.log)
-    paths = {path for path, _ in components.unet.named_modules()}
+    paths = {path for path, _ in components.denoiser.named_modules()}
     named = [layer for layer in layers if layer.module in paths]
     assert len(named) > 0.9 * len(layers)
 
@@ -70,7 +70,7 @@ def test_a_plan_in_fp32_has_a_dynamic_batch_and_names_its_modules(
 def test_a_card_that_the_library_does_not_know_is_refused_in_words(
     components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> None:
-    model = exported(components.unet, taps, 20, cache)
+    model = exported(components.denoiser, taps, 20, cache)
     with pytest.raises(EngineError, match="does not build for SM90") as caught:
         build_plan(model, {}, "SM90")
     assert "SM89" in str(caught.value)
@@ -79,7 +79,7 @@ def test_a_card_that_the_library_does_not_know_is_refused_in_words(
 def test_another_order_of_outputs_is_refused(
     components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> None:
-    model = exported(components.unet, taps, 20, cache)
+    model = exported(components.denoiser, taps, 20, cache)
     names = ["noise", *(tap.layer for tap in taps)]
     with pytest.raises(EngineError, match="reads outputs"):
         build_plan(model, {}, names=names[::-1])
@@ -104,7 +104,7 @@ def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
 def test_taps_move_to_tensors_of_their_own_module(
     components: Components, taps: tuple[Tap, ...], cache: Path
 ) -> None:
-    graph = onnx.load(exported(components.unet, taps, 20, cache))
+    graph = onnx.load(exported(components.denoiser, taps, 20, cache))
     for site, kind in (("softmax", "Softmax"), ("attention", "MatMul")):
         moved = with_taps(graph, taps, site)
         producers = {output: node for node in moved.graph.node for output in node.output}
@@ -119,7 +119,7 @@ def test_taps_move_to_tensors_of_their_own_module(
 def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
     """SD v1 in half precision: 17 outputs, and every attention module fused."""
     from engines.models.sd_v1 import WORDS, untrained
-    from extract.taps import self_attention_taps
+    from engines.families.unet.taps import self_attention_taps
 
     unet = untrained().half()
     taps = self_attention_taps(unet)

@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 
 from engines.backends.torch_compile import BACKEND
 from engines.backends.torch_eager import TorchEager
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 
 @pytest.mark.slow

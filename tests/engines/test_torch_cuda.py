@@ -35,7 +35,7 @@ def test_a_copy_computes_in_its_own_precision_and_the_network_stays_as_it_was(
     dtype: torch.dtype,
     limit: float,
 ) -> None:
-    engine = opened(components.unet, taps, 1, dtype == torch.float16, "cpu")
+    engine = opened(components.denoiser, taps, 1, dtype == torch.float16, "cpu")
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
     latents = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(0))
@@ -46,7 +46,7 @@ def test_a_copy_computes_in_its_own_precision_and_the_network_stays_as_it_was(
     for layer, value in expected.taps.items():
         assert actual.taps[layer].dtype == dtype
         assert float((actual.taps[layer].float() - value).norm() / value.norm()) <= limit
-    assert components.unet.dtype == torch.float32
+    assert components.denoiser.dtype == torch.float32
 
 
 def test_the_precision_that_is_stated_is_the_one_asked_for() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from engines.backends.torch_eager import BACKEND
 from engines.components import Components
 from engines.load import load
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 from extract.trajectory import Step, denoise, initial_noise
 
 PROMPTS = [
@@ -26,7 +26,7 @@ GUIDANCE = 5.0
 
 
 def denoising_steps(parts: Components, cache: Path) -> list[Step]:
-    engine = BACKEND.open(parts.unet, self_attention_taps(parts.unet), cache, 1)
+    engine = BACKEND.open(parts.denoiser, self_attention_taps(parts.denoiser), cache, 1)
     noise = initial_noise(SEEDS, parts.latent_shape)
     return list(
         denoise(
@@ -43,7 +43,7 @@ def latents_of_diffusers(parts: Components, zeros: bool = True) -> Tensor:
         "vae": parts.vae,
         "text_encoder": parts.text_encoder,
         "tokenizer": parts.tokenizer,
-        "unet": parts.unet,
+        "unet": parts.denoiser,
         "scheduler": LMSDiscreteScheduler(**schedule, timestep_spacing="linspace"),
         "feature_extractor": None,
     }
@@ -101,7 +101,7 @@ def test_every_self_attention_is_tapped_in_the_order_of_computation(
     small_models: dict[str, Path], cache: Path
 ) -> None:
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.unet)
+    taps = self_attention_taps(parts.denoiser)
     expected = (
         [f"down1.0.{k}" for k in range(2)]
         + [f"down2.0.{k}" for k in range(3)]
@@ -111,7 +111,7 @@ def test_every_self_attention_is_tapped_in_the_order_of_computation(
         f"up1.{a}.{k}" for a in range(2) for k in range(2)
     ]
     assert [tap.layer for tap in taps] == expected
-    assert len(taps) == sum(name.endswith("attn1") for name, _ in parts.unet.named_modules())
+    assert len(taps) == sum(name.endswith("attn1") for name, _ in parts.denoiser.named_modules())
     assert list(denoising_steps(parts, cache)[0].prediction.taps) == expected
 
 

@@ -11,7 +11,7 @@ from diffusers.models.attention_processor import Attention
 
 from engines.backends.torch_eager import BACKEND
 from engines.errors import EngineError
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 SMALL: dict[str, Any] = {
     "sample_size": 8,

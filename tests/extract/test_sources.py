@@ -44,12 +44,12 @@ LAYERS = ("down0.0", "mid.0", "up3.2")
 @pytest.fixture(scope="module")
 def other(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEager:
     """A network of permuted weights."""
-    return BACKEND.open(permuted(components.unet, 0), taps, cache, 1)
+    return BACKEND.open(permuted(components.denoiser, 0), taps, cache, 1)
 
 
 @pytest.fixture(scope="module")
 def with_convolutions(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEager:
-    return BACKEND.open(components.unet, (*taps, *convolution_taps(components.unet)), cache, 1)
+    return BACKEND.open(components.denoiser, (*taps, *convolution_taps(components.denoiser)), cache, 1)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +219,7 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
     for step, activations in zip(steps, actual, strict=True):
         assert list(activations) == ["down0.1", "mid.1", "up2.2"]
         outputs = hooked(
-            components.unet,
+            components.denoiser,
             list(paths.values()),
             step.model_input,
             torch.tensor(step.timestep),
@@ -248,8 +248,8 @@ def test_convolutions_of_onnxruntime_are_those_of_torch(
 ) -> None:
     from engines.backends.onnxruntime import BACKEND as ONNX
 
-    tapped = (*taps, *convolution_taps(components.unet))
-    engine = ONNX.open(components.unet, tapped, cache, 1)
+    tapped = (*taps, *convolution_taps(components.denoiser))
+    engine = ONNX.open(components.denoiser, tapped, cache, 1)
     layers = [layer_of_convolution(tap) for tap in tapped[len(taps) :]]
     reader = convolution(layers).begin(start)
     for step, of_torch in zip(denoising(components, engine, start), steps, strict=True):

@@ -36,7 +36,7 @@ def random_engine(
     components: Components, taps: tuple[Tap, ...], cache: Path, onnx_engine: OnnxRuntime
 ) -> OnnxRuntime:
     assert onnx_engine
-    return BACKEND.open(permuted(components.unet, 0), taps, cache, 1)
+    return BACKEND.open(permuted(components.denoiser, 0), taps, cache, 1)
 
 
 @pytest.fixture(scope="module")

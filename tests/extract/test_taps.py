@@ -77,7 +77,7 @@ def test_stable_diffusion_v1_itself_has_the_same_taps(taps: tuple[Tap, ...]) -> 
 def test_taps_are_listed_in_the_order_of_computation(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    assert paths_in_order(components.unet) == [tap.path for tap in taps]
+    assert paths_in_order(components.denoiser) == [tap.path for tap in taps]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
     components: Components,
 ) -> None:
     for unet in (
-        components.unet,
+        components.denoiser,
         UNet2DConditionModel(**SMALL),
         UNet2DConditionModel(**SMALL | {"layers_per_block": 3}),
     ):
@@ -171,7 +171,7 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
 
 
 def test_convolutions_are_named_after_their_block_and_index(components: Components) -> None:
-    named = {tap.layer: tap.path for tap in convolution_taps(components.unet)}
+    named = {tap.layer: tap.path for tap in convolution_taps(components.denoiser)}
     down, up = (
         [f"down{i}.{j}" for i in range(4) for j in range(2)],
         [f"up{i}.{j}" for i in range(4) for j in range(3)],
@@ -185,7 +185,7 @@ def test_convolutions_are_named_after_their_block_and_index(components: Componen
 def test_names_of_convolutions_and_attentions_differ(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    convolutions = convolution_taps(components.unet)
+    convolutions = convolution_taps(components.denoiser)
     assert not {tap.layer for tap in taps} & {tap.layer for tap in convolutions}
     for tap in convolutions:
         assert tap_of_convolution(layer_of_convolution(tap)) == tap.layer

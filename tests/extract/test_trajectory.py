@@ -32,7 +32,7 @@ def pipeline(components: Components) -> StableDiffusionPipeline:
         vae=components.vae,
         text_encoder=components.text_encoder,
         tokenizer=components.tokenizer,
-        unet=components.unet,
+        unet=components.denoiser,
         scheduler=LMSDiscreteScheduler(**schedule | {"timestep_spacing": "linspace"}),
         safety_checker=None,
         feature_extractor=None,

@@ -82,7 +82,7 @@ def test_one_denoising_step(
         reason = "opening this engine takes seconds; --benchmark-enable times it"
     if reason:
         pytest.skip(reason)
-    engine: Engine = backend.open(components.unet, taps, cache, 1)
+    engine: Engine = backend.open(components.denoiser, taps, cache, 1)
     latents = torch.randn(
         2 * IMAGES, *components.latent_shape, generator=torch.Generator().manual_seed(0)
     )

@@ -15,14 +15,14 @@ from bench.interventions.generator import ImageGenerator
 from datasets.items import Item
 from engines.backends.torch_eager import TorchEager
 from engines.load import load
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 
 def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.unet)
+    taps = self_attention_taps(parts.denoiser)
     edited_layers: list[str] = []
 
     def unchanged(*_arguments: object) -> Any:
@@ -35,7 +35,7 @@ def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     monkeypatch.setattr("bench.interventions.generator.edit_at", unchanged)
     config = SimpleNamespace(batch=3, sampler_steps=3)
     study: Any = SimpleNamespace(components=parts, taps=taps, config=config, guidance=2.0)
-    generator = ImageGenerator(study, TorchEager(parts.unet, taps))
+    generator = ImageGenerator(study, TorchEager(parts.denoiser, taps))
     items = [Item("a", "a red sphere", 1, "test"), Item("b", "a cone", 2, "test")]
     originals = generator.originals(items)
     arm = Arm("matched", EDIT, 1.0, (taps[0].layer, taps[-1].layer), (1,))

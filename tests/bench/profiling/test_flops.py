@@ -14,7 +14,7 @@ from bench.profiling.layers import block_of, part_of, tapped_layer, work_by
 from engines.load import load
 from engines.models.sd_v1 import MODEL as SD_V1
 from engines.random_weights import random_unet
-from extract.taps import self_attention_taps
+from engines.families.unet.taps import self_attention_taps
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +28,17 @@ WORDS = 24
 def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    work, modules = work_of(components.unet, taps, WORDS)
+    work, modules = work_of(components.denoiser, taps, WORDS)
     inputs = torch.randn(1, 4, 16, 16), torch.tensor(1.0), torch.randn(1, WORDS, 64)
     with (
         FlopCounterMode(display=False) as counter,
         torch.inference_mode(),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        components.unet(*inputs)
+        components.denoiser(*inputs)
     assert work.flops_per_row == counter.get_total_flops()
     assert sum(module.flops for module in modules) == work.flops_per_row
-    assert work.parameters == sum(weight.numel() for weight in components.unet.parameters())
+    assert work.parameters == sum(weight.numel() for weight in components.denoiser.parameters())
 
 
 def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> None:
@@ -52,7 +52,7 @@ def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> 
 
 
 def test_layers_agree_with_closed_forms(components: Components, taps: tuple[Tap, ...]) -> None:
-    work, modules = work_of(components.unet, taps, WORDS)
+    work, modules = work_of(components.denoiser, taps, WORDS)
     own = {module.module: module for module in modules}
     tokens, channels, width = 16 * 16, 32, 64
     # A convolution: two operations per weight and output pixel; here 4 -> 32 channels, 3 x 3.
@@ -101,7 +101,7 @@ def test_every_module_has_a_place(components: Components, taps: tuple[Tap, ...])
     for tap in taps:
         assert tapped_layer(tap.path, layers) == tap.layer
     assert not tapped_layer("up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_out.0", layers)
-    work, modules = work_of(components.unet, taps, WORDS)
+    work, modules = work_of(components.denoiser, taps, WORDS)
     for key in (part_of, block_of, by_tap):
         assert sum(flops for flops, _ in work_by(modules, key).values()) == work.flops_per_row
     by_layer = work_by(modules, by_tap)

@@ -1,0 +1,191 @@
+"""A family of denoisers: what a diffusers folder must hold, and how its networks are used."""
+
+from __future__ import annotations
+
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from engines.configurations import (
+    INDEX,
+    Configuration,
+    class_in,
+    names_of,
+    read_object,
+    require_folder,
+)
+from engines.errors import EngineError
+from engines.stored_weights import adapter_in
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from engines.components import Components
+    from engines.conditioning import Conditioning, Inputs
+    from engines.engine import Tap
+
+Classes = Mapping[str, tuple[str, ...]]
+"""Part of a model -> names of the classes that it may have; the first is the one that loads it."""
+
+
+class Family(ABC):
+    """Each file or package of ``engines/families`` defines one as ``FAMILY``."""
+
+    title: str
+    """What it is in words, such as ``Stable Diffusion 3 and 3.5``."""
+    pipelines: tuple[str, ...]
+    """Classes of diffusers pipelines that it stands for."""
+    denoiser: str = "transformer"
+    """The part that is probed."""
+    networks: ClassVar[Classes]
+    """Parts with weights, the denoiser among them."""
+    tokenizers: ClassVar[Classes]
+    """Parts that split text into tokens."""
+    optional: tuple[str, ...] = ()
+    """Parts that a model may lack."""
+    kinds: tuple[str, ...] = ("attention",)
+    """Kinds of taps that the denoiser has."""
+    samplers: tuple[str, ...] = ("model", "flow-euler", "dpm", "unipc")
+    """Samplers that can run it; the first is the default."""
+    guidance: float = 4.5
+    """Default strength of classifier-free guidance."""
+    most_words: int = 1 << 30
+    """Tokens of a prompt are cut to this, whatever the tokenizer says."""
+    most_shift: float = 1.15
+    """Largest shift of a schedule that depends on the image's size, where it names none."""
+    spaced_sigmas: bool = False
+    """Whether the sigmas of a flow are spaced evenly, whatever the schedule says."""
+
+    def configurations(self, folder: Path, index: Configuration) -> dict[str, Configuration]:
+        """Every part's configuration, and the scheduler's, checked as far as files can tell.
+
+        Raises EngineError for a part that is missing or of another class, and for a kind of model
+        that is not supported.
+        """
+        found: dict[str, Configuration] = {}
+        for part in self.present(index):
+            require_folder(folder, part)
+            if part in self.tokenizers:
+                continue
+            config = read_object(folder / part / "config.json")
+            self.refuse(folder, self._other_class(part, config, index))
+            if adapter := adapter_in(folder / part):
+                self.refuse(folder, f"holds an adapter such as a LoRA in its {part} ({adapter})")
+            found[part] = config
+        for part in index:
+            if class_in(index, part) and part not in (*self.networks, *self.tokenizers, *UNUSED):
+                self.refuse(folder, f"has a {part} ({class_in(index, part)})")
+        require_folder(folder, "scheduler")
+        found["scheduler"] = read_object(folder / "scheduler" / "scheduler_config.json")
+        found["scheduler"].setdefault("_class_name", class_in(index, "scheduler"))
+        self.refuse(folder, self.reason(found))
+        return found
+
+    def present(self, index: Configuration) -> tuple[str, ...]:
+        """Parts that a model with this index has. Raises EngineError if it lacks one."""
+        parts = []
+        for part in (*self.networks, *self.tokenizers):
+            if class_in(index, part):
+                parts.append(part)
+            elif part not in self.optional:
+                raise EngineError(f"{INDEX} names no {part}, which {self.title} needs")
+        return tuple(parts)
+
+    def _other_class(self, part: str, config: Configuration, index: Configuration) -> str | None:
+        if config.get("quantization_config"):
+            return f"has quantised weights in its {part}"
+        known = self.networks[part]
+        for name in (class_in(index, part), *names_of(config)):
+            if name is not None and name not in known:
+                return f"has {name} as its {part}, where {known[0]} is supported"
+        return None
+
+    def refuse(self, folder: Path, reason: str | None) -> None:
+        """Raise EngineError if there is a reason, the end of a sentence about the model."""
+        if reason:
+            raise EngineError(
+                f"the model in {folder} is not supported: it {reason}; supported is "
+                f"{self.title} that generates from text and noise alone"
+            )
+
+    def reason(self, found: dict[str, Configuration]) -> str | None:
+        """Why configurations of the right classes are not supported; None if they are."""
+        return None
+
+    def pipeline(self, parts: Components, scheduler: Any) -> Any:
+        """The model as diffusers' own pipeline, with this scheduler."""
+        import diffusers
+
+        lacking = {name: None for name in self.optional if name not in parts.parts}
+        kind = getattr(diffusers, self.pipelines[0])
+        return kind(**parts.parts, **lacking, scheduler=scheduler)
+
+    @abstractmethod
+    def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:
+        """Channels, rows and columns of a latent of the model's own size."""
+
+    def settings(self, index: Configuration) -> dict[str, Any]:
+        """Facts of the index that conditioning depends on."""
+        return {}
+
+    def patch(self, config: Any) -> int:
+        """Rows and columns of a latent must be multiples of this."""
+        return int(config.patch_size)
+
+    @abstractmethod
+    def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of prompts, on the CPU; an empty prompt is the unconditional branch."""
+
+    @abstractmethod
+    def predict(
+        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        """Call the denoiser once; the prediction has the latents' shape."""
+
+    @abstractmethod
+    def inputs(self, config: Any) -> Inputs:
+        """The conditioning tensors that the denoiser reads."""
+
+    @abstractmethod
+    def taps(self, module: nn.Module, kind: str, shape: tuple[int, int, int]) -> tuple[Tap, ...]:
+        """The taps of one kind in the order of computation, for latents of ``shape``.
+
+        Raises EngineError for a kind that the denoiser does not have.
+        """
+
+
+UNUSED = ("scheduler", "safety_checker", "feature_extractor", "image_encoder")
+"""Parts that generating from text and noise does not need."""
+
+
+def families() -> Iterator[tuple[str, Family]]:
+    """Every family with its name."""
+    package = import_module("engines.families")
+    for entry in pkgutil.iter_modules(package.__path__):
+        yield entry.name, import_module(f"engines.families.{entry.name}").FAMILY
+
+
+def family_of(folder: Path, index: Configuration) -> Family:
+    """The family of a model, by the class of its pipeline, or else by the class of its denoiser.
+
+    Raises EngineError if there is none.
+    """
+    pipeline = str(index.get("_class_name") or "")
+    found = [family for _, family in families()]
+    for family in found:
+        if pipeline in family.pipelines:
+            return family
+    for family in found:
+        if class_in(index, family.denoiser) in family.networks[family.denoiser]:
+            return family
+    for family in found:
+        # Its own check says what is wrong with a folder that has this part.
+        if family.denoiser in index and family.denoiser != Family.denoiser:
+            return family
+    raise EngineError(
+        f"the model in {folder} is not supported: it is made for {pipeline or 'no pipeline'}; "
+        f"supported are {', '.join(family.title for family in found)}"
+    )

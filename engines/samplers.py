@@ -1,0 +1,200 @@
+"""Samplers: the steps from noise to a clean latent, by diffusers' schedulers.
+
+A latent at a noise level is ``alpha`` times the clean latent plus ``sigma`` times noise. The levels
+of samplers differ in scale only where their log-SNR, 2 log(alpha / sigma), agrees; so results of
+different samplers are compared at equal log-SNR.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engines.configurations import SAMPLER_KEYS, defaults_of
+from engines.errors import EngineError
+
+MODEL = "model"
+"""The model's own sampler, with its own settings."""
+SAMPLERS: Mapping[str, str] = {
+    "lms": "LMSDiscreteScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "flow-euler": "FlowMatchEulerDiscreteScheduler",
+}
+"""Name -> diffusers class; the paper's is ``lms``. All are deterministic, one call per step."""
+_EXPLODING = ("LMSDiscreteScheduler", "EulerDiscreteScheduler")
+"""Their latents keep the clean latent's scale, so that alpha is 1."""
+_OF_FLOWS = ("flow-euler", "dpm", "unipc")
+_OF_NOISE = ("lms", "euler", "ddim", "dpm", "unipc")
+FLOW = "flow_prediction"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A noise level."""
+
+    alpha: float
+    """Factor of the clean latent."""
+    sigma: float
+    """Factor of the noise, in the sampler's own scale."""
+
+    @property
+    def log_snr(self) -> float:
+        """Logarithm of the signal-to-noise ratio of variances; minus infinity for pure noise."""
+        return 2 * math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
+
+
+class Sampler:
+    """A scheduler set to a number of steps. It keeps earlier steps: use a new one per batch."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.timesteps: Tensor = scheduler.timesteps
+        self.levels: tuple[Level, ...] = tuple(
+            _level(scheduler, index) for index in range(len(scheduler.timesteps))
+        )
+        self.predicts = (
+            FLOW
+            if isinstance(scheduler, diffusers.FlowMatchEulerDiscreteScheduler)
+            else str(scheduler.config.prediction_type)
+        )
+
+    def start(self, noise: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Latents of the first step from standard normal noise."""
+        return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
+
+    def noised(
+        self, clean: Float[Tensor, "n c h w"], noise: Float[Tensor, "n c h w"], index: int
+    ) -> Float[Tensor, "n c h w"]:
+        """Clean latents at the noise level of a step."""
+        level = self.levels[index]
+        return level.alpha * clean + level.sigma * noise
+
+    def scaled(self, latents: Float[Tensor, "n c h w"], index: int) -> Float[Tensor, "n c h w"]:
+        """The network's input at a step: latents, scaled to unit variance where that is usual."""
+        if not hasattr(self.scheduler, "scale_model_input"):
+            return latents
+        scaled: Tensor = self.scheduler.scale_model_input(latents, self.timesteps[index])
+        return scaled
+
+    def clean(
+        self, predicted: Float[Tensor, "n c h w"], index: int, latents: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The clean latents that a prediction at a step implies (x0 prediction)."""
+        alpha, sigma = self.levels[index].alpha, self.levels[index].sigma
+        if self.predicts == "sample":
+            return predicted
+        if self.predicts == FLOW:
+            return latents - sigma * predicted
+        if self.predicts == "epsilon":
+            return (latents - sigma * predicted) / alpha
+        norm = math.hypot(alpha, sigma)
+        return alpha / norm**2 * latents - sigma / norm * predicted
+
+    def step(
+        self, predicted: Float[Tensor, "n c h w"], index: int, latents: Float[Tensor, "n c h w"]
+    ) -> Float[Tensor, "n c h w"]:
+        """The latents after a step."""
+        after: Tensor = self.scheduler.step(predicted, self.timesteps[index], latents).prev_sample
+        return after
+
+
+def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
+    """The scheduler of a sampler for a model's own schedule, not yet set to any steps.
+
+    Raises EngineError if the sampler cannot run the model.
+    """
+    own = str(schedule.get("_class_name"))
+    flow = is_flow(schedule)
+    if name == MODEL:
+        if own not in SAMPLERS.values():
+            usable = ", ".join(_OF_FLOWS if flow else _OF_NOISE)
+            raise EngineError(
+                f"the model's own sampler {own} is not supported, as it is not deterministic with "
+                f"one call per step; choose one with --sampler: {usable}"
+            )
+        name = next(key for key, value in SAMPLERS.items() if value == own)
+    kind = getattr(diffusers, SAMPLERS[name])
+    usable_here = _OF_FLOWS if flow else _OF_NOISE
+    if name not in usable_here:
+        raise EngineError(
+            f"the sampler {name} does not fit this model, which predicts "
+            f"{'a velocity between noise and image' if flow else 'noise'}; "
+            f"choose {', '.join(usable_here)} or {MODEL}"
+        )
+    settings = {key: value for key, value in schedule.items() if key in defaults_of(kind)}
+    if SAMPLERS[name] != own:
+        if flow and name == "flow-euler":
+            settings["shift"] = schedule.get("flow_shift", 1.0)
+        elif flow:
+            settings |= {
+                "prediction_type": FLOW,
+                "use_flow_sigmas": True,
+                "flow_shift": schedule.get("shift", schedule.get("flow_shift", 1.0)),
+            }
+    if name == "lms":
+        # The paper's sampler takes the noise schedule alone, and spaces its steps evenly.
+        settings = {key: schedule[key] for key in SAMPLER_KEYS if key in schedule}
+        settings["timestep_spacing"] = "linspace"
+    return kind(**settings)
+
+
+def default_sampler(samplers: Sequence[str], schedule: Mapping[str, Any]) -> str:
+    """The first of a family's samplers, or the model's own where that does not fit a flow."""
+    first = samplers[0]
+    return MODEL if is_flow(schedule) and first not in _OF_FLOWS else first
+
+
+def is_flow(schedule: Mapping[str, Any]) -> bool:
+    """Whether a model predicts a velocity between noise and image (rectified flow)."""
+    return (
+        schedule.get("_class_name") == SAMPLERS["flow-euler"]
+        or schedule.get("use_flow_sigmas") is True
+        or schedule.get("prediction_type") == FLOW
+    )
+
+
+def set_steps(scheduler: Any, steps: int, tokens: int, most_shift: float, spaced: bool) -> None:
+    """Set the timesteps.
+
+    ``tokens`` is the length of the image's sequence, on which some schedules depend, ``most_shift``
+    the largest shift where the schedule names none; ``spaced`` spaces the sigmas of a flow evenly.
+    """
+    options: dict[str, Any] = {}
+    config = scheduler.config
+    if config.get("use_dynamic_shifting"):
+        from diffusers.pipelines.flux.pipeline_flux import calculate_shift
+
+        options["mu"] = calculate_shift(
+            tokens,
+            config.get("base_image_seq_len", 256),
+            config.get("max_image_seq_len", 4096),
+            config.get("base_shift", 0.5),
+            config.get("max_shift", most_shift),
+        )
+    if spaced and not config.get("use_flow_sigmas"):
+        options["sigmas"] = torch.linspace(1.0, 1 / steps, steps, dtype=torch.float64).tolist()
+    scheduler.set_timesteps(steps, **options)
+
+
+def _level(scheduler: Any, index: int) -> Level:
+    name = type(scheduler).__name__
+    if name == "DDIMScheduler":
+        kept = float(scheduler.alphas_cumprod[int(scheduler.timesteps[index])])
+        return Level(math.sqrt(kept), math.sqrt(1 - kept))
+    sigma = float(scheduler.sigmas[index])
+    if name in _EXPLODING:
+        return Level(1.0, sigma)
+    if name == SAMPLERS["flow-euler"]:
+        return Level(1 - sigma, sigma)
+    alpha, scale = scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[index])
+    return Level(float(alpha), float(scale))
