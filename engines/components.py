@@ -51,10 +51,7 @@ class Components:
     @property
     def denoiser(self) -> Denoiser:
         """The network that is probed."""
-        module = self.parts[self.family.denoiser]
-        return Denoiser(
-            module, self.family.predict, self.latent_shape, self.family.inputs(module.config)
-        )
+        return self.family.wrapped(self.parts[self.family.denoiser], self.latent_shape)
 
     def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
         """Taps of a kind, in the order of computation. Raises EngineError if there are none."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from engines.components import Components
     from engines.conditioning import Conditioning, Inputs
+    from engines.denoiser import Denoiser
     from engines.engine import Tap
 
 Classes = Mapping[str, tuple[str, ...]]
@@ -114,6 +115,12 @@ class Family(ABC):
     def reason(self, found: dict[str, Configuration]) -> str | None:
         """Why configurations of the right classes are not supported; None if they are."""
         return None
+
+    def wrapped(self, module: Any, latent_shape: tuple[int, int, int]) -> Denoiser:
+        """A network of this family in the form that engines run."""
+        from engines.denoiser import Denoiser
+
+        return Denoiser(module, self.predict, latent_shape, self.inputs(module.config))
 
     def pipeline(self, parts: Components, scheduler: Any) -> Any:
         """The model as diffusers' own pipeline, with this scheduler."""

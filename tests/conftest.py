@@ -74,9 +74,7 @@ def components() -> Components:
 @pytest.fixture(scope="session")
 def taps(components: Components) -> tuple[Tap, ...]:
     """All taps of the shipped model."""
-    from engines.families.unet.taps import self_attention_taps
-
-    return self_attention_taps(components.denoiser)
+    return components.taps()
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +162,9 @@ def save_saliency() -> Callable[..., Path]:
     return _save_saliency
 
 
-def _one_level(transformers: int = 1) -> diffusers.UNet2DConditionModel:
+def _one_level(transformers: int = 1) -> Denoiser:
+    from engines.families.unet import FAMILY
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         unet = diffusers.UNet2DConditionModel(
@@ -178,11 +178,11 @@ def _one_level(transformers: int = 1) -> diffusers.UNet2DConditionModel:
             cross_attention_dim=8,
             norm_num_groups=4,
         )
-    return unet.requires_grad_(False).eval()
+    return FAMILY.wrapped(unet.requires_grad_(False).eval(), (4, 8, 8))
 
 
 @pytest.fixture(scope="session")
-def one_level() -> Callable[..., diffusers.UNet2DConditionModel]:
+def one_level() -> Callable[..., Denoiser]:
     """Draws a network of one level, always the same, which is exported and compiled in seconds."""
     return _one_level
 
