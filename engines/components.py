@@ -42,6 +42,8 @@ class Components:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Facts of the index that conditioning depends on."""
     sampler_name: str = MODEL
+    embedded_guidance: float = 0.0
+    """Strength of guidance where the denoiser reads it as an input."""
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -52,6 +54,10 @@ class Components:
     def denoiser(self) -> Denoiser:
         """The network that is probed."""
         return self.family.wrapped(self.parts[self.family.denoiser], self.latent_shape)
+
+    def pipeline(self) -> Any:
+        """The model as diffusers' own pipeline, with its own scheduler."""
+        return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
 
     def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
         """Taps of a kind, in the order of computation. Raises EngineError if there are none."""
@@ -130,6 +136,17 @@ class Components:
     def embed(self, prompts: Sequence[str]) -> Conditioning:
         """What the denoiser reads of prompts; an empty prompt is the unconditional branch."""
         return self.family.embed(self, prompts)
+
+    def padded_prompts(
+        self, call: Callable[[list[str]], tuple[Tensor, ...]], prompts: Sequence[str]
+    ) -> tuple[Tensor, ...]:
+        """Apply ``call`` to lists of exactly as many prompts, the last padded with its last."""
+        parts = []
+        for start in range(0, len(prompts), DECODE_BATCH):
+            chunk = list(prompts[start : start + DECODE_BATCH])
+            outputs = call(chunk + chunk[-1:] * (DECODE_BATCH - len(chunk)))
+            parts.append([output[: len(chunk)].float().cpu() for output in outputs])
+        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:

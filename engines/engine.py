@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from engines.errors import EngineError
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -21,7 +23,8 @@ RESIDUAL = "residual"
 FEED_FORWARD = "feed-forward"
 QUERY, KEY, VALUE = "query", "key", "value"
 TEXT_STREAM = "text"
-KINDS = (ATTENTION, RESIDUAL, FEED_FORWARD, QUERY, KEY, VALUE, TEXT_STREAM)
+GATED = "gated"
+KINDS = (ATTENTION, RESIDUAL, FEED_FORWARD, QUERY, KEY, VALUE, GATED, TEXT_STREAM)
 """Kinds of activations that a run can record; a family may lack some."""
 _PREFIX = "conv."
 
@@ -39,24 +42,33 @@ class Tap:
     element: int = 0
     """Index of the tensor where the module gives several."""
     last: int | None = None
-    """Tokens at the end of the sequence that belong to the image; None if all do."""
-    pooled: bool = False
-    """Whether the mean over tokens is recorded, as of text, which has no place in the image."""
+    """Tokens of the image, at the end of a sequence that begins with the text; None if all are."""
+    text: bool = False
+    """Whether the mean over the text's tokens is recorded, which has no place in the image."""
+    minus: str | None = None
+    """Path of a module whose first input is subtracted, so that what lies between is recorded."""
 
     def read(self, passing: Tensor | tuple[Tensor, ...]) -> Float[Tensor, "n tokens channels"]:
         """The activation in what passes through the module: a convolution's pixels are tokens."""
         whole = passing if not isinstance(passing, tuple) else passing[self.element]
         tokens = whole.flatten(2).mT if whole.ndim == 4 else whole
-        if self.last is not None:
-            tokens = tokens[:, -self.last :]
-        return tokens.mean(1, keepdim=True) if self.pooled else tokens
+        if self.text:
+            words = tokens if self.last is None else tokens[:, : -self.last]
+            return words.mean(1, keepdim=True)
+        return tokens if self.last is None else tokens[:, -self.last :]
 
     def replace(
         self, passing: Tensor | tuple[Tensor, ...], tokens: Float[Tensor, "n tokens channels"]
     ) -> Tensor | tuple[Tensor, ...]:
-        """What passes through the module with other tokens in place of :meth:`read`'s."""
-        if self.pooled:
-            raise ValueError(f"{self.layer} records a mean over tokens, which cannot be edited")
+        """What passes through the module with other tokens in place of :meth:`read`'s.
+
+        Raises EngineError for a tap that records no part of what passes, but a mean or difference.
+        """
+        if self.text or self.minus:
+            raise EngineError(
+                f"{self.layer} is {'a mean over words' if self.text else 'a difference'}, which "
+                "cannot be edited; edit attention, residual or feed-forward"
+            )
         if isinstance(passing, tuple):
             whole = self.replace(passing[self.element], tokens)
             assert not isinstance(whole, tuple)

@@ -51,10 +51,11 @@ class Tapped(nn.Module):
         self.taps = taps
 
     def forward(
-        self, latents: Tensor, timestep: Tensor, conditioning: dict[str, Tensor]
+        self, latents: Tensor, timestep: Tensor, *conditioning: Tensor
     ) -> tuple[Tensor, ...]:
+        named = Conditioning(dict(zip(self.call.inputs, conditioning, strict=True)))
         with recording_taps(self.denoiser, self.taps) as outputs:
-            noise = self.call(latents, timestep, Conditioning(conditioning))
+            noise = self.call(latents, timestep, named)
         return noise, *(outputs[tap.layer] for tap in self.taps)
 
 
@@ -66,7 +67,7 @@ def exported(
     ``fuse`` adds operations that only ONNX Runtime has. Raises EngineError if the export lost an
     output.
     """
-    state = denoiser.module.state_dict()
+    state = tensors_of(denoiser.module)
 
     def make(folder: Path) -> None:
         model = onnx.load(graph_of(denoiser, taps, opset, cache / "graphs", fuse))
@@ -83,6 +84,11 @@ def exported(
 def exported_in_half(denoiser: Denoiser, taps: Sequence[Tap], opset: int, cache: Path) -> Path:
     """The ONNX file of ``denoiser`` in fp16, for engines whose precision is the graph's."""
     return exported(denoiser.half(), taps, opset, cache)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, with buffers that a state dictionary leaves out."""
+    return {**dict(module.named_buffers()), **module.state_dict()}
 
 
 def graph_of(
@@ -128,22 +134,28 @@ def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProt
     """
     # The exporter would take a batch of 1 for a constant.
     latents, conditioning = denoiser.example(2, _EXAMPLE_WORDS)
-    example = (latents, torch.tensor(1.0), conditioning.tensors)
+    example = (latents, torch.tensor(1.0), *conditioning.tensors.values())
     batch = torch.export.Dim("batch", min=1, max=4096)
     words = torch.export.Dim("words", min=1, max=4096)
-    dynamic = {
-        name: {0: batch} | {axis + 1: words for axis, size in enumerate(shape) if size == WORDS}
-        for name, shape in denoiser.inputs.items()
-    }
+    dynamic = tuple(
+        {0: batch} | {axis + 1: words for axis, size in enumerate(shape) if size == WORDS}
+        for shape in denoiser.inputs.values()
+    )
     with quiet():
-        program = torch.onnx.export(
+        # Captured here, as the exporter's own capture cannot tell the shape of a reshaped mask.
+        captured = torch.export.export(
             Tapped(denoiser, taps).eval(),
             example,
+            dynamic_shapes=({0: batch}, {}, dynamic),
+            strict=False,
+        )
+        _drop_squeezes_of_nothing(captured)
+        program = torch.onnx.export(
+            captured,
             dynamo=True,
             opset_version=opset,
             input_names=[*FIRST_INPUTS, *denoiser.inputs],
             output_names=[NOISE, *(tap.layer for tap in taps)],
-            dynamic_shapes=({0: batch}, {}, dynamic),
             # The exporter's optimizer would also fold weights.
             optimize=False,
             verbose=False,
@@ -155,6 +167,16 @@ def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProt
     model = folded(model)
     name_by_module(model, origins)
     return model
+
+
+def _drop_squeezes_of_nothing(program: torch.export.ExportedProgram) -> None:
+    """Drop squeezes of axes that are longer than one, which torch ignores and ONNX refuses."""
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.squeeze.dim:
+            source, axis = node.args
+            if source.meta["val"].shape[axis] != 1:
+                node.replace_all_uses_with(source)
+                program.graph.erase_node(node)
 
 
 def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:
@@ -221,7 +243,7 @@ def _origins(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
 
 def _forget_weights(model: onnx.ModelProto, module: nn.Module) -> None:
     """Drop the weights' bytes and the metadata, which holds stack traces with local paths."""
-    names = {WEIGHT + name for name in module.state_dict()}
+    names = {WEIGHT + name for name in tensors_of(module)}
     bound = set()
     for initializer in model.graph.initializer:
         if initializer.name in names:
@@ -229,10 +251,10 @@ def _forget_weights(model: onnx.ModelProto, module: nn.Module) -> None:
             initializer.ClearField("raw_data")
             initializer.ClearField("external_data")
             initializer.ClearField("data_location")
-    if bound != names:
-        raise EngineError(
-            f"the exported graph lacks the weight {sorted(names - bound)[0].removeprefix(WEIGHT)}"
-        )
+    # A buffer may be recomputed for other sizes than the model's own.
+    lost = sorted({WEIGHT + name for name in module.state_dict()} - bound)
+    if lost:
+        raise EngineError(f"the exported graph lacks the weight {lost[0].removeprefix(WEIGHT)}")
     del model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         del node.metadata_props[:]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from engines.denoiser import Denoiser
     from engines.engine import Tap
 
+PIPELINE = "pipeline"
 Classes = Mapping[str, tuple[str, ...]]
 """Part of a model -> names of the classes that it may have; the first is the one that loads it."""
 
@@ -127,7 +128,7 @@ class Family(ABC):
         import diffusers
 
         lacking = {name: None for name in self.optional if name not in parts.parts}
-        kind = getattr(diffusers, self.pipelines[0])
+        kind = getattr(diffusers, str(parts.settings.get(PIPELINE, self.pipelines[0])))
         return kind(**parts.parts, **lacking, scheduler=scheduler)
 
     @abstractmethod
@@ -136,7 +137,12 @@ class Family(ABC):
 
     def settings(self, index: Configuration) -> dict[str, Any]:
         """Facts of the index that conditioning depends on."""
-        return {}
+        named = str(index.get("_class_name"))
+        return {PIPELINE: named if named in self.pipelines else self.pipelines[0]}
+
+    def embeds_guidance(self, config: Any) -> bool:
+        """Whether the strength of guidance is an input of the denoiser."""
+        return False
 
     def patch(self, config: Any) -> int:
         """Rows and columns of a latent must be multiples of this."""

@@ -14,6 +14,8 @@ import onnx
 
 WEIGHT = "denoiser."
 """Prefix of the names of weights."""
+_LARGEST_NEAR_ZERO = 1e-6
+"""onnxscript deletes the addition of constants up to 1e-8; a margin, so that none is lost."""
 Origins = Mapping[str, str]
 """Name of a value -> path of the module that computes it."""
 
@@ -66,8 +68,12 @@ def _with_weights_as_inputs(
 ) -> onnx.ModelProto:
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
-    weights = [value for value in model.graph.initializer if value.name.startswith(WEIGHT)]
-    constants = [value for value in model.graph.initializer if not value.name.startswith(WEIGHT)]
+    tiny = [_named(node) for node in bare.graph.node if _is_tiny(node)]
+    for node in [node for node in bare.graph.node if _is_tiny(node)]:
+        bare.graph.node.remove(node)
+    kept = [*model.graph.initializer, *tiny]
+    weights = [value for value in kept if value.name.startswith(WEIGHT) or _near_zero(value)]
+    constants = [value for value in kept if not any(value is weight for weight in weights)]
     del bare.graph.initializer[:]
     bare.graph.initializer.extend(constants)
     bare.graph.input.extend(
@@ -75,11 +81,37 @@ def _with_weights_as_inputs(
         for weight in weights
     )
     rewritten = rewrite(bare)
-    inputs = [value for value in rewritten.graph.input if not value.name.startswith(WEIGHT)]
+    names = {weight.name for weight in weights}
+    inputs = [value for value in rewritten.graph.input if value.name not in names]
     del rewritten.graph.input[:]
     rewritten.graph.input.extend(inputs)
     rewritten.graph.initializer.extend(weights)
     return rewritten
+
+
+def _is_tiny(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and any(
+        attribute.name == "value" and _near_zero(attribute.t) for attribute in node.attribute
+    )
+
+
+def _named(node: onnx.NodeProto) -> onnx.TensorProto:
+    tensor = onnx.TensorProto()
+    tensor.CopyFrom(next(attribute.t for attribute in node.attribute if attribute.name == "value"))
+    tensor.name = node.output[0]
+    return tensor
+
+
+def _near_zero(tensor: onnx.TensorProto) -> bool:
+    """Whether a constant is a number that the optimizer takes for zero, and so removes its sums."""
+    if tensor.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) or any(
+        size != 1 for size in tensor.dims
+    ):
+        return False
+    if not (tensor.raw_data or tensor.float_data or tensor.int32_data):
+        return False
+    value = abs(float(onnx.numpy_helper.to_array(tensor).reshape(())))
+    return 0.0 < value <= _LARGEST_NEAR_ZERO
 
 
 @contextmanager

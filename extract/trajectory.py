@@ -110,21 +110,27 @@ def denoise(
     noise: Float[Tensor, "n c h w"],
     conditioning: Conditioning,
     empty: Conditioning,
-    guidance: float,
+    guidance: float | None,
 ) -> Iterator[Step]:
     """Generate n latents with classifier-free guidance, both halves in one batch.
 
-    ``empty`` is the conditioning of an empty prompt, one row. ``sampler`` must be new, as it keeps
-    the previous steps.
+    ``empty`` is the conditioning of an empty prompt, one row. Without ``guidance`` there is only
+    the half with the prompt. ``sampler`` must be new, as it keeps the previous steps.
     """
     n = len(noise)
     latents = sampler.start(noise)
-    both = Conditioning.joined([empty.expand(n), conditioning])
+    if guidance is None:
+        both = conditioning
+    else:
+        both = Conditioning.joined([empty.expand(n), conditioning])
     for index, timestep in enumerate(sampler.timesteps.tolist()):
         model_input = sampler.scaled(latents, index)
-        whole = predict(torch.cat([model_input, model_input]), float(timestep), both)
-        uncond, cond = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
-        guided = uncond.noise + guidance * (cond.noise - uncond.noise)
+        halves = model_input if guidance is None else torch.cat([model_input, model_input])
+        whole = predict(halves, float(timestep), both)
+        cond, uncond, guided = whole, None, whole.noise
+        if guidance is not None:
+            uncond, cond = _rows(whole, slice(None, n)), _rows(whole, slice(n, None))
+            guided = uncond.noise + guidance * (cond.noise - uncond.noise)
         clean = sampler.clean(guided, index, latents)
         latents = sampler.step(guided, index, latents)
         yield Step(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.engine import Backend, Prediction, Tap
+from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,6 +30,10 @@ class TorchCompile:
         # The compiler traces hooks that exist before it starts. They are lambdas, since it cannot
         # trace the shape checks that a test run adds to functions.
         for tap in taps:
+            if tap.minus:
+                raise EngineError(
+                    f"the engine torch_compile records no {tap.layer}; use another engine"
+                )
             _record(network.module.get_submodule(tap.path), tap, outputs)
         layers = [tap.layer for tap in taps]
         self.outputs = outputs

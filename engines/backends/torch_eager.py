@@ -26,16 +26,23 @@ def recording_taps(
 ) -> Iterator[dict[str, Float[Tensor, "n tokens channels"]]]:
     """Record the taps by layer name, in the order of computation, inside the block."""
     outputs: dict[str, Tensor] = {}
+    bases: dict[str, Tensor] = {}
 
     def of_output(tap: Tap) -> Callable[[nn.Module, object, Any], None]:
         def hook(_module: nn.Module, _inputs: object, passing: Any) -> None:
-            outputs[tap.layer] = tap.read(passing)
+            outputs[tap.layer] = _difference(tap.read(passing), bases.get(tap.layer))
 
         return hook
 
     def of_input(tap: Tap) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            outputs[tap.layer] = tap.read(inputs[0])
+            outputs[tap.layer] = _difference(tap.read(inputs[0]), bases.get(tap.layer))
+
+        return hook
+
+    def of_base(tap: Tap) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            bases[tap.layer] = tap.read(inputs[0])
 
         return hook
 
@@ -47,11 +54,18 @@ def recording_taps(
             if tap.port == "output"
             else tapped.register_forward_pre_hook(of_input(tap))
         )
+        if tap.minus is not None:
+            base = module.get_submodule(tap.minus)
+            handles.append(base.register_forward_pre_hook(of_base(tap)))
     try:
         yield outputs
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _difference(value: Tensor, base: Tensor | None) -> Tensor:
+    return value if base is None else value - base
 
 
 class TorchEager:
