@@ -128,7 +128,6 @@ def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProt
     """
     # The exporter would take a batch of 1 for a constant.
     latents, conditioning = denoiser.example(2, _EXAMPLE_WORDS)
-    example = (latents, torch.tensor(1.0), conditioning.tensors)
     batch = torch.export.Dim("batch", min=1, max=4096)
     words = torch.export.Dim("words", min=1, max=4096)
     dynamic = {
@@ -138,12 +137,14 @@ def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProt
     with quiet():
         program = torch.onnx.export(
             Tapped(denoiser, taps).eval(),
-            example,
+            (latents, torch.tensor(1.0)),
+            # As the last positional argument, a mapping would be taken for the keywords.
+            kwargs={"conditioning": conditioning.tensors},
             dynamo=True,
             opset_version=opset,
             input_names=[*FIRST_INPUTS, *denoiser.inputs],
             output_names=[NOISE, *(tap.layer for tap in taps)],
-            dynamic_shapes=({0: batch}, {}, dynamic),
+            dynamic_shapes={"latents": {0: batch}, "timestep": {}, "conditioning": dynamic},
             # The exporter's optimizer would also fold weights.
             optimize=False,
             verbose=False,
