@@ -154,9 +154,9 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     )
     before = study.opened()(latents, 3.0, text)
     networks.open()
-    assert not any(weight.is_meta for weight in study.components.denoiser.parameters())
+    assert not any(weight.is_meta for weight in study.components.denoiser.module.parameters())
     networks.release_weights()
-    assert {weight.is_meta for weight in study.components.denoiser.parameters()} == {
+    assert {weight.is_meta for weight in study.components.denoiser.module.parameters()} == {
         study.backend.keeps_weights
     }
     after = networks.trained()(latents, 3.0, text)
@@ -218,7 +218,7 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
         replace(opened_study, config=replace(opened_study.config, baselines=("convolution",)))
     )
     return start, list(
-        denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0)
+        denoise(networks.trained(), parts.sampler(3), start.noise, start.conditioning, start.empty, 3.0)
     )
 
 

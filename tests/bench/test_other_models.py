@@ -71,7 +71,7 @@ def test_engines_predict_what_pytorch_does(engine: str, small_models: dict[str, 
     from engines.backends.torch_eager import BACKEND
 
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.denoiser)
+    taps = self_attention_taps(parts.denoiser.module)
     text = parts.embed(["a red sphere", ""])
     latents = torch.randn(2, *parts.latent_shape, generator=torch.Generator().manual_seed(0))
     truth = BACKEND.open(parts.denoiser, taps, default_cache(), 1)(latents, 500.0, text)

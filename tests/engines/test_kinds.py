@@ -17,7 +17,7 @@ from engines.components import Components
 from engines.errors import EngineError
 from engines.load import load
 from engines.models.tiny import MODEL
-from engines.random_weights import random_components, random_unet
+from engines.random_weights import random_components
 
 ZOO = Path(__file__).parents[2] / "engines" / "zoo"
 WORDS = Path(MODEL.source) / "tokenizer"
@@ -214,7 +214,7 @@ def test_what_a_scheduler_does_not_say_is_its_own_classes_default(
     for call in CALLS:
         parts = call(folder)
         assert isinstance(parts, Components)
-        ours = parts.scheduler(4)
+        ours = parts.sampler(4).scheduler
         assert torch.equal(ours.alphas_cumprod, own.alphas_cumprod)
         assert ours.config.prediction_type == own.config.prediction_type
         assert ours.config.steps_offset == own.config.get("steps_offset", 0)

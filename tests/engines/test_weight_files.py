@@ -75,17 +75,17 @@ def test_weights_that_are_there_in_half_precision_alone_are_loaded(
 
 
 def test_sharded_weights_in_half_precision_are_loaded(copy: Path) -> None:
-    whole = load(copy).unet.conv_in.weight
+    whole = load(copy).denoiser.module.conv_in.weight
     to_shards(weights_of(copy, "unet"), "fp16")
-    assert torch.equal(load(copy).unet.conv_in.weight, whole.half().float())
+    assert torch.equal(load(copy).denoiser.module.conv_in.weight, whole.half().float())
 
 
 def test_plain_weights_are_preferred(copy: Path) -> None:
-    whole, file = load(copy).unet.conv_in.weight, weights_of(copy, "unet")
+    whole, file = load(copy).denoiser.module.conv_in.weight, weights_of(copy, "unet")
     plain = file.read_bytes()
     to_variant(file, "fp16")
     file.write_bytes(plain)
-    assert torch.equal(load(copy).unet.conv_in.weight, whole)
+    assert torch.equal(load(copy).denoiser.module.conv_in.weight, whole)
 
 
 @pytest.mark.parametrize("parts", [NETWORKS, ("unet",), ()])

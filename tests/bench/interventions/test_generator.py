@@ -22,7 +22,7 @@ def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.denoiser)
+    taps = self_attention_taps(parts.denoiser.module)
     edited_layers: list[str] = []
 
     def unchanged(*_arguments: object) -> Any:

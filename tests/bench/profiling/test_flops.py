@@ -38,7 +38,7 @@ def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
         components.denoiser(*inputs)
     assert work.flops_per_row == counter.get_total_flops()
     assert sum(module.flops for module in modules) == work.flops_per_row
-    assert work.parameters == sum(weight.numel() for weight in components.denoiser.parameters())
+    assert work.parameters == sum(weight.numel() for weight in components.denoiser.module.parameters())
 
 
 def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> None:
