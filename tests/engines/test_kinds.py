@@ -106,9 +106,6 @@ def test_what_is_not_supported_is_named_and_not_called_damaged(
     assert "Stable Diffusion 1 or 2, or SDXL's base" in message
     assert named in message
     assert "again" not in message
-    with pytest.raises(EngineError) as caught:
-        random_unet(folder)
-    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
