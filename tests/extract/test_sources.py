@@ -15,7 +15,6 @@ from engines.components import Components
 from engines.decoder import decoder_activations
 from engines.engine import Engine, Tap, layer_of_convolution
 from engines.errors import EngineError
-from engines.families.unet.taps import convolution_taps
 from engines.weights import permuted
 from extract.sources import (
     ActivationSource,
@@ -49,9 +48,7 @@ def other(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEa
 
 @pytest.fixture(scope="module")
 def with_convolutions(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEager:
-    return BACKEND.open(
-        components.denoiser, (*taps, *convolution_taps(components.denoiser.module)), cache, 1
-    )
+    return BACKEND.open(components.denoiser, (*taps, *components.convolutions), cache, 1)
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +118,8 @@ def test_the_unconditional_source_is_a_direct_call_with_the_empty_prompt(
 def test_images_that_are_noised_have_no_unconditional_half(
     components: Components, start: Start, eager: TorchEager
 ) -> None:
-    noised = next(
-        renoise(eager, components.sampler(STEPS), start.noise, start.noise, start.conditioning)
-    )
+    noise, sampler = start.noise, components.sampler(STEPS)
+    noised = next(renoise(eager, sampler, noise, noise, start.conditioning))
     with pytest.raises(EngineError, match="no unconditional branch"):
         unconditional(LAYERS).begin(start)(noised)
 
@@ -252,7 +248,7 @@ def test_convolutions_of_onnxruntime_are_those_of_torch(
 ) -> None:
     from engines.backends.onnxruntime import BACKEND as ONNX
 
-    tapped = (*taps, *convolution_taps(components.denoiser.module))
+    tapped = (*taps, *components.convolutions)
     engine = ONNX.open(components.denoiser, tapped, cache, 1)
     layers = [layer_of_convolution(tap) for tap in tapped[len(taps) :]]
     reader = convolution(layers).begin(start)
