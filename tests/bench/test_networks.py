@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.networks import BASELINES, Deferred, Networks, alone, recorded_model
 from bench.study import Study, open_study
 from engines.cache import hash_of_weights
+from engines.denoiser import Denoiser
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.weights import permuted, reinitialised
 from extract.sources import Start
@@ -38,13 +39,11 @@ class Openings:
         self.opened: list[tuple[str, tuple[str, ...]]] = []
         backend = study.backend
 
-        def opening(
-            unet: torch.nn.Module, taps: Sequence[Tap], cache: Path, threads: int
-        ) -> Engine:
+        def opening(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int) -> Engine:
             self.opened.append(
-                (hash_of_weights(unet.state_dict()), tuple(tap.layer for tap in taps))
+                (hash_of_weights(denoiser.module.state_dict()), tuple(tap.layer for tap in taps))
             )
-            return backend.open(unet, taps, cache, threads)
+            return backend.open(denoiser, taps, cache, threads)
 
         self.study = replace(study, backend=replace(backend, open=opening))
 
@@ -135,10 +134,12 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
     assert openings.opened == []
     networks.open()
     networks.open()
-    unet = openings.study.components.denoiser
-    expected = [unet, *(make(unet, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
+    own = openings.study.components.denoiser
+    expected = [own, *(make(own, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
     weights = [weights for weights, _ in openings.opened]
-    assert sorted(weights) == sorted(hash_of_weights(network.state_dict()) for network in expected)
+    assert sorted(weights) == sorted(
+        hash_of_weights(network.module.state_dict()) for network in expected
+    )
     networks.close()
     networks.open()
     assert [weights for weights, _ in openings.opened] == weights * 2
@@ -218,7 +219,14 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
         replace(opened_study, config=replace(opened_study.config, baselines=("convolution",)))
     )
     return start, list(
-        denoise(networks.trained(), parts.sampler(3), start.noise, start.conditioning, start.empty, 3.0)
+        denoise(
+            networks.trained(),
+            parts.sampler(3),
+            start.noise,
+            start.conditioning,
+            start.empty,
+            3.0,
+        )
     )
 
 
