@@ -218,16 +218,8 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
     networks = Networks(
         replace(opened_study, config=replace(opened_study.config, baselines=("convolution",)))
     )
-    return start, list(
-        denoise(
-            networks.trained(),
-            parts.sampler(3),
-            start.noise,
-            start.conditioning,
-            start.empty,
-            3.0,
-        )
-    )
+    inputs = start.noise, start.conditioning, start.empty
+    return start, list(denoise(networks.trained(), parts.sampler(3), *inputs, 3.0))
 
 
 @pytest.mark.parametrize(

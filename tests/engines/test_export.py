@@ -22,7 +22,6 @@ from engines.families.unet.taps import self_attention_taps
 from engines.weights import permuted, reinitialised
 
 LIMIT = 1e-5
-INPUTS = ("latents", "timestep", "text")
 LOCAL = b'/work|copy-packages|/home/|/root/|Traceback|stack_trace|File "|.py:'.split(b"|")
 
 
@@ -45,18 +44,16 @@ class Exported:
 def shipped(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exported:
     """The shipped model, with the shipped graph if the versions of the libraries match."""
     folder = cache / "shipped"
-    return Exported(
-        components.denoiser, taps, folder, exported(components.denoiser, taps, OPSET, folder)
-    )
+    denoiser = components.denoiser
+    return Exported(denoiser, taps, folder, exported(denoiser, taps, OPSET, folder))
 
 
 @pytest.fixture(scope="module")
 def small(cache: Path, one_level: Callable[..., Denoiser]) -> Exported:
     """A random network: two attentions per layer, and many weights with equal entries."""
-    denoiser = one_level(transformers=2)
-    taps = self_attention_taps(denoiser.module)
-    model = exported(denoiser, taps, OPSET, cache / "small")
-    return Exported(denoiser, taps, cache / "small", model)
+    drawn, folder = one_level(transformers=2), cache / "small"
+    taps = self_attention_taps(drawn.module)
+    return Exported(drawn, taps, folder, exported(drawn, taps, OPSET, folder))
 
 
 @pytest.fixture
@@ -69,8 +66,7 @@ def no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def drawn(denoiser: Denoiser, rows: int, words: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows)
-    side = int(denoiser.config.sample_size)
-    latents = torch.randn(rows, 4, side, side, generator=generator)
+    latents = torch.randn(rows, *denoiser.latent_shape, generator=generator)
     text = torch.randn(rows, words, int(denoiser.config.cross_attention_dim), generator=generator)
     return latents, torch.tensor(321.5), text
 
@@ -79,7 +75,7 @@ def computed(model: Path, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     arrays = [value.numpy() for value in inputs]
-    outputs = session.run(None, dict(zip(INPUTS, arrays, strict=True)))
+    outputs = session.run(None, dict(zip(("latents", "timestep", "text"), arrays, strict=True)))
     return {name: torch.from_numpy(value) for name, value in zip(names, outputs, strict=True)}
 
 
@@ -87,19 +83,18 @@ def true_outputs(
     denoiser: Denoiser, taps: Sequence[Tap], inputs: Sequence[Tensor]
 ) -> dict[str, Tensor]:
     """Outputs of the tapped modules by layer, and the noise of a second call without hooks."""
-    unet = denoiser.module
     expected: dict[str, Tensor] = {}
     handles = [
-        unet.get_submodule(tap.path).register_forward_hook(
+        denoiser.module.get_submodule(tap.path).register_forward_hook(
             lambda _m, _i, output, tap=tap: expected.update({tap.layer: output.clone()})
         )
         for tap in taps
     ]
     with torch.inference_mode():
-        unet(*inputs)
+        denoiser.module(*inputs)
         for handle in handles:
             handle.remove()
-        expected["noise"] = unet(*inputs).sample
+        expected["noise"] = denoiser.module(*inputs).sample
     return expected
 
 
@@ -120,7 +115,7 @@ def flip(file: Path, index: int) -> None:
 
 def test_the_outputs_are_the_noise_and_the_sixteen_layers_in_order(shipped: Exported) -> None:
     model = onnx.load(shipped.model)
-    assert [value.name for value in model.graph.input] == list(INPUTS)
+    assert [value.name for value in model.graph.input] == ["latents", "timestep", "text"]
     layers = [tap.layer for tap in shipped.taps]
     assert [value.name for value in model.graph.output] == ["noise", *layers]
     assert len(model.graph.output) == 17
@@ -300,7 +295,6 @@ def test_a_shipped_graph_is_used_without_tracing(
     copy = small.copied(tmp_path)
     monkeypatch.setattr(export, "SHIPPED_GRAPHS", copy.cache / "graphs")
     empty = tmp_path / "empty"
-    assert (
-        exported(small.denoiser, small.taps, OPSET, empty).read_bytes() == small.model.read_bytes()
-    )
+    model = exported(small.denoiser, small.taps, OPSET, empty)
+    assert model.read_bytes() == small.model.read_bytes()
     assert not list(empty.rglob("graph.onnx"))
