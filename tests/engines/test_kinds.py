@@ -108,18 +108,20 @@ def test_what_is_not_supported_is_named_and_not_called_damaged(
     assert "again" not in message
 
 
-@pytest.mark.parametrize(
-    ("folder", "named"),
-    [
-        ("unet-flow-0", "predicts flow_prediction"),
-        ("mmdit-flow-0", "SD3Transformer2DModel"),
-        ("dit-noise-0", "PixArtTransformer2DModel"),
-    ],
-)
-def test_trained_models_of_other_kinds_are_named(folder: str, named: str) -> None:
-    message = refusals(ZOO / folder)
-    assert "is not supported: it " in message
-    assert named in message
+def test_a_flow_is_sampled_by_its_own_sampler() -> None:
+    for call in CALLS:
+        parts = call(ZOO / "unet-flow-0")
+        assert isinstance(parts, Components)
+        assert parts.sampler_name == "model"
+        assert parts.sampler(4).predicts == "flow_prediction"
+
+
+def test_a_model_of_no_family_is_named_with_the_families(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    others = {"transformer": ["diffusers", "OurTransformer2DModel"], "_class_name": "OurPipeline"}
+    (folder / INDEX).write_text(json.dumps(others))
+    message = refusals(folder)
+    assert "is not supported: it is made for OurPipeline; supported are Stable Diff" in message
 
 
 @pytest.mark.parametrize(

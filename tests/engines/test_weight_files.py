@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -101,7 +102,9 @@ def test_half_precision_is_fetched_from_the_hub_where_there_is_nothing_else(
             file.write_bytes(plain)
     fetched = tmp_path / "fetched"
 
-    def snapshot_download(_: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def snapshot_download(
+        _: str, *, allow_patterns: list[str], ignore_patterns: Sequence[str] = ()
+    ) -> str:
         for path in copy.rglob("*.*"):
             name = str(path.relative_to(copy))
             wanted = any(fnmatch(name, pattern) for pattern in allow_patterns)
