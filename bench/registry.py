@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 KINDS: dict[str, tuple[str, str]] = {
     "model": ("engines.models", "MODEL"),
+    "family": ("engines.families", "FAMILY"),
     "engine": ("engines.backends", "BACKEND"),
     "dataset": ("datasets.sets", "DATASET"),
     "labeler": ("datasets.labelers", "LABELER"),

@@ -6,12 +6,12 @@ import inspect
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import diffusers
-from transformers import CLIPTextConfig
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig
 
 INDEX = "model_index.json"
 SAMPLER_KEYS = (
@@ -107,6 +107,8 @@ def filled_schedule(folder: Path, found: Configuration, index: Configuration) ->
 
     Raises EngineError if something is missing and no class is known that would say it.
     """
+    import diffusers
+
     name = found.get("_class_name") or class_in(index, "scheduler")
     kind = getattr(diffusers, str(name), None)
     defaults = defaults_of(kind) if isinstance(kind, type) else {}
@@ -125,6 +127,8 @@ def filled_schedule(folder: Path, found: Configuration, index: Configuration) ->
 
 def text_configuration(folder: Path, part: str) -> CLIPTextConfig:
     """A text encoder's configuration. Raises EngineError if it cannot be used."""
+    from transformers import CLIPTextConfig
+
     try:
         config = CLIPTextConfig.from_pretrained(folder / part)
     except Exception as error:

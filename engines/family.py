@@ -23,7 +23,6 @@ from engines.stored_weights import adapter_in
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from engines.components import Components
     from engines.conditioning import Conditioning, Inputs
     from engines.denoiser import Denoiser
     from engines.engine import Tap
@@ -123,8 +122,8 @@ class Family(ABC):
 
         return Denoiser(module, self.predict, latent_shape, self.inputs(module.config))
 
-    def pipeline(self, parts: Components, scheduler: Any) -> Any:
-        """The model as diffusers' own pipeline, with this scheduler."""
+    def pipeline(self, parts: Any, scheduler: Any) -> Any:
+        """The model's :class:`Components` as diffusers' own pipeline, with this scheduler."""
         import diffusers
 
         lacking = {name: None for name in self.optional if name not in parts.parts}
@@ -149,8 +148,11 @@ class Family(ABC):
         return int(config.patch_size)
 
     @abstractmethod
-    def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
-        """The conditioning of prompts, on the CPU; an empty prompt is the unconditional branch."""
+    def embed(self, parts: Any, prompts: Sequence[str]) -> Conditioning:
+        """The conditioning of prompts, on the CPU, by the parts of the model's :class:`Components`.
+
+        An empty prompt is the unconditional branch.
+        """
 
     @abstractmethod
     def predict(

@@ -128,6 +128,10 @@ def _read(
             )
             for part, variant in variants.items()
         }
+        for part, network in networks.items():
+            # Checking may have put one side in place of a list.
+            if "sample_size" in found[part] and isinstance(network, diffusers.ModelMixin):
+                network.register_to_config(sample_size=found[part]["sample_size"])
         return assembled(folder, family, found, networks)
     except Exception as error:
         # The libraries raise anything from OSError to KeyError for a damaged folder.

@@ -81,9 +81,11 @@ class Sampler:
 
     def scaled(self, latents: Float[Tensor, "n c h w"], index: int) -> Float[Tensor, "n c h w"]:
         """The network's input at a step: latents, scaled to unit variance where that is usual."""
-        if not hasattr(self.scheduler, "scale_model_input"):
+        if type(self.scheduler).__name__ not in _EXPLODING:
             return latents
-        scaled: Tensor = self.scheduler.scale_model_input(latents, self.timesteps[index])
+        # As diffusers does at its own count of steps, which only advances with ``step``.
+        self.scheduler.is_scale_input_called = True
+        scaled: Tensor = latents / (self.scheduler.sigmas[index] ** 2 + 1) ** 0.5
         return scaled
 
     def clean(

@@ -30,5 +30,5 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
 
 def fits(layer: str, name: str) -> bool:
     """Whether ``name`` is that of the layer or of blocks that contain it: up, up2 and up2.1."""
-    inside = r"(?:\..*)?" if name[-1:].isdigit() else r"(?:\d*(?:\..*)?)?"
+    inside = r"\d*(?:\..*)?" if name[-1:].isalpha() else r"(?:\..*)?"
     return re.fullmatch(re.escape(name) + inside, layer) is not None

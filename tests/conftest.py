@@ -23,6 +23,7 @@ from jaxtyping import Float, install_import_hook, jaxtyped
 if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
     from engines.components import Components
+    from engines.denoiser import Denoiser
     from engines.engine import Tap
     from engines.onnx_session import OnnxRuntime
 

@@ -39,6 +39,7 @@ every_plugin = pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plu
 def test_the_listing_finds_the_plugins_on_disk() -> None:
     folders = {
         "engines/backends",
+        "engines/families",
         "engines/models",
         "datasets/sets",
         "datasets/labelers",
@@ -76,10 +77,12 @@ def test_a_plugin_defines_its_object_under_the_name_of_its_kind(plugin: Plugin) 
     from datasets.items import Dataset
     from datasets.labeler import Labeler
     from engines.engine import Backend, ModelSpec
+    from engines.family import Family
     from probes.task import Task
 
     kinds = {
         "model": ModelSpec,
+        "family": Family,
         "engine": Backend,
         "dataset": Dataset,
         "labeler": Labeler,

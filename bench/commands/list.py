@@ -1,4 +1,4 @@
-"""Models, engines, datasets, labelers and tasks that can be named."""
+"""Models, families of models, engines, datasets, labelers and tasks that can be named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def command(_: argparse.Namespace) -> int:
     from bench.registry import KINDS, plugins
 
     for kind in KINDS:
-        print(f"{kind}s")
+        print(f"{kind.removesuffix('y')}ies" if kind.endswith("y") else f"{kind}s")
         for name, summary in plugins(kind).items():
             print(f"  {name:<22}{summary}")
     return 0

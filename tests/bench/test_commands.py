@@ -135,7 +135,7 @@ def test_plans_are_made_for_the_text_that_the_model_is_given(
     assert main(["fusion", "--model", str(small_models[kind]), "--rows", "1"]) == 0
     parts = load(small_models[kind])
     (sizes,) = asked
-    assert sizes["text"] == tuple(parts.embed([""]).shape)
+    assert sizes["text"] == tuple(parts.embed([""])["text"].shape)
     assert sizes["latents"] == (1, *parts.latent_shape)
 
 

@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.networks import BASELINES, Deferred, Networks, alone, recorded_model
 from bench.study import Study, open_study
 from engines.cache import hash_of_weights
+from engines.denoiser import Denoiser
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.weights import permuted, reinitialised
 from extract.sources import Start
@@ -38,13 +39,11 @@ class Openings:
         self.opened: list[tuple[str, tuple[str, ...]]] = []
         backend = study.backend
 
-        def opening(
-            unet: torch.nn.Module, taps: Sequence[Tap], cache: Path, threads: int
-        ) -> Engine:
+        def opening(denoiser: Denoiser, taps: Sequence[Tap], cache: Path, threads: int) -> Engine:
             self.opened.append(
-                (hash_of_weights(unet.state_dict()), tuple(tap.layer for tap in taps))
+                (hash_of_weights(denoiser.module.state_dict()), tuple(tap.layer for tap in taps))
             )
-            return backend.open(unet, taps, cache, threads)
+            return backend.open(denoiser, taps, cache, threads)
 
         self.study = replace(study, backend=replace(backend, open=opening))
 
@@ -135,10 +134,12 @@ def test_nothing_is_opened_before_it_is_needed_and_shared_networks_are_opened_on
     assert openings.opened == []
     networks.open()
     networks.open()
-    unet = openings.study.components.denoiser
-    expected = [unet, *(make(unet, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
+    own = openings.study.components.denoiser
+    expected = [own, *(make(own, seed) for seed in (0, 1) for make in (permuted, reinitialised))]
     weights = [weights for weights, _ in openings.opened]
-    assert sorted(weights) == sorted(hash_of_weights(network.state_dict()) for network in expected)
+    assert sorted(weights) == sorted(
+        hash_of_weights(network.module.state_dict()) for network in expected
+    )
     networks.close()
     networks.open()
     assert [weights for weights, _ in openings.opened] == weights * 2
@@ -154,9 +155,9 @@ def test_the_models_weights_go_where_engines_have_their_own(engine: str) -> None
     )
     before = study.opened()(latents, 3.0, text)
     networks.open()
-    assert not any(weight.is_meta for weight in study.components.denoiser.parameters())
+    assert not any(weight.is_meta for weight in study.components.denoiser.module.parameters())
     networks.release_weights()
-    assert {weight.is_meta for weight in study.components.denoiser.parameters()} == {
+    assert {weight.is_meta for weight in study.components.denoiser.module.parameters()} == {
         study.backend.keeps_weights
     }
     after = networks.trained()(latents, 3.0, text)
@@ -217,9 +218,8 @@ def trajectory(opened_study: Study) -> tuple[Start, list[Step]]:
     networks = Networks(
         replace(opened_study, config=replace(opened_study.config, baselines=("convolution",)))
     )
-    return start, list(
-        denoise(networks.trained(), parts.scheduler(3), start.noise, start.text, start.empty, 3.0)
-    )
+    inputs = start.noise, start.conditioning, start.empty
+    return start, list(denoise(networks.trained(), parts.sampler(3), *inputs, 3.0))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from bench.run import run
 from bench.runs.results import Results, read_results
 from engines.cache import default_cache
 from engines.load import load
-from engines.families.unet.taps import self_attention_taps
 
 
 def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
@@ -35,9 +34,7 @@ def test_every_self_attention_is_scored(
     kind: str, small_models: dict[str, Path], tmp_path: Path
 ) -> None:
     results = finished(small_models[kind], "torch_eager", tmp_path / "run", baselines=("text",))
-    assert list(results.layers) == [
-        tap.layer for tap in self_attention_taps(load(small_models[kind]).unet)
-    ]
+    assert list(results.layers) == [tap.layer for tap in load(small_models[kind]).taps()]
     for task in results.tasks.values():
         for layer in results.layers:
             for step in results.steps:
@@ -71,7 +68,7 @@ def test_engines_predict_what_pytorch_does(engine: str, small_models: dict[str, 
     from engines.backends.torch_eager import BACKEND
 
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.denoiser)
+    taps = parts.taps()
     text = parts.embed(["a red sphere", ""])
     latents = torch.randn(2, *parts.latent_shape, generator=torch.Generator().manual_seed(0))
     truth = BACKEND.open(parts.denoiser, taps, default_cache(), 1)(latents, 500.0, text)

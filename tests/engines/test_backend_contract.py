@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from bench.registry import plugin, plugins
 from engines.components import Components
+from engines.conditioning import Conditioning
+from engines.denoiser import Denoiser
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.families.unet.taps import convolution_taps, self_attention_taps
 
@@ -53,10 +54,10 @@ def limit(backend: Backend) -> float:
 
 
 @pytest.fixture(scope="module")
-def inputs(components: Components) -> Callable[[int], tuple[Tensor, Tensor]]:
-    def draw(rows: int) -> tuple[Tensor, Tensor]:
+def inputs(components: Components) -> Callable[[int], tuple[Tensor, Conditioning]]:
+    def draw(rows: int) -> tuple[Tensor, Conditioning]:
         generator = torch.Generator().manual_seed(0)
-        text = components.embed(PROMPTS).repeat(rows, 1, 1)[:rows]
+        text = Conditioning.joined([components.embed(PROMPTS)] * rows)[:rows]
         return torch.randn(rows, *components.latent_shape, generator=generator), text
 
     return draw
@@ -87,7 +88,7 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
     engine: Engine,
     taps: tuple[Tap, ...],
     components: Components,
-    inputs: Callable[[int], tuple[Tensor, Tensor]],
+    inputs: Callable[[int], tuple[Tensor, Conditioning]],
 ) -> None:
     latents, text = inputs(3)
     prediction = engine(latents, 500.0, text)
@@ -95,7 +96,7 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
     assert list(prediction.taps) == [tap.layer for tap in taps]
     sides = {"down0": 16, "down1": 8, "down2": 4, "mid": 2, "up1": 4, "up2": 8, "up3": 16}
     for tap in taps:
-        channels = components.denoiser.get_submodule(tap.path).out_features
+        channels = components.denoiser.module.get_submodule(tap.path).out_features
         assert prediction.taps[tap.layer].shape == (
             3,
             sides[tap.layer.partition(".")[0]] ** 2,
@@ -108,13 +109,13 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
 
 
 def test_a_convolutions_pixels_are_tokens(
-    backend: Backend, limit: float, one_level: Callable[..., UNet2DConditionModel], cache: Path
+    backend: Backend, limit: float, one_level: Callable[..., Denoiser], cache: Path
 ) -> None:
     small = one_level()
-    taps = (self_attention_taps(small)[0], convolution_taps(small)[-1])
-    latents, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, 8)
+    taps = (self_attention_taps(small.module)[0], convolution_taps(small.module)[-1])
+    latents, text = torch.randn(2, 4, 8, 8), Conditioning({"text": torch.randn(2, 5, 8)})
     outputs: list[Tensor] = []
-    hook = small.get_submodule(taps[1].path).register_forward_hook(
+    hook = small.module.get_submodule(taps[1].path).register_forward_hook(
         lambda _m, _i, output: outputs.append(output.clone())
     )
     with torch.inference_mode():
@@ -128,15 +129,15 @@ def test_a_convolutions_pixels_are_tokens(
 
 
 def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
-    backend: Backend, one_level: Callable[..., UNet2DConditionModel], cache: Path
+    backend: Backend, one_level: Callable[..., Denoiser], cache: Path
 ) -> None:
     small = one_level()
-    taps = self_attention_taps(small)
+    taps = self_attention_taps(small.module)
     engine = backend.open(small, taps, cache, 1)
-    latents, text = torch.randn(3, 4, 8, 8), torch.randn(3, 5, 8)
+    latents, text = torch.randn(3, 4, 8, 8), Conditioning({"text": torch.randn(3, 5, 8)})
     before = engine(latents[:2], 500.0, text[:2])
     if backend.keeps_weights:
-        small.to("meta")
+        small.module.to("meta")
     # Some engines are rebuilt for another number of rows.
     after = engine(latents, 500.0, text)
     for name, value in everything(before).items():
@@ -149,23 +150,23 @@ def test_at_every_timestep_every_output_is_torchs(
     limit: float,
     components: Components,
     taps: tuple[Tap, ...],
-    inputs: Callable[[int], tuple[Tensor, Tensor]],
+    inputs: Callable[[int], tuple[Tensor, Conditioning]],
 ) -> None:
     latents, text = inputs(2)
     outputs: dict[str, Tensor] = {}
     handles = [
-        components.denoiser.get_submodule(tap.path).register_forward_hook(
+        components.denoiser.module.get_submodule(tap.path).register_forward_hook(
             lambda _m, _i, output, tap=tap: outputs.update({tap.layer: output.clone()})
         )
         for tap in taps
     ]
-    scheduler = components.scheduler(15)
+    scheduler = components.sampler(15).scheduler
     latents = latents * scheduler.init_noise_sigma
     try:
         for timestep in scheduler.timesteps:
             seen = scheduler.scale_model_input(latents, timestep)
             with torch.inference_mode():
-                noise = components.denoiser(seen, timestep, text).sample
+                noise = components.denoiser.module(seen, timestep, text["text"]).sample
             expected = {"noise": noise, **outputs}
             actual = everything(engine(seen, float(timestep), text))
             assert actual.keys() == expected.keys()
@@ -177,30 +178,30 @@ def test_at_every_timestep_every_output_is_torchs(
 
 
 def test_the_caller_owns_the_outputs(
-    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     latents, text = inputs(2)
     first = everything(engine(latents, 900.0, text))
     copies = {name: value.clone() for name, value in first.items()}
-    second = everything(engine(latents.flip(0) * 2, 30.0, text.flip(0)))
+    second = everything(engine(latents.flip(0) * 2, 30.0, text[torch.arange(1, -1, -1)]))
     assert all(torch.equal(first[name], copies[name]) for name in copies)
     assert not any(torch.equal(second[name], copies[name]) for name in copies)
-    tensors = (*first.values(), *second.values(), latents, text)
+    tensors = (*first.values(), *second.values(), latents, *text.tensors.values())
     assert len({value.data_ptr() for value in tensors}) == len(tensors)
 
 
 def test_the_inputs_are_left_as_they_were(
-    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     latents, text = inputs(2)
     engine(latents, 500.0, text)
     again = inputs(2)
     assert torch.equal(latents, again[0])
-    assert torch.equal(text, again[1])
+    assert text == again[1]
 
 
 def test_the_same_call_gives_the_same_bits(
-    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     latents, text = inputs(2)
     first, second = (everything(engine(latents, 500.0, text)) for _ in range(2))
@@ -208,22 +209,22 @@ def test_the_same_call_gives_the_same_bits(
 
 
 def test_strided_inputs_are_read_right(
-    engine: Engine, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     latents, text = inputs(3)
     backwards = latents.flip(-1).contiguous().flip(-1)
     strided = torch.empty(*latents.shape, 2)[..., 0].copy_(latents)
-    one = text[:1].expand(3, -1, -1)
+    one = text[:1].expand(3)
     assert not strided.is_contiguous()
-    assert not one.is_contiguous()
-    expected = everything(engine(latents, 500.0, one.contiguous()))
+    assert not one["text"].is_contiguous()
+    expected = everything(engine(latents, 500.0, Conditioning.joined([text[:1]] * 3)))
     for view in (backwards, strided):
         actual = everything(engine(view, 500.0, one))
         assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
 def test_rows_do_not_see_each_other(
-    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     # Few numbers of rows, since engines that compile do so for each.
     latents, text = inputs(3)
@@ -236,7 +237,7 @@ def test_rows_do_not_see_each_other(
 
 
 def test_latents_in_double_precision_are_refused_or_converted(
-    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Tensor]]
+    engine: Engine, limit: float, inputs: Callable[[int], tuple[Tensor, Conditioning]]
 ) -> None:
     latents, text = inputs(2)
     expected = everything(engine(latents, 500.0, text))

@@ -41,6 +41,10 @@ def hooked(vae: AutoencoderKL, latent: Tensor) -> dict[str, Tensor]:
     return outputs
 
 
+def with_parts(components: Components, **parts: torch.nn.Module) -> Components:
+    return replace(components, parts={**components.parts, **parts})
+
+
 def assert_near(actual: Tensor, expected: Tensor) -> None:
     assert actual.shape == expected.shape
     assert float((actual - expected).abs().max()) < 1e-4 * float(expected.abs().max())
@@ -107,7 +111,9 @@ def test_a_decoder_of_any_depth_is_recorded(components: Components) -> None:
         norm_num_groups=4,
         sample_size=16,
     )
-    activations = decoder_activations(replace(components, vae=small.eval()), latents_of(1, side=8))
+    activations = decoder_activations(
+        with_parts(components, vae=small.eval()), latents_of(1, side=8)
+    )
     shapes = {layer: tuple(activation.shape) for layer, activation in activations.items()}
     assert shapes == {"mid": (1, 64, 8), "up0": (1, 256, 8), "up1": (1, 256, 8)}
 
@@ -123,7 +129,9 @@ def test_a_decoder_without_attention_in_its_middle_has_its_blocks_alone(
         norm_num_groups=4,
         mid_block_add_attention=False,
     )
-    activations = decoder_activations(replace(components, vae=plain.eval()), latents_of(1, side=8))
+    activations = decoder_activations(
+        with_parts(components, vae=plain.eval()), latents_of(1, side=8)
+    )
     assert list(activations) == [f"up{index}" for index in range(depth)]
 
 
@@ -133,11 +141,11 @@ def test_large_images_are_decoded_one_at_a_time(
 ) -> None:
     vae = deepcopy(components.vae)
     unet = UNet2DConditionModel.from_config(components.denoiser.config, sample_size=side)
-    parts = replace(components, unet=unet, vae=vae)
+    parts = replace(with_parts(components, unet=unet, vae=vae), latent_shape=(4, side, side))
     sizes: list[int] = []
     handle = vae.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     images = parts.decode(latents_of(2, side=side))
-    assert images.shape == (2, 3, parts.image_side, parts.image_side)
+    assert images.shape == (2, 3, *parts.image_size)
     activations = decoder_activations(parts, latents_of(2, side=side))
     handle.remove()
     assert all(len(activation) == 2 for activation in activations.values())

@@ -7,6 +7,7 @@ import torch
 
 from engines.backends.torch_eager import TorchEager, recording_taps
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.editing import editing
 from engines.engine import Tap
 
@@ -15,16 +16,22 @@ from engines.engine import Tap
 def inputs(components: Components) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
     latents = torch.randn(2, *components.latent_shape, generator=draw)
-    return latents, torch.tensor(500.0), components.embed(["a red sphere", "a blue box"]).clone()
+    return (
+        latents,
+        torch.tensor(500.0),
+        components.embed(["a red sphere", "a blue box"])["text"].clone(),
+    )
 
 
 def noise(components: Components, inputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     latents, timestep, text = inputs
-    return components.denoiser(latents, timestep, text).sample
+    return components.denoiser.module(latents, timestep, text).sample
 
 
 def hooks(components: Components, taps: tuple[Tap, ...]) -> int:
-    return sum(len(components.denoiser.get_submodule(tap.path)._forward_hooks) for tap in taps)
+    return sum(
+        len(components.denoiser.module.get_submodule(tap.path)._forward_hooks) for tap in taps
+    )
 
 
 def test_an_edit_replaces_what_the_rest_of_the_network_sees(
@@ -32,7 +39,7 @@ def test_an_edit_replaces_what_the_rest_of_the_network_sees(
 ) -> None:
     """The reference adds the same shift to the projection's bias."""
     tap = taps[10]
-    shift = torch.linspace(-1, 1, components.denoiser.get_submodule(tap.path).out_features)
+    shift = torch.linspace(-1, 1, components.denoiser.module.get_submodule(tap.path).out_features)
     plain = noise(components, inputs)
     seen = []
     with (
@@ -40,7 +47,7 @@ def test_an_edit_replaces_what_the_rest_of_the_network_sees(
         editing(components.denoiser, [tap], lambda layer, x: seen.append(layer) or x + shift),
     ):
         edited = noise(components, inputs)
-    bias = components.denoiser.get_submodule(tap.path).bias
+    bias = components.denoiser.module.get_submodule(tap.path).bias
     original = bias.clone()
     with torch.no_grad():
         bias += shift
@@ -58,8 +65,10 @@ def test_edits_come_in_the_order_of_computation_and_are_recorded(
     order = []
     with (
         torch.no_grad(),
-        editing(components.denoiser, taps, lambda layer, x: order.append(layer) or torch.zeros_like(x)),
-        recording_taps(components.denoiser, taps) as outputs,
+        editing(
+            components.denoiser, taps, lambda layer, x: order.append(layer) or torch.zeros_like(x)
+        ),
+        recording_taps(components.denoiser.module, taps) as outputs,
     ):
         noise(components, inputs)
     assert order == [tap.layer for tap in taps]
@@ -101,9 +110,9 @@ def test_gradients_flow_through_an_edit(
 ) -> None:
     latents, timestep, text = inputs
     strength = torch.zeros((), requires_grad=True)
-    direction = torch.ones(components.denoiser.get_submodule(taps[12].path).out_features)
+    direction = torch.ones(components.denoiser.module.get_submodule(taps[12].path).out_features)
     with editing(components.denoiser, [taps[12]], lambda _layer, x: x + strength * direction):
-        components.denoiser(latents, timestep, text).sample.square().mean().backward()
+        components.denoiser.module(latents, timestep, text).sample.square().mean().backward()
     slope = float(strength.grad)
 
     def at(value: float) -> float:
@@ -111,7 +120,9 @@ def test_gradients_flow_through_an_edit(
             torch.no_grad(),
             editing(components.denoiser, [taps[12]], lambda _layer, x: x + value * direction),
         ):
-            return float(components.denoiser(latents, timestep, text).sample.double().square().mean())
+            return float(
+                components.denoiser.module(latents, timestep, text).sample.double().square().mean()
+            )
 
     assert slope == pytest.approx((at(0.05) - at(-0.05)) / 0.1, rel=0.05)
 
@@ -124,5 +135,5 @@ def test_the_backend_itself_can_be_edited(
 ) -> None:
     latents, timestep, text = inputs
     with editing(components.denoiser, [taps[9]], lambda _layer, x: x * 0):
-        prediction = eager(latents, float(timestep), text)
+        prediction = eager(latents, float(timestep), Conditioning({"text": text}))
     assert prediction.taps[taps[9].layer].abs().max() == 0

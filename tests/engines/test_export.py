@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,17 +9,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from engines import export
 from engines.backends.onnxruntime import OPSET
 from engines.components import Components
+from engines.denoiser import Denoiser
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import check_outputs, exported
-from engines.weights import permuted, reinitialised
 from engines.families.unet.taps import self_attention_taps
+from engines.weights import permuted, reinitialised
 
 LIMIT = 1e-5
 LOCAL = b'/work|copy-packages|/home/|/root/|Traceback|stack_trace|File "|.py:'.split(b"|")
@@ -28,32 +27,33 @@ LOCAL = b'/work|copy-packages|/home/|/root/|Traceback|stack_trace|File "|.py:'.s
 
 @dataclass(frozen=True)
 class Exported:
-    unet: UNet2DConditionModel
+    denoiser: Denoiser
     taps: tuple[Tap, ...]
     cache: Path
     model: Path
 
-    def again(self, unet: UNet2DConditionModel | None = None) -> Path:
-        return exported(unet or self.unet, self.taps, OPSET, self.cache)
+    def again(self, denoiser: Denoiser | None = None) -> Path:
+        return exported(denoiser or self.denoiser, self.taps, OPSET, self.cache)
 
     def copied(self, folder: Path) -> Exported:
         cache = shutil.copytree(self.cache, folder / "moved")
-        return Exported(self.unet, self.taps, cache, cache / self.model.relative_to(self.cache))
+        return Exported(self.denoiser, self.taps, cache, cache / self.model.relative_to(self.cache))
 
 
 @pytest.fixture(scope="module")
 def shipped(components: Components, taps: tuple[Tap, ...], cache: Path) -> Exported:
     """The shipped model, with the shipped graph if the versions of the libraries match."""
     folder = cache / "shipped"
-    return Exported(components.denoiser, taps, folder, exported(components.denoiser, taps, OPSET, folder))
+    denoiser = components.denoiser
+    return Exported(denoiser, taps, folder, exported(denoiser, taps, OPSET, folder))
 
 
 @pytest.fixture(scope="module")
-def small(cache: Path, one_level: Callable[..., UNet2DConditionModel]) -> Exported:
+def small(cache: Path, one_level: Callable[..., Denoiser]) -> Exported:
     """A random network: two attentions per layer, and many weights with equal entries."""
-    unet = one_level(transformers=2)
-    taps = self_attention_taps(unet)
-    return Exported(unet, taps, cache / "small", exported(unet, taps, OPSET, cache / "small"))
+    drawn, folder = one_level(transformers=2), cache / "small"
+    taps = self_attention_taps(drawn.module)
+    return Exported(drawn, taps, folder, exported(drawn, taps, OPSET, folder))
 
 
 @pytest.fixture
@@ -64,11 +64,10 @@ def no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "trace", refuse)
 
 
-def drawn(unet: UNet2DConditionModel, rows: int, words: int) -> tuple[Tensor, Tensor, Tensor]:
+def drawn(denoiser: Denoiser, rows: int, words: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(rows)
-    side = int(unet.config.sample_size)
-    latents = torch.randn(rows, 4, side, side, generator=generator)
-    text = torch.randn(rows, words, int(unet.config.cross_attention_dim), generator=generator)
+    latents = torch.randn(rows, *denoiser.latent_shape, generator=generator)
+    text = torch.randn(rows, words, int(denoiser.config.cross_attention_dim), generator=generator)
     return latents, torch.tensor(321.5), text
 
 
@@ -76,26 +75,26 @@ def computed(model: Path, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     arrays = [value.numpy() for value in inputs]
-    outputs = session.run(None, dict(zip(export.INPUTS, arrays, strict=True)))
+    outputs = session.run(None, dict(zip(("latents", "timestep", "text"), arrays, strict=True)))
     return {name: torch.from_numpy(value) for name, value in zip(names, outputs, strict=True)}
 
 
 def true_outputs(
-    unet: UNet2DConditionModel, taps: Sequence[Tap], inputs: Sequence[Tensor]
+    denoiser: Denoiser, taps: Sequence[Tap], inputs: Sequence[Tensor]
 ) -> dict[str, Tensor]:
     """Outputs of the tapped modules by layer, and the noise of a second call without hooks."""
     expected: dict[str, Tensor] = {}
     handles = [
-        unet.get_submodule(tap.path).register_forward_hook(
+        denoiser.module.get_submodule(tap.path).register_forward_hook(
             lambda _m, _i, output, tap=tap: expected.update({tap.layer: output.clone()})
         )
         for tap in taps
     ]
     with torch.inference_mode():
-        unet(*inputs)
+        denoiser.module(*inputs)
         for handle in handles:
             handle.remove()
-        expected["noise"] = unet(*inputs).sample
+        expected["noise"] = denoiser.module(*inputs).sample
     return expected
 
 
@@ -128,8 +127,8 @@ def test_the_outputs_are_the_noise_and_the_sixteen_layers_in_order(shipped: Expo
 def test_every_output_is_that_of_the_module_of_its_path(
     shipped: Exported, rows: int, words: int
 ) -> None:
-    inputs = drawn(shipped.unet, rows, words)
-    expected = true_outputs(shipped.unet, shipped.taps, inputs)
+    inputs = drawn(shipped.denoiser, rows, words)
+    expected = true_outputs(shipped.denoiser, shipped.taps, inputs)
     actual = computed(shipped.model, inputs)
     assert largest_error(actual, expected) <= LIMIT
     for name, value in actual.items():
@@ -156,9 +155,9 @@ def test_no_local_path_or_stack_trace_is_written(shipped: Exported, small: Expor
 
 def test_a_graph_holds_no_weights(small: Exported) -> None:
     (graph,) = small.cache.rglob("graph.onnx")
-    weights = small.denoiser.state_dict()
+    weights = small.denoiser.module.state_dict()
     initializers = onnx.load(graph).graph.initializer
-    bare = [value for value in initializers if value.name.removeprefix("unet.") in weights]
+    bare = [value for value in initializers if value.name.removeprefix("denoiser.") in weights]
     assert len(bare) == len(weights)
     assert not any(value.raw_data or value.float_data for value in bare)
 
@@ -171,7 +170,7 @@ def test_a_second_export_traces_nothing(shipped: Exported, small: Exported) -> N
 
 @pytest.mark.usefixtures("no_trace")
 def test_other_weights_reuse_the_graph_and_give_their_own_outputs(shipped: Exported) -> None:
-    other = permuted(shipped.unet, 3)
+    other = permuted(shipped.denoiser, 3)
     model = shipped.again(other)
     assert model != shipped.model
     inputs = drawn(other, 2, 24)
@@ -193,10 +192,10 @@ def test_a_network_drawn_anew_reuses_the_graph(small: Exported, tmp_path: Path) 
 @pytest.mark.usefixtures("no_trace")
 def test_one_changed_weight_is_another_model(small: Exported, tmp_path: Path) -> None:
     copy = small.copied(tmp_path)
-    other = deepcopy(small.denoiser)
+    other = small.denoiser.copied()
     assert copy.again(other) == copy.model
     with torch.no_grad():
-        other.conv_out.bias[0] += 1
+        other.module.conv_out.bias[0] += 1
     inputs = drawn(other, 2, 5)
     change = computed(copy.again(other), inputs)["noise"] - computed(copy.model, inputs)["noise"]
     torch.testing.assert_close(change[:, 0], torch.ones_like(change[:, 0]), rtol=0, atol=1e-5)
@@ -224,7 +223,7 @@ def test_a_flipped_byte_in_a_cached_graph_is_found_and_named(
     flip(graph, graph.stat().st_size // 2)
     assert copy.again() == copy.model
     with pytest.raises(EngineError) as caught:
-        copy.again(permuted(copy.unet, 0))
+        copy.again(permuted(copy.denoiser, 0))
     assert str(graph) in str(caught.value)
 
 
@@ -261,7 +260,7 @@ def test_weights_of_another_architecture_do_not_fit_a_graph(
 ) -> None:
     (graph,) = small.cache.rglob("graph.onnx")
     with pytest.raises(EngineError, match="has shape"):
-        export.bind(onnx.load(graph), components.denoiser.state_dict())
+        export.bind(onnx.load(graph), components.denoiser.module.state_dict())
 
 
 def test_lost_added_and_moved_outputs_are_refused(small: Exported) -> None:
@@ -281,7 +280,7 @@ def test_the_shipped_graph_is_what_tracing_gives_now(
 ) -> None:
     graphs = export.SHIPPED_GRAPHS
     monkeypatch.setattr(export, "SHIPPED_GRAPHS", tmp_path / "nothing")
-    model = exported(shipped.unet, shipped.taps, OPSET, tmp_path)
+    model = exported(shipped.denoiser, shipped.taps, OPSET, tmp_path)
     (fresh,) = tmp_path.rglob("graph.onnx")
     if not (graphs / fresh.parent.name).is_dir():
         pytest.skip("the shipped graphs were traced with other versions of the libraries")
@@ -296,5 +295,6 @@ def test_a_shipped_graph_is_used_without_tracing(
     copy = small.copied(tmp_path)
     monkeypatch.setattr(export, "SHIPPED_GRAPHS", copy.cache / "graphs")
     empty = tmp_path / "empty"
-    assert exported(small.denoiser, small.taps, OPSET, empty).read_bytes() == small.model.read_bytes()
+    model = exported(small.denoiser, small.taps, OPSET, empty)
+    assert model.read_bytes() == small.model.read_bytes()
     assert not list(empty.rglob("graph.onnx"))

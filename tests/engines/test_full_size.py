@@ -20,18 +20,21 @@ from importlib import import_module
 import torch
 from bench.measure import peak_bytes
 from engines.cache import default_cache
-from engines.models.sd_v1 import untrained
+from engines.conditioning import Conditioning
+from engines.families.unet import FAMILY
 from engines.families.unet.taps import self_attention_taps
+from engines.models.sd_v1 import untrained
 
 torch.manual_seed(0)
 unet = untrained().requires_grad_(False).eval()
 taps = self_attention_taps(unet)
 draw = torch.Generator().manual_seed(1)
 latents = torch.randn({ROWS}, 4, {SIDE}, {SIDE}, generator=draw)
-text = torch.randn({ROWS}, {WORDS}, {WIDTH}, generator=draw)
+text = Conditioning({{"text": torch.randn({ROWS}, {WORDS}, {WIDTH}, generator=draw)}})
 backend = import_module("engines.backends." + sys.argv[1]).BACKEND
-engine = backend.open(unet, taps, default_cache(), 2)
-del unet
+denoiser = FAMILY.wrapped(unet, (4, {SIDE}, {SIDE}))
+engine = backend.open(denoiser, taps, default_cache(), 2)
+del unet, denoiser
 gc.collect()
 started = time.perf_counter()
 prediction = engine(latents, 500.0, text)

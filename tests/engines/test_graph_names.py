@@ -20,13 +20,13 @@ def nodes(components: Components, taps: tuple[Tap, ...], cache: Path) -> list[on
 def test_every_node_names_the_module_it_belongs_to(
     nodes: list[onnx.NodeProto], components: Components
 ) -> None:
-    paths = {path for path, _ in components.denoiser.named_modules()}
+    paths = {path for path, _ in components.denoiser.module.named_modules()}
     assert {module_of(node.name) for node in nodes} <= paths
     assert len({node.name for node in nodes}) == len(nodes)
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     assert len(convolutions) > 50
     for node in convolutions:
-        assert node.input[1] == f"unet.{module_of(node.name)}.weight"
+        assert node.input[1] == f"denoiser.{module_of(node.name)}.weight"
 
 
 def test_no_sequence_of_tensors_is_left(nodes: list[onnx.NodeProto]) -> None:

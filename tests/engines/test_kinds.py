@@ -17,7 +17,7 @@ from engines.components import Components
 from engines.errors import EngineError
 from engines.load import load
 from engines.models.tiny import MODEL
-from engines.random_weights import random_components, random_unet
+from engines.random_weights import random_components
 
 ZOO = Path(__file__).parents[2] / "engines" / "zoo"
 WORDS = Path(MODEL.source) / "tokenizer"
@@ -106,23 +106,22 @@ def test_what_is_not_supported_is_named_and_not_called_damaged(
     assert "Stable Diffusion 1 or 2, or SDXL's base" in message
     assert named in message
     assert "again" not in message
-    with pytest.raises(EngineError) as caught:
-        random_unet(folder)
-    assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    ("folder", "named"),
-    [
-        ("unet-flow-0", "predicts flow_prediction"),
-        ("mmdit-flow-0", "SD3Transformer2DModel"),
-        ("dit-noise-0", "PixArtTransformer2DModel"),
-    ],
-)
-def test_trained_models_of_other_kinds_are_named(folder: str, named: str) -> None:
-    message = refusals(ZOO / folder)
-    assert "is not supported: it " in message
-    assert named in message
+def test_a_flow_is_sampled_by_its_own_sampler() -> None:
+    for call in CALLS:
+        parts = call(ZOO / "unet-flow-0")
+        assert isinstance(parts, Components)
+        assert parts.sampler_name == "model"
+        assert parts.sampler(4).predicts == "flow_prediction"
+
+
+def test_a_model_of_no_family_is_named_with_the_families(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    others = {"transformer": ["diffusers", "OurTransformer2DModel"], "_class_name": "OurPipeline"}
+    (folder / INDEX).write_text(json.dumps(others))
+    message = refusals(folder)
+    assert "is not supported: it is made for OurPipeline; supported are Stable Diff" in message
 
 
 @pytest.mark.parametrize(
@@ -214,7 +213,7 @@ def test_what_a_scheduler_does_not_say_is_its_own_classes_default(
     for call in CALLS:
         parts = call(folder)
         assert isinstance(parts, Components)
-        ours = parts.scheduler(4)
+        ours = parts.sampler(4).scheduler
         assert torch.equal(ours.alphas_cumprod, own.alphas_cumprod)
         assert ours.config.prediction_type == own.config.prediction_type
         assert ours.config.steps_offset == own.config.get("steps_offset", 0)

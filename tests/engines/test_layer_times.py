@@ -16,12 +16,12 @@ SLOW = {"torch_compile"}
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        ("unet.down_blocks.0.resnets.1.conv1/node_conv2d_3", "down_blocks.0.resnets.1.conv1"),
-        ("unet/node_Concat_3", ""),
-        ("fused unet.mid_block.attentions.0/x + unet.conv_in/y", "mid_block.attentions.0"),
-        ("/unet.conv_out/node_conv2d_97_kernel_time", "conv_out"),
+        ("denoiser.down_blocks.0.resnets.1.conv1/node_conv2d_3", "down_blocks.0.resnets.1.conv1"),
+        ("denoiser/node_Concat_3", ""),
+        ("fused denoiser.mid_block.attentions.0/x + denoiser.conv_in/y", "mid_block.attentions.0"),
+        ("/denoiser.conv_out/node_conv2d_97_kernel_time", "conv_out"),
         ("ReorderInput_kernel_time", FUSED),
-        ("theunet/x", FUSED),
+        ("thedenoiser/x", FUSED),
     ],
 )
 def test_the_module_of_a_node_name(name: str, module: str) -> None:
@@ -52,7 +52,7 @@ def test_an_engine_gives_its_layer_times_by_module(
     times = engine.layer_times(latents, 500.0, components.embed(["a dog", "a cone"]), 3)
     # On a busy machine time passes between two nodes, so coverage can be far below 1.
     assert 0.5 <= times.coverage <= 1.05
-    paths = {path for path, _ in components.denoiser.named_modules()}
+    paths = {path for path, _ in components.denoiser.module.named_modules()}
     assert {entry.module for entry in times.entries} <= {*paths, FUSED}
     assert all(entry.seconds > 0 for entry in times.entries)
     fused = sum(entry.seconds for entry in times.entries if entry.module == FUSED)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_the_shipped_weights_are_loaded_unchanged_and_in_fp32(
     components: Components, part: str
 ) -> None:
     stored = load_file(Path(MODEL.source) / part / WEIGHTS[part])
-    module = getattr(components, part)
+    module = components.parts[part]
     loaded = module.state_dict()
     for name, value in stored.items():
         assert torch.equal(loaded[name], value.float())
@@ -200,19 +201,24 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
 def test_a_hub_id_is_fetched_without_pickles_and_loaded(
     monkeypatch: pytest.MonkeyPatch, components: Components
 ) -> None:
-    patterns_of: dict[str, list[str]] = {}
+    asked: list[list[str]] = []
 
     def snapshot_download(
-        source: str, *, allow_patterns: list[str], ignore_patterns: list[str]
+        source: str, *, allow_patterns: list[str], ignore_patterns: Sequence[str] = ()
     ) -> str:
-        patterns_of[source] = allow_patterns
-        assert fnmatch("diffusion_pytorch_model.fp16.safetensors", ignore_patterns[0])
+        assert source == "owner/name"
+        asked.append(allow_patterns)
+        if asked[1:]:
+            assert fnmatch("diffusion_pytorch_model.fp16.safetensors", ignore_patterns[0])
         return str(MODEL.source)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     fetched = load("owner/name")
-    assert torch.equal(fetched.unet.conv_in.weight, components.denoiser.conv_in.weight)
-    (patterns,) = patterns_of.values()
+    assert torch.equal(
+        fetched.denoiser.module.conv_in.weight, components.denoiser.module.conv_in.weight
+    )
+    first, patterns = asked
+    assert first == ["model_index.json"]
     for file in Path(MODEL.source).rglob("*.*"):
         assert any(fnmatch(str(file.relative_to(MODEL.source)), pattern) for pattern in patterns)
     for file in (

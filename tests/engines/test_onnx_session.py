@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from engines.backends import onnxruntime_cuda, onnxruntime_tensorrt
+from engines.conditioning import Conditioning
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.layer_times import Profiled
@@ -126,7 +127,7 @@ def test_it_runs_on_the_stream(
     assert "CPUExecutionProvider" not in [name for name, _ in runtime.requested]
     assert all(options["user_compute_stream"] == str(HANDLE) for _, options in runtime.requested)
     latents = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    prediction = engine(latents, 2.0, torch.zeros(3, 5, 6))
+    prediction = engine(latents, 2.0, Conditioning({"text": torch.zeros(3, 5, 6)}))
     assert stream.runs == 1
     assert prediction.noise.dtype == torch.float32
     assert prediction.taps["down0.0"].dtype == dtype
@@ -154,7 +155,8 @@ def test_a_silent_fallback_is_an_error(runtime: FakeRuntime) -> None:
 def test_real_work_that_is_left_to_the_cpu_is_an_error(runtime: FakeRuntime, kind: str) -> None:
     runtime.placed["CPUExecutionProvider"].append(kind)
     with pytest.raises(
-        EngineError, match=f"1 of the UNet's nodes, such as {kind}, on the CPU, where CUDAExecution"
+        EngineError,
+        match=f"1 of the denoiser's nodes, such as {kind}, on the CPU, where CUDAExecution",
     ):
         OnnxRuntime(Path("model.onnx"), TAPS, 1, onnxruntime_cuda.PROVIDER, FakeStream())
 

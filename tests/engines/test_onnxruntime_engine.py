@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engines.backends.onnxruntime import BACKEND, OPSET
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.engine import Prediction, Tap
 from engines.errors import EngineError
 from engines.export import exported
@@ -21,11 +22,10 @@ def same(a: Prediction, b: Prediction, rows: slice) -> bool:
 
 
 @pytest.fixture(scope="module")
-def inputs(components: Components) -> tuple[Tensor, Tensor]:
+def inputs(components: Components) -> tuple[Tensor, Conditioning]:
     generator = torch.Generator().manual_seed(0)
-    text = components.embed(
-        [f"a {shape}" for shape in ("sphere", "box", "cone", "cylinder")]
-    ).repeat(4, 1, 1)
+    prompts = [f"a {shape}" for shape in ("sphere", "box", "cone", "cylinder")]
+    text = Conditioning.joined([components.embed(prompts)] * 4)
     return torch.randn(16, *components.latent_shape, generator=generator), text
 
 
@@ -37,7 +37,7 @@ def threaded(
 
 
 def test_no_number_of_rows_changes_a_bit(
-    threaded: OnnxRuntime, inputs: tuple[Tensor, Tensor]
+    threaded: OnnxRuntime, inputs: tuple[Tensor, Conditioning]
 ) -> None:
     latents, text = inputs
     together = threaded(latents, 500.0, text)
@@ -47,7 +47,7 @@ def test_no_number_of_rows_changes_a_bit(
 
 
 def test_no_number_of_threads_changes_a_bit(
-    threaded: OnnxRuntime, onnx_engine: OnnxRuntime, inputs: tuple[Tensor, Tensor]
+    threaded: OnnxRuntime, onnx_engine: OnnxRuntime, inputs: tuple[Tensor, Conditioning]
 ) -> None:
     latents, text = inputs
     assert same(

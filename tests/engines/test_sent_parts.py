@@ -25,7 +25,8 @@ PROMPTS = [
 
 def copied(parts: Components) -> Components:
     """A copy that can be moved to another device."""
-    return replace(parts, vae=deepcopy(parts.vae), text_encoder=deepcopy(parts.text_encoder))
+    own = {name: deepcopy(parts.parts[name]) for name in ("vae", "text_encoder")}
+    return replace(parts, parts={**parts.parts, **own})
 
 
 @pytest.mark.parametrize("kind", ["tiny", "sdxl"])
@@ -33,13 +34,12 @@ def test_components_on_another_device_give_the_same(
     kind: str, components: Components, small_models: dict[str, Path], card: SimpleNamespace
 ) -> None:
     parts = copied(components) if kind == "tiny" else load(small_models[kind])
-    side = parts.image_side
     latents = torch.randn(3, *parts.latent_shape, generator=torch.Generator().manual_seed(1))
-    images = torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(3, 3, *parts.image_size, generator=torch.Generator().manual_seed(2))
 
     def outputs() -> list[torch.Tensor]:
         return [
-            parts.embed(PROMPTS),
+            *parts.embed(PROMPTS).tensors.values(),
             parts.decode(latents),
             parts.encode(images),
             *decoder_activations(parts, latents).values(),

@@ -62,7 +62,7 @@ def test_a_plan_in_fp32_has_a_dynamic_batch_and_names_its_modules(
     assert [name for name, _ in plan.outputs] == ["noise", *(tap.layer for tap in taps)]
     assert all(shape[0] == -1 for _, shape in plan.outputs)
     layers = layers_of(plan.log)
-    paths = {path for path, _ in components.denoiser.named_modules()}
+    paths = {path for path, _ in components.denoiser.module.named_modules()}
     named = [layer for layer in layers if layer.module in paths]
     assert len(named) > 0.9 * len(layers)
 
@@ -88,7 +88,7 @@ def test_another_order_of_outputs_is_refused(
 def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
     import tensorrt_rtx
 
-    node = onnx.helper.make_node("SplitToSequence", ["x"], ["y"], name="unet.odd/split")
+    node = onnx.helper.make_node("SplitToSequence", ["x"], ["y"], name="denoiser.odd/split")
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [2, 4])
     y = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
     graph = onnx.helper.make_graph([node], "odd", [x], [y])
@@ -96,7 +96,7 @@ def test_what_cannot_be_parsed_is_named(tmp_path: Path) -> None:
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]),
         tmp_path / "odd.onnx",
     )
-    with pytest.raises(EngineError, match=r"SplitToSequence at unet\.odd/split") as caught:
+    with pytest.raises(EngineError, match=r"SplitToSequence at denoiser\.odd/split") as caught:
         parsed(tensorrt_rtx, tmp_path / "odd.onnx")
     assert "\n" not in str(caught.value)
 
@@ -111,19 +111,20 @@ def test_taps_move_to_tensors_of_their_own_module(
         nodes = [producers[output.name] for output in moved.graph.output][1:]
         assert [node.op_type for node in nodes] == [kind] * len(taps)
         for node, tap in zip(nodes, taps, strict=True):
-            assert node.name.startswith(f"unet.{tap.path.removesuffix('.to_out.0')}/")
+            assert node.name.startswith(f"denoiser.{tap.path.removesuffix('.to_out.0')}/")
     assert len(graph.graph.output) == 17
 
 
 @pytest.mark.slow
 def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
     """SD v1 in half precision: 17 outputs, and every attention module fused."""
-    from engines.models.sd_v1 import WORDS, untrained
+    from engines.families.unet import FAMILY
     from engines.families.unet.taps import self_attention_taps
+    from engines.models.sd_v1 import WORDS, untrained
 
     unet = untrained().half()
     taps = self_attention_taps(unet)
-    model = exported(unet, taps, 20, tmp_path)
+    model = exported(FAMILY.wrapped(unet, (4, 64, 64)), taps, 20, tmp_path)
     del unet
     sizes = {"latents": (2, 4, 64, 64), "text": (2, WORDS, 768)}
     (row,) = plan_rows_of(model, taps, sizes, sites=("to_out.0",), libraries=("tensorrt",))

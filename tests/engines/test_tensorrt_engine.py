@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engines import tensorrt_engine
+from engines.conditioning import Conditioning
 from engines.engine import Prediction, Tap, reserved
 from engines.errors import EngineError
 from engines.tensorrt_dialect import Plan
@@ -158,10 +159,10 @@ def opened(trt: Any, folder: Path, stream: FakeStream | None = None) -> TensorRT
     )
 
 
-def drawn(rows: int, words: int = 5) -> tuple[Tensor, Tensor]:
+def drawn(rows: int, words: int = 5) -> tuple[Tensor, Conditioning]:
     generator = torch.Generator().manual_seed(rows)
     latents = torch.randn(rows, 4, 2, 2, generator=generator)
-    return latents, torch.randn(rows, words, 3, generator=generator)
+    return latents, Conditioning({"text": torch.randn(rows, words, 3, generator=generator)})
 
 
 def test_every_output_has_its_own_value_and_belongs_to_the_caller(
@@ -170,7 +171,7 @@ def test_every_output_has_its_own_value_and_belongs_to_the_caller(
     engine, pairs = opened(trt, tmp_path), []
     for rows, timestep in ((3, 2.0), (1, 3.0), (3, 4.0), (2, 5.0)):
         latents, text = drawn(rows)
-        expected = computed(latents.half(), torch.tensor(timestep), text.half())
+        expected = computed(latents.half(), torch.tensor(timestep), text["text"].half())
         pairs.append((engine(latents, timestep, text), expected))
     for prediction, expected in pairs:
         assert list(prediction.taps) == ["down0.0", "mid.0"]
@@ -198,13 +199,13 @@ def test_rows_that_are_announced_need_no_second_plan(trt: FakeLibrary, tmp_path:
     engine = reserved(opened(trt, tmp_path), 8)
     for rows in (2, 8, 5):
         latents, text = drawn(rows)
-        expected = computed(latents.half(), torch.tensor(1.0), text.half())
+        expected = computed(latents.half(), torch.tensor(1.0), text["text"].half())
         assert torch.equal(engine(latents, 1.0, text).taps["mid.0"], expected["mid.0"])
     assert trt.built == [8]
 
 
 def test_an_engine_that_is_not_built_for_rows_is_left_alone() -> None:
-    def engine(latents: Tensor, _timestep: float, _text: Tensor) -> Prediction:
+    def engine(latents: Tensor, _timestep: float, _text: Conditioning) -> Prediction:
         return Prediction(latents, {})
 
     assert reserved(engine, 8) is engine
@@ -216,7 +217,7 @@ def test_what_cannot_be_captured_runs_directly(trt: FakeLibrary, tmp_path: Path)
     engine = opened(trt, tmp_path, stream)
     for rows, timestep in ((2, 3.0), (2, 4.0)):
         latents, text = drawn(rows)
-        expected = computed(latents.half(), torch.tensor(timestep), text.half())
+        expected = computed(latents.half(), torch.tensor(timestep), text["text"].half())
         assert torch.equal(engine(latents, timestep, text).noise.half(), expected["noise"].half())
     assert stream.captures == 0
 
@@ -227,7 +228,7 @@ def test_kernels_for_a_shape_are_made_at_once_where_a_library_can_choose(
     trt.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="at once")  # type: ignore[attr-defined]
     trt.kind = FakeRtxEngine
     latents, text = drawn(2)
-    expected = computed(latents.half(), torch.tensor(1.0), text.half())
+    expected = computed(latents.half(), torch.tensor(1.0), text["text"].half())
     assert torch.equal(opened(trt, tmp_path)(latents, 1.0, text).taps["mid.0"], expected["mid.0"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -75,17 +76,17 @@ def test_weights_that_are_there_in_half_precision_alone_are_loaded(
 
 
 def test_sharded_weights_in_half_precision_are_loaded(copy: Path) -> None:
-    whole = load(copy).unet.conv_in.weight
+    whole = load(copy).denoiser.module.conv_in.weight
     to_shards(weights_of(copy, "unet"), "fp16")
-    assert torch.equal(load(copy).unet.conv_in.weight, whole.half().float())
+    assert torch.equal(load(copy).denoiser.module.conv_in.weight, whole.half().float())
 
 
 def test_plain_weights_are_preferred(copy: Path) -> None:
-    whole, file = load(copy).unet.conv_in.weight, weights_of(copy, "unet")
+    whole, file = load(copy).denoiser.module.conv_in.weight, weights_of(copy, "unet")
     plain = file.read_bytes()
     to_variant(file, "fp16")
     file.write_bytes(plain)
-    assert torch.equal(load(copy).unet.conv_in.weight, whole)
+    assert torch.equal(load(copy).denoiser.module.conv_in.weight, whole)
 
 
 @pytest.mark.parametrize("parts", [NETWORKS, ("unet",), ()])
@@ -101,7 +102,9 @@ def test_half_precision_is_fetched_from_the_hub_where_there_is_nothing_else(
             file.write_bytes(plain)
     fetched = tmp_path / "fetched"
 
-    def snapshot_download(_: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+    def snapshot_download(
+        _: str, *, allow_patterns: list[str], ignore_patterns: Sequence[str] = ()
+    ) -> str:
         for path in copy.rglob("*.*"):
             name = str(path.relative_to(copy))
             wanted = any(fnmatch(name, pattern) for pattern in allow_patterns)

@@ -11,13 +11,13 @@ from engines.weights import permuted, reinitialised
 
 @pytest.fixture(scope="module")
 def permuted_unet(components: Components) -> UNet2DConditionModel:
-    return permuted(components.denoiser, 0)
+    return permuted(components.denoiser, 0).module
 
 
 def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
     components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
-    trained = dict(components.denoiser.named_parameters())
+    trained = dict(components.denoiser.module.named_parameters())
     assert trained.keys() == dict(permuted_unet.named_parameters()).keys()
     moved = 0
     for name, weight in permuted_unet.named_parameters():
@@ -30,7 +30,7 @@ def test_every_weight_tensor_keeps_its_entries_and_loses_their_order(
 
 
 def test_biases_stay(components: Components, permuted_unet: UNet2DConditionModel) -> None:
-    trained = dict(components.denoiser.named_parameters())
+    trained = dict(components.denoiser.module.named_parameters())
     biases = [name for name in trained if name.endswith("bias")]
     assert len(biases) > 100
     for name in biases:
@@ -40,7 +40,7 @@ def test_biases_stay(components: Components, permuted_unet: UNet2DConditionModel
 def test_entries_move_between_channels(
     components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
-    original = components.denoiser.conv_in.weight.flatten(1).sort().values
+    original = components.denoiser.module.conv_in.weight.flatten(1).sort().values
     assert not torch.equal(permuted_unet.conv_in.weight.flatten(1).sort().values, original)
 
 
@@ -50,7 +50,7 @@ def test_a_seed_decides_the_order_whatever_was_drawn_before(
     with torch.random.fork_rng():
         torch.manual_seed(99)
         state = torch.get_rng_state()
-        again = permuted(components.denoiser, 0)
+        again = permuted(components.denoiser, 0).module
         assert torch.equal(torch.get_rng_state(), state)
     assert hash_of_weights(again.state_dict()) == hash_of_weights(permuted_unet.state_dict())
 
@@ -58,7 +58,7 @@ def test_a_seed_decides_the_order_whatever_was_drawn_before(
 def test_another_seed_gives_another_network(
     components: Components, permuted_unet: UNet2DConditionModel
 ) -> None:
-    other = permuted(components.denoiser, 1)
+    other = permuted(components.denoiser, 1).module
     for name in (
         "conv_in.weight",
         "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",
@@ -68,22 +68,22 @@ def test_another_seed_gives_another_network(
 
 
 def test_the_original_is_left_as_it_was(components: Components) -> None:
-    before = hash_of_weights(components.denoiser.state_dict())
-    other = permuted(components.denoiser, 2)
-    assert hash_of_weights(components.denoiser.state_dict()) == before
-    assert other.conv_in.weight.data_ptr() != components.denoiser.conv_in.weight.data_ptr()
+    before = hash_of_weights(components.denoiser.module.state_dict())
+    other = permuted(components.denoiser, 2).module
+    assert hash_of_weights(components.denoiser.module.state_dict()) == before
+    assert other.conv_in.weight.data_ptr() != components.denoiser.module.conv_in.weight.data_ptr()
     assert not other.training
 
 
 @pytest.fixture(scope="module")
 def reinitialised_unet(components: Components) -> UNet2DConditionModel:
-    return reinitialised(components.denoiser, 0)
+    return reinitialised(components.denoiser, 0).module
 
 
 def test_a_network_drawn_anew_has_the_architecture_and_none_of_the_weights(
     components: Components, reinitialised_unet: UNet2DConditionModel
 ) -> None:
-    trained, drawn = components.denoiser.state_dict(), reinitialised_unet.state_dict()
+    trained, drawn = components.denoiser.module.state_dict(), reinitialised_unet.state_dict()
     assert {name: value.shape for name, value in trained.items()} == {
         name: value.shape for name, value in drawn.items()
     }
@@ -106,7 +106,7 @@ def test_drawing_anew_neither_reads_nor_moves_the_global_generator(
     with torch.random.fork_rng():
         torch.manual_seed(99)
         state = torch.get_rng_state()
-        again = reinitialised(components.denoiser, 0)
+        again = reinitialised(components.denoiser, 0).module
         assert torch.equal(torch.get_rng_state(), state)
     assert hash_of_weights(again.state_dict()) == hash_of_weights(reinitialised_unet.state_dict())
 
@@ -114,7 +114,7 @@ def test_drawing_anew_neither_reads_nor_moves_the_global_generator(
 def test_another_seed_draws_every_weight_anew(
     components: Components, reinitialised_unet: UNet2DConditionModel
 ) -> None:
-    other = reinitialised(components.denoiser, 1)
+    other = reinitialised(components.denoiser, 1).module
     drawn = [
         name
         for name, weight in reinitialised_unet.named_parameters()
@@ -148,11 +148,11 @@ def test_weights_drawn_anew_have_the_spread_that_torch_gives_them(
 def test_a_trained_network_is_told_from_one_drawn_anew_by_its_spread(
     components: Components,
 ) -> None:
-    trained = components.denoiser.get_parameter("mid_block.resnets.0.conv1.weight")
+    trained = components.denoiser.module.get_parameter("mid_block.resnets.0.conv1.weight")
     assert float(trained.abs().max()) > 2 * trained[0].numel() ** -0.5
 
 
 def test_drawing_anew_leaves_the_original_as_it_was(components: Components) -> None:
-    before = hash_of_weights(components.denoiser.state_dict())
+    before = hash_of_weights(components.denoiser.module.state_dict())
     reinitialised(components.denoiser, 5)
-    assert hash_of_weights(components.denoiser.state_dict()) == before
+    assert hash_of_weights(components.denoiser.module.state_dict()) == before

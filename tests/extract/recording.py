@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from datasets.labels import Labels
+from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 
 PROMPTS = [
@@ -26,13 +27,14 @@ class RecordingEngine:
     ) -> None:
         self.engine = engine
         self.spoil = spoil
-        self.calls: list[tuple[Tensor, float, Tensor]] = []
+        self.calls: list[tuple[Tensor, float, Conditioning]] = []
 
-    def __call__(self, latents: Tensor, timestep: float, text: Tensor) -> Prediction:
-        prediction = self.engine(latents, timestep, text)
+    def __call__(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+        prediction = self.engine(latents, timestep, conditioning)
         if self.spoil:
             self.spoil(len(self.calls), prediction)
-        self.calls.append((latents.clone(), timestep, text.clone()))
+        copied = Conditioning({name: value.clone() for name, value in conditioning.tensors.items()})
+        self.calls.append((latents.clone(), timestep, copied))
         return prediction
 
 

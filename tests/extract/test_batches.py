@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from engines.conditioning import Conditioning
 from engines.engine import Prediction
 from engines.errors import EngineError
 from engines.host_copy import Ring
@@ -21,16 +22,16 @@ from extract.trajectory import in_batches
 def test_batches_are_small_enough_and_joined_in_order(rows: int, batch: int) -> None:
     sizes: list[int] = []
 
-    def engine(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def engine(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
         sizes.append(len(latents))
         assert timestep == 7.0
-        return Prediction(latents * 2, {"up3.0": text + 1, "mid.0": latents.flatten(2)})
+        return Prediction(latents * 2, {"up3.0": words["text"] + 1, "mid.0": latents.flatten(2)})
 
     latents, text = (
         torch.arange(rows * 4.0).view(rows, 1, 2, 2),
         torch.arange(rows * 6.0).view(rows, 2, 3),
     )
-    whole = in_batches(engine, latents, 7.0, text, batch)
+    whole = in_batches(engine, latents, 7.0, Conditioning({"text": text}), batch)
     assert max(sizes) <= batch
     assert sum(sizes) == rows
     assert torch.equal(whole.noise, latents * 2)
@@ -77,10 +78,10 @@ def test_results_on_a_device_arrive_complete_on_the_cpu_in_fp32(rows: int, batch
     copier = LateCopier()
     ring = Ring(copier, 2)
 
-    def engine(latents: Tensor, _timestep: float, text: Tensor) -> Prediction:
+    def engine(latents: Tensor, _timestep: float, words: Conditioning) -> Prediction:
         copier.log.append("call")
         taps = {
-            "up3.0": copier.create((text + 1).half()),
+            "up3.0": copier.create((words["text"] + 1).half()),
             "mid.0": copier.create(latents.flatten(2)),
         }
         return Prediction(copier.create((latents * 2).half()), taps)
@@ -91,7 +92,10 @@ def test_results_on_a_device_arrive_complete_on_the_cpu_in_fp32(rows: int, batch
     )
     calls = [(latents + offset, text + offset) for offset in (0.0, 1000.0)]
     results = [
-        in_batches(engine, call[0], 7.0, call[1], batch, lambda _device: ring) for call in calls
+        in_batches(
+            engine, call[0], 7.0, Conditioning({"text": call[1]}), batch, lambda _device: ring
+        )
+        for call in calls
     ]
     for (latents, text), whole in zip(calls, results, strict=True):
         expected = {"noise": latents * 2, "up3.0": text + 1, "mid.0": latents.flatten(2)}
@@ -116,13 +120,13 @@ def test_a_failing_engine_leaves_the_ring_usable() -> None:
     ring = Ring(copier, 2)
     rows_of_calls: list[int] = []
 
-    def engine(latents: Tensor, _timestep: float, _text: Tensor) -> Prediction:
+    def engine(latents: Tensor, _timestep: float, _words: Conditioning) -> Prediction:
         rows_of_calls.append(len(latents))
         if len(rows_of_calls) == 2:
             raise EngineError("the call failed")
         return Prediction(copier.create(latents), {})
 
-    latents, text = torch.randn(5, 1, 2, 2), torch.zeros(5, 2, 3)
+    latents, text = torch.randn(5, 1, 2, 2), Conditioning({"text": torch.zeros(5, 2, 3)})
     with pytest.raises(EngineError, match="the call failed"):
         in_batches(engine, latents, 7.0, text, 2, lambda _device: ring)
     again = in_batches(engine, latents, 7.0, text, 2, lambda _device: ring)
@@ -131,7 +135,7 @@ def test_a_failing_engine_leaves_the_ring_usable() -> None:
 
 def test_one_batch_on_the_cpu_is_not_copied() -> None:
     prediction = Prediction(torch.randn(2, 1, 2, 2), {"mid.0": torch.randn(2, 4, 3)})
-    latents, text = torch.zeros(2, 1, 2, 2), torch.zeros(2, 2, 3)
+    latents, text = torch.zeros(2, 1, 2, 2), Conditioning({"text": torch.zeros(2, 2, 3)})
     actual = in_batches(lambda *_: prediction, latents, 7.0, text, 2)
     assert actual.noise.data_ptr() == prediction.noise.data_ptr()
     assert actual.taps["mid.0"].data_ptr() == prediction.taps["mid.0"].data_ptr()

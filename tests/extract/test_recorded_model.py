@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engines.backends.torch_eager import TorchEager
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.engine import Prediction
 from extract.sources import ActivationSource, Start, StepReader, own
 from extract.stream import BlockInput, BlockOutput, RecordedModel, stream
@@ -30,7 +31,9 @@ def run(
 
 def constant(value: float, rows: int = 0, fitted: bool = True) -> ActivationSource:
     return ActivationSource(
-        lambda _: lambda step: {"only": torch.full((len(step.text), 4, 2), value)}, rows, fitted
+        lambda _: lambda step: {"only": torch.full((step.conditioning.rows, 4, 2), value)},
+        rows,
+        fitted,
     )
 
 
@@ -84,7 +87,7 @@ def test_costs_of_a_network_on_its_own_trajectory_include_steps_that_are_not_pro
 ) -> None:
     rows_of_calls: list[int] = []
 
-    def counted(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def counted(latents: Tensor, timestep: float, text: Conditioning) -> Prediction:
         rows_of_calls.append(len(latents))
         return eager(latents, timestep, text)
 

@@ -10,7 +10,9 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 
 from engines.backends.torch_eager import BACKEND
+from engines.conditioning import Conditioning
 from engines.errors import EngineError
+from engines.families.unet import FAMILY
 from engines.families.unet.taps import self_attention_taps
 
 SMALL: dict[str, Any] = {
@@ -93,8 +95,9 @@ def test_self_attention_is_what_reads_its_own_input(
 def test_taps_of_such_networks_are_recorded(changes: dict[str, Any], cache: Any) -> None:
     unet = drawn(changes)
     taps = self_attention_taps(unet)
-    engine = BACKEND.open(unet, taps, cache, 1)
-    recorded = engine(torch.zeros(1, 4, 8, 8), 3.0, torch.zeros(1, 5, 12)).taps
+    engine = BACKEND.open(FAMILY.wrapped(unet, (4, 8, 8)), taps, cache, 1)
+    words = Conditioning({"text": torch.zeros(1, 5, 12)})
+    recorded = engine(torch.zeros(1, 4, 8, 8), 3.0, words).taps
     assert list(recorded) == [tap.layer for tap in taps]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from engines.backends.torch_eager import BACKEND, TorchEager
 from engines.components import Components
 from engines.decoder import decoder_activations
-from engines.engine import Engine, Tap
+from engines.engine import Engine, Tap, layer_of_convolution
 from engines.errors import EngineError
 from engines.weights import permuted
 from extract.sources import (
@@ -30,7 +30,6 @@ from extract.sources import (
     text,
     unconditional,
 )
-from extract.taps import convolution_taps, layer_of_convolution
 from extract.trajectory import Step, denoise, initial_noise, renoise
 from tests.extract import recording
 from tests.extract.recording import RecordingEngine
@@ -49,7 +48,7 @@ def other(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEa
 
 @pytest.fixture(scope="module")
 def with_convolutions(components: Components, taps: tuple[Tap, ...], cache: Path) -> TorchEager:
-    return BACKEND.open(components.denoiser, (*taps, *convolution_taps(components.denoiser)), cache, 1)
+    return BACKEND.open(components.denoiser, (*taps, *components.convolutions), cache, 1)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def start(components: Components) -> Start:
 
 def denoising(components: Components, engine: Engine, start: Start) -> Iterator[Step]:
     return denoise(
-        engine, components.scheduler(STEPS), start.noise, start.text, start.empty, GUIDANCE
+        engine, components.sampler(STEPS), start.noise, start.conditioning, start.empty, GUIDANCE
     )
 
 
@@ -96,7 +95,7 @@ def test_the_conditional_source_is_a_direct_call_with_the_prompt(
     start: Start, steps: list[Step], with_convolutions: TorchEager
 ) -> None:
     for step, actual in zip(steps, read(conditional(LAYERS[::-1]), start, steps), strict=True):
-        direct = with_convolutions(step.model_input, step.timestep, start.text).taps
+        direct = with_convolutions(step.model_input, step.timestep, start.conditioning).taps
         assert tuple(actual) == LAYERS
         for layer in LAYERS:
             assert_near(actual[layer], direct[layer])
@@ -105,7 +104,7 @@ def test_the_conditional_source_is_a_direct_call_with_the_prompt(
 def test_the_unconditional_source_is_a_direct_call_with_the_empty_prompt(
     start: Start, steps: list[Step], eager: TorchEager
 ) -> None:
-    empty = start.empty.expand(len(SEEDS), -1, -1)
+    empty = start.empty.expand(len(SEEDS))
     for step, actual in zip(steps, read(unconditional(LAYERS), start, steps), strict=True):
         direct = eager(step.model_input, step.timestep, empty).taps
         assert tuple(actual) == LAYERS
@@ -119,13 +118,14 @@ def test_the_unconditional_source_is_a_direct_call_with_the_empty_prompt(
 def test_images_that_are_noised_have_no_unconditional_half(
     components: Components, start: Start, eager: TorchEager
 ) -> None:
-    noised = next(renoise(eager, components.scheduler(STEPS), start.noise, start.noise, start.text))
+    noise, sampler = start.noise, components.sampler(STEPS)
+    noised = next(renoise(eager, sampler, noise, noise, start.conditioning))
     with pytest.raises(EngineError, match="no unconditional branch"):
         unconditional(LAYERS).begin(start)(noised)
 
 
 def test_the_text_is_the_mean_word_at_every_token(start: Start, steps: list[Step]) -> None:
-    mean = start.text.numpy().mean(1)
+    mean = start.conditioning["text"].numpy().mean(1)
     for actual in read(text(), start, steps):
         (pooled,) = actual.values()
         # Half the side of 16 x 16 latents.
@@ -144,8 +144,8 @@ def test_a_matched_network_is_called_with_the_trained_networks_latents(
         latents, timestep, words = call
         assert torch.equal(latents, step.model_input)
         assert timestep == step.timestep
-        assert torch.equal(words, components.embed(PROMPTS))
-        direct = other(step.model_input, step.timestep, start.text).taps
+        assert words == components.embed(PROMPTS)
+        direct = other(step.model_input, step.timestep, start.conditioning).taps
         assert_equal(activations, {layer: direct[layer] for layer in LAYERS})
 
 
@@ -185,7 +185,7 @@ def test_every_block_begins_a_new_trajectory(
     first, second = read(source, start, steps), read(source, start, steps)
     for before, after in zip(first, second, strict=True):
         assert_equal(before, after)
-    fewer = Start(start.noise[:1], start.text[:1], start.empty)
+    fewer = Start(start.noise[:1], start.conditioning[:1], start.empty)
     for before, after in zip(first, read(source, fewer, steps), strict=True):
         for layer in LAYERS:
             assert_near(after[layer], before[layer][:1])
@@ -219,11 +219,11 @@ def test_convolutions_are_the_outputs_of_the_residual_blocks_last_convolution(
     for step, activations in zip(steps, actual, strict=True):
         assert list(activations) == ["down0.1", "mid.1", "up2.2"]
         outputs = hooked(
-            components.denoiser,
+            components.denoiser.module,
             list(paths.values()),
             step.model_input,
             torch.tensor(step.timestep),
-            start.text,
+            start.conditioning["text"],
         )
         for layer, output in zip(paths, outputs, strict=True):
             n, channels, height, width = output.shape
@@ -248,7 +248,7 @@ def test_convolutions_of_onnxruntime_are_those_of_torch(
 ) -> None:
     from engines.backends.onnxruntime import BACKEND as ONNX
 
-    tapped = (*taps, *convolution_taps(components.denoiser))
+    tapped = (*taps, *components.convolutions)
     engine = ONNX.open(components.denoiser, tapped, cache, 1)
     layers = [layer_of_convolution(tap) for tap in tapped[len(taps) :]]
     reader = convolution(layers).begin(start)

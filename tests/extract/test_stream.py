@@ -15,6 +15,7 @@ from datasets.raycast import render
 from datasets.scenes import draw_scene
 from engines.backends.onnxruntime import BACKEND
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction, Tap
 from engines.errors import EngineError
 from engines.onnx_session import OnnxRuntime
@@ -104,7 +105,7 @@ def test_activations_are_those_of_the_conditional_half(
     assert len(engine.calls) == STEPS
     for step, (latents, timestep, words) in enumerate(engine.calls):
         assert torch.equal(latents[:4], latents[4:])
-        assert torch.equal(words, torch.cat([components.embed([""]).expand(4, -1, -1), text]))
+        assert words == Conditioning.joined([components.embed([""]).expand(4), text])
         direct = onnx_engine(latents[:4], timestep, text)
         assert torch.equal(recorder.activations[step, "input", "latent"], patches(latents[:4]))
         for layer in LAYERS:
@@ -117,7 +118,7 @@ def test_images_are_the_decoded_final_latents_and_labels_are_of_these_images(
     recorder, output, labels = run(make())
     steps = denoise(
         onnx_engine,
-        components.scheduler(STEPS),
+        components.sampler(STEPS),
         initial_noise(SEEDS, components.latent_shape),
         components.embed(PROMPTS),
         components.embed([""]),
@@ -171,14 +172,14 @@ def test_rendered_images_are_noised_to_every_steps_level(
     block = BlockInput(PROMPTS[:2], SEEDS[:2], images)
     output, labels = stream(make(engine), block, [recorder], range(STEPS), label, (2,))
     clean, noise = components.encode(images), initial_noise(SEEDS[:2], components.latent_shape)
-    sigmas = components.scheduler(STEPS).sigmas[:STEPS].tolist()
+    sigmas = components.sampler(STEPS).scheduler.sigmas[:STEPS].tolist()
     assert len(engine.calls) == STEPS
     for step, (latents, timestep, text) in enumerate(engine.calls):
         sigma = sigmas[step]
         torch.testing.assert_close(
             latents, (clean + sigma * noise) / (sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6
         )
-        assert torch.equal(text, components.embed(PROMPTS[:2]))
+        assert text == components.embed(PROMPTS[:2])
         direct = onnx_engine(latents, timestep, text)
         assert all(
             torch.equal(recorder.activations[step, "trained", layer], direct.taps[layer])
@@ -224,7 +225,7 @@ def test_a_noise_prediction_for_a_rendered_image_that_is_not_finite_is_refused(
         if call == 1:
             prediction.noise[0, 0, 0, 0] = float("inf")
 
-    images = torch.zeros(1, 3, components.image_side, components.image_side)
+    images = torch.zeros(1, 3, *components.image_size)
     block = BlockInput(PROMPTS[:1], SEEDS[:1], images)
     with pytest.raises(EngineError, match=r"noise prediction of the trained network at step 2\b"):
         stream(make(RecordingEngine(onnx_engine, spoil)), block, [], range(STEPS), label)
@@ -233,7 +234,7 @@ def test_a_noise_prediction_for_a_rendered_image_that_is_not_finite_is_refused(
 def test_half_precision_activations_may_have_a_sum_beyond_their_range(
     make: Make, onnx_engine: OnnxRuntime
 ) -> None:
-    def halved(latents: Tensor, timestep: float, text: Tensor) -> Prediction:
+    def halved(latents: Tensor, timestep: float, text: Conditioning) -> Prediction:
         prediction = onnx_engine(latents, timestep, text)
         large = torch.full_like(prediction.taps["mid.0"], 60000.0).half()
         return Prediction(prediction.noise, {**prediction.taps, "mid.0": large})

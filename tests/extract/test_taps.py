@@ -9,16 +9,10 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from engines.components import Components
-from engines.engine import Tap
+from engines.engine import Tap, layer_of_convolution, tap_of_convolution
 from engines.errors import EngineError
-from extract.taps import (
-    choose,
-    convolution_taps,
-    fits,
-    layer_of_convolution,
-    self_attention_taps,
-    tap_of_convolution,
-)
+from engines.families.unet.taps import convolution_taps, self_attention_taps
+from extract.taps import choose, fits
 
 PROJECTION = "attn1.to_out.0"
 SD_V1 = [
@@ -77,7 +71,7 @@ def test_stable_diffusion_v1_itself_has_the_same_taps(taps: tuple[Tap, ...]) -> 
 def test_taps_are_listed_in_the_order_of_computation(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    assert paths_in_order(components.denoiser) == [tap.path for tap in taps]
+    assert paths_in_order(components.denoiser.module) == [tap.path for tap in taps]
 
 
 @pytest.mark.parametrize(
@@ -161,7 +155,7 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
     components: Components,
 ) -> None:
     for unet in (
-        components.denoiser,
+        components.denoiser.module,
         UNet2DConditionModel(**SMALL),
         UNet2DConditionModel(**SMALL | {"layers_per_block": 3}),
     ):
@@ -171,7 +165,7 @@ def test_every_residual_block_is_tapped_at_its_last_convolution_in_the_order_of_
 
 
 def test_convolutions_are_named_after_their_block_and_index(components: Components) -> None:
-    named = {tap.layer: tap.path for tap in convolution_taps(components.denoiser)}
+    named = {tap.layer: tap.path for tap in convolution_taps(components.denoiser.module)}
     down, up = (
         [f"down{i}.{j}" for i in range(4) for j in range(2)],
         [f"up{i}.{j}" for i in range(4) for j in range(3)],
@@ -185,7 +179,7 @@ def test_convolutions_are_named_after_their_block_and_index(components: Componen
 def test_names_of_convolutions_and_attentions_differ(
     components: Components, taps: tuple[Tap, ...]
 ) -> None:
-    convolutions = convolution_taps(components.denoiser)
+    convolutions = convolution_taps(components.denoiser.module)
     assert not {tap.layer for tap in taps} & {tap.layer for tap in convolutions}
     for tap in convolutions:
         assert tap_of_convolution(layer_of_convolution(tap)) == tap.layer

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.backends.torch_eager import TorchEager
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.engine import Prediction
 from engines.onnx_session import OnnxRuntime
 from extract.trajectory import Step, denoise, initial_noise, renoise
@@ -30,9 +31,9 @@ def pipeline(components: Components) -> StableDiffusionPipeline:
     schedule = {key: value for key, value in components.schedule.items() if not key.startswith("_")}
     pipeline = StableDiffusionPipeline(
         vae=components.vae,
-        text_encoder=components.text_encoder,
-        tokenizer=components.tokenizer,
-        unet=components.denoiser,
+        text_encoder=components.parts["text_encoder"],
+        tokenizer=components.parts["tokenizer"],
+        unet=components.denoiser.module,
         scheduler=LMSDiscreteScheduler(**schedule | {"timestep_spacing": "linspace"}),
         safety_checker=None,
         feature_extractor=None,
@@ -47,7 +48,7 @@ def denoising_steps(
 ) -> list[Step]:
     noise = initial_noise(SEEDS, components.latent_shape)
     text, empty = components.embed(PROMPTS), components.embed([""])
-    return list(denoise(engine, components.scheduler(STEPS), noise, text, empty, guidance))
+    return list(denoise(engine, components.sampler(STEPS), noise, text, empty, guidance))
 
 
 def torch_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
@@ -124,24 +125,24 @@ def test_a_step_holds_the_inputs_of_the_network(
     components: Components, onnx_engine: OnnxRuntime
 ) -> None:
     steps = denoising_steps(components, onnx_engine, 3.0)
-    scheduler = components.scheduler(STEPS)
+    scheduler = components.sampler(STEPS).scheduler
     before = initial_noise(SEEDS, components.latent_shape) * scheduler.init_noise_sigma
     text = components.embed(PROMPTS)
     assert [step.index for step in steps] == list(range(STEPS))
     assert [step.timestep for step in steps] == scheduler.timesteps.tolist()
-    assert [step.sigma for step in steps] == scheduler.sigmas[:STEPS].tolist()
+    assert [step.level.sigma for step in steps] == scheduler.sigmas[:STEPS].tolist()
     for step in steps:
         torch.testing.assert_close(
-            step.model_input, before / (step.sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6
+            step.model_input, before / (step.level.sigma**2 + 1) ** 0.5, rtol=1e-5, atol=1e-6
         )
-        assert torch.equal(step.text, text)
+        assert step.conditioning == text
         before = step.latents
 
 
 def test_taps_and_noise_are_those_of_the_conditional_half(
     components: Components, onnx_engine: OnnxRuntime
 ) -> None:
-    empty = components.embed([""]).expand(len(SEEDS), -1, -1)
+    empty = components.embed([""]).expand(len(SEEDS))
     for step in denoising_steps(components, onnx_engine, 3.0):
         direct = onnx_engine(step.model_input, step.timestep, components.embed(PROMPTS))
         other = onnx_engine(step.model_input, step.timestep, empty)
@@ -157,15 +158,15 @@ def test_taps_and_noise_are_those_of_the_conditional_half(
 def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
     components: Components, eager: TorchEager, guidance: float
 ) -> None:
-    empty = components.embed([""]).expand(len(SEEDS), -1, -1)
+    empty = components.embed([""]).expand(len(SEEDS))
     steps = denoising_steps(components, eager, guidance)
     for step in steps[:3] + steps[-1:]:
-        incoming = step.model_input.double() * (step.sigma**2 + 1) ** 0.5
+        incoming = step.model_input.double() * (step.level.sigma**2 + 1) ** 0.5
         conditional = eager(step.model_input, step.timestep, components.embed(PROMPTS))
         unconditional = eager(step.model_input, step.timestep, empty)
         difference = conditional.noise - unconditional.noise
         guided = (unconditional.noise + guidance * difference).double()
-        assert relative(step.clean, incoming - step.sigma * guided) < 1e-5
+        assert relative(step.clean, incoming - step.level.sigma * guided) < 1e-5
     # The last step ends without noise, where a first-order sampler returns the clean latents.
     assert (
         relative(steps[-1].clean, steps[-1].latents)
@@ -177,7 +178,7 @@ def test_clean_latents_are_the_incoming_ones_less_the_guided_noise(
 def test_the_other_half_is_a_direct_call_without_a_prompt(
     components: Components, eager: TorchEager
 ) -> None:
-    empty = components.embed([""]).expand(len(SEEDS), -1, -1)
+    empty = components.embed([""]).expand(len(SEEDS))
     for step in denoising_steps(components, eager, 3.0)[::5]:
         direct = eager(step.model_input, step.timestep, empty)
         assert step.unconditional is not None
@@ -195,12 +196,16 @@ def test_predicting_the_true_noise_gives_the_clean_latents(components: Component
     noise = initial_noise(SEEDS, components.latent_shape)
     text = components.embed(PROMPTS)
     for step in renoise(
-        lambda *_: Prediction(noise, {}), components.scheduler(STEPS), clean, noise, text
+        lambda *_: Prediction(noise, {}), components.sampler(STEPS), clean, noise, text
     ):
         assert step.unconditional is None
         # The tolerance is the rounding of the noise in single precision.
-        torch.testing.assert_close(step.clean, clean, rtol=0, atol=1e-5 * max(1.0, step.sigma))
-        torch.testing.assert_close(step.latents, clean + step.sigma * noise, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            step.clean, clean, rtol=0, atol=1e-5 * max(1.0, step.level.sigma)
+        )
+        torch.testing.assert_close(
+            step.latents, clean + step.level.sigma * noise, rtol=1e-5, atol=1e-5
+        )
 
 
 def noise_levels() -> list[float]:
@@ -217,13 +222,13 @@ def test_renoising_adds_the_seeds_noise_at_every_steps_level(components: Compone
     clean = torch.randn(2, *components.latent_shape, generator=torch.Generator().manual_seed(4))
     noise = initial_noise(SEEDS, components.latent_shape)
     text = components.embed(PROMPTS)
-    calls: list[tuple[Tensor, float, Tensor]] = []
+    calls: list[tuple[Tensor, float, Conditioning]] = []
 
-    def engine(latents: Tensor, timestep: float, words: Tensor) -> Prediction:
+    def engine(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
         calls.append((latents, timestep, words))
         return Prediction(latents, {"mid.0": latents.flatten(2)})
 
-    steps = list(renoise(engine, components.scheduler(STEPS), clean, noise, text))
+    steps = list(renoise(engine, components.sampler(STEPS), clean, noise, text))
     levels = noise_levels()
     assert len(steps) == len(calls) == STEPS
     assert [step.timestep for step in steps] == pytest.approx(
@@ -232,8 +237,8 @@ def test_renoising_adds_the_seeds_noise_at_every_steps_level(components: Compone
     for step, (latents, timestep, words), level in zip(steps, calls, levels, strict=True):
         expected = (clean.double() + level * noise.double()) / (level**2 + 1) ** 0.5
         torch.testing.assert_close(latents.double(), expected, rtol=1e-4, atol=1e-5)
-        assert step.sigma == pytest.approx(level, rel=1e-4)
+        assert step.level.sigma == pytest.approx(level, rel=1e-4)
         assert torch.equal(step.model_input, latents)
         assert step.timestep == timestep
-        assert torch.equal(words, text)
+        assert words == text
         assert torch.equal(step.prediction.taps["mid.0"], latents.flatten(2))

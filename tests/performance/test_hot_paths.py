@@ -86,7 +86,7 @@ def test_one_denoising_step(
     latents = torch.randn(
         2 * IMAGES, *components.latent_shape, generator=torch.Generator().manual_seed(0)
     )
-    text = components.embed(["a cyan cone on a clay floor"]).expand(2 * IMAGES, -1, -1)
+    text = components.embed(["a cyan cone on a clay floor"]).expand(2 * IMAGES)
     prediction = benchmark(engine, latents, 500.0, text)
     assert prediction.noise.shape == latents.shape
 

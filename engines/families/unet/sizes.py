@@ -15,7 +15,7 @@ from engines.validate import silenced
 def other_size(
     folder: Path, found: dict[str, Configuration], encoders: tuple[str, ...]
 ) -> str | None:
-    """Why the sizes are not supported; None if they are. Sets the UNet's ``sample_size``.
+    """Why the sizes are not supported; None if they are. Sets every ``sample_size`` to one side.
 
     Raises EngineError for sizes that are none or do not fit one another.
     """
@@ -30,6 +30,8 @@ def other_size(
     sides = vae["sample_size"]
     for side in sides if isinstance(sides, list | tuple) and len(sides) == 2 else [sides]:
         whole(side, folder / "vae" / "config.json", "sample_size")
+    if not isinstance(sides, int):
+        vae["sample_size"] = unet["sample_size"] << (len(vae["block_out_channels"]) - 1)
     if reason := _other_channels(SimpleNamespace(**unet), SimpleNamespace(**vae)):
         return reason
     with silenced():

@@ -15,14 +15,13 @@ from bench.interventions.generator import ImageGenerator
 from datasets.items import Item
 from engines.backends.torch_eager import TorchEager
 from engines.load import load
-from engines.families.unet.taps import self_attention_taps
 
 
 def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = load(small_models["sdxl"])
-    taps = self_attention_taps(parts.denoiser)
+    taps = parts.taps()
     edited_layers: list[str] = []
 
     def unchanged(*_arguments: object) -> Any:

@@ -11,10 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.profiling.flops import decoding_flops, place_of, work_of
 from bench.profiling.layers import block_of, part_of, tapped_layer, work_by
+from engines.families.unet import FAMILY
 from engines.load import load
-from engines.models.sd_v1 import MODEL as SD_V1
-from engines.random_weights import random_unet
-from engines.families.unet.taps import self_attention_taps
+from engines.models.sd_v1 import untrained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +34,11 @@ def test_the_count_agrees_with_torchs_on_data_when_attention_is_not_fused(
         torch.inference_mode(),
         sdpa_kernel(SDPBackend.MATH),
     ):
-        components.denoiser(*inputs)
+        components.denoiser.module(*inputs)
     assert work.flops_per_row == counter.get_total_flops()
     assert sum(module.flops for module in modules) == work.flops_per_row
-    assert work.parameters == sum(weight.numel() for weight in components.denoiser.parameters())
+    weights = components.denoiser.module.parameters()
+    assert work.parameters == sum(weight.numel() for weight in weights)
 
 
 def test_a_decoders_count_agrees_with_torchs_on_data(components: Components) -> None:
@@ -76,8 +76,9 @@ def test_layers_agree_with_closed_forms(components: Components, taps: tuple[Tap,
 
 def test_stable_diffusion_has_the_size_and_work_that_are_known_of_it() -> None:
     with torch.device("meta"):
-        unet = random_unet(SD_V1.source)
-    work, _ = work_of(unet, self_attention_taps(unet), 77)
+        unet = untrained()
+    taps = FAMILY.taps(unet, "attention", (4, 64, 64))
+    work, _ = work_of(FAMILY.wrapped(unet, (4, 64, 64)), taps, 77)
     assert work.parameters == 859_520_964
     assert work.flops_per_row == pytest.approx(803.3e9, rel=1e-4)
     # 23.1 MB in half precision.
@@ -112,8 +113,7 @@ def test_every_module_has_a_place(components: Components, taps: tuple[Tap, ...])
 def test_modules_of_deep_transformers_belong_to_the_tap_of_their_block(
     small_models: dict[str, Path],
 ) -> None:
-    unet = load(small_models["sdxl"]).unet
-    taps = self_attention_taps(unet)
+    taps = load(small_models["sdxl"]).taps()
     layers = [tap.layer for tap in taps]
     assert "mid.0.2" in layers
     for tap in taps:

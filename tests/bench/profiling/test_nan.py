@@ -92,7 +92,7 @@ def test_a_nan_of_the_tapped_engine_is_its_error(at: int) -> None:
     values = [1.0, 1.0, 1.0]
     values[at] = nan
     opened = SimpleNamespace(engine=Answers(values), untapped=Answers([1.0, 1.0, 1.0]))
-    inputs = SimpleNamespace(timesteps=[3.0, 2.0, 1.0], latents=None, text=None)
+    inputs = SimpleNamespace(timesteps=[3.0, 2.0, 1.0], latents=None, conditioning=None)
     error = untapped_error(cast(OpenedEngine, opened), cast(Inputs, inputs))
     assert error is not None
     assert isnan(error)

@@ -220,9 +220,10 @@ def test_random_weights_need_no_labeler_and_generate_finite_images() -> None:
     assert labels.disparity.shape == (2, 64, 64)
     assert labels.saliency.any()
     again = open_profile_study(replace(SMALL, weights="random"))
-    weights = [next(drawn_study.components.denoiser.parameters()) for drawn_study in (drawn, again)]
+    modules = [drawn_study.components.denoiser.module for drawn_study in (drawn, again)]
+    weights = [next(module.parameters()) for module in modules]
     assert torch.equal(*weights)
-    trained = next(open_profile_study(SMALL).components.denoiser.parameters())
+    trained = next(open_profile_study(SMALL).components.denoiser.module.parameters())
     assert not torch.equal(weights[0], trained)
 
 

@@ -27,7 +27,7 @@ def test_cut_prompts_are_counted_and_items_that_become_one_text_are_named(
     ]
     items.append(Item("other", "a cyan box on a snow floor", 7, "test"))
     overlap = overlap_of(items, components)
-    tokens = components.tokenizer.model_max_length
+    tokens = components.parts["tokenizer"].model_max_length
     assert (overlap.items, overlap.test_items, overlap.words) == (5, 3, tokens)
     assert overlap.cut == 4
     assert overlap.same_text == ("i0", "i1", "i2", "i3")
@@ -39,7 +39,7 @@ def test_cut_prompts_are_counted_and_items_that_become_one_text_are_named(
     assert "(i0, i1, i2, i3)" in said
     assert "2 of 3 test items have the text and the seed of a training item" in said
     # The encoder agrees: one embedding.
-    text = components.embed([item.prompt for item in items[:4]])
+    text = components.embed([item.prompt for item in items[:4]])["text"]
     assert (text == text[:1]).all()
 
 
