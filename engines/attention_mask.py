@@ -9,11 +9,14 @@ _HIDDEN = -10000.0
 """As diffusers' transformers do: added to the scores of words that are padding."""
 
 
-def attention_bias(mask: Float[Tensor, "n words"], heads: int) -> Float[Tensor, "rows 1 words"]:
-    """Zero for words, and a large negative number for padding; n x heads rows.
+def attention_bias(
+    mask: Float[Tensor, "n words"], rows: int, heads: int
+) -> Float[Tensor, "rows_x_heads 1 words"]:
+    """Zero for words, and a large negative number for padding, once per head of every row.
 
     diffusers repeats a mask per head with an operation that the ONNX exporter cannot follow; rows
-    that are repeated already are left as they are.
+    that are repeated already are left as they are. ``rows`` is the number of latents: the exporter
+    must know that the mask has as many.
     """
     bias = (1 - mask) * _HIDDEN
-    return bias[:, None, None, :].expand(-1, heads, -1, -1).flatten(0, 1)
+    return bias[:, None, None, :].expand(rows, heads, -1, -1).flatten(0, 1)

@@ -25,7 +25,7 @@ from engines.conditioning import WORDS, Conditioning
 from engines.denoiser import Denoiser
 from engines.engine import Tap
 from engines.errors import EngineError
-from engines.simplify import WEIGHT, folded, fused, name_by_module
+from engines.simplify import WEIGHT, drop_squeezes_of_nothing, folded, fused, name_by_module
 
 FIRST_INPUTS = ("latents", "timestep")
 """Inputs before those of the conditioning."""
@@ -142,41 +142,26 @@ def trace(denoiser: Denoiser, taps: Sequence[Tap], opset: int) -> onnx.ModelProt
         for shape in denoiser.inputs.values()
     )
     with quiet():
-        # Captured here, as the exporter's own capture cannot tell the shape of a reshaped mask.
-        captured = torch.export.export(
+        program = torch.onnx.export(
             Tapped(denoiser, taps).eval(),
             example,
-            dynamic_shapes=({0: batch}, {}, dynamic),
-            strict=False,
-        )
-        _drop_squeezes_of_nothing(captured)
-        program = torch.onnx.export(
-            captured,
             dynamo=True,
             opset_version=opset,
             input_names=[*FIRST_INPUTS, *denoiser.inputs],
             output_names=[NOISE, *(tap.layer for tap in taps)],
+            dynamic_shapes=({0: batch}, {}, dynamic),
             # The exporter's optimizer would also fold weights.
             optimize=False,
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
+    drop_squeezes_of_nothing(model)
     origins = dict(_origins(model))
     _forget_weights(model, denoiser.module)
     model = folded(model)
     name_by_module(model, origins)
     return model
-
-
-def _drop_squeezes_of_nothing(program: torch.export.ExportedProgram) -> None:
-    """Drop squeezes of axes that are longer than one, which torch ignores and ONNX refuses."""
-    for node in list(program.graph.nodes):
-        if node.target is torch.ops.aten.squeeze.dim:
-            source, axis = node.args
-            if source.meta["val"].shape[axis] != 1:
-                node.replace_all_uses_with(source)
-                program.graph.erase_node(node)
 
 
 def check_outputs(model: onnx.ModelProto, taps: Sequence[Tap]) -> None:

@@ -156,7 +156,7 @@ class Family(ABC):
 
     @abstractmethod
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """Call the denoiser once; the prediction has the latents' shape."""
 

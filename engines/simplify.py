@@ -20,6 +20,33 @@ Origins = Mapping[str, str]
 """Name of a value -> path of the module that computes it."""
 
 
+def drop_squeezes_of_nothing(model: onnx.ModelProto) -> None:
+    """Turn squeezes of axes longer than one into identities, as torch does; ONNX refuses them."""
+    values = (*model.graph.value_info, *model.graph.input)
+    shapes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in values
+    }
+    numbers = {
+        node.output[0]: onnx.numpy_helper.to_array(attribute.t)
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type == "Constant" and attribute.name == "value"
+    } | {
+        value.name: onnx.numpy_helper.to_array(value)
+        for value in model.graph.initializer
+        if value.data_type == onnx.TensorProto.INT64 and (value.raw_data or value.int64_data)
+    }
+    for node in model.graph.node:
+        if node.op_type != "Squeeze" or len(node.input) != 2 or node.input[1] not in numbers:
+            continue
+        shape = shapes.get(node.input[0], [])
+        axes = numbers[node.input[1]].reshape(-1).tolist()
+        if shape and all(shape[axis] > 1 for axis in axes):
+            node.op_type = "Identity"
+            del node.input[1:]
+
+
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with constants folded, such as the exporter's shape arithmetic."""
     import onnxscript.optimizer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.engine import ATTENTION, Tap
 from engines.errors import EngineError
@@ -55,7 +55,8 @@ def stack_taps(
         place = stack.places.get(kind)
         if place is None:
             continue
-        for number, block in enumerate(module.get_submodule(stack.path)):  # type: ignore[arg-type]
+        blocks: Any = module.get_submodule(stack.path)
+        for number, block in enumerate(blocks):
             if getattr(block, "context_pre_only", False) and place.text:
                 # The last block drops the text.
                 continue

@@ -114,7 +114,7 @@ class Flux(Family):
         return Conditioning(tensors)
 
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """The velocity; latents are packed into tokens and back."""
         import torch

@@ -82,7 +82,7 @@ class PixArt(Family):
         return Conditioning(tensors)
 
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """The noise, without the variance that the other half of the channels predicts."""
         from engines.attention_mask import attention_bias
@@ -92,7 +92,7 @@ class PixArt(Family):
         predicted: Tensor = module(
             latents,
             encoder_hidden_states=conditioning["text"],
-            encoder_attention_mask=attention_bias(conditioning["mask"], heads),
+            encoder_attention_mask=attention_bias(conditioning["mask"], latents.shape[0], heads),
             timestep=timestep.expand(latents.shape[0]),
             added_cond_kwargs=sizes,
         ).sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import ATTENTION, FEED_FORWARD, GATED, KEY, QUERY, RESIDUAL, VALUE, Tap
@@ -75,7 +76,7 @@ class Sana(Family):
         parameters = inspect.signature(pipeline.__call__).parameters
         instruction = parameters["complex_human_instruction"].default
 
-        def call(chunk: list[str], instructed: bool) -> tuple[Tensor, ...]:
+        def call(instructed: bool, chunk: list[str]) -> tuple[Tensor, ...]:
             words, mask, _, _ = pipeline.encode_prompt(
                 chunk,
                 do_classifier_free_guidance=False,
@@ -86,15 +87,12 @@ class Sana(Family):
 
         # An empty prompt is embedded apart, since its row has no instruction.
         with silenced():
-            rows = [
-                parts.padded_prompts(lambda chunk, text=text: call(chunk, bool(text)), [text])
-                for text in prompts
-            ]
+            rows = [parts.padded_prompts(partial(call, bool(text)), [text]) for text in prompts]
         words, mask = (_joined(tensors) for tensors in zip(*rows, strict=True))
         return Conditioning({TEXT: words, "mask": mask})
 
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """What the model's scheduler expects: a velocity, or noise."""
         from engines.attention_mask import attention_bias
@@ -103,7 +101,7 @@ class Sana(Family):
         predicted: Tensor = module(
             latents,
             encoder_hidden_states=conditioning["text"],
-            encoder_attention_mask=attention_bias(conditioning["mask"], heads),
+            encoder_attention_mask=attention_bias(conditioning["mask"], latents.shape[0], heads),
             timestep=timestep.expand(latents.shape[0]) * module.config.timestep_scale,
         ).sample
         return predicted[:, : latents.shape[1]]

@@ -93,7 +93,7 @@ class StableDiffusion3(Family):
         return Conditioning({TEXT: words, "pooled": pooled})
 
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """The velocity."""
         predicted: Tensor = module(

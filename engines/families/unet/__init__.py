@@ -95,7 +95,7 @@ class UNet(Family):
         return embed(parts, prompts)
 
     def predict(
-        self, module: nn.Module, latents: Tensor, timestep: Tensor, conditioning: Conditioning
+        self, module: Any, latents: Tensor, timestep: Tensor, conditioning: Conditioning
     ) -> Tensor:
         """Call the UNet with the added conditions that it takes."""
         from engines.conditioning import TEXT
