@@ -23,6 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="measure these diffusers folders instead, with diffusers' own pipelines",
     )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        choices=["cpu", "cuda"],
+        help="runs the pipelines of --pipelines (default %(default)s)",
+    )
     parser.add_argument("--sheet", type=typed_path, help="write a sheet of samples to this PNG")
 
 
@@ -34,8 +40,10 @@ def command(options: argparse.Namespace) -> int:
 
     if options.limit < 1:
         raise UserError(f"--limit must be at least 1, not {options.limit}")
+    if options.device != "cpu" and not options.pipelines:
+        raise UserError("--device is for --pipelines; the shipped model is measured on the CPU")
     if options.pipelines:
-        print_pipeline_cards(options.pipelines, options.limit, options.sheet)
+        print_pipeline_cards(options.pipelines, options.limit, options.sheet, options.device)
     else:
         print_card(options.limit, options.sheet)
     return 0
