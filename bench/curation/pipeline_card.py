@@ -34,10 +34,7 @@ def print_pipeline_cards(
     The pipelines run on ``device`` in single precision; the initial noise is drawn on the CPU. The
     sheet shows the first samples of each folder in a row of its own: same prompts, same seeds.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: torch finds no CUDA card here; leave --device out")
-    # TF32 would round as half precision does.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    require_device(device)
     dataset, reader = plugin("dataset", "scenes617"), plugin("labeler", "tiny").open().reader
     items = [item for item in dataset.items(None) if item.split == "test"][:limit]
     expected = [dataset.scene(item).attributes for item in items]
@@ -55,6 +52,14 @@ def print_pipeline_cards(
     if sheet:
         save_image(image_grid(tiles), sheet)
         print(f"samples: {sheet}")
+
+
+def require_device(device: str) -> None:
+    """Raise UserError if torch cannot use ``device``; let it compute in single precision there."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch finds no CUDA card here; leave --device out")
+    # TF32 would round as half precision does.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def _open(folder: Path) -> Any:
