@@ -1,19 +1,23 @@
 """Render a set of scenes for training: ``python -m datasets.render --set train --out FOLDER``.
 
-The folder holds ``rgb.npy`` (uint8, n x 3 x 64 x 64) and ``prompts.txt`` (one line per image).
+The folder holds ``rgb.npy`` (uint8, n x 3 x 64 x 64) and ``prompts.txt`` (one line per image). With
+``--labels`` it also holds exact labels: ``mask.npy`` (bool, n x 64 x 64, True on the salient solid)
+and ``inverse_depth.npy`` (float16, n x 64 x 64, in 1/m).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from datasets.atomic_write import atomic_write
 from datasets.label_cache import as_bytes
 from datasets.raycast import Rendered, render
 from datasets.scenes import Scene, draw_scene
@@ -40,31 +44,61 @@ def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Rendered]:
         yield render(scenes[start : start + CHUNK], size)
 
 
-def write_set(name: str, folder: Path, limit: int | None = None, processes: int = 1) -> None:
-    """Render the set ``name`` into ``folder``, unless that is done."""
-    if (folder / "prompts.txt").exists():
+IMAGES = "rgb.npy"
+LABELS = ("mask.npy", "inverse_depth.npy")
+_ARRAYS: dict[str, Callable[[Rendered], np.ndarray]] = {
+    IMAGES: lambda scenes: as_bytes(scenes.rgb).numpy(),
+    "mask.npy": lambda scenes: scenes.mask.numpy(),
+    "inverse_depth.npy": lambda scenes: scenes.disparity.half().numpy(),
+}
+
+
+def write_set(
+    name: str, folder: Path, limit: int | None = None, processes: int = 1, labels: bool = False
+) -> None:
+    """Render the set ``name`` into ``folder``, with ``labels`` or without, unless that is done."""
+    prompts = folder / "prompts.txt"
+    missing = [] if prompts.exists() else [IMAGES]
+    missing += [file for file in LABELS if labels and not (folder / file).exists()]
+    if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
     scenes = scenes_of(name, limit)
-    rgb = np.lib.format.open_memmap(
-        folder / "rgb.npy", mode="w+", dtype=np.uint8, shape=(len(scenes), 3, SIZE, SIZE)
-    )
+    with ExitStack() as files:
+        paths = {file: files.enter_context(atomic_write(folder / file)) for file in missing}
+        _write_arrays(scenes, paths, processes)
+    if IMAGES in missing:
+        with atomic_write(prompts) as path:
+            path.write_text(
+                "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
+            )
+
+
+def _write_arrays(scenes: list[Scene], paths: dict[str, Path], processes: int) -> None:
+    """Write one array for each file name of ``paths``."""
     chunks = [scenes[start : start + CHUNK] for start in range(0, len(scenes), CHUNK)]
+    arrays_of = partial(_arrays_of, files=tuple(paths))
+    arrays: list[np.memmap] = []
     done = 0
     with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
-        images = map(_bytes_of, chunks) if pool is None else pool.imap(_bytes_of, chunks, 8)
-        for chunk in images:
-            rgb[done : done + len(chunk)] = chunk
-            done += len(chunk)
-    rgb.flush()
-    (folder / "prompts.txt").write_text(
-        "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
-    )
+        for parts in map(arrays_of, chunks) if pool is None else pool.imap(arrays_of, chunks, 8):
+            arrays = arrays or [
+                np.lib.format.open_memmap(
+                    path, mode="w+", dtype=part.dtype, shape=(len(scenes), *part.shape[1:])
+                )
+                for path, part in zip(paths.values(), parts, strict=True)
+            ]
+            for array, part in zip(arrays, parts, strict=True):
+                array[done : done + len(part)] = part
+            done += len(parts[0])
+    for array in arrays:
+        array.flush()
 
 
-def _bytes_of(scenes: list[Scene]) -> np.ndarray:
+def _arrays_of(scenes: list[Scene], files: tuple[str, ...]) -> list[np.ndarray]:
     torch.set_num_threads(1)
-    return as_bytes(render(scenes, SIZE).rgb).numpy()
+    chunk = render(scenes, SIZE)
+    return [_ARRAYS[file](chunk) for file in files]
 
 
 def main() -> None:
@@ -76,9 +110,10 @@ def main() -> None:
     parser.add_argument(
         "--processes", type=int, default=1, help="number of processes (default %(default)s)"
     )
+    parser.add_argument("--labels", action="store_true", help="also write the exact labels")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    write_set(arguments.set, arguments.out, arguments.limit, arguments.processes)
+    write_set(arguments.set, arguments.out, arguments.limit, arguments.processes, arguments.labels)
 
 
 if __name__ == "__main__":

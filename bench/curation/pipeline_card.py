@@ -26,17 +26,21 @@ SHEET_COLUMNS = 12
 ROWS_PER_CALL = 32
 
 
-def print_pipeline_cards(folders: Sequence[Path], limit: int, sheet: Path | None) -> None:
+def print_pipeline_cards(
+    folders: Sequence[Path], limit: int, sheet: Path | None, device: str = "cpu"
+) -> None:
     """Generate ``limit`` test prompts with each folder's own pipeline and print the words found.
 
-    The sheet shows the first samples of each folder in a row of its own: same prompts, same seeds.
+    The pipelines run on ``device`` in single precision; the initial noise is drawn on the CPU. The
+    sheet shows the first samples of each folder in a row of its own: same prompts, same seeds.
     """
+    require_device(device)
     dataset, reader = plugin("dataset", "scenes617"), plugin("labeler", "tiny").open().reader
     items = [item for item in dataset.items(None) if item.split == "test"][:limit]
     expected = [dataset.scene(item).attributes for item in items]
     rows, tiles = [], []
     for folder in folders:
-        pipeline = _open(folder)
+        pipeline = _open(folder).to(device)
         images = _samples(pipeline, items)
         shares = [f"{100 * _share(reader, images, expected, name):.1f}" for name in ATTRIBUTES]
         rows.append([folder.name, type(pipeline).__name__, *_training(folder), *shares])
@@ -48,6 +52,14 @@ def print_pipeline_cards(folders: Sequence[Path], limit: int, sheet: Path | None
     if sheet:
         save_image(image_grid(tiles), sheet)
         print(f"samples: {sheet}")
+
+
+def require_device(device: str) -> None:
+    """Raise UserError if torch cannot use ``device``; let it compute in single precision there."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: torch finds no CUDA card here; leave --device out")
+    # TF32 would round as half precision does.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def _open(folder: Path) -> Any:
@@ -81,7 +93,9 @@ def _samples(pipeline: Any, items: Sequence[Item]) -> Tensor:
                 generator=[torch.Generator().manual_seed(item.seed) for item in chunk],
                 output_type="pt",
                 **options,
-            ).images.float()
+            )
+            .images.float()
+            .cpu()
         )
     return torch.cat(parts)
 

@@ -39,17 +39,26 @@ def shipped_vae() -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
-def training_latents(work: Path, device: str) -> Latents:
-    """Render the training set into ``work`` and encode it on ``device``, unless that is done."""
+def rendered_scenes(work: Path, *options: str) -> Path:
+    """Render the training set into a folder of ``work``, unless that is done; return the folder.
+
+    ``options`` are further options of ``python -m datasets.render``.
+    """
     folder = work / "train"
     # ``datasets`` must not be imported from here, so its renderer runs as a program.
     subprocess.run(
         [
             *(sys.executable, "-m", "datasets.render", "--set", "train", "--out", str(folder)),
-            *("--processes", str(max(1, (os.cpu_count() or 1) // 2))),
+            *("--processes", str(max(1, (os.cpu_count() or 1) // 2)), *options),
         ],
         check=True,
     )
+    return folder
+
+
+def training_latents(work: Path, device: str) -> Latents:
+    """Render the training set into ``work`` and encode it on ``device``, unless that is done."""
+    folder = rendered_scenes(work)
     path = work / "latents.safetensors"
     if not path.exists():
         rgb, vae = np.load(folder / "rgb.npy", mmap_mode="r"), shipped_vae().to(device)

@@ -27,15 +27,27 @@ EAGER_STEPS = 12
 """Steps before one is captured as a CUDA graph: lazy initialisation must be over by then."""
 SAVE_SECONDS = 120.0
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Clean latents, noise, a standard normal number per example, token ids."""
+Batch = tuple[Tensor, ...]
+"""Clean latents, noise, a standard normal number per example, and what else the network reads:
+token ids and, for a ControlNet, its condition."""
 
 
 class Batches:
-    """The batch of a step, which depends on the seed and the step only, on any device."""
+    """The batch of a step, which depends on the seed and the step only, on any device.
 
-    def __init__(self, latents: Latents, network: Network, seed: int, device: str) -> None:
+    ``conditions`` (n x 1 x h x w, of the scenes as rendered) are mirrored with their scenes.
+    """
+
+    def __init__(
+        self,
+        latents: Latents,
+        network: Network,
+        seed: int,
+        device: str,
+        conditions: Tensor | None = None,
+    ) -> None:
         self.seed, self.device = seed, device
+        self.conditions = None if conditions is None else conditions.to(device)
         self.straight, self.mirror = latents.straight.to(device), latents.mirror.to(device)
         self.tokens = network.tokenize(latents.prompts).to(device)
         self.mirror_tokens = network.tokenize([mirrored(prompt) for prompt in latents.prompts]).to(
@@ -52,7 +64,12 @@ class Batches:
         noise = self._send(rng.standard_normal((BATCH, *self.straight.shape[1:]), dtype=np.float32))
         clean = torch.where(mirror[:, None, None, None], self.mirror[picks], self.straight[picks])
         ids = torch.where(mirror[:, None], self.mirror_tokens[picks], self.tokens[picks])
-        return clean, noise, draw, torch.where(drop[:, None], self.empty, ids)
+        ids = torch.where(drop[:, None], self.empty, ids)
+        if self.conditions is None:
+            return clean, noise, draw, ids
+        condition = self.conditions[picks]
+        condition = torch.where(mirror[:, None, None, None], condition.flip(-1), condition)
+        return clean, noise, draw, ids, condition.float().expand(-1, 3, -1, -1)
 
     def _send(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device, non_blocking=True)
@@ -74,9 +91,9 @@ class _Step:
         return self._compute(batch)
 
     def _compute(self, batch: Batch) -> Tensor:
-        clean, noise, draw, ids = batch
+        clean, noise, draw, *inputs = batch
         example = self.objective(clean, noise, draw)
-        predicted = self.network(example.noisy, example.timestep, ids)
+        predicted = self.network(example.noisy, example.timestep, *inputs)
         error = (predicted - example.target).square().mean((1, 2, 3))
         loss: Tensor = (example.weight * error).mean()
         loss.backward()
@@ -86,8 +103,7 @@ class _Step:
 
     def capture(self, batch: Batch) -> None:
         """Capture the step on copies of the tensors of ``batch``, without computing it."""
-        clean, noise, draw, ids = batch
-        self.inputs = clean.clone(), noise.clone(), draw.clone(), ids.clone()
+        self.inputs = tuple(tensor.clone() for tensor in batch)
         self.optimiser.zero_grad(set_to_none=True)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
@@ -117,13 +133,18 @@ def train(
 ) -> Network:
     """Train for ``steps`` and return the averaged network; resume from ``checkpoint`` if it exists.
 
+    Parameters that require no gradient stay as they are.
     ``snapshots`` maps numbers of steps to functions that are then called with the averaged network.
     """
     on_card = torch.device(device).type == "cuda"
     network.to(device)
     rate = torch.tensor(LEARNING_RATE, device=device) if on_card else LEARNING_RATE
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, foreach=True, capturable=on_card
+        [parameter for parameter in network.parameters() if parameter.requires_grad],
+        lr=rate,
+        weight_decay=WEIGHT_DECAY,
+        foreach=True,
+        capturable=on_card,
     )
     average, first = Average(network, AVERAGE_DECAY), 0
     if checkpoint.exists():

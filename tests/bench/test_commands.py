@@ -55,6 +55,8 @@ def test_a_poster_of_a_short_run_shows_what_there_is(small_run: Results, tmp_pat
     [
         (["card", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["card", "--limit", "32", "--sheet", "sheet.png"], "a sheet shows 72 samples"),
+        (["card", "--device", "cuda"], "--device is for --pipelines and --controlnet"),
+        (["card", "--controlnet", "a", "--sheet", "b.png"], "neither --pipelines nor --sheet"),
         (["parity", "--items", "0"], "--items must be at least 1, not 0"),
         (["parity", "--items", "-1"], "--items must be at least 1, not -1"),
         (["plan", "--part", "3/8"], "a plan is of the whole run; leave --part out"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from datasets.label_cache import as_bytes
-from datasets.render import CHUNK, rendered, scenes_of, write_set
+from datasets.render import CHUNK, LABELS, rendered, scenes_of, write_set
 
 LIMIT = 2 * CHUNK + 3
 
@@ -48,3 +49,38 @@ def test_a_finished_folder_is_not_rendered_again(
     before = contents(folder)
     write_set("held-out", folder, LIMIT)
     assert contents(folder) == before
+
+
+def test_labels_are_exact_and_come_with_the_same_images(folder: Path, tmp_path: Path) -> None:
+    write_set("held-out", tmp_path / "labelled", LIMIT, processes=2, labels=True)
+    chunks = list(rendered(scenes_of("held-out", LIMIT)))
+    masks = np.load(tmp_path / "labelled" / "mask.npy")
+    assert np.array_equal(masks, np.concatenate([chunk.mask.numpy() for chunk in chunks]))
+    inverse_depth = np.load(tmp_path / "labelled" / "inverse_depth.npy")
+    exact = np.concatenate([1 / chunk.depth_m.numpy() for chunk in chunks])
+    np.testing.assert_allclose(inverse_depth, exact, rtol=1e-3)
+    files = contents(tmp_path / "labelled")
+    assert {name: files[name] for name in files.keys() - set(LABELS)} == contents(folder)
+
+
+def test_a_finished_folder_gets_only_the_labels_that_it_lacks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = shutil.copytree(folder, tmp_path / "rendered")
+    (target / "rgb.npy").write_bytes(b"not to be written again")
+    write_set("held-out", target, LIMIT, labels=True)
+    assert {path.name for path in target.iterdir()} == {"rgb.npy", "prompts.txt", *LABELS}
+    assert (target / "rgb.npy").read_bytes() == b"not to be written again"
+    whole = contents(target)
+    (target / "mask.npy").unlink()
+
+    def fail(_scenes: object, files: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("datasets.render._arrays_of", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_set("held-out", target, LIMIT, labels=True)
+    assert contents(target).keys() == whole.keys() - {"mask.npy"}
+    write_set("held-out", target, LIMIT, labels=True)
+    assert contents(target) == whole
