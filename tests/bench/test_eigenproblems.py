@@ -10,7 +10,6 @@ import torch
 from bench.config import Config
 from bench.run import run
 
-
 POSITION = 14
 """Columns of position alone."""
 
