@@ -56,6 +56,11 @@ def resident_bytes() -> int:
     return int(_PROCESS.memory_info().rss)
 
 
+def available_bytes() -> int:
+    """Return the memory that processes can take without swapping."""
+    return int(psutil.virtual_memory().available)
+
+
 def device_bytes(device: str) -> int | None:
     """Return the memory in use on a CUDA device, by all processes; None for the CPU."""
     if not device.startswith("cuda"):

@@ -25,6 +25,7 @@ from bench.runs.write import write_results
 from bench.stages import (
     accumulate,
     fit,
+    kept_eigenbases,
     learning_curves,
     score,
     stored_scores,
@@ -77,11 +78,14 @@ def _experiment(study: Study, folder: RunFolder, checkpoints: Checkpoints) -> No
     accumulate(study, opened, checkpoints)
     # Thresholds of masks come from the last fold, read by draft probes of the other folds.
     thresholded = [name for name, task in study.tasks.items() if task.thresholded]
-    draft = fit(study, checkpoints, Stage.DRAFT, study.folds - 1, thresholded)
+    # Cross-validation scores the last fold by probes of the same other folds.
+    shared = kept_eigenbases(study)
+    draft = fit(study, checkpoints, Stage.DRAFT, study.folds - 1, thresholded, shared.keep)
     sweep_thresholds(study, opened, checkpoints, draft)
     thresholds = best_thresholds(draft, stored_sweep(study, checkpoints, draft))
     # Probes of all folds.
-    probe_set = fit(study, checkpoints, Stage.FINAL, study.folds, list(study.tasks))
+    tasks = list(study.tasks)
+    probe_set = fit(study, checkpoints, Stage.FINAL, study.folds, tasks, shared.take)
     probe_set = replace(probe_set, thresholds=thresholds)
     if checkpoints.workers.leads:
         write_learning(folder.path, learning_curves(study, checkpoints, probe_set))

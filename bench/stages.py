@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bench.measure import release_memory
+from bench.measure import available_bytes, release_memory
 from bench.runs.checkpoints import Checkpoints, Work
 from bench.runs.filmstrips import strip_steps, strip_tensors
 from bench.runs.learning_curves import Row, learning_rows
@@ -25,8 +25,12 @@ from extract.stream import BlockOutput, RecordedModel
 from probes.accumulate import Accumulator
 from probes.probe_set import ProbeSet, probes_of, tensors_of, united
 from probes.readout import Readout
+from probes.shared_eigenbases import KeptEigenbases, Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
 from probes.statistics import Site, SufficientStatistics, Total, at_sites, sums_of_tensors
+
+_KEPT_SHARE = 8
+"""The draft's eigenbases may take one part in so many of the free memory."""
 
 Permutations = Sequence[Sequence[int]]
 Opened = Callable[[], RecordedModel]
@@ -120,12 +124,23 @@ def score(study: Study, opened: Opened, checkpoints: Checkpoints, probe_set: Pro
     _make(study, checkpoints, Stage.TEST, [study.test], make)
 
 
+def kept_eigenbases(study: Study) -> KeptEigenbases:
+    """Return what keeps the draft's eigenbases while the last fold is generated."""
+    return KeptEigenbases(tuple(range(study.folds - 1)), available_bytes() // _KEPT_SHARE)
+
+
 def fit(
-    study: Study, checkpoints: Checkpoints, stage: Stage, folds: int, tasks: Sequence[str]
+    study: Study,
+    checkpoints: Checkpoints,
+    stage: Stage,
+    folds: int,
+    tasks: Sequence[str],
+    sharing: Sharing = no_sharing,
 ) -> ProbeSet:
     """Fit all probes of the tasks to the first folds, and the trained network's to permuted labels.
 
-    They are solved site by site, so that the sums of only one site are in memory.
+    They are solved site by site, so that the sums of only one site are in memory. ``sharing``
+    decomposes the features' scatters.
     """
     if not tasks:
         return ProbeSet({}, {})
@@ -133,9 +148,10 @@ def fit(
 
     def of_activations(site: Site) -> dict[str, Tensor]:
         steps, sums = study.config.probed_steps, _stored_sums(study, checkpoints, folds, [site])
-        return tensors_of(
-            solve_sites(sums, tasks, steps, {TRAINED}, study.threads, device=study.device)
+        solved = solve_sites(
+            sums, tasks, steps, {TRAINED}, study.threads, device=study.device, sharing=sharing
         )
+        return tensors_of(solved)
 
     def of_position(site: Site) -> dict[str, Tensor]:
         sums = _stored_sums(study, checkpoints, folds, [site])

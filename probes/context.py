@@ -11,7 +11,7 @@ from torch import Tensor
 from probes.moments import CPU, Moments
 from probes.position import position_columns
 from probes.probe_set import PERMUTED, Cell, FittedProbe
-from probes.ridge import PENALTIES, Fit, fit
+from probes.ridge import PENALTIES, Decompose, Fit, Problem, every_time, fit_all
 from probes.statistics import Columns, Site, SufficientStatistics, total_sums
 
 Entry = tuple[str, Cell, FittedProbe]
@@ -67,13 +67,14 @@ class Context:
         self,
         folds: Sequence[Moments],
         features: Tensor,
-        targets: Tensor,
-        groups: Tensor | None = None,
-    ) -> Fit:
-        """Fit on :attr:`device`; the moments and the result are on the CPU."""
-        return fit(
-            [moments.to(self.device) for moments in folds], features, targets, groups=groups
-        ).cpu()
+        problems: Sequence[Problem],
+        decomposing: Decompose = every_time,
+    ) -> list[Fit]:
+        """Fit on :attr:`device`; the moments and the results are on the CPU."""
+        there = [moments.to(self.device) for moments in folds]
+        return [
+            result.cpu() for result in fit_all(there, features, problems, decomposing=decomposing)
+        ]
 
     def named(
         self,
@@ -81,7 +82,6 @@ class Context:
         task_draws: Sequence[tuple[str, int]],
         columns: Columns,
         solved: Fit,
-        rescale: Tensor,
     ) -> Iterator[Entry]:
         """Split the solution for many targets into one entry per (task, draw)."""
         start = 0
@@ -94,7 +94,7 @@ class Context:
                 task,
                 replace(cell, probe=probe, draw=draw),
                 FittedProbe(
-                    weights=solved.weights[:, part] * rescale[:, None],
+                    weights=solved.weights[:, part].clone(memory_format=torch.contiguous_format),
                     intercept=solved.intercept[part],
                     penalty=PENALTIES[int(solved.penalty_index[part].max())],
                     at_edge=bool(solved.at_edge[part].any()),

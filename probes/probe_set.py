@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 
 import torch
 from jaxtyping import Float
@@ -89,11 +90,19 @@ class ProbeSet:
         )
 
     def best(self, task: str, network: str, step: int, probe: str) -> Cell:
-        """The cell of the layer with the least cross-validated loss on the training images."""
+        """The cell of the layer with the least cross-validated loss on the training images.
+
+        A loss of nan counts as the worst.
+        """
         cells = [
             c for c in self.probes[task] if (c.network, c.step, c.probe) == (network, step, probe)
         ]
-        return min(cells, key=lambda cell: self.probes[task][cell].cv_loss)
+
+        def loss(cell: Cell) -> tuple[bool, float]:
+            value = self.probes[task][cell].cv_loss
+            return isnan(value), value
+
+        return min(cells, key=loss)
 
 
 def with_readings(

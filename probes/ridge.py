@@ -2,7 +2,7 @@
 
 With X'X and X'y centred, the minimiser of |y - X w - b|^2 + a |w|^2 is
 
-    w = (X'X + a I)^-1 X'y = Q (L + a)^-1 Q' X'y,    b = mean(y) - mean(x)'w,    X'X = Q L Q'
+    w = (X'X + a I)^-1 X'y,    b = mean(y) - mean(x)'w
 
 and its squared error on other rows, given only their moments (centred on their own means), is
 
@@ -15,31 +15,72 @@ loss per fold and the mean over folds are those of scikit-learn's ``GridSearchCV
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.eigenbasis import Eigenbasis, decompose, weights_of, weights_with_further
 from probes.moments import Moments, total
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20))
 """Relative penalties, 1e-6 to 1e2; :func:`absolute` multiplies them by the mean diagonal of X'X."""
 
+Folds = tuple[int, ...]
+"""The numbers of the folds that a probe is fit to."""
+Decompose = Callable[[Folds, Tensor], Eigenbasis]
+"""Takes the folds of the training rows and the features' scatter, and returns its eigenbasis."""
 
-def absolute(penalties: Sequence[float], moments: Moments, features: Tensor) -> Float[Tensor, " p"]:
-    """Relative penalties in the units of the features' scatter."""
-    scale = moments.scatter.diagonal()[features].mean().clamp(min=torch.finfo(torch.float64).tiny)
+
+def every_time(_: Folds, scatter: Tensor) -> Eigenbasis:
+    """Solve every eigenproblem, and keep none."""
+    return decompose(scatter)
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """A few columns that probes read beside the features."""
+
+    columns: Tensor
+    """Indices into the moments."""
+    factor: float
+    """They have the penalty that they would have if they were multiplied by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Target columns to fit on the features, or on the features and further columns."""
+
+    targets: Tensor
+    further: Further | None = None
+    groups: Int[Tensor, " k"] | None = None
+    """A number per target; targets with the same number share the penalty of least mean loss.
+
+    By default every target has its own penalty.
+    """
+
+
+def absolute(
+    penalties: Sequence[float], moments: Moments, features: Tensor, further: Further | None = None
+) -> Float[Tensor, " p"]:
+    """Relative penalties in the units of the scatter of all columns that are read."""
+    spread = moments.scatter.diagonal()
+    read = spread[features]
+    if further is not None:
+        read = torch.cat([read, spread[further.columns] * further.factor**2])
+    scale = read.mean().clamp(min=torch.finfo(torch.float64).tiny)
     return torch.tensor(penalties, dtype=torch.float64).to(scale.device) * scale
 
 
-def others(folds: Sequence[Moments], held_out: int, count: int) -> list[Moments]:
-    """The ``count`` folds after the one that is held out, where the first follows the last.
+def others(folds: int, held_out: int, count: int) -> Folds:
+    """The numbers of the ``count`` folds after ``held_out``, where the first follows the last.
 
-    They are added up, as subtracting the held-out fold from the total would cancel digits.
+    Their moments are added up, as subtracting those of the held-out fold from the total would
+    cancel digits.
     """
-    return [folds[index] for index in sorted((held_out + 1 + k) % len(folds) for k in range(count))]
+    return tuple(sorted((held_out + 1 + k) % folds for k in range(count)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +112,37 @@ class Fit:
 
 
 def solve(
-    moments: Moments, features: Tensor, targets: Tensor, alphas: Float[Tensor, " p"]
+    moments: Moments,
+    features: Tensor,
+    targets: Tensor,
+    alphas: Float[Tensor, " p"],
+    further: Further | None = None,
+    eigenbasis: Eigenbasis | None = None,
 ) -> tuple[Float[Tensor, "p c k"], Float[Tensor, "p k"]]:
-    """Weights and intercepts of the target columns on the feature columns for every penalty."""
-    gram = moments.scatter[features][:, features]
-    cross = moments.scatter[features][:, targets]
-    spectrum, basis = torch.linalg.eigh(gram)
-    rotated = basis.mT @ cross
-    # Rounding can make an eigenvalue negative and cancel a small penalty.
-    shrunk = rotated[None] / (spectrum.clamp(min=0)[None, :, None] + alphas[:, None, None])
-    weights = basis @ shrunk
-    return weights, moments.mean[targets] - moments.mean[features] @ weights
+    """Weights and intercepts of the target columns for every penalty.
+
+    Weights are of the features, then of the further columns. ``eigenbasis`` is that of the
+    features' scatter, if it is known.
+    """
+    rows = moments.scatter[features]
+    if eigenbasis is None:
+        eigenbasis = decompose(rows[:, features])
+    cross, means = rows[:, targets], moments.mean[features]
+    if further is None:
+        weights = weights_of(eigenbasis, cross, alphas)
+    else:
+        further_rows = moments.scatter[further.columns]
+        weights = weights_with_further(
+            eigenbasis,
+            rows[:, further.columns],
+            further_rows[:, further.columns],
+            cross,
+            further_rows[:, targets],
+            alphas,
+            alphas / further.factor**2,
+        )
+        means = torch.cat([means, moments.mean[further.columns]])
+    return weights, moments.mean[targets] - means @ weights
 
 
 def loss(
@@ -107,35 +168,82 @@ def fit(
     penalties: Sequence[float] = PENALTIES,
     groups: Int[Tensor, " k"] | None = None,
 ) -> Fit:
-    """Choose a penalty per target by K-fold cross-validation and refit on all folds.
+    """Choose a penalty per target, or per group of targets, and refit: see :func:`fit_all`."""
+    (result,) = fit_all(folds, features, [Problem(targets, groups=groups)], penalties)
+    return result
 
-    ``features`` and ``targets`` are column indices into the moments. ``groups`` assigns a group
-    number to each target; the targets of a group share the penalty with the least mean loss. By
-    default every target is a group. Computes on the device of the moments. Raises ValueError for
-    fewer than two folds.
+
+def fit_all(
+    folds: Sequence[Moments],
+    features: Tensor,
+    problems: Sequence[Problem],
+    penalties: Sequence[float] = PENALTIES,
+    decomposing: Decompose = every_time,
+) -> list[Fit]:
+    """Choose penalties by K-fold cross-validation and refit on all folds, problem by problem.
+
+    ``features`` and the columns of the problems are indices into the moments. All problems share
+    one eigenbasis per set of training folds. Computes on the device of the moments. Raises
+    ValueError for fewer than two folds.
     """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
     all_moments = total(folds)
-    alphas = absolute(penalties, all_moments, features)
-    losses = []
+    grids = [absolute(penalties, all_moments, features, problem.further) for problem in problems]
+
+    def solutions(chosen: Folds, train: Moments) -> list[tuple[Tensor, Tensor]]:
+        eigenbasis = decomposing(chosen, train.scatter[features][:, features])
+        return [
+            solve(train, features, problem.targets, alphas, problem.further, eigenbasis)
+            for problem, alphas in zip(problems, grids, strict=True)
+        ]
+
+    losses: list[list[Tensor]] = [[] for _ in problems]
     for held_out, fold in enumerate(folds):
-        train = total(others(folds, held_out, len(folds) - 1))
-        weights, intercept = solve(train, features, targets, alphas)
-        losses.append(loss(fold, features, targets, weights, intercept))
-    cv_loss = torch.stack(losses).mean(0)
+        chosen = others(len(folds), held_out, len(folds) - 1)
+        solved = solutions(chosen, total(folds[index] for index in chosen))
+        for problem, (weights, intercept), own in zip(problems, solved, losses, strict=True):
+            own.append(
+                loss(fold, columns_of(features, problem), problem.targets, weights, intercept)
+            )
+    final = solutions(tuple(range(len(folds))), all_moments)
+    return [
+        _chosen(torch.stack(own).mean(0), problem.groups, weights, intercept)
+        for problem, own, (weights, intercept) in zip(problems, losses, final, strict=True)
+    ]
+
+
+def columns_of(features: Tensor, problem: Problem) -> Tensor:
+    """All columns that the probes of a problem read, in the order of their weights."""
+    further = problem.further
+    return features if further is None else torch.cat([features, further.columns])
+
+
+def best_of(losses: Float[Tensor, "p k"]) -> Int[Tensor, " k"]:
+    """Index of the least loss of every target; nan counts as the worst."""
+    return torch.where(losses.isnan(), torch.inf, losses).argmin(0)
+
+
+def _chosen(
+    cv_loss: Float[Tensor, "p k"],
+    groups: Int[Tensor, " k"] | None,
+    weights: Float[Tensor, "p c k"],
+    intercept: Float[Tensor, "p k"],
+) -> Fit:
     shared_loss = cv_loss
     if groups is not None:
         shared_loss = _mean_in_groups(cv_loss, groups.to(cv_loss.device))
-    chosen = shared_loss.argmin(0)
-    weights, intercept = solve(all_moments, features, targets, alphas)
-    pick = torch.arange(len(targets), device=chosen.device)
+    chosen = best_of(shared_loss)
+    pick = torch.arange(cv_loss.shape[1], device=chosen.device)
     return Fit(weights[chosen, :, pick].mT.contiguous(), intercept[chosen, pick], chosen, cv_loss)
 
 
 def _mean_in_groups(
     losses: Float[Tensor, "p k"], groups: Int[Tensor, " k"]
 ) -> Float[Tensor, "p k"]:
-    """Replace every target's loss by the mean over its group."""
+    """Replace every target's loss by the mean over its group; nan if one of them is not finite."""
     member = (groups[:, None] == groups[None, :]).double()
-    return losses @ (member / member.sum(0))
+    is_finite = losses.isfinite()
+    # Zero times infinity is nan, which would reach the other groups.
+    means = torch.where(is_finite, losses, 0.0) @ (member / member.sum(0))
+    return torch.where((~is_finite).double() @ member > 0, torch.nan, means)

@@ -27,6 +27,8 @@ from probes.probe_set import (
     baseline_cell,
     united,
 )
+from probes.ridge import Further, Problem
+from probes.shared_eigenbases import Features, Sharing, no_sharing
 from probes.statistics import Columns, Site, SufficientStatistics
 
 
@@ -58,11 +60,13 @@ def solve_sites(
     threads: int,
     only: Collection[tuple[Site, int]] | None = None,
     device: torch.device = CPU,
+    sharing: Sharing = no_sharing,
 ) -> Probes:
     """The probes of all sites with moments, fit on ``device`` and returned on the CPU.
 
-    ``only`` restricts the (site, step index) pairs. ``threads`` applies to the CPU. A GPU runs one
-    task at a time, and torch initialises its solvers there on first use, which is not thread-safe.
+    ``only`` restricts the (site, step index) pairs. ``sharing`` decomposes the features' scatters.
+    ``threads`` applies to the CPU. A GPU runs one task at a time, and torch initialises its solvers
+    there on first use, which is not thread-safe.
     """
     entries: list[list[Entry]] = []
     with ThreadPoolExecutor(threads) if threads > 1 and device == CPU else nullcontext() as pool:
@@ -72,7 +76,8 @@ def solve_sites(
                 for (network, _), shape in context.total.shapes.items()
                 if network in selective
             ]
-            solve_site = partial(_solve_site, context, steps, selective, min(widths, default=0))
+            narrowest = min(widths, default=0)
+            solve_site = partial(_solve_site, context, steps, selective, narrowest, sharing)
             jobs = [(site, index) for site in context.sites for index in range(len(steps))]
             jobs = [job for job in jobs if only is None or job in only]
             entries += map(solve_site, jobs) if pool is None else pool.map(solve_site, jobs)
@@ -122,6 +127,7 @@ def _solve_site(
     steps: Sequence[int],
     selective: Collection[str],
     narrowest: int,
+    sharing: Sharing,
     job: tuple[Site, int],
 ) -> list[Entry]:
     """The probes of one site and step index; ``narrowest`` is the width of the narrowest layer."""
@@ -134,14 +140,15 @@ def _solve_site(
     draws = range(1 + columns.draws if is_selective else 1)
     all_draws = [(task, draw) for task in context.tasks for draw in draws]
     cell = Cell(*site, steps[index], ACTIVATIONS, 0, context.side(site))
-    ones = torch.ones(channels, dtype=torch.float64)
-    activation_fit = context.fit(
-        folds,
-        columns.activation_columns,
-        columns.targets(all_draws),
-        groups=context.groups(all_draws, columns),
+    problems = [Problem(columns.targets(all_draws), groups=context.groups(all_draws, columns))]
+    if context.has_position:
+        further = Further(columns.position_columns, position_scale(folds, columns))
+        problems.append(Problem(columns.targets(true), further))
+    features = Features(site, index, not context.has_position, channels)
+    activation_fit, *position_fit = context.fit(
+        folds, columns.activation_columns, problems, sharing(features)
     )
-    entries = list(context.named(cell, all_draws, columns, activation_fit, ones))
+    entries = list(context.named(cell, all_draws, columns, activation_fit))
     if is_selective and context.has_position:
         # Edits use the patterns; they exist for tasks of maps only.
         scatter = context.total.moments[site].scatter[index][:channels, :channels]
@@ -151,27 +158,19 @@ def _solve_site(
         ]
     if is_selective and channels > narrowest:
         directions = projection(channels, narrowest)
-        narrow_fit = context.fit(
+        targets = columns.targets(true) - channels + narrowest
+        (narrow_fit,) = context.fit(
             [projected(moments, directions) for moments in folds],
             torch.arange(narrowest),
-            columns.targets(true) - channels + narrowest,
-            groups=context.groups(true, columns),
+            [Problem(targets, groups=context.groups(true, columns))],
+            sharing(features._replace(width=narrowest)),
         )
         narrow_fit = on_activations(narrow_fit, directions)
         narrow_cell = replace(cell, probe=EQUAL_WIDTH)
-        entries.extend(context.named(narrow_cell, true, columns, narrow_fit, ones))
-    if not context.has_position:
-        return entries
-    scale = position_scale(folds, columns)
-    position_fit = context.fit(
-        [scaled(moments, columns.position_columns, scale) for moments in folds],
-        torch.cat([columns.activation_columns, columns.position_columns]),
-        columns.targets(true),
-    )
-    rescale = torch.ones(channels + columns.position, dtype=torch.float64)
-    rescale[channels:] = scale
-    position_cell = replace(cell, probe=WITH_POSITION)
-    entries.extend(context.named(position_cell, true, columns, position_fit, rescale))
+        entries.extend(context.named(narrow_cell, true, columns, narrow_fit))
+    for solved in position_fit:
+        position_cell = replace(cell, probe=WITH_POSITION)
+        entries.extend(context.named(position_cell, true, columns, solved))
     return entries
 
 
@@ -181,14 +180,13 @@ def _solve_position(context: Context, selective: Collection[str]) -> Iterator[En
         if site not in context.sites:
             continue
         columns = context.columns(site)
-        solved = context.fit(
+        (solved,) = context.fit(
             [sums.moments[site][0] for sums in context.folds],
             columns.position_columns,
-            columns.targets(true),
+            [Problem(columns.targets(true))],
         )
-        ones = torch.ones(columns.position, dtype=torch.float64)
         cell = baseline_cell(POSITION, context.side(site))
-        yield from context.named(cell, true, columns, solved, ones)
+        yield from context.named(cell, true, columns, solved)
 
 
 def position_scale(folds: Sequence[Moments], columns: Columns) -> float:
@@ -198,10 +196,3 @@ def position_scale(folds: Sequence[Moments], columns: Columns) -> float:
     activations = spread[columns.activation_columns].mean()
     position = spread[columns.position_columns].mean()
     return float((activations / position.clamp(min=1e-300)).sqrt()) or 1.0
-
-
-def scaled(moments: Moments, columns: Tensor, factor: float) -> Moments:
-    """The moments after multiplying the columns by the factor."""
-    scale = torch.ones(moments.columns, dtype=torch.float64)
-    scale[columns] = factor
-    return Moments(moments.n, moments.mean * scale, moments.scatter * scale[:, None] * scale)

@@ -19,15 +19,16 @@ from bench.planning.solving import bytes_of, cut, sampled_probe_set
 from bench.profiling.flops import decoding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
-from bench.stages import score_block, sum_block, sweep_block
+from bench.stages import kept_eigenbases, score_block, sum_block, sweep_block
 from bench.study import Study, open_study
 from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
-from extract.networks import DECODED, DECODED_LAYERS
+from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import RecordedModel
 from probes.bootstrap import intervals
 from probes.probe_set import ProbeSet, with_readings
 from probes.readout import best_thresholds
+from probes.shared_eigenbases import bytes_of_eigenbases
 from probes.statistics import SufficientStatistics, sums_of_tensors
 
 T = TypeVar("T")
@@ -175,14 +176,15 @@ class _Sample:
         sums, sum_seconds = self._timed(folds[-1], accumulate)
         parts = [(warming, sums)[fold % 2] for fold in range(study.folds)]
         thresholded = [name for name, task in study.tasks.items() if task.thresholded]
-        draft, drafting = sampled_probe_set(parts[:-1], thresholded, study)
+        shared = kept_eigenbases(study)
+        draft, drafting = sampled_probe_set(parts[:-1], thresholded, study, shared.keep)
         swept, sweeping = self._timed(
             last[0],
             lambda sample: sweep_block(study, recorded, sample, self._permutations(sample), draft)[
                 1
             ],
         )
-        probe_set, solving = sampled_probe_set(parts, list(study.tasks), study)
+        probe_set, solving = sampled_probe_set(parts, list(study.tasks), study, shared.take)
         probe_set = replace(probe_set, thresholds=best_thresholds(draft, swept))
         rows = learning_rows(study, probe_set, lambda site: cut(parts, {site}))
         _, learning = timed(lambda: list(islice(rows, study.folds - 1)))
@@ -206,8 +208,9 @@ class _Sample:
         # Results are stored twice: in shards, and in the run's own files.
         self.disk = shards * shard_bytes + _weight_bytes(draft) + 2 * results
         largest = max(bytes_of(sums, site) for site in sums.shapes)
+        kept = bytes_of_eigenbases(sums, len(config.probed_steps), {TRAINED}) if thresholded else 0
         self.memory = max(
-            max(self._peaks, default=resident_bytes()) + bytes_of(sums),
+            max(self._peaks, default=resident_bytes()) + bytes_of(sums) + min(kept, shared.limit),
             opened + _SUMS_HELD * largest,
         )
         warm_up = max(0.0, warm_seconds - sum_seconds) * len(self._cut(folds[0]).items)

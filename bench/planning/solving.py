@@ -12,6 +12,7 @@ from bench.study import Study
 from extract.networks import TRAINED
 from probes.moments import CPU, Moments
 from probes.probe_set import Cell, FittedProbe, Probes, ProbeSet, united
+from probes.shared_eigenbases import Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
 from probes.statistics import Shape, Site, SufficientStatistics
 
@@ -19,7 +20,10 @@ _Job = tuple[Site, int]
 
 
 def sampled_probe_set(
-    folds: Sequence[SufficientStatistics], tasks: Sequence[str], study: Study
+    folds: Sequence[SufficientStatistics],
+    tasks: Sequence[str],
+    study: Study,
+    sharing: Sharing = no_sharing,
 ) -> tuple[ProbeSet, float]:
     """A probe set of the size and shape of a run's, and the seconds to solve it.
 
@@ -36,7 +40,15 @@ def sampled_probe_set(
         sample = jobs[: min(threads, len(steps))]
         few = cut(folds, {site for site, _ in sample})
         solve = partial(
-            solve_sites, few, tasks, steps, {TRAINED}, threads, only=sample, device=device
+            solve_sites,
+            few,
+            tasks,
+            steps,
+            {TRAINED},
+            threads,
+            only=sample,
+            device=device,
+            sharing=sharing,
         )
         if device != CPU and not parts:
             # The libraries of a GPU initialise at their first use.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from bench.errors import UserError
@@ -11,7 +12,8 @@ from bench.steps import early_and_last, number_of
 from bench.study import Study
 from extract.networks import TRAINED
 from probes.learning import learning_curve
-from probes.probe_set import ACTIVATIONS, WITH_POSITION, ProbeSet
+from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell, ProbeSet
+from probes.shared_eigenbases import remembering
 from probes.statistics import Site, SufficientStatistics
 
 LEARNING = "learning.csv"
@@ -33,19 +35,28 @@ def learning_rows(
 ) -> Iterator[Row]:
     """Yield the points of all curves; ``sums_at`` returns the sums of every fold at a site."""
     steps = study.config.probed_steps
-    for name, step, probe in curves_of(study):
-        cell = probe_set.best(name, TRAINED, step, probe)
-        sums = sums_at((cell.network, cell.layer))
-        for point in learning_curve(sums, name, cell, steps.index(step)):
-            yield {
-                "task": name,
-                "layer": cell.layer,
-                "step": number_of(step),
-                "probe": probe,
-                "images": round(point.images, 1),
-                "loss": f"{point.loss:.6g}",
-                "explained": f"{point.explained:.4f}",
-            }
+    curves = [
+        (name, probe_set.best(name, TRAINED, step, probe)) for name, step, probe in curves_of(study)
+    ]
+
+    def features(curve: tuple[str, Cell]) -> tuple[Site, int, bool]:
+        name, cell = curve
+        return (cell.network, cell.layer), cell.step, study.tasks[name].per_image
+
+    # Neighbouring curves of the same features share their sums and eigenbases.
+    for (site, step, _), group in groupby(curves, features):
+        sums, decomposing = sums_at(site), remembering()
+        for name, cell in group:
+            for point in learning_curve(sums, name, cell, steps.index(step), decomposing):
+                yield {
+                    "task": name,
+                    "layer": cell.layer,
+                    "step": number_of(step),
+                    "probe": cell.probe,
+                    "images": round(point.images, 1),
+                    "loss": f"{point.loss:.6g}",
+                    "explained": f"{point.explained:.4f}",
+                }
 
 
 def write_learning(folder: Path, rows: Iterator[Row]) -> None:

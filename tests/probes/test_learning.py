@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 
+from probes import learning
 from probes.learning import learning_curve
 from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell, ProbeSet
 from probes.ridge import PENALTIES
@@ -61,6 +63,25 @@ def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> 
             losses.append([np.mean((read.reshape(-1, 1) - pixels[fold]) ** 2) for read in fits])
         assert point.loss == pytest.approx(np.mean(losses, axis=0).min(), rel=1e-8)
         assert point.explained == pytest.approx(1 - point.loss / np.mean(means), rel=1e-8)
+
+
+@pytest.mark.parametrize("probe", [ACTIVATIONS, WITH_POSITION])
+def test_a_loss_of_nan_counts_as_the_worst(
+    world: SimpleNamespace, probe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(*SITE, world.steps[0], probe, 0, 8)
+    expected = learning_curve(world.folds, "depth", cell, 0)
+    real = learning.loss
+
+    def with_nan(*arguments: object) -> torch.Tensor:
+        losses = real(*arguments)
+        if len(losses) > 1:
+            losses[-1] = torch.nan
+        return losses
+
+    monkeypatch.setattr(learning, "loss", with_nan)
+    # The largest penalty is the worst of an informative probe.
+    assert learning_curve(world.folds, "depth", cell, 0) == expected
 
 
 def test_more_images_help_a_probe_of_informative_activations(world: SimpleNamespace) -> None:

@@ -180,6 +180,19 @@ def test_the_best_layer_has_the_least_loss_on_training_images(
         )
 
 
+def test_a_layer_whose_loss_is_nan_is_not_the_best(
+    world: SimpleNamespace, probe_set: ProbeSet
+) -> None:
+    step, cells = world.steps[1], probe_set.probes["depth"]
+    fine, coarse = (
+        world.cell(("trained", layer), step, ACTIVATIONS) for layer in ("fine", "coarse")
+    )
+    for broken, other in ((fine, coarse), (coarse, fine)):
+        worst = replace(cells[broken], cv_loss=float("nan"))
+        changed = replace(probe_set, probes=probe_set.probes | {"depth": cells | {broken: worst}})
+        assert changed.best("depth", "trained", step, ACTIVATIONS) == other
+
+
 def test_informative_probes_exceed_those_of_permuted_labels(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:

@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
+from probes import ridge
 from probes.blocks import block_means
 from probes.moments import moments_of, total
 from probes.ridge import PENALTIES, fit, loss, solve
@@ -51,9 +52,11 @@ def test_solutions_equal_ridge_for_every_penalty(data: Data) -> None:
     weights, intercept = solve(total(data.moments), data.features, data.targets, alphas)
     worst = 0.0
     for at, alpha in enumerate(data.alphas):
-        ridge = Ridge(alpha=alpha, solver="svd").fit(data.x, data.y)
+        direct = Ridge(alpha=alpha, solver="svd").fit(data.x, data.y)
         worst = max(
-            worst, relative(weights[at].mT, ridge.coef_), relative(intercept[at], ridge.intercept_)
+            worst,
+            relative(weights[at].mT, direct.coef_),
+            relative(intercept[at], direct.intercept_),
         )
     print(f"largest relative difference from Ridge: {worst:.1e}")
     assert worst < 1e-6
@@ -100,8 +103,8 @@ def test_columns_are_taken_by_index() -> None:
         PENALTIES[int(actual.penalty_index)]
         * ((data.x - data.x.mean(0)) ** 2).sum(0)[some - 4].mean()
     )
-    ridge = Ridge(alpha=alpha, solver="svd").fit(data.x[:, some - 4], data.y[:, 2])
-    assert relative(actual.weights[:, 0], ridge.coef_) < 1e-6
+    direct = Ridge(alpha=alpha, solver="svd").fit(data.x[:, some - 4], data.y[:, 2])
+    assert relative(actual.weights[:, 0], direct.coef_) < 1e-6
 
 
 def test_loss_from_moments_is_the_mean_squared_error_of_those_rows(data: Data) -> None:
@@ -134,6 +137,43 @@ def test_constant_and_duplicated_channels_are_handled() -> None:
     )
 
 
+@pytest.mark.parametrize("worst", [0, 11, 19])
+def test_a_loss_of_nan_counts_as_the_worst(worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(*CASES["tall"])
+    expected = fit(data.moments, data.features, data.targets)
+
+    def with_nan(*arguments: object) -> torch.Tensor:
+        losses = loss(*arguments)
+        losses[worst] = torch.nan
+        return losses
+
+    monkeypatch.setattr(ridge, "loss", with_nan)
+    actual = fit(data.moments, data.features, data.targets)
+    for k, losses in enumerate(expected.cv_loss.mT):
+        best = min((at for at in range(20) if at != worst), key=lambda at: float(losses[at]))
+        assert int(actual.penalty_index[k]) == best
+    assert not actual.chosen_loss.isnan().any()
+
+
+def test_a_loss_of_nan_stays_in_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(*CASES["tall"])
+    groups = torch.tensor([0, 0, 1, 1])
+    expected = fit(data.moments, data.features, data.targets, groups=groups)
+    best = int(expected.penalty_index[0])
+
+    def with_nan(*arguments: object) -> torch.Tensor:
+        losses = loss(*arguments)
+        losses[best, 1] = torch.nan
+        return losses
+
+    monkeypatch.setattr(ridge, "loss", with_nan)
+    actual = fit(data.moments, data.features, data.targets, groups=groups)
+    means = expected.cv_loss[:, :2].mean(1)
+    means[best] = torch.inf
+    assert actual.penalty_index[:2].tolist() == [int(means.argmin())] * 2
+    assert torch.equal(actual.penalty_index[2:], expected.penalty_index[2:])
+
+
 def test_one_fold_is_refused() -> None:
     data = Data(*CASES["tall"])
     with pytest.raises(ValueError, match="at least 2 folds"):
@@ -156,11 +196,11 @@ def test_fit_on_block_means_is_the_fit_on_upsampled_pixels(penalty: float) -> No
         moments, features, target, torch.tensor([alpha], dtype=torch.float64)
     )
     per_block = (size // side) ** 2
-    ridge = Ridge(alpha=alpha * per_block, solver="svd").fit(grid.reshape(-1, c), pixels.ravel())
-    assert relative(weights[0, :, 0], ridge.coef_) < 1e-9
-    assert float(intercept[0, 0]) == pytest.approx(ridge.intercept_, rel=1e-9)
+    direct = Ridge(alpha=alpha * per_block, solver="svd").fit(grid.reshape(-1, c), pixels.ravel())
+    assert relative(weights[0, :, 0], direct.coef_) < 1e-9
+    assert float(intercept[0, 0]) == pytest.approx(direct.intercept_, rel=1e-9)
     within = pixels.reshape(n, side, 3, side, 3).var((2, 4)).mean()
-    error = np.mean((ridge.predict(grid.reshape(-1, c)) - pixels.ravel()) ** 2)
+    error = np.mean((direct.predict(grid.reshape(-1, c)) - pixels.ravel()) ** 2)
     assert float(loss(moments, features, target, weights, intercept)) + within == pytest.approx(
         error, rel=1e-9
     )
