@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import mmap
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -165,8 +166,21 @@ def test_memory_is_measured_in_a_separate_process() -> None:
     assert memory.io_bytes == 2 * 4 * (4 * 16 * 16 * 2 + 24 * 64)
     assert memory.device_bytes is None
     assert memory.peak_bytes is None or memory.peak_bytes > memory.taps_bytes
-    with pytest.raises(UserError, match="--skip memory"):
-        memory_of("tiny", "trained", "no-such-engine", 2, 24, 1)
+
+
+@pytest.mark.parametrize(
+    ("last", "sentence"),
+    [("echo no such engine >&2", "failed: no such engine; --skip memory"), ("", "no output")],
+)
+def test_a_memory_process_that_fails_is_named_by_its_last_line(
+    last: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{last}\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(UserError, match=sentence):
+        memory_of("tiny", "trained", REFERENCE, 2, 24, 1)
 
 
 def test_a_memory_process_that_fails_costs_no_other_reading(
