@@ -270,11 +270,7 @@ def test_all_of_them_run_from_the_command_line(tmp_path: Path) -> None:
     options = ["--layers", "mid", "--threads", "1", "--out", str(tmp_path / "run")]
     assert main([*command.split(), *options]) == 0
     results = read_results(tmp_path / "run")
-    recorded = {
-        network
-        for task in results.tasks.values()
-        for network in (cell.network for cell in task.cells)
-    }
+    recorded = {cell.network for task in results.tasks.values() for cell in task.cells}
     named = {name.replace("-", " ") for name in BASELINES}
     assert named <= {network.removesuffix("-1") for network in recorded}
     assert {cell.layer for cell in results.tasks["depth"].where(network="convolution")} == {
