@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import runpy
@@ -17,8 +18,9 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from beartype import beartype
 from jaxtyping import Float, install_import_hook, jaxtyped
+
+from tests.typecheck import checked
 
 if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
@@ -38,7 +40,7 @@ LOADED = (
     transformers.DPTForDepthEstimation,
 )
 # Not bench: its configuration checks the types of users' input itself.
-install_import_hook(["extract", "probes", "engines", "datasets"], "beartype.beartype")
+install_import_hook(["extract", "probes", "engines", "datasets"], "tests.typecheck.checked")
 torch.set_num_threads(1)
 
 
@@ -48,10 +50,16 @@ def _check_predictions() -> None:
 
     engine.Float, engine.Tensor = Float, torch.Tensor  # type: ignore[attr-defined]
     unchecked = inspect.unwrap(engine.Prediction.__init__)
-    engine.Prediction.__init__ = jaxtyped(unchecked, typechecker=beartype)  # type: ignore[method-assign]
+    engine.Prediction.__init__ = jaxtyped(unchecked, typechecker=checked)  # type: ignore[method-assign]
 
 
 _check_predictions()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of garbage collections, of which a run makes several."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ from bench.config import add_options, config_of, typed_options
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_options(parser, "model", "engine")
+    add_options(parser, "model", "engine", "sampler_steps")
     parser.add_argument(
         "--items", type=int, default=4, help="items to generate (default %(default)s)"
     )

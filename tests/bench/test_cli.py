@@ -168,8 +168,11 @@ def test_doctor_finds_the_default_run_ready(capsys: pytest.CaptureFixture[str]) 
     assert "ready: python -m bench run" in capsys.readouterr().out
 
 
-def test_parity_of_onnxruntime_is_within_the_limit(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["parity", "--items", "2"]) == 0
+@pytest.mark.parametrize("steps", [3, pytest.param(15, marks=pytest.mark.slow)])
+def test_parity_of_onnxruntime_is_within_the_limit(
+    steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["parity", "--items", "2", "--sampler-steps", str(steps)]) == 0
     said = capsys.readouterr().out
     assert "up3.2" in said
     assert "own trajectory" in said

@@ -15,23 +15,37 @@ def output(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize(
-    "before",
-    ["", "import bench.run", "from bench.run import run as other", "import bench.run as m"],
+BEFORE = ("", "import bench.run", "from bench.run import run as other", "import bench.run as m")
+NAMES = "from bench import Config, read_run, run\nprint(run.__name__, Config.__name__)"
+BY_PATH = (
+    "import bench.run, importlib; m = importlib.import_module('bench.run'); "
+    "print(type(m).__name__, m.run is bench.run)"
 )
-def test_run_is_the_function_whatever_was_imported_before(before: str) -> None:
-    code = (
-        f"{before}\nfrom bench import Config, read_run, run\nprint(run.__name__, Config.__name__)"
-    )
-    assert output(code) == "run Config"
 
 
-def test_the_module_of_the_same_name_is_found_by_its_path() -> None:
-    code = (
-        "import bench.run, importlib; m = importlib.import_module('bench.run'); "
-        "print(type(m).__name__, m.run is bench.run)"
-    )
-    assert output(code) == "module True"
+@pytest.fixture(scope="module")
+def printed() -> list[str]:
+    """Run each code where nothing of bench is imported yet, and return what each printed.
+
+    One interpreter runs them all, and forgets bench before each: torch is imported only once.
+    """
+    codes = [*(f"{before}\n{NAMES}" for before in BEFORE), BY_PATH]
+    return output(
+        "import sys\n"
+        f"for code in {codes!r}:\n"
+        "    for name in [name for name in sys.modules if name.partition('.')[0] == 'bench']:\n"
+        "        del sys.modules[name]\n"
+        "    exec(code, {})\n"
+    ).splitlines()
+
+
+@pytest.mark.parametrize("before", BEFORE)
+def test_run_is_the_function_whatever_was_imported_before(before: str, printed: list[str]) -> None:
+    assert printed[BEFORE.index(before)] == "run Config"
+
+
+def test_the_module_of_the_same_name_is_found_by_its_path(printed: list[str]) -> None:
+    assert printed[len(BEFORE) :] == ["module True"]
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -19,7 +19,7 @@ def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
         model=str(model),
         engine=engine,
         labeler="tiny",
-        limit=24,
+        limit=12,
         sampler_steps=2,
         random_networks=0,
         threads=1,

@@ -34,9 +34,9 @@ def test_a_run_needs_no_weights_and_says_so(
         "--engine",
         "torch_eager",
         "--limit",
-        "24",
+        "12",
     ]
-    command += ["--sampler-steps", "2", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
+    command += ["--sampler-steps", "1", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
     runs = []
     for name in ("one", "two"):
         assert main([*command, "--out", str(tmp_path / name)]) == 0

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 
-from engines.components import Components
+from engines.denoiser import Denoiser
 from engines.engine import Tap
 from engines.errors import EngineError
 from engines.export import exported, exported_in_half
+from engines.families.unet import FAMILY
+from engines.families.unet.taps import self_attention_taps
 from engines.fusion import OPSET, PlanRow, layers_of, plan_rows_of, with_taps
 from engines.tensorrt_dialect import Range, build_plan, parsed
 
@@ -16,20 +20,44 @@ pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX builds plans withou
 SIZES = {"latents": (2, 4, 16, 16), "text": (2, 24, 64)}
 
 
-@pytest.fixture(scope="module")
-def half(components: Components, taps: tuple[Tap, ...], cache: Path) -> Path:
-    return exported_in_half(components.denoiser, taps, OPSET, cache)
+@pytest.fixture(scope="module", params=["small", pytest.param("shipped", marks=pytest.mark.slow)])
+def tapped(request: pytest.FixtureRequest) -> tuple[Denoiser, tuple[Tap, ...]]:
+    """A network and all of its taps. The small one has heads that TensorRT fuses."""
+    if request.param == "small":
+        denoiser = _one_wide_level()
+        return denoiser, self_attention_taps(denoiser.module)
+    return request.getfixturevalue("components").denoiser, request.getfixturevalue("taps")
+
+
+def _one_wide_level() -> Denoiser:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet2DConditionModel(
+            sample_size=16,
+            block_out_channels=(32,),
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            layers_per_block=1,
+            attention_head_dim=1,
+            cross_attention_dim=64,
+            norm_num_groups=8,
+        )
+    return FAMILY.wrapped(unet.requires_grad_(False).eval(), (4, 16, 16))
 
 
 @pytest.fixture(scope="module")
-def rows(half: Path, taps: tuple[Tap, ...]) -> dict[str, PlanRow]:
-    sites = ("none", "to_out.0")
+def rows(tapped: tuple[Denoiser, tuple[Tap, ...]], cache: Path) -> dict[str, PlanRow]:
+    denoiser, taps = tapped
+    half = exported_in_half(denoiser, taps, OPSET, cache)
+    sites = ("none", "to_out.0", "softmax")
     plans = plan_rows_of(half, taps, SIZES, sites=sites, libraries=("tensorrt",))
     return {row.taps: row for row in plans}
 
 
-def test_all_taps_are_outputs_of_a_real_plan(rows: dict[str, PlanRow]) -> None:
-    assert rows["to_out.0"].outputs == 17
+def test_all_taps_are_outputs_of_a_real_plan(
+    tapped: tuple[Denoiser, tuple[Tap, ...]], rows: dict[str, PlanRow]
+) -> None:
+    assert rows["to_out.0"].outputs == 1 + len(tapped[1])
     assert rows["none"].outputs == 1
 
 
@@ -43,13 +71,9 @@ def test_taps_on_the_projection_leave_fused_attention_and_memory_as_they_were(
     assert tapped.layers == bare.layers
 
 
-@pytest.mark.slow
-def test_a_tap_on_the_attention_weights_breaks_fused_attention(
-    half: Path, taps: tuple[Tap, ...], rows: dict[str, PlanRow]
-) -> None:
-    (softmax,) = plan_rows_of(half, taps, SIZES, sites=("softmax",), libraries=("tensorrt",))
-    assert softmax.fused_attentions < rows["none"].fused_attentions
-    assert softmax.layers > rows["none"].layers
+def test_a_tap_on_the_attention_weights_breaks_fused_attention(rows: dict[str, PlanRow]) -> None:
+    assert rows["softmax"].fused_attentions < rows["none"].fused_attentions
+    assert rows["softmax"].layers > rows["none"].layers
 
 
 @pytest.mark.slow
@@ -118,8 +142,6 @@ def test_taps_move_to_tensors_of_their_own_module(
 @pytest.mark.slow
 def test_the_full_size_network_builds_with_every_tap(tmp_path: Path) -> None:
     """SD v1 in half precision: 17 outputs, and every attention module fused."""
-    from engines.families.unet import FAMILY
-    from engines.families.unet.taps import self_attention_taps
     from engines.models.sd_v1 import WORDS, untrained
 
     unet = untrained().half()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,50 +21,19 @@ from bench.planning.gpus import GPUS, times_on
 from bench.planning.solving import sampled_probe_set
 from bench.run import run
 from bench.runs.filmstrips import STRIP_ITEMS
-from bench.runs.results import Results, read_results
+from bench.runs.results import Results
 from bench.study import open_study
 from engines.components import Components
 from engines.engine import Prediction
 from extract.networks import TRAINED
-from extract.shards import Shards
 from probes.solve import solve_probe_set
 from probes.statistics import sums_of_tensors
 
-OPTIONS = {
-    "limit": 48,
-    "sampler_steps": 3,
-    "layers": ("mid", "up2.1", "up3.0"),
-    "threads": 1,
-    "shard": 8,
-}
-
-
-@dataclass
-class PlannedRun:
-    plan: Plan
-    results: Results
-    cpu_seconds: float
-    disk_bytes: int
-    shards: list[Path]
-
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> PlannedRun:
-    out = tmp_path_factory.mktemp("plan") / "run"
-    config = Config(**OPTIONS, out=str(out))
-    sizes: list[int] = []
-
-    def record_size(_: Shards) -> None:
-        sizes.append(sum(path.stat().st_size for path in out.rglob("*.safetensors")))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Shards, "remove", record_size)
-        plan = cpu_plan(config)
-        started = time.process_time()
-        results = read_results(run(config).path)
-        seconds = time.process_time() - started
-    shards = sorted((out / "shards").rglob("fold-*.safetensors"))
-    return PlannedRun(plan, results, seconds, sizes[0], shards)
+def plan(small_config: dict[str, object]) -> Plan:
+    """A plan of the small run, from two items per stage."""
+    return plan_of(Config(**small_config), 2)
 
 
 def cpu_plan(config: Config) -> Plan:
@@ -74,27 +44,35 @@ def cpu_plan(config: Config) -> Plan:
 
 
 @pytest.mark.slow
-def test_time_is_right_within_a_factor_of_one_and_a_half(planned: PlannedRun) -> None:
+def test_time_is_right_within_a_factor_of_one_and_a_half(
+    small_config: dict[str, object], tmp_path: Path
+) -> None:
     # The mean of a plan before the run and one after it, as the machine's load changes.
-    plans = planned.plan, cpu_plan(Config(**OPTIONS))
+    config = Config(**small_config, out=str(tmp_path / "run"))
+    before = cpu_plan(config)
+    started = time.process_time()
+    run(config)
+    cpu_seconds = time.process_time() - started
+    plans = before, cpu_plan(Config(**small_config))
     seconds = sum(plan.measured.seconds for plan in plans if plan.measured) / 2
-    assert planned.cpu_seconds / 1.5 <= seconds <= planned.cpu_seconds * 1.5
+    assert cpu_seconds / 1.5 <= seconds <= cpu_seconds * 1.5
 
 
-def test_rows_are_those_of_the_run(planned: PlannedRun) -> None:
-    assert planned.plan.engine_rows == sum(int(row["rows"]) for row in planned.results.costs)
-    record = planned.results.record
-    items = (len(record.train_items), len(record.test_items))
-    assert (planned.plan.train_items, planned.plan.test_items) == items
-    assert planned.plan.image_steps == 48 * 3
+def test_rows_are_those_of_the_run(plan: Plan, small_run: Results) -> None:
+    assert plan.engine_rows == sum(int(row["rows"]) for row in small_run.costs)
+    record = small_run.record
+    assert (plan.train_items, plan.test_items) == (len(record.train_items), len(record.test_items))
+    assert plan.image_steps == 50 * 4
 
 
 def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows are counted at the engines' calls, and latents where they are decoded."""
     baselines = ("own", "reinitialised", "own-reinitialised", "vae", "unconditional", "decoded")
     sparse = {
+        "model": str(small_models["sd2"]),
+        "labeler": "tiny",
         "engine": "torch_eager",
         "limit": 12,
         "sampler_steps": 4,
@@ -102,7 +80,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
         "threads": 1,
     }
     config = Config(**sparse, steps=(1, 3), baselines=baselines, out=str(tmp_path / "run"))
-    plan = plan_of(config, 2)
+    plan = plan_of(config, 0)
     rows: list[int] = []
     decoded: list[int] = []
     call, pad = Deferred.__call__, Components.padded
@@ -128,17 +106,19 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     assert plan.decodings == sum(decoded) - STRIP_ITEMS * 2
 
 
-def test_disk_is_right_within_a_fifth(planned: PlannedRun) -> None:
-    assert planned.plan.measured
-    assert planned.plan.measured.disk_bytes == pytest.approx(planned.disk_bytes, rel=0.2)
+def test_disk_is_right_within_a_fifth(plan: Plan, observed_run: Any) -> None:
+    assert plan.measured
+    assert plan.measured.disk_bytes == pytest.approx(observed_run.disk_bytes, rel=0.2)
 
 
-def test_a_sampled_probe_set_has_the_cells_and_shapes_of_a_solved_one(planned: PlannedRun) -> None:
+def test_a_sampled_probe_set_has_the_cells_and_shapes_of_a_solved_one(
+    observed_run: Any, small_config: dict[str, object]
+) -> None:
     from safetensors.torch import load_file
 
-    folds = [sums_of_tensors(load_file(path)) for path in planned.shards[:3]]
-    tasks, steps = ["saliency", "depth"], range(3)
-    sampled, seconds = sampled_probe_set(folds, tasks, open_study(Config(**OPTIONS)))
+    folds = [sums_of_tensors(load_file(path)) for path in observed_run.shards[:3]]
+    tasks, steps = ["saliency", "depth"], range(4)
+    sampled, seconds = sampled_probe_set(folds, tasks, open_study(Config(**small_config)))
     solved = solve_probe_set(folds, tasks, steps, {TRAINED}, 1)
     assert seconds > 0
     for name in tasks:
@@ -164,15 +144,18 @@ def test_the_command_prints_a_plan_and_leaves_nothing(
 
 
 def test_a_sample_of_none_generates_nothing_and_counts_the_same(
-    planned: PlannedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    plan: Plan,
+    small_config: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("an engine is opened")
 
     monkeypatch.setattr(Networks, "open", refuse)
-    counted = plan_of(Config(**OPTIONS), 0)
+    counted = plan_of(Config(**small_config), 0)
     assert counted.measured is None
-    assert counted == replace(planned.plan, measured=None)
+    assert counted == replace(plan, measured=None)
     assert main([*COUNT, "--sample", "0"]) == 0
     said = capsys.readouterr().out
     assert "A100" in said

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import mmap
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,6 +37,8 @@ from bench.runs.results import Results
 from bench.study import Study
 from engines.engine import Engine
 from extract.stream import stream
+from probes.probe_set import ProbeSet
+from probes.solve import solve_probe_set
 
 SMALL = ProfileConfig(
     engines=("onnxruntime",),
@@ -56,7 +60,17 @@ def study() -> Study:
 @pytest.fixture(scope="module")
 def small_profile(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("profiles") / "small"
-    return profile(replace(SMALL, out=str(folder), run=str(small_run.path)))[1]
+
+    def first_step(sums: Any, tasks: Any, steps: range, *others: Any) -> ProbeSet:
+        return solve_probe_set(sums, tasks, steps[:1], *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Repetitions, of which no test reads more than one.
+        patch.setattr("bench.profiling.profile.solve_probe_set", first_step)
+        patch.setattr("bench.profiling.profile.LAYER_CALLS", 1)
+        patch.setattr("bench.profiling.published._STEPS", 1)
+        patch.setattr("bench.profiling.published._FITS", 1)
+        return profile(replace(SMALL, out=str(folder), run=str(small_run.path)))[1]
 
 
 def test_every_reading_is_stored_and_read_back(small_profile: Path) -> None:
@@ -165,8 +179,21 @@ def test_memory_is_measured_in_a_separate_process() -> None:
     assert memory.io_bytes == 2 * 4 * (4 * 16 * 16 * 2 + 24 * 64)
     assert memory.device_bytes is None
     assert memory.peak_bytes is None or memory.peak_bytes > memory.taps_bytes
-    with pytest.raises(UserError, match="--skip memory"):
-        memory_of("tiny", "trained", "no-such-engine", 2, 24, 1)
+
+
+@pytest.mark.parametrize(
+    ("last", "sentence"),
+    [("echo no such engine >&2", "failed: no such engine; --skip memory"), ("", "no output")],
+)
+def test_a_memory_process_that_fails_is_named_by_its_last_line(
+    last: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{last}\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(UserError, match=sentence):
+        memory_of("tiny", "trained", REFERENCE, 2, 24, 1)
 
 
 def test_a_memory_process_that_fails_costs_no_other_reading(
@@ -214,7 +241,7 @@ def test_clocks_and_rates_are_positive() -> None:
     assert matrix_rate("int3") is None
 
 
-def test_random_weights_need_no_labeler_and_generate_finite_images() -> None:
+def test_random_weights_need_no_labeler_and_generate_finite_images(study: Study) -> None:
     drawn = open_profile_study(replace(SMALL, weights="random"))
     labels = drawn.reader(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
     assert labels.disparity.shape == (2, 64, 64)
@@ -223,7 +250,7 @@ def test_random_weights_need_no_labeler_and_generate_finite_images() -> None:
     modules = [drawn_study.components.denoiser.module for drawn_study in (drawn, again)]
     weights = [next(module.parameters()) for module in modules]
     assert torch.equal(*weights)
-    trained = next(open_profile_study(SMALL).components.denoiser.module.parameters())
+    trained = next(study.components.denoiser.module.parameters())
     assert not torch.equal(weights[0], trained)
 
 
@@ -239,11 +266,11 @@ def test_probes_that_cannot_be_read_are_refused(harm: str, study: Study, copied_
 
 
 def test_a_model_that_names_no_labeler_is_profiled(
-    small_models: dict[str, Path], small_run: Results
+    study: Study, small_models: dict[str, Path], small_run: Results
 ) -> None:
     config = replace(SMALL, model=str(small_models["sd2"]))
     assert open_profile_study(config).facts["labeler"] == "brightness"
-    assert open_profile_study(SMALL).facts["labeler"] == "tiny"
+    assert study.facts["labeler"] == "tiny"
     stored = json.loads((small_run.path / "config.json").read_text())["options"]
     assert stored["labeler"] is None
     assert open_profile_study(replace(SMALL, run=str(small_run.path))).facts["labeler"] == "tiny"

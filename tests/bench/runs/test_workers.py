@@ -26,9 +26,10 @@ from bench.runs.workers import Merger, Workers, part_of
 
 ROOT = Path(__file__).parents[3]
 OPTIONS = {
+    "engine": "torch_eager",
     "limit": 24,
-    "sampler_steps": 3,
-    "layers": ("mid", "up3.0"),
+    "sampler_steps": 2,
+    "layers": ("mid",),
     "random_networks": 0,
     "threads": 1,
     "shard": 4,
