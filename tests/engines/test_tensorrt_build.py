@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from engines.components import Components
 from engines.denoiser import Denoiser
 from engines.engine import Tap
 from engines.errors import EngineError
