@@ -170,7 +170,7 @@ def _decoded(study: Study, _: Networks) -> Sources:
             "like depth"
         )
     # A label that the labeler lacks ends the run before anything is generated.
-    blank = study.reader(torch.zeros(1, 3, *[int(study.components.vae.config.sample_size)] * 2))
+    blank = study.reader(torch.zeros(1, 3, *[study.components.image_side] * 2))
     for name, task in maps.items():
         try:
             task.target(blank)

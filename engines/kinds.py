@@ -27,7 +27,7 @@ from engines.configurations import (
 )
 from engines.errors import EngineError
 from engines.prompt import pooled_width, takes_added_conditions
-from engines.stored_weights import adapter_in
+from engines.stored_weights import adapter_in, quantised_in
 from engines.validate import silenced
 
 _CLASSES = {
@@ -77,6 +77,8 @@ def supported_configurations(folder: Path) -> dict[str, Configuration]:
                 f"holds an adapter such as a LoRA in its {part} ({adapter}), where one that is "
                 "fused into the weights is supported",
             )
+        if name := quantised_in(folder / part):
+            refuse(folder, f"has quantised weights in its {part} ({name})")
     return found
 
 
