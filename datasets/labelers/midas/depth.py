@@ -132,6 +132,8 @@ def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
     stated: dict[str, Any] | None = None
     try:
         stated, _ = DPTConfig.get_config_dict(source)
+        if (kind := stated.get("model_type", "dpt")) != "dpt":
+            raise ValueError(f"its model_type is {kind}, where dpt is supported")
         _refuse_absurd(stated)
         net, info = DPTForDepthEstimation.from_pretrained(
             source,

@@ -16,10 +16,10 @@ from tests.faults.runs import World
 from tests.faults.verdict import Row, row
 
 TABLE: dict[str, tuple[Case, ...]] = {
-    "models of others": MODELS,
-    "prompts of others": PROMPTS,
-    "labelers and images of others": NETWORKS,
-    "runs and options of others": RUNS,
+    "other people's models": MODELS,
+    "other people's prompts": PROMPTS,
+    "other people's labelers and images": NETWORKS,
+    "other people's runs and options": RUNS,
 }
 
 

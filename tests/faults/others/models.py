@@ -255,7 +255,7 @@ MODELS: tuple[Case, ...] = (
             (TEXT, "num_hidden_layers", HUGE, RANDOM),
             (TEXT, "num_hidden_layers", 10**6, RUN),
             (TEXT, "intermediate_size", HUGE, RUN),
-            (TEXT, "num_attention_heads", 0, RUN),
+            (TEXT, "max_position_embeddings", 0, RUN),
             (UNET, "layers_per_block", HUGE, RUN),
             (UNET, "layers_per_block", 10**5, RANDOM),
             (UNET, "block_out_channels", [16, 32, 10**9], RANDOM),

@@ -200,7 +200,9 @@ NETWORKS: tuple[Case, ...] = (
     ),
     Case("a folder in place of a network", labeler(lambda path: path.mkdir()), RUN, "net.onnx"),
     Case("no depth network", labeler(depth=lambda path: path.mkdir()), RUN, "depth model"),
-    Case("a segmenter in place of a depth network", _config(model_type="segformer"), RUN, "dpt"),
+    Case(
+        "a segmenter in place of a depth network", _config(model_type="segformer"), RUN, "segformer"
+    ),
     Case("a size that is not known", depth(_no_size), RUN, "dpt"),
     Case("a size of null", _config(image_size=None), RUN, "image_size"),
     Case("a size of words", _config(image_size="large"), RUN, "depth model"),
@@ -213,10 +215,10 @@ NETWORKS: tuple[Case, ...] = (
     # Images to label.
     Case("grey images", _images("L"), AGREE, "on 2 images", 0),
     Case("images with alpha", _images("RGBA"), AGREE, "on 2 images", 0),
-    Case("images of 16 bits", _images("I;16"), AGREE, ".png"),
+    Case("images of 16 bits", _images("I;16"), AGREE, "more than 8 bits"),
     Case("images of a palette", _images("P"), AGREE, "on 2 images", 0),
     Case("a truncated PNG", _image("2.png", _truncated), AGREE, "2.png"),
-    Case("a JPEG of four inks, named PNG", _image("2.png", _cmyk), AGREE, "2.png"),
+    Case("a JPEG of four inks, named PNG", _image("2.png", _cmyk), AGREE, "on 3 images", 0),
     Case("text named PNG", _image("2.png", lambda path: path.write_text("x")), AGREE, "2.png"),
     Case("a PNG of 60,000 x 60,000 pixels", _image("2.png", _bomb), AGREE, "2.png"),
     Case("a folder named PNG", _image("2.png", lambda path: path.mkdir()), AGREE, "2.png"),
@@ -224,9 +226,9 @@ NETWORKS: tuple[Case, ...] = (
         "images of two sizes",
         lambda kit, folder: [image_folder(folder, side=64), image_folder(folder, side=32, count=1)],
         AGREE,
-        "32",
+        "another size",
     ),
-    Case("images of no size that the labeler takes", _images("RGB", side=3), AGREE, "3"),
+    Case("images of no size that the labeler takes", _images("RGB", side=3), AGREE, "3 x 3 pixels"),
     Case("no images", lambda kit, folder: (folder / "images").mkdir(), AGREE, "PNG"),
     Case("no folder of images", nothing, AGREE, "images"),
 )

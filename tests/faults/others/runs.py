@@ -74,7 +74,7 @@ RUNS: tuple[Case, ...] = (
         f"leaderboard {COPY}",
         "is no run folder",
     ),
-    Case("the same run twice", nothing, "compare {run} {run}", "no regression", 0),
+    Case("the same run twice", nothing, "compare {run} {run}", "x 1.000", 0),
     # Folders of other versions, or damaged.
     Case("a later version", keys("run.json", schema=99), f"leaderboard {COPY}", "schema 99"),
     Case("an earlier version", keys("run.json", schema=1), f"report {COPY}", "schema 1"),
@@ -120,13 +120,6 @@ RUNS: tuple[Case, ...] = (
         0,
     ),
     Case(
-        "Adam on a run of few items",
-        lambda kit, folder: shutil.copytree(kit.runs["run"], folder / "r"),
-        f"adam-vs-ridge {COPY} --cells 1 --epochs 1",
-        "",
-        0,
-    ),
-    Case(
         "a report of a run of few items",
         lambda kit, folder: shutil.copytree(kit.runs["run"], folder / "r"),
         f"report {COPY}",
@@ -136,7 +129,7 @@ RUNS: tuple[Case, ...] = (
     Case(
         "calibration on a run of few items",
         nothing,
-        "calibration --run {run} --cells 20 --threads 1",
+        "calibration --run {run} --cells 20",
         "permuted",
     ),
     # Folders that cannot be written.
@@ -144,7 +137,7 @@ RUNS: tuple[Case, ...] = (
     Case("below a file", _file, "RUN --out {folder}/f/run", "cannot"),
     Case("a device", nothing, "RUN --out /dev/full", "/dev/full"),
     Case("a read-only file system", nothing, "RUN --out /proc/run", "/proc/run"),
-    Case("a name of 300 characters", nothing, "RUN --out {folder}/" + "n" * 300, "name"),
+    Case("a name of 260 characters", nothing, "RUN --out {folder}/" + "n" * 260, "name"),
     Case("images into a file", _file, "dataset make --limit 4 --threads 1 --out {folder}/f", "f"),
     Case("a graph into a file", _file, "export --model {base} --graphs {folder}/f", "f"),
     # Options at their edges.
@@ -157,7 +150,7 @@ RUNS: tuple[Case, ...] = (
     Case("batches of nothing", nothing, f"{BASE} --batch 0", "batch"),
     Case("10^29 threads", nothing, f"{BASE} --threads {10**29}", "threads"),
     Case("a layer of another model", nothing, f"{BASE} --layers up3", "up3"),
-    Case("every baseline twice", nothing, f"{BASE} --baselines text,text", "text"),
+    Case("a baseline twice", nothing, f"{BASE} --baselines text,text", "full tables", 0),
     Case(
         "options in another encoding",
         lambda kit, folder: (folder / "o.toml").write_bytes("limit = 12\n".encode("utf-16")),
@@ -169,12 +162,6 @@ RUNS: tuple[Case, ...] = (
         _toml("[limit]\nitems = 12\n"),
         "run --config {folder}/o.toml --out {out}",
         "limit",
-    ),
-    Case(
-        "a home folder that nobody has",
-        nothing,
-        f"{BASE} --out ~nobody_of_this_name/run",
-        "~nobody_of_this_name",
     ),
 )
 
