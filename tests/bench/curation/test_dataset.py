@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from bench.curation.agreement import agreement_of
 from bench.curation.contact_sheets import COLUMNS, GAP, TEXT, TILE
 from bench.curation.make import images_in
 from bench.registry import plugin
-from datasets.errors import DatasetError
 from datasets.label_cache import labels_of
 from datasets.labelers.tiny import LABELER
 from datasets.labels import DisparityScale, Labels, exact_labels
@@ -285,38 +283,3 @@ def test_the_audit_names_prompts_that_a_model_takes_for_one_text(
     assert "(t0, t1, t2); 2 of them are test items" in printed
     assert main(["dataset", "audit", "--dataset", "scenes617", "--model", "tiny"]) == 1
     assert "every prompt fits into the 24 tokens of tiny" in capsys.readouterr().out
-
-
-def of_16_bits(path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(path)
-
-
-def cut(path: Path) -> None:
-    Image.new("RGB", (64, 64), "red").save(path)
-    path.write_bytes(path.read_bytes()[:60])
-
-
-def huge(path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(path)
-    content = path.read_bytes()
-    size = (60_000).to_bytes(4, "big") * 2
-    head = b"IHDR" + size + content[24:29]
-    path.write_bytes(content[:12] + head + crc32(head).to_bytes(4, "big") + content[33:])
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [(of_16_bits, "more than 8 bits"), (cut, "is not an image"), (huge, "is not an image")],
-)
-def test_an_image_that_would_be_read_wrongly_is_named(
-    make: Callable[[Path], None], named: str, tmp_path: Path
-) -> None:
-    make(tmp_path / "a.png")
-    with pytest.raises(DatasetError, match=named) as caught:
-        images_in(tmp_path)
-    assert str(tmp_path / "a.png") in str(caught.value)
-
-
-def test_a_file_that_is_no_file_of_prompts_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["dataset", "audit", "--dataset", "folder/p.jsonl"]) == 2
-    assert "folder/p.jsonl is no file of prompts: its name does not end" in capsys.readouterr().err
