@@ -13,17 +13,19 @@ sign test. All cells share the resampled images, so differences between cells ar
 
 Effects (differences, correlations) of fewer than 200 images are tested more strictly. So few seldom
 show how skewed their distribution is: of 12 differences from a lognormal distribution of mean zero,
-the test above rejects zero in 12 % of all cases. They get the equal-tailed interval, which follows
-the skewness of the sample (Hall 1992, 3.3 and 3.5), and a margin of 1 + 5 / n:
+the test above rejects zero in 11 % of all cases. The equal-tailed bootstrap follows the skewness of
+the sample (Hall 1992, 3.3), but rejects too often where tails are heavy on both sides. So both have
+to reject, and by a margin of f = 1 + 4 / n:
 
-    interval:  m - f t_high s to m - f t_low s,  where t_low and t_high are quantiles of t*
-               at (1 - level) / 2 and (1 + level) / 2, and f = 1 + 5 / n
-    p of m = 0:  twice the smaller of the two tails of t* beyond m / (f s), counted as above
+    interval:  the wider of c and the quantiles of t* at (1 - level) / 2 and (1 + level) / 2,
+               on each side, times f s
+    p of m = 0:  the larger of p above and twice the smaller of the two tails of t*,
+               beyond m / (f s) in place of m / s
 
-The margin is the least whole multiple of 1 / n that keeps lognormal differences (skewness 6) at 5 %
-or below from 4 to 50 images, and at 5.5 % up to 200. No test of a mean holds its rate on all
+The margin is the least whole multiple of 1 / n with which lognormal differences (skewness 6) are
+rejected in 5 % of all cases or fewer at every n from 4 on. No test of a mean holds its rate on all
 distributions (Bahadur and Savage 1956, The Nonexistence of Certain Statistical Procedures in
-Nonparametric Problems): where a rare outlier is missing from most samples, none is safe.
+Nonparametric Problems): where most samples lack a rare outlier, none is safe.
 
 An interval of scores stays within their range. An interval of effects stays within the range of the
 effects and zero, and leaves out zero exactly where p is at most 1 - level.
@@ -45,7 +47,7 @@ among hundreds."""
 LEVEL = 0.95
 FEW = 200
 """Below this number of images, effects are tested more strictly."""
-MARGIN = 5.0
+MARGIN = 4.0
 """Such an interval is 1 + MARGIN / n times as wide as the sample alone would make it."""
 ROUNDING = 1e-12
 """Relative difference below which numbers count as equal."""
@@ -149,7 +151,7 @@ def _spans(result: _Bootstrapped) -> tuple[Array, Array, Array]:
 def _bootstrapped(
     scores: Array, draws: int, seed: int, level: float, few: int = 0
 ) -> _Bootstrapped:
-    """Bootstrap each row; rows of fewer than ``few`` scores get equal tails and the margin."""
+    """Bootstrap each row; rows of fewer than ``few`` scores are tested more strictly."""
     weights = resampling_weights(scores.shape[1], draws, seed)
     defined = np.isfinite(scores)
     count = defined.sum(1)
@@ -163,15 +165,15 @@ def _bootstrapped(
     for part in _parts(len(scores), draws):
         t = _t_of_draws(scores[part], mean[part], weights)
         testable = (count[part] > 1) & ~np.isnan(t).any(1)
-        for chosen, tails in (
+        for chosen, reaches in (
             (testable & (count[part] >= few), _symmetric),
-            (testable & (count[part] < few), _equal_tails),
+            (testable & (count[part] < few), _strict),
         ):
             if chosen.any():
                 n, m, s = (values[part][chosen] for values in (count, mean, error))
                 with np.errstate(invalid="ignore", divide="ignore"):
                     observed = np.where(m == 0, 0.0, m / s)
-                low, high, least = tails(t[chosen], observed, n, level)
+                low, high, least = reaches(t[chosen], observed, n, level)
                 # A constant has no reach, not 0 times infinity.
                 below[part][chosen], above[part][chosen] = (
                     np.where(s == 0, 0.0, reach * np.where(s == 0, 1.0, s)) for reach in (low, high)
@@ -193,18 +195,20 @@ def _symmetric(
     return quantile, quantile, p
 
 
-def _equal_tails(
+def _strict(
     t: Array, observed: Array, count: NDArray[np.int_], level: float
 ) -> tuple[Array, Array, Array]:
-    """The same of the equal-tailed bootstrap, with the margin for few scores."""
+    """The same where the equal-tailed bootstrap has to reject too, and both by the margin."""
     draws, margin = t.shape[1], 1 + MARGIN / count
-    observed = (observed / margin)[:, None]
+    observed = observed / margin
+    symmetric, _, p = _symmetric(t, observed, count, level)
     rank = min(int(np.ceil((1 + level) / 2 * (draws + 1))), draws) - 1
-    low, high = (np.partition(side, rank, axis=1)[:, rank] for side in (t, -t))
-    # Where nearly all draws lie on one side, the other reach would be negative.
-    below, above = (margin * np.maximum(reach, 0.0) for reach in (low, high))
-    tail = np.minimum((t >= observed).sum(1), (t <= observed).sum(1))
-    return below, above, np.minimum(2 * (1 + tail) / (draws + 1), 1.0)
+    below, above = (
+        margin * np.maximum(symmetric, np.partition(side, rank, axis=1)[:, rank])
+        for side in (t, -t)
+    )
+    tail = np.minimum((t >= observed[:, None]).sum(1), (t <= observed[:, None]).sum(1))
+    return below, above, np.clip(2 * (1 + tail) / (draws + 1), p, 1.0)
 
 
 def _t_of_draws(scores: Array, mean: Array, weights: Array) -> Array:

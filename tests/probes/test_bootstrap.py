@@ -32,17 +32,20 @@ def loop(scores: np.ndarray, weights: np.ndarray, level: float) -> tuple[float, 
 def loop_of_few(
     scores: np.ndarray, weights: np.ndarray, level: float
 ) -> tuple[float, float, float]:
-    """The same with equal tails and the margin for few images; the range includes zero."""
+    """The same, with the wider of equal tails and the margin for few; the range includes zero."""
     scores, weights = scores[np.isfinite(scores)], weights[:, np.isfinite(scores)].astype(int)
     n = len(scores)
-    mean, error = scores.mean(), (1 + 5 / n) * scores.std() / np.sqrt(n)
+    mean, error = scores.mean(), (1 + 4 / n) * scores.std() / np.sqrt(n)
     samples = [np.repeat(scores, weight) for weight in weights]
     t = sorted((x.mean() - mean) / (x.std() / np.sqrt(len(x))) for x in samples)
+    c = sorted(map(abs, t))[int(np.ceil(level * (len(t) + 1))) - 1]
     rank = int(np.ceil((1 + level) / 2 * (len(t) + 1)))
-    low = max(mean - t[rank - 1] * error, scores.min(), 0 if scores.min() > 0 else -np.inf)
-    high = min(mean - t[-rank] * error, scores.max())
-    tails = sum(draw >= mean / error for draw in t), sum(draw <= mean / error for draw in t)
-    return low, high, min(1.0, 2 * (1 + min(tails)) / (len(t) + 1))
+    low = max(mean - max(c, t[rank - 1]) * error, min(scores.min(), 0.0))
+    high = min(mean + max(c, -t[-rank]) * error, max(scores.max(), 0.0))
+    observed = mean / error
+    tail = min(sum(draw >= observed for draw in t), sum(draw <= observed for draw in t))
+    both = sum(abs(draw) >= abs(observed) for draw in t)
+    return low, high, min(1.0, max(2 * (1 + tail), 1 + both) / (len(t) + 1))
 
 
 def test_interval_equals_an_explicit_loop() -> None:

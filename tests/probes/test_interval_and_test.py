@@ -20,6 +20,7 @@ NULLS: dict[str, Draw] = {
     "exponential": lambda rng, size: rng.exponential(size=size) - 1.0,
     "skewed to the left": lambda rng, size: rng.beta(8.0, 1.5, size=size) - 8.0 / 9.5,
     "very skewed": lambda rng, size: rng.lognormal(size=size) - np.exp(0.5),
+    "heavier tails": lambda rng, size: rng.lognormal(size=size) - rng.lognormal(size=size),
     "tied": lambda rng, size: rng.integers(-1, 2, size=size) / 4.0,
     "two values": lambda rng, size: rng.integers(0, 2, size=size) * 2.0 - 1.0,
     "mostly zero": lambda rng, size: (rng.random(size) < 0.3) * rng.choice([-1.0, 1.0], size),
