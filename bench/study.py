@@ -18,7 +18,7 @@ from bench.registry import plugin, plugins, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Reader
 from datasets.labels import Labels, exact_labels
-from datasets.prompts import is_prompt_file, read_prompts
+from datasets.prompts import SUFFIXES, is_prompt_file, read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
@@ -177,6 +177,11 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
         path = Path(config.dataset)
         dataset = Dataset(items=lambda folder=None: read_prompts(folder or path))
     else:
+        if "/" in config.dataset or Path(config.dataset).suffix:
+            raise UserError(
+                f"{config.dataset} is no file of prompts: its name does not end in "
+                f"{', '.join(SUFFIXES)}; give such a file, or a dataset's name"
+            )
         dataset = plugin("dataset", config.dataset)
         if config.fetch and not folder:
             if dataset.fetch is None:

@@ -18,7 +18,7 @@ from engines.configurations import (
     require_folder,
 )
 from engines.errors import EngineError
-from engines.stored_weights import adapter_in
+from engines.stored_weights import adapter_in, quantised_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,6 +75,8 @@ class Family(ABC):
             self.refuse(folder, self._other_class(part, config, index))
             if adapter := adapter_in(folder / part):
                 self.refuse(folder, f"holds an adapter such as a LoRA in its {part} ({adapter})")
+            if name := quantised_in(folder / part):
+                self.refuse(folder, f"has quantised weights in its {part} ({name})")
             found[part] = config
         for part in index:
             if class_in(index, part) and part not in (*self.networks, *self.tokenizers, *UNUSED):

@@ -58,7 +58,7 @@ ROOMS = {
         "study",
     },
     "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "stages", "study"},
-    "regression": {"config", "errors", "profiling", "runs"},
+    "regression": {"config", "errors", "profiling", "runs", "steps"},
     "adam_vs_ridge": {
         "errors",
         "measure",
@@ -76,6 +76,7 @@ ROOMS = {
         "figures",
         "registry",
         "runs",
+        "steps",
         "study",
         "validation",
     },

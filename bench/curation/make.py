@@ -235,8 +235,14 @@ def images_in(folder: Path) -> torch.Tensor:
     for file in files:
         try:
             with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise DatasetError(
+                        f"{file} has pixels of more than 8 bits ({image.mode}), which would be "
+                        "clipped; save it in 8 bits"
+                    )
                 arrays.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
+        # Pillow raises a SyntaxError for some damages of a PNG.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{file} is not an image ({error}); delete it") from error
         if arrays[-1].shape != arrays[0].shape:
             raise DatasetError(

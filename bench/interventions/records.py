@@ -113,7 +113,7 @@ def read_summary(run: Path, task: str) -> Summary | None:
         if isinstance(stored, dict) and stored.get("schema", SCHEMA) != SCHEMA:
             return None
         return read_record(Summary, path)
-    except (OSError, ValueError, UserError) as error:
+    except (OSError, ValueError, RecursionError, UserError) as error:
         raise UserError(
             f"{path} is damaged ({error}); repeat: python -m bench intervene {run}"
         ) from error
