@@ -53,6 +53,8 @@ class Family(ABC):
     """Samplers that can run it; the first is the default."""
     guidance: float = 4.5
     """Default strength of classifier-free guidance."""
+    guides_by_rows: bool = True
+    """Whether guidance is a second half of the batch with the empty prompt by default."""
     most_words: int = 1 << 30
     """Tokens of a prompt are cut to this, whatever the tokenizer says."""
     most_shift: float = 1.15

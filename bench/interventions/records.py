@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from bench.errors import UserError
 from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
-from bench.validation import Record, read_record
+from bench.options.validation import Record, read_record
 
 SCHEMA = 1
 """Raised whenever trials stored by older code are no longer right."""

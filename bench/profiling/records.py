@@ -186,7 +186,7 @@ class ProfileOptions:
     skip: tuple[str, ...]
     run: str | None
     out: str | None
-    guidance: float
+    guidance: float | None
     study_items: int
     """Items of the dataset."""
     extraction_rows: int

@@ -15,7 +15,7 @@ from bench.adam_vs_ridge.results import read_recipe, recipe_rows
 from bench.analysis.curves import curves
 from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Findings, findings_of, write_findings
-from bench.config import run_command
+from bench.command_line import run_command
 from bench.errors import UserError
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import png

@@ -14,7 +14,7 @@ from bench.analysis.comparisons import comparisons
 from bench.analysis.emergence import emergence
 from bench.analysis.findings import FINDINGS, FINDINGS_SCHEMA, findings_of
 from bench.analysis.significance import discoveries
-from bench.config import run_command
+from bench.command_line import run_command
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import shaded
 from bench.report.html import write_report
