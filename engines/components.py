@@ -58,7 +58,11 @@ class Components:
 
     def pipeline(self) -> Any:
         """The model as diffusers' own pipeline, with its own scheduler."""
-        return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
+        from engines.validate import silenced
+
+        # diffusers' import of a pipeline warns of optional packages.
+        with silenced():
+            return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
 
     def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
         """Taps of a kind, in the order of computation. Raises EngineError if there are none."""

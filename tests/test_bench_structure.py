@@ -18,7 +18,14 @@ ROOMS = {
     "registry": {"config", "errors"},
     "model": {"config", "errors", "options", "registry"},
     "labeling": {"command_line", "config", "errors", "options", "registry"},
-    "study": {"config", "environment", "errors", "labeling", "model", "registry"},
+    "study": {
+        "config",
+        "environment",
+        "errors",
+        "labeling",
+        "model",
+        "registry",
+    },
     "networks": {"errors", "study"},
     "runs": {
         "config",
@@ -59,7 +66,16 @@ ROOMS = {
         "steps",
         "study",
     },
-    "planning": {"config", "errors", "measure", "networks", "profiling", "runs", "stages", "study"},
+    "planning": {
+        "config",
+        "errors",
+        "measure",
+        "networks",
+        "profiling",
+        "runs",
+        "stages",
+        "study",
+    },
     "regression": {"config", "errors", "profiling", "runs", "steps"},
     "adam_vs_ridge": {
         "errors",
