@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.configurations import (
-    INDEX,
     Configuration,
     class_in,
     names_of,
@@ -69,6 +68,7 @@ class Family(ABC):
         that is not supported.
         """
         found: dict[str, Configuration] = {}
+        self.refuse(folder, self._lacking(index))
         for part in self.present(index):
             require_folder(folder, part)
             if part in self.tokenizers:
@@ -90,14 +90,14 @@ class Family(ABC):
         return found
 
     def present(self, index: Configuration) -> tuple[str, ...]:
-        """Parts that a model with this index has. Raises EngineError if it lacks one."""
-        parts = []
+        """Parts that a model with this index has."""
+        return tuple(part for part in (*self.networks, *self.tokenizers) if class_in(index, part))
+
+    def _lacking(self, index: Configuration) -> str | None:
         for part in (*self.networks, *self.tokenizers):
-            if class_in(index, part):
-                parts.append(part)
-            elif part not in self.optional:
-                raise EngineError(f"{INDEX} names no {part}, which {self.title} needs")
-        return tuple(parts)
+            if part not in self.optional and class_in(index, part) is None:
+                return f"has no {part}"
+        return None
 
     def _other_class(self, part: str, config: Configuration, index: Configuration) -> str | None:
         if config.get("quantization_config"):

@@ -99,7 +99,7 @@ class Flux(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 
