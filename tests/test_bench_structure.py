@@ -101,6 +101,8 @@ ROOMS = {
         "study",
         "validation",
     },
+    "verdicts": {"config", "errors", "interventions", "run", "runs", "steps", "validation"},
+    "claims": {"runs", "verdicts"},
     "commands": {
         "adam_vs_ridge",
         "calibration",
@@ -121,6 +123,7 @@ ROOMS = {
         "steps",
         "study",
         "typed",
+        "verdicts",
     },
     "__main__": {"commands", "environment", "errors"},
 }

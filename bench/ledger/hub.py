@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-from huggingface_hub.utils import yaml_dump
 
 from bench.errors import UserError
 from bench.ledger.entries import Entry
@@ -39,7 +39,7 @@ def export_hub(
         if model in (None, entry.record.model.name)
         for result in _results(entry, dataset, url)
     ]
-    text = yaml_dump(eval_result_entries_to_yaml(results), sort_keys=False)
+    text = yaml.safe_dump(eval_result_entries_to_yaml(results), sort_keys=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
