@@ -12,8 +12,8 @@ from tabulate import tabulate
 from bench.errors import UserError
 from bench.runs.results import Results
 from bench.validation import Record
-from bench.verdicts.claim import Claim, LacksError, Verdict
-from bench.verdicts.effect import Effect, tested_together, verdict_of
+from bench.verdicts.claim import Claim, LacksError
+from bench.verdicts.effect import Effect, Verdict, tested_together, verdict_of
 from datasets.atomic_write import atomic_write
 from probes.bootstrap import Score
 from probes.multiple_testing import RATE

@@ -20,7 +20,6 @@ LEAST = 0.01
 It is the tolerance of ``compare --fail-on`` in the documents, chosen before any claim was tested.
 """
 
-Verdict = Literal["holds", "fails", "undecided"]
 Kind = Literal["run", "runs", "interventions"]
 """What a claim is tested on: one run, several runs of different models, or one run's edits."""
 

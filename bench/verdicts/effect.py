@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from bench.verdicts.claim import Verdict
 from probes.bootstrap import Array, Difference, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
+
+Verdict = Literal["holds", "fails", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)

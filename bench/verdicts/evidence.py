@@ -41,7 +41,7 @@ def configs(claims: Sequence[Claim], model: str, typed: Mapping[str, Any]) -> li
                     united[name] = tuple(dict.fromkeys((*united.get(name, ()), *value)))
                 elif isinstance(value, int):
                     united[name] = max(united.get(name, 0), value)
-        merged.append(config_of(united | typed))
+        merged.append(config_of(united | dict(typed)))
     return merged
 
 
