@@ -13,7 +13,7 @@ from bench.errors import UserError
 from bench.runs.results import Results
 from bench.validation import Record
 from bench.verdicts.claim import Claim, LacksError
-from bench.verdicts.effect import Effect, Verdict, tested_together, verdict_of
+from bench.verdicts.effect import Effect, Verdict, verdict_of, with_rates
 from datasets.atomic_write import atomic_write
 from probes.bootstrap import Score
 from probes.multiple_testing import RATE
@@ -58,7 +58,7 @@ def check(claims: Mapping[str, Claim], runs: Sequence[Results]) -> list[Checked]
         attempts = [(group, *_effects(claim, group)) for group in groups]
         useful = [attempt for attempt in attempts if not attempt[2]] or attempts[:1]
         tested += [(name, claim, *attempt) for attempt in useful]
-    families = tested_together([effects for _, _, _, effects, _ in tested])
+    families = with_rates([effects for _, _, _, effects, _ in tested])
     return [
         Checked(name, claim, group, verdict_of(effects), tuple(effects), lacks)
         for (name, claim, group, _, lacks), effects in zip(tested, families, strict=True)

@@ -69,7 +69,7 @@ def _effect(what: str, difference: Difference, least: float) -> Effect:
     return Effect(what, Score(mean, low, high), least, float(difference.p[0]))
 
 
-def tested_together(families: Sequence[Sequence[Effect]]) -> list[list[Effect]]:
+def with_rates(families: Sequence[Sequence[Effect]]) -> list[list[Effect]]:
     """Return the effects with their false discovery rates over all families."""
     q = iter(q_values(np.array([effect.p for family in families for effect in family])))
     return [[replace(effect, q=float(next(q))) for effect in family] for family in families]
