@@ -12,7 +12,16 @@ from pathlib import Path
 from bench.config import FORMATS, names
 from bench.typed import typed_path
 
-_OF_LEDGERS = ("across", "step", "out", "export_hub", "hub_model", "hub_dataset", "hub_url")
+_OF_LEDGERS = (
+    "across",
+    "step",
+    "layers",
+    "out",
+    "export_hub",
+    "hub_model",
+    "hub_dataset",
+    "hub_url",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         help="compare entries although they differ in these, of sampler,steps,precision",
     )
+    add("--layers", action="store_true", default=None, help="compare the layers of each model too")
     add("--out", type=typed_path, help="folder of the two files (default: the ledger)")
     add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
     add("--hub-model", metavar="NAME", help="of this model, where the ledger has several")
@@ -68,7 +78,7 @@ def _ledger(options: argparse.Namespace, folder: Path) -> int:
 
     entries = read_ledger(folder)
     board = leaderboard(entries, options.across or (), options.step)
-    for line in lines(board, options.format):
+    for line in lines(board, options.format, bool(options.layers)):
         print(line)
     paths = write_board(board, options.out or folder)
     print(f"\nfiles: {', '.join(map(str, paths))}")

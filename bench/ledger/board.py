@@ -20,6 +20,8 @@ class Point(Record):
     """Counted from 1; 0 for a baseline that is the same at all steps."""
     log_snr: float | None
     """Logarithm of the signal-to-noise ratio before the step; None without a finite one."""
+    letters: str = ""
+    """Of a layer among the layers of its entry: those that share a letter do not differ."""
     mean: float | None
     low: float | None
     """Ends of the 95 % interval over test items; None where undefined."""

@@ -7,7 +7,7 @@ do not differ at a false discovery rate of 5 % over all pairs and tasks of their
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from bench.ledger.board import (
 )
 from bench.ledger.comparable import Group, grouped
 from bench.ledger.entries import Entry
+from bench.ledger.layers import layer_letters
 from bench.ledger.records import CellRecord
 from bench.ledger.ties import Pair, letters, pairs, tied
 from bench.report.tables import in_markdown
@@ -115,7 +116,7 @@ def _tied(
 
 
 def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
-    record = entry.record
+    record, of_layers = entry.record, layer_letters(entry)
     return BoardEntry(
         entry=entry.name,
         model=record.model.name,
@@ -138,7 +139,7 @@ def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
                 curve=_points(entry, name, TRAINED, ACTIVATIONS, best_only=True),
                 with_position=_points(entry, name, TRAINED, WITH_POSITION, best_only=True),
                 by_layer=tuple(
-                    point
+                    point.model_copy(update={"letters": of_layers[name][point.layer]})
                     for point in _points(entry, name, TRAINED, ACTIVATIONS, best_only=False)
                     if point.step == record.steps[-1]
                 ),
@@ -187,8 +188,8 @@ def _point(entry: Entry, cell: CellRecord) -> Point:
     )
 
 
-def lines(board: Board, form: str = FORMATS[0]) -> list[str]:
-    """Return the leaderboard as lines for a terminal, or as Markdown."""
+def lines(board: Board, form: str = FORMATS[0], layers: bool = False) -> list[str]:
+    """Return the leaderboard as lines for a terminal, or as Markdown, on demand by layer too."""
     said: list[str] = []
     for group in board.groups:
         if group.apart:
@@ -196,7 +197,25 @@ def lines(board: Board, form: str = FORMATS[0]) -> list[str]:
         rows = [_row(entry, group, form) for entry in _ordered(group)]
         said += [tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True)]
         said += ["", _text(_explained(board, group), form)]
+        for entry in _ordered(group) if layers else ():
+            said += ["", _text(f"{_name(entry)}, layers at the last step", form), ""]
+            said += [tabulate(list(_layer_rows(entry, form)), headers="keys", tablefmt=form)]
+            said += ["", _text("layers of a model that share a letter do not differ", form)]
     return said
+
+
+def _layer_rows(entry: BoardEntry, form: str) -> Iterator[dict[str, str]]:
+    points = {name: {p.layer: p for p in task.by_layer} for name, task in entry.tasks.items()}
+    for layer in entry.layers:
+        row = {"layer": layer}
+        for name, by_layer in points.items():
+            point = by_layer.get(layer)
+            row[name] = "-" if point is None else f"{_span(point)} {point.letters}"
+        yield row if form == FORMATS[0] else {k: in_markdown(value) for k, value in row.items()}
+
+
+def _name(entry: BoardEntry) -> str:
+    return f"{entry.model} ({entry.revision[:6]})"
 
 
 def _ordered(group: BoardGroup) -> list[BoardEntry]:
@@ -216,7 +235,7 @@ def _ordered(group: BoardGroup) -> list[BoardEntry]:
 
 
 def _row(entry: BoardEntry, group: BoardGroup, form: str) -> dict[str, str]:
-    row = {"model": f"{entry.model} ({entry.revision[:6]})"}
+    row = {"model": _name(entry)}
     for name in group.tied:
         task = entry.tasks.get(name)
         known = next(e.tasks[name] for e in group.entries if name in e.tasks)

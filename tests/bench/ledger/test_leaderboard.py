@@ -91,6 +91,16 @@ def test_another_step_can_be_compared(ledger: Path) -> None:
     assert group.entries[0].tasks["saliency"].score.log_snr == -5.3
 
 
+def test_layers_of_a_model_are_compared_with_each_other(
+    ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The only layer of these entries is tied with nothing but itself."""
+    assert main(["leaderboard", str(ledger), "--layers"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("layers at the last step") == 3
+    assert len(re.findall(r"^mid .*\] a .*\] a$", printed, re.MULTILINE)) == 3
+
+
 def test_the_files_hold_what_is_printed(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["leaderboard", str(ledger)]) == 0
     printed = capsys.readouterr().out

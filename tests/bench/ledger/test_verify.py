@@ -14,6 +14,7 @@ from bench.__main__ import main
 from bench.errors import UserError
 from bench.ledger import verify as verification
 from bench.ledger.entries import digests, read_arrays, read_entry, sha256, write_arrays
+from bench.ledger.layers import layer_letters
 from bench.ledger.submit import submit
 from bench.ledger.verify import verify
 from bench.runs.results import Results
@@ -218,3 +219,19 @@ def test_the_same_run_is_submitted_twice_only_with_the_same_scores(
 def test_a_ledger_that_cannot_be_written_is_one_sentence(small_run: Results) -> None:
     with pytest.raises(UserError, match="cannot write the entry /proc/ledger"):
         submit(small_run, Path("/proc/ledger"))
+
+
+def test_layers_are_tied_where_they_do_not_differ(entry: Path) -> None:
+    read = read_entry(entry)
+    found = layer_letters(read)
+    assert set(found) == set(read.record.tasks)
+    for name, by_layer in found.items():
+        task = read.record.tasks[name]
+        assert set(by_layer) == set(read.record.layers)
+        means = {
+            cell.layer: cell.mean
+            for cell in task.cells
+            if (cell.network, cell.step, cell.probe) == ("trained", 4, "activations")
+        }
+        best = (max if task.higher_is_better else min)(means, key=means.get)
+        assert "a" in by_layer[best].split()
