@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from bench.config import config_of
-from bench.environment import environment
+from bench.environment import ENGINES, environment
 from bench.errors import UserError
-from bench.ledger.entries import Entry, disagreements, read_arrays
+from bench.ledger.entries import Arrays, Entry, disagreements, read_arrays
 from bench.ledger.records import ENTRY, PROBES, CellRecord
 from bench.ledger.submit import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.networks import recorded_model
@@ -31,13 +30,18 @@ from datasets.splits import Block
 from probes.probe_set import ALWAYS, Cell, FittedProbe, ProbeSet
 from probes.readout import Readout
 
-TOLERANCE = 0.02
+TOLERANCE = 0.001
 """Largest difference of a score on another engine or machine, in the unit of the metric.
 
-Rounding differs there, and a token whose prediction lies at a threshold may fall on its other side.
+Fifty times the largest one between PyTorch and ONNX Runtime (2.1e-5 of 960 scores).
 """
-_NOT_OURS = "scenebench"
-"""Its version and commit may differ: whether the code computes the same is what is checked."""
+THRESHOLD_MARGIN = 1e-4
+"""By so much a threshold is moved there in both directions, and any score between is accepted.
+
+A token whose prediction lies at the threshold can fall on its other side by rounding alone.
+"""
+_OURS = "scenebench"
+"""Its version may differ: whether the code computes the same is what is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +93,22 @@ def verify(
     the model, the labeler or the items here are not the entry's.
     """
     inconsistent, changed = disagreements(entry)
-    threads = {"threads": entry.record.machine.threads}
-    study = open_study(config_of(entry.record.options | threads | overrides))
+    study = open_study(config_of(_options(entry) | overrides))
     _refuse_unlike(entry, study)
     torch.set_num_threads(study.threads)
     blocks = _chosen(study, items, changed, secrets.randbits(32) if seed is None else seed)
     unlike = _unlike(entry, study)
     faults: list[Fault] = []
     largest, count = 0.0, 0
-    for item, task, cell, stored, generated in _compared(entry, study, blocks):
+    margin, tolerance = (0.0, 0.0) if unlike is None else (THRESHOLD_MARGIN, TOLERANCE)
+    for item, task, cell, stored, generated, ends in _compared(entry, study, blocks, margin):
         count += 1
         if np.isnan(stored) and np.isnan(generated):
             continue
-        difference = abs(stored - generated)
-        # A score that is undefined on one side only differs by nan.
-        if not difference <= (0.0 if unlike is None else TOLERANCE):
+        # A score that is undefined on one side only is nan away from the other.
+        if not min(ends) - tolerance <= stored <= max(ends) + tolerance:
             faults.append(Fault(item, task, cell, stored, generated))
+        difference = abs(stored - generated)
         largest = max(largest, difference) if np.isfinite(difference) else largest
     return Verification(
         tuple(item.id for block in blocks for item in block.items),
@@ -114,6 +118,16 @@ def verify(
         tuple(faults),
         tuple(inconsistent),
     )
+
+
+def _options(entry: Entry) -> dict[str, Any]:
+    """Return the options of the entry's run; a model in a folder names no labeler or guidance."""
+    record = entry.record
+    return record.options | {
+        "labeler": record.labeler.name,
+        "guidance": record.sampler.guidance,
+        "threads": record.machine.threads,
+    }
 
 
 def _refuse_unlike(entry: Entry, study: Study) -> None:
@@ -165,7 +179,8 @@ def _unlike(entry: Entry, study: Study) -> str | None:
         "platform": (machine.platform, here.platform),
         "GPUs": (machine.gpus, here.gpus),
     }
-    for name in sorted({*machine.versions, *here.versions} - {_NOT_OURS}):
+    others = {name for name in ENGINES if name.partition("-")[0] not in study.config.engine}
+    for name in sorted({*machine.versions, *here.versions} - others - {_OURS}):
         pairs[name] = (machine.versions.get(name), here.versions.get(name))
     for name, (stored, present) in pairs.items():
         if stored != present:
@@ -173,11 +188,13 @@ def _unlike(entry: Entry, study: Study) -> str | None:
     return None
 
 
-Compared = tuple[str, str, CellRecord, float, float]
-"""(item, task, cell, stored score, generated score)."""
+Compared = tuple[str, str, CellRecord, float, float, list[float]]
+"""(item, task, cell, stored score, generated score, scores at the threshold and beside it)."""
 
 
-def _compared(entry: Entry, study: Study, blocks: Sequence[Block]) -> Iterator[Compared]:
+def _compared(
+    entry: Entry, study: Study, blocks: Sequence[Block], margin: float
+) -> Iterator[Compared]:
     cells = {
         name: [_cell(cell) for cell in task.cells] for name, task in entry.record.tasks.items()
     }
@@ -193,14 +210,29 @@ def _compared(entry: Entry, study: Study, blocks: Sequence[Block]) -> Iterator[C
     for block in blocks:
         readout = Readout(probe_set, tasks, study.device)
         study.stream(recorded, block.items, [readout], steps)
-        scores = readout.scores()
+        tables = _at_thresholds(readout, margin)
         for name, task in entry.record.tasks.items():
             at = {cell: row for row, cell in enumerate(readout.cells[name])}
-            table: NDArray[np.float64] = scores[name][:, 0].float().double().numpy()
             for row, (cell, record) in enumerate(zip(cells[name], task.cells, strict=True)):
                 for column, item in enumerate(block.items):
                     stored = float(entry.scores[name][row, rows[item.id]])
-                    yield item.id, name, record, stored, float(table[at[cell], column])
+                    found = [float(table[name][at[cell], column]) for table in tables]
+                    yield item.id, name, record, stored, found[0], found
+
+
+def _at_thresholds(readout: Readout, margin: float) -> list[Arrays]:
+    """Return headline scores (cells x items) at the thresholds, and with a margin beside them."""
+    probe_set, tables = readout.probe_set, []
+    for shift in (0.0, -margin, margin) if margin else (0.0,):
+        thresholds = {
+            name: {cell: value + shift for cell, value in of_cells.items()}
+            for name, of_cells in probe_set.thresholds.items()
+        }
+        readout.probe_set = replace(probe_set, thresholds=thresholds)
+        # Rounded as the stored ones.
+        scores = readout.scores().items()
+        tables.append({name: table[:, 0].float().double().numpy() for name, table in scores})
+    return tables
 
 
 def _cell(record: CellRecord) -> Cell:

@@ -134,16 +134,16 @@ def test_another_engine_agrees_within_the_tolerance(
     arguments = ["--items", "1", "--seed", "0", "--engine", "torch_eager"]
     assert main(["verify", str(entry), *arguments]) == 0
     said = capsys.readouterr().out
-    assert "within 0.02 (engine: torch_eager here, onnxruntime there)" in said
+    assert "within 0.001 (engine: torch_eager here, onnxruntime there)" in said
 
 
 def test_a_score_beyond_the_tolerance_fails_elsewhere(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "_unlike", lambda *_: "another machine")
-    change_score(copied, 17, 0.01)
+    change_score(copied, 17, 0.0008)
     assert not verify(read_entry(copied), 1, {}, seed=0).faults
-    change_score(copied, 17, 0.02)
+    change_score(copied, 17, 0.0008)
     assert len(verify(read_entry(copied), 1, {}, seed=0).faults) == 1
 
 
