@@ -43,7 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_options(
         running,
-        *("engine", "labeler", "limit", "sampler_steps", "threads"),
+        *("engine", "labeler", "guidance", "limit", "sampler_steps", "threads"),
         limit="use only so many items, training and test together (default 310)",
     )
     for action in (checking, running):

@@ -25,7 +25,7 @@ from bench.ledger.board import (
     Point,
 )
 from bench.ledger.comparable import Group, grouped
-from bench.ledger.entries import Entry
+from bench.ledger.entries import Entry, disagreements
 from bench.ledger.layers import layer_letters
 from bench.ledger.records import CellRecord
 from bench.ledger.ties import Pair, letters, pairs, tied
@@ -44,8 +44,15 @@ def leaderboard(
 ) -> Board:
     """Compare the entries of a ledger at a step (counted from 1; None is each one's last).
 
-    Raises UserError when no entry has that step.
+    Raises UserError when no entry has that step, and for an entry that was changed.
     """
+    for entry in entries:
+        faults, _ = disagreements(entry)
+        if faults:
+            raise UserError(
+                f"{entry.path} was changed after its submission ({faults[0]}); check it with: "
+                f"python -m bench verify {entry.path}"
+            )
     if step is not None and not any(step in entry.record.steps for entry in entries):
         raise UserError(f"no entry of the ledger has step {step}; leave --step out for the last")
     return Board(

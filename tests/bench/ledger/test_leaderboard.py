@@ -12,7 +12,7 @@ from huggingface_hub import parse_eval_result_entries
 
 from bench.__main__ import main
 from bench.ledger.board import Board
-from bench.ledger.entries import read_ledger
+from bench.ledger.entries import read_arrays, read_ledger, write_arrays
 from bench.ledger.leaderboard import leaderboard
 from tests.bench.ledger.synthetic import write_entry
 
@@ -152,6 +152,16 @@ def test_bad_input_is_one_sentence(
     assert main(["leaderboard", str(ledger), *typed]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert sentence in line
+
+
+def test_a_changed_entry_is_not_listed(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its scores were raised; the checksum in the record tells."""
+    path = next(ledger.glob("other/**/scores.npz"))
+    scores = {name: table.astype("f4") + 0.1 for name, table in read_arrays(path).items()}
+    write_arrays(path, scores)
+    assert main(["leaderboard", str(ledger)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"{path.parent} was changed after its submission" in line
 
 
 @pytest.mark.parametrize("content", ["{}", "no json", '{"schema": 99}'])

@@ -18,11 +18,17 @@ from bench.ledger.layers import layer_letters
 from bench.ledger.submit import submit
 from bench.ledger.verify import verify
 from bench.runs.results import Results
+from bench.study import Study, open_study
 
 
 @pytest.fixture(scope="session")
 def entry(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return submit(small_run, tmp_path_factory.mktemp("ledger"))
+
+
+@pytest.fixture(scope="session")
+def study(small_run: Results) -> Study:
+    return open_study(small_run.config)
 
 
 @pytest.fixture
@@ -97,12 +103,15 @@ def test_a_changed_score_is_named_with_item_cell_and_both_numbers(
     assert said.strip().endswith(": not confirmed")
 
 
-def test_a_forged_score_is_found_where_its_item_is_drawn(copied: Path) -> None:
-    change_score(copied, 17, 0.05)
+def test_a_forged_score_is_found_where_its_item_is_drawn(copied: Path, study: Study) -> None:
+    (block,) = verification._chosen(study, 1, (), 0)
+    ids = [item.id for item in read_entry(copied).record.items]
+    forged = block.items[-1].id
+    change_score(copied, ids.index(forged), 0.05)
     seal(copied)
-    result = verify(read_entry(copied), 30, {}, seed=0)
+    result = verify(read_entry(copied), 1, {}, seed=0)
     (fault,) = result.faults
-    assert (fault.item, fault.task) == (read_entry(copied).record.items[17].id, "depth")
+    assert (fault.item, fault.task) == (forged, "depth")
     assert fault.stored - fault.generated == pytest.approx(0.05, abs=1e-6)
     # Its mean was not forged.
     assert any("entry.json has the mean" in sentence for sentence in result.inconsistent)
@@ -147,8 +156,12 @@ def test_a_score_beyond_the_tolerance_fails_elsewhere(
     assert len(verify(read_entry(copied), 1, {}, seed=0).faults) == 1
 
 
-def test_items_are_drawn_anew_by_default(entry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_are_drawn_anew_by_default(
+    entry: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(verification, "_compared", lambda *_: iter(()))
+    monkeypatch.setattr(verification, "disagreements", lambda _: ([], []))
+    monkeypatch.setattr(verification, "open_study", lambda _: study)
     read = read_entry(entry)
     drawn = {verify(read, 1, {}).items for _ in range(20)}
     assert len(drawn) > 1
