@@ -16,6 +16,9 @@ from extract.networks import TRAINED
 from probes.bootstrap import Array
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
 
+PAPER_STEPS = 15
+"""Denoising steps of arXiv 2306.05720, to which its sentences about step 5 refer."""
+
 
 def tasks_of(results: Results, names: Sequence[str]) -> list[TaskResults]:
     """Return the named tasks."""
@@ -26,7 +29,9 @@ def tasks_of(results: Results, names: Sequence[str]) -> list[TaskResults]:
 
 
 def early_step(results: Results) -> int:
-    """Return step 5, counted from 0; it must be probed and not be the last."""
+    """Return step 5 of the paper's 15, counted from 0; step 5 of others has another noise level."""
+    if results.config.sampler_steps != PAPER_STEPS:
+        raise LacksError(f"a run with --sampler-steps {PAPER_STEPS}")
     if EARLY_STEP not in results.steps or results.steps[-1] == EARLY_STEP:
         raise LacksError("a run that probes step 5 and later ones")
     return EARLY_STEP

@@ -256,6 +256,11 @@ def test_a_claim_says_where_it_stands_and_how_it_is_tested(name: str) -> None:
     assert len(str(claim.test.__doc__).splitlines()) > 2
 
 
+def test_step_5_of_another_sampler_is_another_noise_level() -> None:
+    (checked,) = check({"x": plugin("claim", "readable_by_step_5")}, [made_run(sampler_steps=28)])
+    assert (checked.verdict, checked.lacks) == ("undecided", "a run with --sampler-steps 15")
+
+
 def test_a_claim_about_random_networks_needs_three_of_them() -> None:
     results = made_run()
     networks = tuple(name for name in results.record.networks if name not in ("own-2", "own-3"))
