@@ -65,5 +65,5 @@ def command(options: argparse.Namespace) -> int:
             f"all differences are within {TOLERANCE:g}, as between engines: processors of the same "
             "name can differ in their instructions"
         )
-    print(f"{entry.name}: {'confirmed' if result.passed else 'not confirmed'}")
+    print(f"{entry.path}: {'confirmed' if result.passed else 'not confirmed'}")
     return 0 if result.passed else 1

@@ -34,11 +34,6 @@ class Entry:
         """Its folder below the ledger: model, revision, dataset and fingerprint."""
         return "/".join(self.path.parts[-4:])
 
-    @property
-    def label(self) -> str:
-        """The model, with the beginning of the hash of its weights."""
-        return f"{self.record.model.name} ({self.record.model.revision[:6]})"
-
     @cached_property
     def scores(self) -> Arrays:
         """Per task, the scores of the claimed cells (cells x items). Raises UserError."""
