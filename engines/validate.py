@@ -96,7 +96,7 @@ def _check_vocabularies(parts: Components) -> None:
             continue
         length = getattr(encoder.config, "max_position_embeddings", None)
         vocabulary = encoder.config.vocab_size
-        if length and not 2 < min(tokenizer.model_max_length, parts.family.most_words) <= length:
+        if length and not 2 < parts.most_tokens(name) <= length:
             raise ValueError(
                 f"its tokenizer gives {tokenizer.model_max_length} words where {length} are read"
             )
