@@ -28,6 +28,17 @@ def choose(taps: Sequence[Tap], names: Sequence[str]) -> tuple[Tap, ...]:
     return tuple(tap for tap in taps if any(fits(tap.layer, name) for name in names))
 
 
+_SIDES = ("down", "mid", "up")
+"""Blocks of a network with an encoder, a middle and a decoder."""
+
+
+def decoding_layers(layers: Sequence[str]) -> tuple[str, ...]:
+    """The layers that turn to the output: a network's decoder, or the later half of its layers."""
+    if any(fits(layer, side) for layer in layers for side in _SIDES):
+        return tuple(layer for layer in layers if fits(layer, "up"))
+    return tuple(layers[len(layers) // 2 :])
+
+
 def fits(layer: str, name: str) -> bool:
     """Whether ``name`` is that of the layer or of blocks that contain it: up, up2 and up2.1."""
     inside = r"\d*(?:\..*)?" if name[-1:].isalpha() else r"(?:\..*)?"

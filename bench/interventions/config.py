@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
 WEAK_STRENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)
 """For tasks whose edits go into all layers, where the changes of sixteen layers add up."""
-DECODER = ("up",)
 LATE_FROM = 2 / 3
 """Share of the sampler's steps after which the layout is settled: step 10 of the paper's 15."""
 
@@ -95,15 +94,17 @@ def completed(plan: Plan, layers: Sequence[str], steps: Sequence[int], sampler_s
     Raises UserError for a layer or a step that the run has not probed.
     """
     from bench.interventions.arms import CONTROLS, LATE
-    from extract.taps import fits
+    from extract.taps import decoding_layers, fits
     from probes.edit import METHODS
 
     task = plugin("task", plan.task)
     for name in plan.layers:
         if not any(fits(layer, name) for layer in layers):
             raise UserError(f"the run has no probes of layer {name!r}; it has {', '.join(layers)}")
-    names = plan.layers or (() if task.edits_all_layers else DECODER)
-    chosen = tuple(layer for layer in layers if not names or any(fits(layer, x) for x in names))
+    if plan.layers:
+        chosen = tuple(layer for layer in layers if any(fits(layer, x) for x in plan.layers))
+    else:
+        chosen = tuple(layers) if task.edits_all_layers else decoding_layers(layers)
     if not chosen:
         raise UserError(
             f"the run has no probes of the decoder, only of {', '.join(layers)}; "

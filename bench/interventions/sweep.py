@@ -21,6 +21,7 @@ from bench.interventions.records import DAMAGE
 from bench.interventions.runner import EditableRun, run_arms
 from bench.interventions.trials import NO_EDIT
 from bench.runs.probes import StoredProbes
+from extract.taps import decoding_layers, fits
 from probes.bootstrap import Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 
@@ -29,13 +30,13 @@ WINDOWS = (range(3), range(5), range(5, 10), range(10, 15))
 
 
 def groups(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Group layers by block, from the middle block on; the decoder as a whole comes last."""
+    """Group layers by block, from the middle on; the decoder as a whole comes last."""
+    decoder = decoding_layers(layers)
     blocks: dict[str, tuple[str, ...]] = {}
     for layer in layers:
-        if layer.startswith(("mid", "up")):
+        if layer in decoder or fits(layer, "mid"):
             block = layer.partition(".")[0]
             blocks[block] = (*blocks.get(block, ()), layer)
-    decoder = tuple(layer for layer in layers if layer.startswith("up"))
     return blocks | ({"decoder": decoder} if decoder else {})
 
 
