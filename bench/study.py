@@ -27,7 +27,7 @@ from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
 from engines.load import load
 from engines.models.tiny import MODEL as TINY
-from engines.random_weights import random_components
+from engines.random_weights import architecture_of, random_components
 from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stream
 from extract.taps import choose
 from probes.accumulate import DRAWS
@@ -149,10 +149,14 @@ def model_spec(name: str) -> ModelSpec:
     )
 
 
-def components_of(source: str | Path, weights: str) -> Components:
-    """Load a model's components, or draw random weights for its architecture."""
-    if weights == "random":
-        return random_components(source, Path(TINY.source) / "tokenizer")
+def components_of(source: str | Path, weights: str, drawn: bool = True) -> Components:
+    """Load a model's components, or draw random weights for its architecture.
+
+    Unless ``drawn``, no weights are read or drawn where the model's configurations are at hand.
+    """
+    at_hand = Path(source).is_dir() or architecture_of(source) is not None
+    if weights == "random" or (not drawn and at_hand):
+        return random_components(source, Path(TINY.source) / "tokenizer", drawn)
     return load(source)
 
 
@@ -187,10 +191,11 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
     return dataset, limited(dataset.items(folder), config.limit)
 
 
-def open_study(config: Config, labels: bool = True) -> Study:
+def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study:
     """Resolve every name of ``config``. Raises UserError, EngineError or DatasetError.
 
-    Without ``labels``, brightness stands in where neither options nor model name a labeler.
+    Without ``labels``, brightness stands in where neither options nor model name a labeler. Unless
+    ``drawn``, the study has no weights where configurations suffice: it can be counted, not run.
     """
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
     spec = model_spec(config.model)
@@ -201,7 +206,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
     if config.source == "rendered" and dataset.scene is None:
         raise UserError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
-    components = components_of(spec.source, config.weights)
+    components = components_of(spec.source, config.weights, drawn)
     if config.source == "generated":
         # A label that the labeler lacks ends the run before anything is exported or generated.
         blank = reader(torch.zeros(1, 3, *components.image_size))
@@ -223,7 +228,8 @@ def open_study(config: Config, labels: bool = True) -> Study:
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
         "weights of the model": [
-            hash_of_weights(part.state_dict()) for part in components.networks.values()
+            hash_of_weights(part.state_dict()) if drawn else ""
+            for part in components.networks.values()
         ],
         "weights of the labeler": reader.fingerprint,
         "noise schedule": components.schedule,

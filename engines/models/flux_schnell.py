@@ -1,0 +1,14 @@
+"""FLUX.1-schnell, distilled to one to four steps without guidance, from the hub or a local diffusers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.engine import ModelSpec
+
+MODEL = ModelSpec(
+    source="black-forest-labs/FLUX.1-schnell",
+    guidance=1.0,
+    labeler="midas",
+    architecture=Path(__file__).parent / "architectures" / "flux-1-schnell",
+)
