@@ -16,7 +16,8 @@ from engines.denoiser import Denoiser
 from engines.engine import ATTENTION, CONVOLUTION, Tap
 from engines.errors import EngineError
 from engines.family import Family
-from engines.samplers import MODEL, Sampler, scheduler_of, set_steps
+from engines.sampler_names import MODEL
+from engines.samplers import Sampler, scheduler_of, set_steps
 
 DECODE_BATCH = 4
 """Images decoded, or prompts embedded, at once; padded to this, so that no batch changes a bit."""

@@ -8,7 +8,7 @@ from engines.engine import ModelSpec
 
 MODEL = ModelSpec(
     source="black-forest-labs/FLUX.1-schnell",
-    guidance=1.0,
+    guidance=None,
     labeler="midas",
     architecture=Path(__file__).parent / "architectures" / "flux-1-schnell",
 )
