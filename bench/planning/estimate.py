@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bench.config import Config
-from bench.measure import peak_during, resident_bytes, timed
+from bench.measure import available_bytes, peak_during, resident_bytes, timed
 from bench.networks import Networks, recorded_model
 from bench.planning.plan import Measured, Plan, Term
 from bench.planning.sizes import sizes_of
@@ -23,7 +23,7 @@ from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
 from bench.stages import kept_eigenbases, score_block, sum_block, sweep_block
 from bench.study import Study, open_study
-from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
+from datasets.splits import BLOCK, FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import RecordedModel
@@ -49,8 +49,12 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     """Count and measure a run.
 
     At most ``items`` items (at least 2) of a block are generated for each stage; none at 0, where
-    no weights are needed.
+    no weights are needed, and none of a random network that needs more memory than is free.
     """
+    if items != 0 and config.weights == "random":
+        counted = plan_of(config, 0)
+        if _needed(counted, config, items) > available_bytes():
+            return counted
     study, loading = timed(lambda: open_study(config, drawn=items != 0))
     torch.set_num_threads(study.threads)
     recorded, networks = recorded_model(study)
@@ -73,6 +77,14 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
         sizes=sizes_of(study, recorded, len(networks.engines)),
         measured=measured,
     )
+
+
+def _needed(counted: Plan, config: Config, items: int | None) -> int:
+    """Bytes to generate and sum ``items`` items of a block."""
+    sums = counted.sizes.exact if config.width is None else counted.sizes.sketched
+    share = min(1.0, (items or BLOCK) / BLOCK)
+    fixed = counted.sizes.model_bytes + counted.sizes.call_bytes + 2 * sums.set_bytes
+    return fixed + round(sums.activation_bytes * share)
 
 
 def _measured(sample: _Sample, loading: float) -> Measured:

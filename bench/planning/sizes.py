@@ -67,6 +67,8 @@ class Sizes:
     """Denoisers that are opened: the trained one, controls and baselines."""
     tap_values: int
     """Values of all taps in one row of a call."""
+    rows: int
+    """Rows of a call."""
     exact: SumSizes
     sketched: SumSizes
     """At the run's own width, or at the one that is proposed."""
@@ -76,6 +78,11 @@ class Sizes:
         """Weights in single precision, with a denoiser for every engine."""
         denoiser, *others = self.parameters.values()
         return _ACTIVATION_BYTES * (denoiser * self.engines + sum(others))
+
+    @property
+    def call_bytes(self) -> int:
+        """All taps of a call, as the engine returns them."""
+        return _ACTIVATION_BYTES * self.tap_values * self.rows
 
     @property
     def half_bytes(self) -> tuple[int, int]:
@@ -99,14 +106,13 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
         parameters={first: counts.pop(first), **counts},
         engines=engines,
         tap_values=sum(shapes[tap.layer].tokens * shapes[tap.layer].channels for tap in study.taps),
+        rows=study.config.batch,
         exact=_sums(study, sites, None),
         sketched=_sums(study, sites, study.config.width or SKETCH),
     )
 
 
-def _sites(
-    study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]
-) -> dict[Site, Shape]:
+def _sites(study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]) -> dict[Site, Shape]:
     channels, rows, columns = study.components.latent_shape
     attention = {layer: shapes[layer] for layer in study.layers}
     width = int(study.components.denoiser.inputs["text"][-1])
@@ -144,9 +150,7 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
                 packed += _SUM_BYTES * steps * (d * (d + 1) // 2 + d)
         activations += _ACTIVATION_BYTES * steps * shape.tokens * channels
     block = max(len(block.items) for block in study.train)
-    folds = [
-        [block for block in study.train if block.fold == fold] for fold in range(study.folds)
-    ]
+    folds = [[block for block in study.train if block.fold == fold] for fold in range(study.folds)]
     return SumSizes(
         width=width,
         set_bytes=whole,

@@ -1,4 +1,4 @@
-"""FLUX.1-schnell, distilled to one to four steps without guidance, from the hub or a local diffusers folder."""
+"""FLUX.1-schnell, which reads no guidance, from the hub or a local diffusers folder."""
 
 from __future__ import annotations
 
