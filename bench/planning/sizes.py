@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.networks import chosen_convolutions
 from bench.profiling.flops import tap_shapes
 from bench.study import Study
 from datasets.splits import grouped
-from engines.engine import layer_of_convolution
 from extract.networks import CONVOLUTION, INPUT, TRAINED
 from extract.stream import RecordedModel
 from probes.position import position_columns
@@ -120,8 +120,8 @@ def _sites(study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]) -
         INPUT: {"latent": Shape(rows * columns, _NEIGHBOURHOOD * channels)},
         _TEXT: {"pooled": Shape(rows * columns // 4, width)},
         CONVOLUTION: {
-            layer_of_convolution(tap): shapes[tap.layer]
-            for tap in study.convolutions
+            layer: shapes[tap.layer]
+            for layer, tap in chosen_convolutions(study).items()
             if tap.layer in shapes
         },
         _DECODER: {},
@@ -164,7 +164,9 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
 
 def _target_columns(study: Study) -> tuple[int, int]:
     """Columns of targets, true and permuted: of tasks of maps, and of tasks of whole images."""
-    labels = study.reader(torch.zeros(1, 3, *study.components.image_size))
+    # Rendered scenes have labels of their own.
+    _, read = study.block_input(study.train[0].items[:1])
+    labels = read(torch.zeros(1, 3, *study.components.image_size))
     maps = images = 0
     for task in study.tasks.values():
         columns = task.target(labels).shape[1] * (1 + study.draws)

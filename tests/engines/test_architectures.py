@@ -1,4 +1,4 @@
-"""Configurations of published models: supported, of the published sizes, and drawn without files."""
+"""Configurations of published models: supported, of published sizes, and drawn without files."""
 
 from __future__ import annotations
 
