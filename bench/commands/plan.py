@@ -30,8 +30,7 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UserError
-    from bench.measure import available_bytes, machine_bytes
-    from bench.planning.advice import advice_on, in_gib, sum_table, weights_of
+    from bench.planning.advice import NOT_GENERATED, advice_on, sum_table, weights_of
     from bench.planning.estimate import plan_of
     from bench.planning.gpus import fits_on, gpu_named, times_on
 
@@ -78,13 +77,10 @@ def command(options: argparse.Namespace) -> int:
     aligned = ["left", *["right"] * (len(headers) - 1)]
     print()
     print(tabulate(sums, headers=headers, disable_numparse=True, colalign=aligned))
-    if advice := advice_on(plan.sizes, config.width, machine_bytes()):
+    if advice := advice_on(plan.sizes, config.width):
         print(f"\n{advice}")
     if here is None and sample != 0:
-        print(
-            f"\nnothing was generated to measure times: {in_gib(available_bytes())} of memory are "
-            "free, and a block needs more"
-        )
+        print(f"\n{NOT_GENERATED}")
     if here:
         rows = []
         for term in here.terms:

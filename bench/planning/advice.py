@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bench.measure import machine_bytes
 from bench.planning.sizes import Sizes, SumSizes
 
 _GIB = 2**30
+NOT_GENERATED = (
+    "nothing was generated to measure times: a block needs more memory than is free here"
+)
 
 
 def in_gib(count: int) -> str:
@@ -44,8 +48,12 @@ def sum_table(sizes: Sizes) -> tuple[list[str], list[list[str]]]:
     return ["by arithmetic", *headers], table
 
 
-def advice_on(sizes: Sizes, width: int | None, memory: int) -> str | None:
-    """A sentence where the sums at the run's ``width`` do not fit into this machine's memory."""
+def advice_on(sizes: Sizes, width: int | None, memory: int | None = None) -> str | None:
+    """A sentence where the sums at the run's ``width`` do not fit into memory.
+
+    ``memory`` is in bytes, by default this machine's.
+    """
+    memory = machine_bytes() if memory is None else memory
     chosen = sizes.exact if width is None else sizes.sketched
     whole = sizes.model_bytes + sizes.call_bytes + chosen.memory_bytes
     if whole <= memory:
