@@ -89,7 +89,7 @@ def called(*arguments: str) -> dict[str, object]:
     ("model", "side", "words", "parameters", "taps"),
     [
         ("pixart_sigma", 128, 300, 0.61e9, 28),
-        # Its latents of 512 x 512 pixels; memory and time at its own size are four times as much.
+        # Of 512 x 512 pixels: a row of its own size takes more than four times as long.
         ("sd3_medium", 64, 333, 2.03e9, 24),
     ],
 )
