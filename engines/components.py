@@ -58,7 +58,11 @@ class Components:
 
     def pipeline(self) -> Any:
         """The model as diffusers' own pipeline, with its own scheduler."""
-        return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
+        from engines.library_logs import silenced
+
+        # diffusers' import of a pipeline warns of optional packages.
+        with silenced():
+            return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
 
     def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
         """Taps of a kind, in the order of computation. Raises EngineError if there are none."""
@@ -80,9 +84,14 @@ class Components:
         return self.parts["vae"]
 
     @property
-    def tokenizers(self) -> tuple[Any, ...]:
-        """The tokenizers, of which each reads the whole prompt."""
-        return tuple(self.parts[name] for name in self.family.tokenizers if name in self.parts)
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizers by name, of which each reads the whole prompt."""
+        return {name: self.parts[name] for name in self.family.tokenizers if name in self.parts}
+
+    def most_tokens(self, tokenizer: str) -> int:
+        """Tokens that a prompt is cut to."""
+        own = int(self.parts[tokenizer].model_max_length)
+        return min(own, self.family.most_tokens.get(tokenizer, own))
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -61,8 +61,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd2", INDEX, {"prior": ["diffusers", "PriorTransformer"]}, "a prior (PriorTransformer)"),
     ("sd2", INDEX, {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ("sd2", INDEX, {"tokenizer": ["transformers", "BertTokenizer"]}, "BertTokenizer"),
-    ("sd2", INDEX, {"_class_name": "FluxPipeline"}, "names no transformer"),
-    ("sd2", INDEX, {"_class_name": "StableDiffusion3Pipeline"}, "names no transformer"),
     ("sdxl", INDEX, {"text_encoder": [None, None]}, "has no text_encoder"),
     ("sd2", VAE, {"_class_name": "AsymmetricAutoencoderKL"}, "AsymmetricAutoencoderKL"),
     ("sd2", UNET, {"_class_name": "UNetMotionModel"}, "UNetMotionModel as its unet"),
@@ -93,6 +91,15 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd2", UNET, {"cross_attention_dim": [16, 24, 24, 24]}, "cross_attention_dim is [16"),
     ("sdxl", UNET, {"addition_time_embed_dim": 4}, "other numbers of the image"),
 ]
+
+
+@pytest.mark.parametrize("pipeline", ["FluxPipeline", "StableDiffusion3Pipeline"])
+def test_a_folder_that_names_another_family_says_what_it_lacks(
+    fresh: Callable[[str], Path], pipeline: str
+) -> None:
+    folder = fresh("sd2")
+    edit(folder / INDEX, _class_name=pipeline)
+    assert "is not supported: it has no transformer; supported is " in refusals(folder)
 
 
 @pytest.mark.parametrize(("kind", "file", "changes", "named"), UNSUPPORTED)
