@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from engines import random_weights
 from engines.errors import EngineError
 from engines.models.tiny import MODEL as TINY
 from engines.random_weights import architecture_of, random_components
+from tests.small_transformers import PIPELINES, save
 
 FOLDER = Path(__file__).parents[2] / "engines" / "models" / "architectures"
 WORDS = Path(TINY.source) / "tokenizer"
@@ -74,3 +77,20 @@ def test_the_folders_hold_configurations_alone() -> None:
 def test_an_unknown_hub_id_has_no_architecture() -> None:
     with pytest.raises(EngineError, match="not known without its files"):
         random_components("someone/else", WORDS)
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_an_architecture_is_drawn_with_stand_ins_for_its_tokenizers(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save(kind, tmp_path / "model")
+    for path in folder.glob("tokenizer*"):
+        shutil.rmtree(path)
+    for path in folder.rglob("*.safetensors"):
+        path.unlink()
+    monkeypatch.setattr(random_weights, "architecture_of", lambda _: folder)
+    parts = random_components("someone/else", WORDS)
+    one, two = parts.embed(["a red cube"]), parts.embed(["a blue sphere"])
+    assert one.words == parts.family.words(parts)
+    assert one != two
+    assert not list(folder.glob("tokenizer*"))
