@@ -61,6 +61,11 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
+def machine_bytes() -> int:
+    """Return the memory of this machine, free or not."""
+    return int(psutil.virtual_memory().total)
+
+
 def device_bytes(device: str) -> int | None:
     """Return the memory in use on a CUDA device, by all processes; None for the CPU."""
     if not device.startswith("cuda"):

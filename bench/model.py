@@ -13,7 +13,7 @@ from engines.components import Components
 from engines.engine import ModelSpec
 from engines.load import load
 from engines.models.tiny import MODEL as TINY
-from engines.random_weights import random_components
+from engines.random_weights import architecture_of, random_components
 
 
 def model_spec(name: str) -> ModelSpec:
@@ -31,10 +31,14 @@ def model_spec(name: str) -> ModelSpec:
     )
 
 
-def components_of(source: str | Path, weights: str) -> Components:
-    """Load a model's components, or draw random weights for its architecture."""
-    if weights == "random":
-        return random_components(source, Path(TINY.source) / "tokenizer")
+def components_of(source: str | Path, weights: str, drawn: bool = True) -> Components:
+    """Load a model's components, or draw random weights for its architecture.
+
+    Unless ``drawn``, no weights are read or drawn where the model's configurations are at hand.
+    """
+    at_hand = Path(source).is_dir() or architecture_of(source) is not None
+    if weights == "random" or (not drawn and at_hand):
+        return random_components(source, Path(TINY.source) / "tokenizer", drawn)
     return load(source)
 
 
@@ -65,9 +69,9 @@ def strengths_of(config: Config, spec: ModelSpec, components: Components) -> Str
     return Strengths(config.true_guidance, embedded)
 
 
-def chosen_components(config: Config, spec: ModelSpec) -> Components:
+def chosen_components(config: Config, spec: ModelSpec, drawn: bool = True) -> Components:
     """Load a model as a configuration wants it: size, sampler, guidance. Raises UserError."""
-    components = components_of(spec.source, config.weights)
+    components = components_of(spec.source, config.weights, drawn)
     if config.size:
         components = components.sized(config.size[0], config.size[-1])
     if config.sampler is not None:

@@ -160,17 +160,24 @@ def _seeds(study: Study) -> range:
     return range(max(1, study.config.random_networks))
 
 
+def chosen_convolutions(study: Study) -> dict[str, Tap]:
+    """Return the taps of the baseline ``convolution``, by layer: those in the chosen layers."""
+    chosen = study.config.layers
+    layers = {layer_of_convolution(tap): tap for tap in study.convolutions}
+    return {
+        layer: tap
+        for layer, tap in layers.items()
+        if not chosen or any(fits(layer, name) for name in chosen)
+    }
+
+
 def _convolution(study: Study, _: Networks) -> Sources:
     if not study.convolutions:
         raise UserError(
             f"{study.components.family.title} has no convolutions to compare with; "
             f"drop the baseline {CONVOLUTION}"
         )
-    chosen = study.config.layers
-    layers = [layer_of_convolution(tap) for tap in study.convolutions]
-    if chosen:
-        layers = [layer for layer in layers if any(fits(layer, name) for name in chosen)]
-    return {CONVOLUTION: sources.convolution(layers)}
+    return {CONVOLUTION: sources.convolution(list(chosen_convolutions(study)))}
 
 
 def _unconditional(study: Study, _: Networks) -> Sources:

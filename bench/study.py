@@ -173,10 +173,11 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
     return dataset, limited(dataset.items(folder), config.limit)
 
 
-def open_study(config: Config, labels: bool = True) -> Study:
+def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study:
     """Resolve every name of ``config``. Raises UserError, EngineError or DatasetError.
 
-    Without ``labels``, brightness stands in where neither options nor model name a labeler.
+    Without ``labels``, brightness stands in where neither options nor model name a labeler. Unless
+    ``drawn``, the study has no weights where configurations suffice: it can be counted, not run.
     """
     tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
     spec = model_spec(config.model)
@@ -187,7 +188,7 @@ def open_study(config: Config, labels: bool = True) -> Study:
     if config.source == "rendered" and dataset.scene is None:
         raise UserError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
-    components = chosen_components(config, spec)
+    components = chosen_components(config, spec, drawn)
     if config.source == "generated":
         # A label that the labeler lacks ends the run before anything is exported or generated.
         blank = reader(torch.zeros(1, 3, *components.image_size))
@@ -214,7 +215,8 @@ def open_study(config: Config, labels: bool = True) -> Study:
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
         "weights of the model": [
-            hash_of_weights(part.state_dict()) for part in components.networks.values()
+            hash_of_weights(part.state_dict()) if drawn else ""
+            for part in components.networks.values()
         ],
         "weights of the labeler": reader.fingerprint,
         "noise schedule": components.schedule,

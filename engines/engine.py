@@ -159,3 +159,5 @@ class ModelSpec:
     """Default scale of guidance; None for its family's."""
     labeler: str | None
     """Labeler for this model's images; None if none is set."""
+    architecture: Path | None = None
+    """A folder of its configurations, for plans and random weights without its files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +151,29 @@ class Family(ABC):
     def patch(self, config: Any) -> int:
         """Rows and columns of a latent must be multiples of this."""
         return int(config.patch_size)
+
+    def lengths(self, parts: Any) -> dict[str, int]:
+        """Tokens of a prompt, padded, that each text encoder of the model reads."""
+        return {
+            name.replace("tokenizer", "text_encoder"): (
+                int(parts.parts[name].model_max_length)
+                if kinds[0].startswith("CLIP")
+                else self.longest(parts)
+            )
+            for name, kinds in self.tokenizers.items()
+            if name in parts.parts
+        }
+
+    def longest(self, parts: Any) -> int:
+        """Tokens that diffusers' pipeline passes to a language model such as T5."""
+        import diffusers
+
+        kind = getattr(diffusers, str(parts.settings.get(PIPELINE, self.pipelines[0])))
+        return int(inspect.signature(kind.encode_prompt).parameters["max_sequence_length"].default)
+
+    def words(self, parts: Any) -> int:
+        """Words that the denoiser reads of a prompt, as :meth:`embed` would give them."""
+        return list(self.lengths(parts).values())[-1]
 
     @abstractmethod
     def embed(self, parts: Any, prompts: Sequence[str]) -> Conditioning:

@@ -1,92 +1,88 @@
-"""A model's architecture with seeded random weights, to measure speed and memory only."""
+"""A model's architecture with seeded random weights, to measure speed and memory only.
+
+On the meta device it has shapes alone, which is enough to count operations and bytes.
+"""
 
 from __future__ import annotations
 
+import pkgutil
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig
 
 from engines.components import Components
-from engines.configurations import Configuration, text_configuration
+from engines.configurations import INDEX, Configuration, read_object, text_configuration
 from engines.errors import EngineError
-from engines.families.unet import FAMILY as UNET
-from engines.family import Family
+from engines.family import Family, family_of
 from engines.library_logs import silenced
 from engines.load import assembled, network_class, require_working, supported
-from engines.models.sd_v1 import MODEL as SD_V1
-from engines.models.sd_v1 import WORDS, untrained
-from engines.models.tiny.architecture import SCHEDULE
-from engines.models.tiny.words import load_tokenizer
+from engines.tokenizer_stand_ins import add_tokenizers
 from engines.validate import advice, quoted
 
 SEED = 0
 
 
-def random_components(source: str | Path, words: Path) -> Components:
-    """All components, with the tokenizer of ``source`` if it is a folder, else that in ``words``.
+def random_components(source: str | Path, words: Path, drawn: bool = True) -> Components:
+    """All components of a folder, or of a hub id whose configurations are shipped.
 
-    Drawing weights changes the state of torch's global generator. Raises EngineError as ``load``
-    does.
+    A shipped architecture has no vocabulary: its tokenizers are stand-ins, CLIP's the one in
+    ``words``. Unless ``drawn``, the weights are on the meta device and take no memory. Drawing them
+    changes the state of torch's global generator. Raises EngineError as ``load`` does.
     """
     torch.manual_seed(SEED)
+    with _folder_of(source, words) as folder:
+        components = _drawn(folder, *supported(folder), drawn)
+        if drawn:
+            require_working(components, folder)
+    return components
+
+
+def architecture_of(source: str | Path) -> Path | None:
+    """The folder of configurations that is shipped for a hub id, if there is one."""
+    package = import_module("engines.models")
+    for entry in pkgutil.iter_modules(package.__path__):
+        spec = import_module(f"engines.models.{entry.name}").MODEL
+        if spec.source == source:
+            found: Path | None = spec.architecture
+            return found
+    return None
+
+
+@contextmanager
+def _folder_of(source: str | Path, words: Path) -> Iterator[Path]:
     if Path(source).is_dir():
-        folder = Path(source)
-        components = _drawn(folder, *supported(folder))
-        require_working(components, folder)
-        return components
-    torch.manual_seed(SEED)
-    _refuse_unknown(source)
-    unet = untrained()
-    # vae/config.json and text_encoder/config.json of the same model: CLIP's ViT-L/14 encoder.
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-        )
-    )
-    tokenizer, schedule = load_tokenizer(words), SCHEDULE
-    tokenizer.model_max_length = WORDS
-    parts = {
-        "unet": unet,
-        "vae": _frozen(vae),
-        "text_encoder": _frozen(text),
-        "tokenizer": tokenizer,
-    }
-    side = int(unet.config.sample_size)
-    return Components(UNET, parts, dict(schedule), (4, side, side), sampler_name=UNET.samplers[0])
-
-
-def _refuse_unknown(source: str | Path) -> None:
-    if source != SD_V1.source:
+        yield Path(source)
+        return
+    architecture = architecture_of(source)
+    if architecture is None:
         raise EngineError(
-            f"the architecture of {source} is not known without its files; "
-            "give its local folder with --model, or one of the models tiny and sd_v1"
+            f"the architecture of {source} is not known without its files; give its local folder "
+            "with --model, or a model whose configurations are shipped (engines/models)"
         )
+    with tempfile.TemporaryDirectory() as whole:
+        folder = Path(shutil.copytree(architecture, whole, dirs_exist_ok=True))
+        add_tokenizers(folder, family_of(folder, read_object(folder / INDEX)), words)
+        yield folder
 
 
-def _drawn(folder: Path, family: Family, found: dict[str, Configuration]) -> Components:
+def _drawn(
+    folder: Path, family: Family, found: dict[str, Configuration], drawn: bool
+) -> Components:
     with _explained(folder):
-        networks = {
-            part: _frozen(_network(folder, family, part, config))
-            for part, config in found.items()
-            if part != "scheduler"
-        }
+        with nullcontext() if drawn else torch.device("meta"):
+            networks = {
+                part: _frozen(_network(folder, family, part, config))
+                for part, config in found.items()
+                if part != "scheduler"
+            }
         return assembled(folder, family, found, networks)
 
 

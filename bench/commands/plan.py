@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.commands import run
+from bench.options.typed import names
 
 _GIB = 2**30
 
@@ -18,7 +19,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="items generated to time each stage (default: a block, about 8; 0 counts only)",
     )
     parser.add_argument(
-        "--gpu", help="also estimate the time of its networks on a GPU, such as h100, a100 or 4090"
+        "--gpu",
+        type=names,
+        help="also estimate the time of its networks on GPUs, such as h100 or h100,4090",
     )
 
 
@@ -27,10 +30,11 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UserError
+    from bench.planning.advice import NOT_GENERATED, advice_on, sum_table, weights_of
     from bench.planning.estimate import plan_of
-    from bench.planning.gpus import gpu_named, times_on
+    from bench.planning.gpus import fits_on, gpu_named, times_on
 
-    gpu = gpu_named(options.gpu) if options.gpu else None
+    gpus = [gpu_named(name) for name in options.gpu or ()]
     if options.part:
         raise UserError(
             "a plan is of the whole run; leave --part out, and divide its time by the parts"
@@ -42,18 +46,25 @@ def command(options: argparse.Namespace) -> int:
             "or 0 for none"
         )
     of_run = {name: value for name, value in vars(options).items() if name not in ("gpu", "sample")}
-    plan = plan_of(run.config_from(argparse.Namespace(**of_run)), sample)
+    config = run.config_from(argparse.Namespace(**of_run))
+    plan = plan_of(config, sample)
     work = f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"
     decoding = (
         f"{plan.decoding_flops / 1e12:,.2f} TFLOP ({plan.flops_per_decoding / 1e9:,.2f} GFLOP each)"
     )
+    embedding = (
+        f"{plan.prompt_flops / 1e12:,.2f} TFLOP ({plan.flops_per_prompt / 1e9:,.2f} GFLOP each)"
+    )
     facts = [
         ["training and test items", f"{plan.train_items} + {plan.test_items}"],
         ["image-steps", f"{plan.image_steps:,}"],
-        ["UNet rows", f"{plan.engine_rows:,}"],
+        ["denoiser rows", f"{plan.engine_rows:,}"],
         ["their work", work],
+        ["prompts embedded", f"{plan.prompts:,}"],
+        ["their work", embedding],
         ["latents decoded", f"{plan.decodings:,}"],
         ["their work", decoding],
+        ["parameters", weights_of(plan.sizes)],
     ]
     here = plan.measured
     if here:
@@ -62,6 +73,14 @@ def command(options: argparse.Namespace) -> int:
             ["disk", f"{here.disk_bytes / _GIB:.2f} GiB until the shards are deleted"],
         ]
     print(tabulate(facts, tablefmt="plain", disable_numparse=True))
+    headers, sums = sum_table(plan.sizes)
+    aligned = ["left", *["right"] * (len(headers) - 1)]
+    print()
+    print(tabulate(sums, headers=headers, disable_numparse=True, colalign=aligned))
+    if advice := advice_on(plan.sizes, config.width):
+        print(f"\n{advice}")
+    if here is None and sample != 0:
+        print(f"\n{NOT_GENERATED}")
     if here:
         rows = []
         for term in here.terms:
@@ -69,9 +88,11 @@ def command(options: argparse.Namespace) -> int:
             rows.append([term.what, f"{term.count:,.0f} {term.unit}", *seconds])
         rows.append(["in all", "", "", f"{here.seconds:.1f}"])
         headers = ["on this machine", "", "s each", "s"]
-        aligned = ("left", "right", "right", "right")
+        aligned = ["left", "right", "right", "right"]
         print()
         print(tabulate(rows, headers=headers, disable_numparse=True, colalign=aligned))
-    if gpu:
-        print(f"\n{times_on(gpu, plan.flops, plan.decoding_flops)}")
+    for gpu in gpus:
+        taps = 2 * plan.sizes.tap_values
+        print(f"\n{times_on(gpu, plan.flops, plan.decoding_flops + plan.prompt_flops)}")
+        print(fits_on(gpu, *plan.sizes.half_bytes, taps))
     return 0

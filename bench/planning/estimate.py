@@ -13,15 +13,17 @@ import numpy as np
 import torch
 
 from bench.config import Config
-from bench.measure import peak_during, resident_bytes, timed
+from bench.measure import available_bytes, peak_during, resident_bytes, timed
 from bench.networks import Networks, recorded_model
+from bench.planning.plan import Measured, Plan, Term
+from bench.planning.sizes import sizes_of
 from bench.planning.solving import bytes_of, cut, sampled_probe_set
-from bench.profiling.flops import decoding_flops, work_of
+from bench.profiling.flops import decoding_flops, embedding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
 from bench.stages import kept_eigenbases, score_block, sum_block, sweep_block
 from bench.study import Study, open_study
-from datasets.splits import FOLDS, Block, count_items, draws_of, grouped
+from datasets.splits import BLOCK, FOLDS, Block, count_items, draws_of, grouped
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import RecordedModel
@@ -43,86 +45,46 @@ _NOT_UNET = ("vae", DECODED)
 _FLOAT64_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One part of a run's time: count x seconds of one."""
-
-    what: str
-    count: float
-    unit: str
-    each_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        """Seconds in total."""
-        return self.count * self.each_seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Estimate of memory, disk space and time on this machine."""
-
-    memory_bytes: int
-    """Peak memory."""
-    disk_bytes: int
-    """Peak disk space, before the shards are deleted."""
-    terms: tuple[Term, ...]
-
-    @property
-    def seconds(self) -> float:
-        """From the command to the results, without the start of Python."""
-        return sum(term.seconds for term in self.terms)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Estimate of a run."""
-
-    train_items: int
-    test_items: int
-    image_steps: int
-    engine_rows: int
-    """Rows that all UNets compute: the generating network, controls and baselines."""
-    flops_per_row: int
-    decodings: int
-    """Latents decoded for labels and baselines; without the report's few, and without rendered
-    images, which are encoded."""
-    flops_per_decoding: int
-    measured: Measured | None
-    """None if nothing was generated."""
-
-    @property
-    def flops(self) -> int:
-        """Operations of all UNets."""
-        return self.engine_rows * self.flops_per_row
-
-    @property
-    def decoding_flops(self) -> int:
-        """Operations of the decoder."""
-        return self.decodings * self.flops_per_decoding
-
-
 def plan_of(config: Config, items: int | None = None) -> Plan:
     """Count and measure a run.
 
-    At most ``items`` items (at least 2) of a block are generated for each stage; none at 0.
+    At most ``items`` items (at least 2) of a block are generated for each stage; none at 0, where
+    no weights are needed, and none of a random network that needs more memory than is free.
     """
-    study, loading = timed(lambda: open_study(config))
+    if items != 0 and config.weights == "random":
+        counted = plan_of(config, 0)
+        if _needed(counted, config, items) > available_bytes():
+            return counted
+    study, loading = timed(lambda: open_study(config, drawn=items != 0))
     torch.set_num_threads(study.threads)
     recorded, networks = recorded_model(study)
     measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
-    words = study.components.embed([""]).words
+    parts = study.components
+    words = parts.family.words(parts)
     return Plan(
         train_items=train,
         test_items=test,
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, recorded.fitted, train) + _rows(study, recorded, test),
-        flops_per_row=work_of(study.components.denoiser, study.taps, words)[0].flops_per_row,
+        flops_per_row=work_of(parts.denoiser, study.taps, words)[0].flops_per_row,
         decodings=_decodings(study, train, test),
-        flops_per_decoding=decoding_flops(study.components.vae, study.components.latent_shape),
+        flops_per_decoding=decoding_flops(parts.vae, parts.latent_shape),
+        flops_per_prompt=sum(
+            embedding_flops(parts.parts[name], tokens)
+            for name, tokens in parts.family.lengths(parts).items()
+        ),
+        sizes=sizes_of(study, recorded, len(networks.engines)),
         measured=measured,
     )
+
+
+def _needed(counted: Plan, config: Config, items: int | None) -> int:
+    """Bytes to generate and sum ``items`` items of a block."""
+    sums = counted.sizes.exact if config.width is None else counted.sizes.sketched
+    share = min(1.0, (items or BLOCK) / BLOCK)
+    fixed = counted.sizes.model_bytes + counted.sizes.call_bytes + 2 * sums.set_bytes
+    return fixed + round(sums.activation_bytes * share)
 
 
 def _measured(sample: _Sample, loading: float) -> Measured:

@@ -1,4 +1,4 @@
-"""Published peaks of GPUs, and the share of them that a UNet reaches."""
+"""Published peaks and memory of GPUs, and the share of them that a UNet reaches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ class Gpu:
     """Dense peak with fp16 inputs and fp32 sums, FLOP/s."""
     single_flops: float
     """Peak in fp32 without TF32, FLOP/s."""
+    gigabytes: int
+    """Memory, in units of 1e9 bytes."""
     source: str
 
 
 GPUS = {
-    "h100": Gpu("H100 SXM", 989e12, 67e12, "NVIDIA H100 datasheet, without sparsity"),
-    "h200": Gpu("H200 SXM", 989e12, 67e12, "NVIDIA H200 datasheet, without sparsity"),
-    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, "NVIDIA A100 datasheet"),
-    "l4": Gpu("L4", 121e12, 30.3e12, "NVIDIA L4 datasheet, without sparsity"),
-    "t4": Gpu("T4", 65e12, 8.1e12, "NVIDIA T4 datasheet"),
-    "4090": Gpu("GeForce RTX 4090", 165.2e12, 82.6e12, "NVIDIA Ada GPU architecture whitepaper"),
-    "3090": Gpu("GeForce RTX 3090", 71e12, 35.6e12, "NVIDIA GA102 GPU architecture whitepaper"),
+    "h100": Gpu("H100 SXM", 989e12, 67e12, 80, "NVIDIA H100 datasheet, without sparsity"),
+    "h200": Gpu("H200 SXM", 989e12, 67e12, 141, "NVIDIA H200 datasheet, without sparsity"),
+    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, 80, "NVIDIA A100 datasheet"),
+    "l4": Gpu("L4", 121e12, 30.3e12, 24, "NVIDIA L4 datasheet, without sparsity"),
+    "t4": Gpu("T4", 65e12, 8.1e12, 16, "NVIDIA T4 datasheet"),
+    "4090": Gpu("GeForce RTX 4090", 165.2e12, 82.6e12, 24, "NVIDIA Ada architecture whitepaper"),
+    "3090": Gpu("GeForce RTX 3090", 71e12, 35.6e12, 24, "NVIDIA GA102 architecture whitepaper"),
 }
 
 MEASURED = "h100"
@@ -41,6 +43,9 @@ HALF_SHARE = 242.9e12 / GPUS[MEASURED].half_flops
 SINGLE_SHARE = 33.0e12 / GPUS[MEASURED].single_flops
 """Share of the published fp32 peak: 49 %. Assumed for the decoder as well."""
 
+_GB = 10**9
+_HOUR = 3600
+
 
 def gpu_named(name: str) -> Gpu:
     """The GPU of that name. Raises UserError, with the nearest name, if its peaks are unknown."""
@@ -49,14 +54,33 @@ def gpu_named(name: str) -> Gpu:
     return GPUS[name.lower()]
 
 
-def times_on(gpu: Gpu, unet_flops: int, decoder_flops: int) -> str:
+def times_on(gpu: Gpu, denoiser_flops: int, other_flops: int) -> str:
     """Two lines: the time of a run's networks on a GPU, in either precision, and its basis."""
     half, single = gpu.half_flops * HALF_SHARE, gpu.single_flops * SINGLE_SHARE
     basis = "measured on this GPU" if gpu is GPUS[MEASURED] else "measured on an H100, assumed here"
     return (
-        f"{gpu.name}: UNets {unet_flops / half:.1f} s in fp16 or {unet_flops / single:.1f} s in "
-        f"fp32, decoder {decoder_flops / single:.1f} s; labels and statistics not included\n"
+        f"{gpu.name}: denoisers {_clock(denoiser_flops / half)} in fp16 or "
+        f"{_clock(denoiser_flops / single)} in fp32, decoder and text encoders "
+        f"{_clock(other_flops / single)}; labels and statistics not included\n"
         f"from {gpu.half_flops / 1e12:.0f} TFLOP/s in fp16 and {gpu.single_flops / 1e12:.1f} in "
-        f"fp32 ({gpu.source}), of which a UNet reaches {HALF_SHARE:.0%} and {SINGLE_SHARE:.0%} "
-        f"({basis}; the decoder's share is assumed)"
+        f"fp32 ({gpu.source}), of which Stable Diffusion v1's UNet reaches {HALF_SHARE:.0%} and "
+        f"{SINGLE_SHARE:.0%} ({basis}; assumed of other denoisers and parts)"
     )
+
+
+def fits_on(gpu: Gpu, denoiser_bytes: int, model_bytes: int, tap_bytes: int) -> str:
+    """Whether weights and the taps of one row, all in half precision, fit into a GPU's memory."""
+    memory = gpu.gigabytes * _GB
+
+    def said(weights: int) -> str:
+        return "fit" if weights + tap_bytes <= memory else "do not fit"
+
+    return (
+        f"in fp16 the denoiser's weights ({denoiser_bytes / _GB:.1f} GB) and the taps of a row "
+        f"({tap_bytes / _GB:.1f} GB) {said(denoiser_bytes)} into {gpu.gigabytes} GB; with text "
+        f"encoders and autoencoder ({model_bytes / _GB:.1f} GB in all) they {said(model_bytes)}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.1f} s ({seconds / 3600:.1f} h)" if seconds >= _HOUR else f"{seconds:.1f} s"

@@ -76,6 +76,10 @@ class StableDiffusion3(Family):
         side = int(config.get("sample_size", 128))
         return int(config.get("in_channels", 16)), side, side
 
+    def words(self, parts: Components) -> int:
+        """CLIP's words and then T5's, which are zeros where the model has no T5."""
+        return self.lengths(parts)["text_encoder"] + self.longest(parts)
+
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""
         from engines.conditioning import TEXT, Conditioning

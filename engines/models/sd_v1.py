@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.engine import ModelSpec
@@ -9,7 +10,12 @@ from engines.engine import ModelSpec
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-MODEL = ModelSpec(source="CompVis/stable-diffusion-v1-4", guidance=7.5, labeler="midas")
+MODEL = ModelSpec(
+    source="CompVis/stable-diffusion-v1-4",
+    guidance=7.5,
+    labeler="midas",
+    architecture=Path(__file__).parent / "architectures" / "sd-v1",
+)
 WORDS = 77
 """Tokens of a prompt, padded."""
 

@@ -1,0 +1,14 @@
+"""FLUX.1-schnell, which reads no guidance, from the hub or a local diffusers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.engine import ModelSpec
+
+MODEL = ModelSpec(
+    source="black-forest-labs/FLUX.1-schnell",
+    guidance=None,
+    labeler="midas",
+    architecture=Path(__file__).parent / "architectures" / "flux-1-schnell",
+)

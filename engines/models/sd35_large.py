@@ -1,0 +1,14 @@
+"""Stable Diffusion 3.5 Large, from the hub or a local diffusers folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.engine import ModelSpec
+
+MODEL = ModelSpec(
+    source="stabilityai/stable-diffusion-3.5-large",
+    guidance=4.5,
+    labeler="midas",
+    architecture=Path(__file__).parent / "architectures" / "sd3.5-large",
+)
