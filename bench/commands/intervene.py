@@ -40,7 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--layers",
         type=names,
-        help="layers or blocks to edit, such as mid,up2 (default: the decoder, or the later half of a transformer; depth: all)",
+        help="layers or blocks to edit, such as mid,up2 (default: the decoder, or a transformer's "
+        "later half; depth: all)",
     )
     add("--steps", type=parse_steps, help="steps to edit, counted from 1 (default 1-5; depth: 1-3)")
     add(
