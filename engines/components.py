@@ -90,8 +90,7 @@ class Components:
 
     def most_tokens(self, tokenizer: str) -> int:
         """Tokens that a prompt is cut to."""
-        own = int(self.parts[tokenizer].model_max_length)
-        return min(own, self.family.most_tokens.get(tokenizer, own))
+        return self.family.lengths(self)[tokenizer.replace("tokenizer", "text_encoder")]
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -55,8 +55,6 @@ class Family(ABC):
     """Default strength of classifier-free guidance."""
     guides_by_rows: bool = True
     """Whether guidance is a second half of the batch with the empty prompt by default."""
-    most_tokens: ClassVar[Mapping[str, int]] = {}
-    """Tokenizer -> tokens that a prompt is cut to, where that is not the tokenizer's own length."""
     most_shift: float = 1.15
     """Largest shift of a schedule that depends on the image's size, where it names none."""
     spaced_sigmas: bool = False

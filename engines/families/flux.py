@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import (
@@ -80,7 +80,6 @@ class Flux(Family):
     kinds = kinds_of(STACKS)
     guidance = 3.5
     spaced_sigmas = True
-    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer_2": 512}
     guides_by_rows = False
 
     def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,7 +46,6 @@ class Sana(Family):
     }
     tokenizers: ClassVar[Classes] = {"tokenizer": ("GemmaTokenizer", "GemmaTokenizerFast")}
     kinds = kinds_of(STACKS)
-    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer": 300}
     samplers = ("model", "dpm", "flow-euler", "unipc")
     guidance = 4.5
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import (
@@ -68,7 +68,6 @@ class StableDiffusion3(Family):
     kinds = kinds_of(STACKS)
     guidance = 7.0
     most_shift = 1.16
-    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer_3": 256}
 
     def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:
         """Square latents of the side that the transformer's configuration gives."""
@@ -77,8 +76,9 @@ class StableDiffusion3(Family):
         return int(config.get("in_channels", 16)), side, side
 
     def words(self, parts: Components) -> int:
-        """CLIP's words and then T5's, which are zeros where the model has no T5."""
-        return self.lengths(parts)["text_encoder"] + self.longest(parts)
+        """CLIP's words and then T5's; without T5, as many zeros as CLIP has words."""
+        words = self.lengths(parts)["text_encoder"]
+        return words + (self.longest(parts) if "text_encoder_3" in parts.parts else words)
 
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""
