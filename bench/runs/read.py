@@ -11,6 +11,7 @@ Steps are counted from 1. Data frames and figures need the extra ``plot``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,13 +26,13 @@ from bench.runs.curves import Curve, control_curves, curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults, read_results
 from extract.networks import TRAINED
-from probes.probe_set import ACTIVATIONS
+from probes.probe_set import ACTIVATIONS, Cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-_CELL = ("network", "layer", "step", "probe", "draw", "side")
+_CELL = ("network", "layer", "step", "probe", "draw")
 _METRIC_NAMES = {"dice": "Dice", "rmse": "RMSE"}
 
 
@@ -48,7 +49,8 @@ class Scores:
     """Shape (cells, metrics, items); nan where a score is undefined."""
     coords: dict[str, NDArray[Any]]
     """``metric`` and ``item`` (ids) along their axes; along ``cell``: ``network``, ``layer``,
-    ``step`` (from 1; 0 for baselines without a step), ``probe``, ``draw`` and ``side`` (tokens)."""
+    ``step`` (from 1; 0 for baselines without a step), ``probe``, ``draw`` and ``side``: the tokens
+    along a side, or text such as ``12x16`` for every cell where a grid is not square."""
 
     def select(self, **coords: object) -> Scores:
         """The part at these coordinates, such as ``layer="up2.1", step=5, metric="dice"``.
@@ -122,6 +124,7 @@ class Run:
             raise UserError(f"the run has no task {task!r}{nearest(task, [*self.results.tasks])}")
         scores = self.results.tasks[task]
         coords = {name: np.array([getattr(cell, name) for cell in scores.cells]) for name in _CELL}
+        coords["side"] = _sides(scores.cells)
         # Baselines without a step have step -1 there.
         coords["step"] += 1
         coords["metric"] = np.array(scores.metrics)
@@ -163,6 +166,12 @@ def _at(points: Curve, step: int) -> float:
     """A curve's mean score at a step; of a curve with a single score, that one."""
     by_step = {number: score.mean for number, score in points}
     return points[0][1].mean if len(points) == 1 else by_step.get(step, np.nan)
+
+
+def _sides(cells: Sequence[Cell]) -> NDArray[Any]:
+    """The cells' grids as in ``cells.csv``: numbers if all are square, else text."""
+    keys = [cell.grid.key for cell in cells]
+    return np.array([int(key) for key in keys] if all(map(str.isdigit, keys)) else keys)
 
 
 def _measure(task: TaskResults) -> str:

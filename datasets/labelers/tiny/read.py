@@ -18,6 +18,8 @@ from datasets.labels import DisparityScale, Labels
 
 BATCH = 8
 """Images per forward pass, padded to this number, so that no batch size changes a bit."""
+MULTIPLE = 4
+"""The network halves an image twice, and doubles it again. It was trained on 64 x 64 pixels."""
 
 
 class TinyLabeler:
@@ -52,7 +54,16 @@ class TinyLabeler:
 
     @torch.inference_mode()
     def read(self, images: Float[Tensor, "n 3 h w"]) -> Reading:
-        """The network's outputs for up to ``BATCH`` images."""
+        """The network's outputs for up to ``BATCH`` images.
+
+        Raises DatasetError for images of a size that the network cannot read.
+        """
+        height, width = images.shape[-2:]
+        if height % MULTIPLE or width % MULTIPLE:
+            raise DatasetError(
+                f"the labeler tiny reads images whose height and width are multiples of {MULTIPLE} "
+                f"pixels, not {height} x {width}; choose another --size or --labeler"
+            )
         short = BATCH - len(images)
         if short > 0:
             images = torch.cat([images, images[-1:].expand(short, -1, -1, -1)])
