@@ -44,7 +44,7 @@ class Grid:
         rows, columns = height // common, width // common
         factor = isqrt(tokens // (rows * columns))
         grid = Grid(rows * factor, columns * factor)
-        if grid.tokens != tokens:
+        if not factor or grid.tokens != tokens:
             raise ValueError(
                 f"{tokens} tokens do not form a grid with the proportions of {height} x {width}"
             )
