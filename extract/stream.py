@@ -216,7 +216,7 @@ def _grid(network: str, layer: str, activation: Tensor, latents: Tensor) -> Grid
     except ValueError as error:
         raise EngineError(
             f"the layer {layer} of the {network} network cannot be read per token: {error} "
-            "latents; choose other --layers"
+            "latents; choose other --layers or --baselines"
         ) from error
 
 
