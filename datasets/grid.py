@@ -24,9 +24,14 @@ class Grid:
         return self.rows, self.columns
 
     @property
+    def side(self) -> int | str:
+        """Tokens along a side if the grid is square, else text such as ``12x16``."""
+        return self.rows if self.rows == self.columns else str(self)
+
+    @property
     def key(self) -> str:
         """The grid in names and files: ``16`` if it is square, else ``12x16``."""
-        return str(self.rows) if self.rows == self.columns else str(self)
+        return str(self.side)
 
     def __str__(self) -> str:
         """Rows and columns, such as ``12x16``."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.configurations import (
-    INDEX,
     Configuration,
     class_in,
     names_of,
@@ -18,7 +17,7 @@ from engines.configurations import (
     require_folder,
 )
 from engines.errors import EngineError
-from engines.stored_weights import adapter_in
+from engines.stored_weights import adapter_in, quantised_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,6 +52,8 @@ class Family(ABC):
     """Samplers that can run it; the first is the default."""
     guidance: float = 4.5
     """Default strength of classifier-free guidance."""
+    guides_by_rows: bool = True
+    """Whether guidance is a second half of the batch with the empty prompt by default."""
     most_words: int = 1 << 30
     """Tokens of a prompt are cut to this, whatever the tokenizer says."""
     most_shift: float = 1.15
@@ -67,6 +68,7 @@ class Family(ABC):
         that is not supported.
         """
         found: dict[str, Configuration] = {}
+        self.refuse(folder, self._lacking(index))
         for part in self.present(index):
             require_folder(folder, part)
             if part in self.tokenizers:
@@ -75,6 +77,8 @@ class Family(ABC):
             self.refuse(folder, self._other_class(part, config, index))
             if adapter := adapter_in(folder / part):
                 self.refuse(folder, f"holds an adapter such as a LoRA in its {part} ({adapter})")
+            if name := quantised_in(folder / part):
+                self.refuse(folder, f"has quantised weights in its {part} ({name})")
             found[part] = config
         for part in index:
             if class_in(index, part) and part not in (*self.networks, *self.tokenizers, *UNUSED):
@@ -86,14 +90,14 @@ class Family(ABC):
         return found
 
     def present(self, index: Configuration) -> tuple[str, ...]:
-        """Parts that a model with this index has. Raises EngineError if it lacks one."""
-        parts = []
+        """Parts that a model with this index has."""
+        return tuple(part for part in (*self.networks, *self.tokenizers) if class_in(index, part))
+
+    def _lacking(self, index: Configuration) -> str | None:
         for part in (*self.networks, *self.tokenizers):
-            if class_in(index, part):
-                parts.append(part)
-            elif part not in self.optional:
-                raise EngineError(f"{INDEX} names no {part}, which {self.title} needs")
-        return tuple(parts)
+            if part not in self.optional and class_in(index, part) is None:
+                return f"has no {part}"
+        return None
 
     def _other_class(self, part: str, config: Configuration, index: Configuration) -> str | None:
         if config.get("quantization_config"):

@@ -24,6 +24,7 @@ from bench.networks import alone
 from bench.profiling.published import update_seconds
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
+from bench.steps import number_of
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.labels import Labels
@@ -230,7 +231,7 @@ def _comparison(
     return CellComparison(
         task=probe.task,
         layer=cell.layer,
-        step=cell.step + 1,
+        step=number_of(cell.step),
         channels=len(weights),
         tokens=cell.grid.tokens,
         unit=stored.unit,

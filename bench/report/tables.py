@@ -17,7 +17,7 @@ from bench.config import FORMATS
 from bench.runs.conditions import differences, of_labels
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
-from bench.steps import EARLY_STEP
+from bench.steps import EARLY_STEP, number_of, numbers_of
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
@@ -98,11 +98,11 @@ def _print_baselines(results: Results, findings: Findings, form: str) -> None:
 
 def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
     if form != FORMATS[0]:
-        rows = [{key: _in_markdown(value) for key, value in row.items()} for row in rows]
+        rows = [{key: in_markdown(value) for key, value in row.items()} for row in rows]
     print(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Escape what would end a cell, start a tag or an entity, or be taken for a mark."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\|`*])", r"\\\1", text)
@@ -110,7 +110,7 @@ def _in_markdown(text: str) -> str:
 
 def _print_line(line: str, form: str) -> None:
     # Markdown would run lines together.
-    print(line if form == FORMATS[0] else f"\n{_in_markdown(line)}")
+    print(line if form == FORMATS[0] else f"\n{in_markdown(line)}")
 
 
 def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
@@ -168,7 +168,7 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         (cell,) = cells(ACTIVATIONS)
         row = {"layer": layer, "tokens": str(cell.grid)}
         for step in early:
-            row[f"step {step + 1}"] = _mean(task.score(cells(ACTIVATIONS, step)[0]))
+            row[f"step {number_of(step)}"] = _mean(task.score(cells(ACTIVATIONS, step)[0]))
         row[f"step {last + 1}"] = str(score_of(task.score(cell)))
         for both in cells(WITH_POSITION):
             row["with position"] = str(score_of(task.score(both)))
@@ -211,7 +211,7 @@ def emergence_line(emergence: Emergence) -> str:
     over = emergence.over if emergence.over == POSITION else "the mean training label"
     if emergence.emerged is None:
         return f"emergence: {layer} has no gain over {over} at the last step: {emergence.final}"
-    when = onset_words(emergence.emerged, [step + 1 for step in emergence.steps])
+    when = onset_words(emergence.emerged, list(numbers_of(emergence.steps)))
     text = f"emergence: {layer} keeps 90 % of its final gain over {over} from {when} on"
     if EARLY_STEP in emergence.steps and emergence.steps[-1] != EARLY_STEP:
         early = emergence.share[emergence.steps.index(EARLY_STEP)]
@@ -235,7 +235,7 @@ def comparison_row(row: Comparison) -> dict[str, str]:
     """A comparison as a table row."""
     return {
         "task": row.task,
-        "step": str(row.step + 1),
+        "step": str(number_of(row.step)),
         "against": row.what,
         "layer": row.layer,
         "score": f"{row.score:.3f}",

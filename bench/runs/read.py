@@ -11,7 +11,6 @@ Steps are counted from 1. Data frames and figures need the extra ``plot``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,8 +24,9 @@ from bench.figures.plots import HeatMap, LinePlot, draw_heat_maps, draw_lines, i
 from bench.runs.curves import Curve, control_curves, curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults, read_results
+from bench.steps import number_of, numbers_of
 from extract.networks import TRAINED
-from probes.probe_set import ACTIVATIONS, Cell
+from probes.probe_set import ACTIVATIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ class Run:
         for task in self.results.tasks.values():
             controls = control_curves(self.results, task)
             for step, layer, score in curve(self.results, task, TRAINED, ACTIVATIONS):
-                row = {"task": task.name, "metric": task.headline, "step": step + 1}
+                row = {"task": task.name, "metric": task.headline, "step": number_of(step)}
                 row |= {"layer": layer, "score": score.mean, "low": score.low, "high": score.high}
                 for name, points in controls.items():
                     if name != ACTIVATIONS:
@@ -124,7 +124,8 @@ class Run:
             raise UserError(f"the run has no task {task!r}{nearest(task, [*self.results.tasks])}")
         scores = self.results.tasks[task]
         coords = {name: np.array([getattr(cell, name) for cell in scores.cells]) for name in _CELL}
-        coords["side"] = _sides(scores.cells)
+        # Numbers if all grids are square, else text.
+        coords["side"] = np.array([cell.grid.side for cell in scores.cells])
         # Baselines without a step have step -1 there.
         coords["step"] += 1
         coords["metric"] = np.array(scores.metrics)
@@ -136,7 +137,7 @@ class Run:
         plots = []
         for task in self.results.tasks.values():
             curves = {
-                name: [(step + 1, score) for step, score in points]
+                name: [(number_of(step), score) for step, score in points]
                 for name, points in control_curves(self.results, task).items()
             }
             plots.append(LinePlot(task.name, _measure(task), curves))
@@ -151,7 +152,7 @@ class Run:
             for cell in task.where(network=TRAINED, probe=ACTIVATIONS):
                 row, column = layers.index(cell.layer), steps.index(cell.step)
                 values[row, column] = np.nanmean(task.score(cell))
-            numbers = [step + 1 for step in steps]
+            numbers = list(numbers_of(steps))
             better = task.higher_is_better[0]
             maps.append(HeatMap(task.name, _measure(task), layers, numbers, values, better))
         return draw_heat_maps(maps)
@@ -166,12 +167,6 @@ def _at(points: Curve, step: int) -> float:
     """A curve's mean score at a step; of a curve with a single score, that one."""
     by_step = {number: score.mean for number, score in points}
     return points[0][1].mean if len(points) == 1 else by_step.get(step, np.nan)
-
-
-def _sides(cells: Sequence[Cell]) -> NDArray[Any]:
-    """The cells' grids as in ``cells.csv``: numbers if all are square, else text."""
-    keys = [cell.grid.key for cell in cells]
-    return np.array([int(key) for key in keys] if all(map(str.isdigit, keys)) else keys)
 
 
 def _measure(task: TaskResults) -> str:

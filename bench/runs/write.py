@@ -32,6 +32,7 @@ from bench.runs.results import (
 from bench.steps import number_of
 from bench.study import Study
 from datasets.atomic_write import atomic_write
+from engines.samplers import finite_log_snr
 from extract.shards import set_default_permissions
 from extract.stream import RecordedModel
 from probes.bootstrap import intervals
@@ -99,6 +100,7 @@ def write_results(
 def _record(
     path: Path, study: Study, recorded: RecordedModel, cost: RunCost, world: int
 ) -> RunRecord:
+    sampler = study.components.sampler(study.config.sampler_steps)
     return RunRecord(
         schema=RUN_SCHEMA,
         tasks={
@@ -113,6 +115,9 @@ def _record(
         steps=study.config.probed_steps,
         networks=tuple(recorded.sources),
         guidance=study.guidance,
+        timesteps=tuple(map(float, sampler.timesteps)),
+        sigmas=tuple(level.sigma for level in sampler.levels),
+        log_snr=finite_log_snr(sampler),
         conditions=conditions_of(study),
         train_items=tuple(item.id for block in study.train for item in block.items),
         test_items=tuple(item.id for block in study.test for item in block.items),

@@ -59,7 +59,7 @@ class PixArt(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 

@@ -70,7 +70,7 @@ class Sana(Family):
         import inspect
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
         parameters = inspect.signature(pipeline.__call__).parameters

@@ -78,7 +78,7 @@ class StableDiffusion3(Family):
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 

@@ -51,8 +51,9 @@ def test_every_grid_is_found_again(rows: int, columns: int, block: int) -> None:
 
 
 def test_square_grids_are_stored_as_one_number() -> None:
-    assert (Grid(16, 16).key, str(Grid(16, 16))) == ("16", "16x16")
-    assert (Grid(12, 16).key, str(Grid(12, 16))) == ("12x16", "12x16")
+    square, wide = Grid(16, 16), Grid(12, 16)
+    assert (square.side, square.key, str(square)) == (16, "16", "16x16")
+    assert (wide.side, wide.key, str(wide)) == ("12x16",) * 3
     with pytest.raises(ValueError, match="invalid literal"):
         Grid.parse("sixteen")
 

@@ -61,8 +61,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd2", INDEX, {"prior": ["diffusers", "PriorTransformer"]}, "a prior (PriorTransformer)"),
     ("sd2", INDEX, {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ("sd2", INDEX, {"tokenizer": ["transformers", "BertTokenizer"]}, "BertTokenizer"),
-    ("sd2", INDEX, {"_class_name": "FluxPipeline"}, "names no transformer"),
-    ("sd2", INDEX, {"_class_name": "StableDiffusion3Pipeline"}, "names no transformer"),
     ("sdxl", INDEX, {"text_encoder": [None, None]}, "has no text_encoder"),
     ("sd2", VAE, {"_class_name": "AsymmetricAutoencoderKL"}, "AsymmetricAutoencoderKL"),
     ("sd2", UNET, {"_class_name": "UNetMotionModel"}, "UNetMotionModel as its unet"),
@@ -93,6 +91,15 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd2", UNET, {"cross_attention_dim": [16, 24, 24, 24]}, "cross_attention_dim is [16"),
     ("sdxl", UNET, {"addition_time_embed_dim": 4}, "other numbers of the image"),
 ]
+
+
+@pytest.mark.parametrize("pipeline", ["FluxPipeline", "StableDiffusion3Pipeline"])
+def test_a_folder_that_names_another_family_says_what_it_lacks(
+    fresh: Callable[[str], Path], pipeline: str
+) -> None:
+    folder = fresh("sd2")
+    edit(folder / INDEX, _class_name=pipeline)
+    assert "is not supported: it has no transformer; supported is " in refusals(folder)
 
 
 @pytest.mark.parametrize(("kind", "file", "changes", "named"), UNSUPPORTED)
@@ -223,3 +230,43 @@ def test_a_scheduler_of_no_class_is_not_filled_up(fresh: Callable[[str], Path]) 
     folder = fresh("sd2")
     (folder / SCHEDULER).write_text(json.dumps({"beta_end": 0.012}))
     assert "says no beta_start" in refusals(folder)
+
+
+def test_integers_as_weights_are_named_as_quantised(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    name = "mid_block.attentions.0.proj_in.weight"
+    tensors = load_file(file)
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, file, metadata={"format": "pt"})
+    message = refusals(folder)
+    assert f"is not supported: it has quantised weights in its unet ({name})" in message
+    assert "again" not in message
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        (UNET, "layers_per_block", 257),
+        (UNET, "layers_per_block", [1, 1, 10**29, 1]),
+        (UNET, "norm_num_groups", 10**29),
+        (UNET, "block_out_channels", [16] * 65),
+        (VAE, "layers_per_block", 10**6),
+        (TEXT, "num_hidden_layers", 10**29),
+        (TEXT, "intermediate_size", (1 << 24) + 1),
+        (SCHEDULER, "num_train_timesteps", -(10**13)),
+    ],
+)
+def test_sizes_that_would_take_hours_are_refused(
+    fresh: Callable[[str], Path], file: str, key: str, value: object
+) -> None:
+    folder = fresh("sd2")
+    edit(folder / file, **{key: value})
+    message = refusals(folder)
+    assert f"{folder / file}: {key} " in message
+    assert "expected; correct it" in message
+
+
+def test_brackets_without_end_are_refused(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    (folder / UNET).write_text("[" * 100_000)
+    assert f"cannot read {folder / UNET}" in refusals(folder)

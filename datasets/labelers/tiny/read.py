@@ -18,8 +18,6 @@ from datasets.labels import DisparityScale, Labels
 
 BATCH = 8
 """Images per forward pass, padded to this number, so that no batch size changes a bit."""
-MULTIPLE = 4
-"""The network halves an image twice, and doubles it again. It was trained on 64 x 64 pixels."""
 
 
 class TinyLabeler:
@@ -54,16 +52,7 @@ class TinyLabeler:
 
     @torch.inference_mode()
     def read(self, images: Float[Tensor, "n 3 h w"]) -> Reading:
-        """The network's outputs for up to ``BATCH`` images.
-
-        Raises DatasetError for images of a size that the network cannot read.
-        """
-        height, width = images.shape[-2:]
-        if height % MULTIPLE or width % MULTIPLE:
-            raise DatasetError(
-                f"the labeler tiny reads images whose height and width are multiples of {MULTIPLE} "
-                f"pixels, not {height} x {width}; choose another --size or --labeler"
-            )
+        """The network's outputs for up to ``BATCH`` images."""
         short = BATCH - len(images)
         if short > 0:
             images = torch.cat([images, images[-1:].expand(short, -1, -1, -1)])
@@ -77,7 +66,13 @@ class TinyLabeler:
         )
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Label images in 0..1."""
+        """Label images in 0..1. Raises DatasetError for sides that are no multiples of 4."""
+        height, width = images.shape[-2:]
+        if height % 4 or width % 4:
+            raise DatasetError(
+                f"the labeler tiny takes images whose sides are multiples of 4, not {height} x "
+                f"{width} pixels; choose another --labeler, or other images"
+            )
         readings = [
             self.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
         ]
