@@ -173,6 +173,14 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
     return dataset, limited(dataset.items(folder), config.limit)
 
 
+def _refuse_size(config: Config, height: int, width: int) -> None:
+    if config.source == "rendered" and height != width:
+        raise UserError(
+            f"scenes are rendered square and the model's images have {height} x {width} pixels; "
+            "use --source generated or a square size"
+        )
+
+
 def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study:
     """Resolve every name of ``config``. Raises UserError, EngineError or DatasetError.
 
@@ -189,6 +197,7 @@ def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study
         raise UserError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
     components = chosen_components(config, spec, drawn)
+    _refuse_size(config, *components.image_size)
     if config.source == "generated":
         # A label that the labeler lacks ends the run before anything is exported or generated.
         blank = reader(torch.zeros(1, 3, *components.image_size))

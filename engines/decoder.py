@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import gcd
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from torch.nn import functional
 from engines.components import Components
 
 LARGEST_SIDE = 64
-"""Largest side of an activation, as in a UNet; larger ones are average-pooled to this."""
+"""Largest side of an activation, as in a UNet; larger ones are average-pooled to it."""
 
 
 @torch.inference_mode()
@@ -31,14 +32,26 @@ def decoder_activations(
     return {layer: torch.cat(chunks)[: len(latents)] for layer, chunks in outputs.items()}
 
 
+def pooled_size(height: int, width: int) -> tuple[int, int]:
+    """The largest rows and columns of blocks that tile an image and keep its proportions.
+
+    Neither is above ``LARGEST_SIDE``, unless the proportions alone are.
+    """
+    common = gcd(height, width)
+    rows, columns = height // common, width // common
+    most = max(1, LARGEST_SIDE // max(rows, columns))
+    factor = next(factor for factor in range(most, 0, -1) if common % factor == 0)
+    return rows * factor, columns * factor
+
+
 @contextmanager
 def _recording(parts: Components, outputs: dict[str, list[Tensor]]) -> Iterator[None]:
-    decoder = parts.vae.decoder
+    decoder, pooled = parts.vae.decoder, pooled_size(*parts.image_size)
 
     def record(layer: str) -> object:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            if output.shape[-1] > LARGEST_SIDE:
-                output = functional.adaptive_avg_pool2d(output, LARGEST_SIDE)
+            if max(output.shape[-2:]) > LARGEST_SIDE:
+                output = functional.adaptive_avg_pool2d(output, pooled)
             outputs.setdefault(layer, []).append(output.flatten(2).mT.contiguous().cpu())
 
         return hook

@@ -83,10 +83,14 @@ def unconditional(layers: Collection[str]) -> ActivationSource:
 
 
 def text() -> ActivationSource:
-    """The prompt alone: its mean word embedding at every token of a grid of half the latents."""
+    """The prompt alone: its mean word embedding at every token of a grid of half the latents.
+
+    Latents with an odd number of rows or columns have no half; their grid is that of the latents.
+    """
 
     def begin(start: Start) -> StepReader:
-        tokens = start.noise.shape[-1] * start.noise.shape[-2] // 4
+        rows, columns = start.noise.shape[-2:]
+        tokens = rows * columns // (1 if rows % 2 or columns % 2 else 4)
         pooled = start.conditioning[TEXT].mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
         return lambda _: {"pooled": pooled}
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from engines.components import Components
 from engines.conditioning import Conditioning
@@ -32,9 +33,14 @@ class Reducer(Protocol):
     """Reduces the activations of one block as they are computed."""
 
     def update(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n tokens channels"]
+        self,
+        step: int,
+        network: str,
+        layer: str,
+        activation: Float[Tensor, "n tokens channels"],
+        grid: Grid,
     ) -> None:
-        """Process the activation of a layer at a step (0 to T-1)."""
+        """Process the activation of a layer, whose tokens form ``grid``, at a step (0 to T-1)."""
         ...
 
     def finish(self, labels: Labels) -> None:
@@ -120,7 +126,8 @@ def stream(
     """Generate one block, pass the activations of the probed steps to the reducers, and label it.
 
     ``label`` maps the finished images to labels; ``keep_noisy`` are the steps whose model inputs
-    are returned. Raises EngineError when a network computes NaN or infinity.
+    are returned. Raises EngineError when a network computes NaN or infinity, or when a layer's
+    tokens form no grid over the image.
     """
     costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
@@ -153,8 +160,9 @@ def stream(
             for layer, activation in activations.items():
                 if recorded.sketch is not None:
                     activation = recorded.sketch(layer, activation)
+                grid = _grid(network, layer, activation, latents)
                 for reducer in reducers:
-                    reducer.update(step.index, network, layer, activation)
+                    reducer.update(step.index, network, layer, activation, grid)
         last_read = step.index
     images = block.images if block.images is not None else parts.decode(latents)
     labels = label(images)
@@ -206,6 +214,16 @@ def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[No
     costs.append(
         Cost(step, network, rows, time.perf_counter() - started, _PROCESS.memory_info().rss)
     )
+
+
+def _grid(network: str, layer: str, activation: Tensor, latents: Tensor) -> Grid:
+    try:
+        return Grid.of(activation.shape[1], *latents.shape[-2:])
+    except ValueError as error:
+        raise EngineError(
+            f"the layer {layer} of the {network} network cannot be read per token: {error} "
+            "latents; choose other --layers or --baselines"
+        ) from error
 
 
 def _check_finite(values: Mapping[str, Tensor], network: str, step: int) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import isqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import WHOLE, Grid
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.moments import CPU, Moments, moments_of
@@ -45,14 +45,21 @@ class Accumulator:
         self.permutations = permutations
         self.device = device
         self._activations: dict[Site, list[Tensor]] = defaultdict(list)
+        self._grids: dict[Site, Grid] = {}
         self._sums: SufficientStatistics | None = None
 
     def update(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+        self,
+        step: int,
+        network: str,
+        layer: str,
+        activation: Float[Tensor, "n t c"],
+        grid: Grid,
     ) -> None:
         """Keep a copy of an activation; steps must come in order."""
         # An activation is often a view that would keep the other half of its batch in memory.
         self._activations[network, layer].append(activation.clone())
+        self._grids[network, layer] = grid
 
     def finish(self, labels: Labels) -> None:
         """Compute the moments of all activations and release them."""
@@ -60,28 +67,28 @@ class Accumulator:
         targets = {name: self.tasks[name].target(labels).double() for name in sorted(self.tasks)}
         map_tasks = [name for name in targets if not self.tasks[name].per_image]
         image_tasks = [name for name in targets if self.tasks[name].per_image]
-        sides = sorted({side_of(steps[0]) for steps in self._activations.values()})
-        blocks = {(name, side): Blocks(targets[name], side) for name in map_tasks for side in sides}
-        blocks |= {(name, 1): Blocks(targets[name], 1) for name in image_tasks}
+        grids = sorted(set(self._grids.values()))
+        blocks = {(name, grid): Blocks(targets[name], grid) for name in map_tasks for grid in grids}
+        blocks |= {(name, WHOLE): Blocks(targets[name], WHOLE) for name in image_tasks}
         map_columns = {
-            side: self._target_columns([blocks[name, side] for name in map_tasks])
-            for side in sides
+            grid: self._target_columns([blocks[name, grid] for name in map_tasks])
+            for grid in grids
             if map_tasks
         }
         if image_tasks:
-            image_columns = self._target_columns([blocks[name, 1] for name in image_tasks])
+            image_columns = self._target_columns([blocks[name, WHOLE] for name in image_tasks])
         shapes, moments, pooled = {}, {}, {}
         for site in list(self._activations):
             steps = self._activations.pop(site)
-            side = side_of(steps[0])
-            shapes[site] = Shape(*steps[0].shape[1:])
+            grid = self._grids[site]
+            shapes[site] = Shape(grid, steps[0].shape[-1])
             if image_tasks:
                 means = [step.to(self.device).double().mean(1).cpu() for step in steps]
                 rows = image_columns.flatten(0, 1).expand(len(means), -1, -1)
                 pooled[site] = moments_of(torch.cat([torch.stack(means), rows], dim=-1))
             if map_tasks:
                 moments[site] = _moments(
-                    steps, position_columns(side), map_columns[side], self.device
+                    steps, position_columns(grid), map_columns[grid], self.device
                 )
         self._sums = SufficientStatistics(
             images=len(labels.disparity),
@@ -103,15 +110,6 @@ class Accumulator:
         orders = [list(range(len(blocks[0].target))), *self.permutations]
         columns = [task_blocks.mean[order].mT for task_blocks in blocks for order in orders]
         return torch.cat(columns, dim=-1)
-
-
-def side_of(activation: Float[Tensor, "n t c"]) -> int:
-    """Tokens along one side of a square grid. Raises ValueError if the grid is not square."""
-    tokens = activation.shape[1]
-    side = isqrt(tokens)
-    if side * side != tokens:
-        raise ValueError(f"{tokens} tokens do not form a square grid")
-    return side
 
 
 def _moments(

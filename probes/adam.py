@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import isqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from probes.blocks import block_means
+from datasets.grid import Grid
+from probes.blocks import block_means, tiles_of
 
 EPOCHS, BATCH, RATE, SEED = 30, 4, 1e-3, 100
 """Of the published training; the seed sets the initial weights and the order of the images."""
@@ -73,8 +73,8 @@ def update(adam: torch.optim.Adam, loss: Tensor) -> float:
 
 def pixel_loss(prediction: Float[Tensor, "n t o"], target: Float[Tensor, "n h w"]) -> Tensor:
     """Mean loss over pixels of the upsampled prediction, as published."""
-    side = isqrt(prediction.shape[1])
-    coarse = prediction.mT.unflatten(-1, (side, side))
+    grid = Grid.of(prediction.shape[1], *target.shape[-2:])
+    coarse = prediction.mT.unflatten(-1, grid.shape)
     fine = functional.interpolate(coarse, size=target.shape[-2:], mode="nearest")
     if fine.shape[1] == 2:
         return functional.cross_entropy(fine, target.long())
@@ -82,14 +82,13 @@ def pixel_loss(prediction: Float[Tensor, "n t o"], target: Float[Tensor, "n h w"
 
 
 def target_blocks(
-    target: Float[Tensor, "n h w"], side: int, is_mask: bool
+    target: Float[Tensor, "n h w"], grid: Grid, is_mask: bool
 ) -> Float[Tensor, "n t k"]:
     """A target as :func:`block_loss` takes it: per block, a mask's class shares or the pixels."""
     if is_mask:
-        share = block_means(target, side).to(target.dtype)
+        share = block_means(target, grid).to(target.dtype)
         return torch.stack([1 - share, share], dim=-1)
-    h, w = target.shape[-2:]
-    tiles = target.unflatten(-1, (side, w // side)).unflatten(-3, (side, h // side))
+    tiles = tiles_of(target, grid)
     pixels: Tensor = tiles.transpose(-3, -2).flatten(-2).flatten(-3, -2).contiguous()
     return pixels
 

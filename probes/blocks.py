@@ -1,6 +1,6 @@
 """Block statistics of a target map, from which token-level predictions are scored per pixel.
 
-A probe predicts one value per token, which stands for all k pixels of a square block. Every score
+A probe predicts one value per token, which stands for all k pixels of a block. Every score
 depends on the pixels of a block only through a few means, so the pixels are visited once per image,
 not once per probe.
 """
@@ -14,18 +14,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import Grid
 
-def block_means(maps: Float[Tensor, "*b h w"], side: int) -> Float[Tensor, "*b t"]:
-    """Means over the side x side blocks that tile each map, row by row, in float64.
+
+def block_means(maps: Float[Tensor, "*b h w"], grid: Grid) -> Float[Tensor, "*b t"]:
+    """Means over the grid's blocks that tile each map, row by row, in float64.
 
     Raises ValueError when the blocks do not tile the map.
     """
-    h, w = maps.shape[-2:]
-    if h % side or w % side:
-        raise ValueError(f"a {h} x {w} map does not tile into {side} x {side} blocks")
-    tiles = maps.double().unflatten(-1, (side, w // side)).unflatten(-3, (side, h // side))
-    means: Tensor = tiles.mean((-1, -3)).flatten(-2)
+    means: Tensor = tiles_of(maps.double(), grid).mean((-1, -3)).flatten(-2)
     return means
+
+
+def tiles_of(
+    maps: Float[Tensor, "*b h w"], grid: Grid
+) -> Float[Tensor, "*b rows height columns width"]:
+    """The blocks that tile each map. Raises ValueError when they do not."""
+    h, w = maps.shape[-2:]
+    if h % grid.rows or w % grid.columns:
+        raise ValueError(f"a {h} x {w} map does not tile into {grid.rows} x {grid.columns} blocks")
+    columns = maps.unflatten(-1, (grid.columns, w // grid.columns))
+    tiles: Tensor = columns.unflatten(-3, (grid.rows, h // grid.rows))
+    return tiles
 
 
 def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
@@ -44,28 +54,29 @@ def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Statistics of the target of n images with k channels, on a grid of side x side blocks."""
+    """Statistics of the target of n images with k channels, on a grid of blocks."""
 
     target: Float[Tensor, "n k h w"]
-    side: int
+    grid: Grid
 
     @property
     def pixels(self) -> int:
         """Pixels per block."""
-        return self.target.shape[-1] * self.target.shape[-2] // self.side**2
+        return self.target.shape[-1] * self.target.shape[-2] // self.grid.tokens
 
     @cached_property
     def mean(self) -> Float[Tensor, "n k t"]:
         """Block means of the target."""
-        return block_means(self.target, self.side)
+        return block_means(self.target, self.grid)
 
     @cached_property
     def variance(self) -> Float[Tensor, "n k t"]:
         """Variance of the target inside each block."""
-        tile = (self.target.shape[-2] // self.side, self.target.shape[-1] // self.side)
-        mean = self.mean.unflatten(-1, (self.side, self.side))
-        upsampled = mean.repeat_interleave(tile[0], -2).repeat_interleave(tile[1], -1)
-        return block_means((self.target.double() - upsampled).square(), self.side)
+        height, width = self.target.shape[-2:]
+        mean = self.mean.unflatten(-1, self.grid.shape)
+        upsampled = mean.repeat_interleave(height // self.grid.rows, -2)
+        upsampled = upsampled.repeat_interleave(width // self.grid.columns, -1)
+        return block_means((self.target.double() - upsampled).square(), self.grid)
 
     @property
     def total_variance(self) -> Float[Tensor, "n k"]:
@@ -75,7 +86,7 @@ class Blocks:
     @cached_property
     def rank(self) -> Float[Tensor, "n k t"]:
         """Block means of the target's average ranks within its image."""
-        return block_means(self._ranks.view_as(self.target), self.side)
+        return block_means(self._ranks.view_as(self.target), self.grid)
 
     @cached_property
     def rank_variance(self) -> Float[Tensor, "n k"]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from datasets.grid import WHOLE, Grid
 from probes.moments import CPU, Moments
 from probes.position import position_columns
 from probes.probe_set import PERMUTED, Cell, FittedProbe
@@ -38,16 +39,16 @@ class Context:
     def columns(self, site: Site) -> Columns:
         """The columns of a site's moments."""
         widths = {name: target.shape[0] for name, target in sorted(self.total.target.items())}
-        position = position_columns(self.side(site)).shape[1] if self.has_position else 0
+        position = position_columns(self.grid(site)).shape[1] if self.has_position else 0
         return Columns(self.total.shapes[site].channels, position, widths, self.total.draws)
 
-    def side(self, site: Site) -> int:
-        """Tokens along one side of a site; 1 for whole images."""
-        return self.total.shapes[site].side if self.has_position else 1
+    def grid(self, site: Site) -> Grid:
+        """The tokens of a site; a single one for whole images."""
+        return self.total.shapes[site].grid if self.has_position else WHOLE
 
-    def within(self, task: str, side: int) -> Tensor:
+    def within(self, task: str, grid: Grid) -> Tensor:
         """Mean over folds of the mean variance inside blocks, per channel."""
-        return torch.stack([sums.within[task, side] / sums.images for sums in self.folds]).mean(0)
+        return torch.stack([sums.within[task, grid] / sums.images for sums in self.folds]).mean(0)
 
     def groups(self, task_draws: Sequence[tuple[str, int]], columns: Columns) -> Tensor | None:
         """The groups of targets that share a penalty; None if every target has its own.
@@ -88,7 +89,7 @@ class Context:
         for task, draw in task_draws:
             part = slice(start, start + columns.widths[task])
             start = part.stop
-            within = self.within(task, cell.side)
+            within = self.within(task, cell.grid)
             probe = PERMUTED if draw else cell.probe
             yield (
                 task,

@@ -68,7 +68,7 @@ def learning_curve(
     if cell.probe == WITH_POSITION:
         further = Further(columns.position_columns, position_scale(moments, columns))
     problem = Problem(targets, further)
-    within = context.within(task, cell.side)
+    within = context.within(task, cell.grid)
     images = torch.tensor([float(sums.images) for sums in context.folds])
     loss_of_mean = _losses_of_mean(moments, targets) + within
     all_moments = total(moments)

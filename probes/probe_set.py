@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import Grid
+
 POSITION, MEAN_MAP, CEILING, FOREGROUND = "position", "mean map", "ceiling", "all foreground"
 """Pseudo-networks of the baselines that read no activations.
 
@@ -43,8 +45,8 @@ class Cell:
     """The kind, such as ``ACTIVATIONS``."""
     draw: int
     """The permutation of the labels; 0 for the true labels."""
-    side: int
-    """Tokens along one side; 1 for a task of whole images."""
+    grid: Grid
+    """Of the tokens; 1 x 1 for a task of whole images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +83,12 @@ class ProbeSet:
     def cells(self, task: str) -> tuple[Cell, ...]:
         """Every cell of a task, baselines last."""
         solved = tuple(self.probes[task])
-        sides = sorted({cell.side for cell in solved})
+        grids = sorted({cell.grid for cell in solved})
         return (
             *solved,
-            *(baseline_cell(CEILING, side) for side in sides),
-            baseline_cell(MEAN_MAP, self.mean_map[task].shape[-1]),
-            *([baseline_cell(FOREGROUND, sides[0])] if task in self.thresholds else []),
+            *(baseline_cell(CEILING, grid) for grid in grids),
+            baseline_cell(MEAN_MAP, Grid(*self.mean_map[task].shape[-2:])),
+            *([baseline_cell(FOREGROUND, grids[0])] if task in self.thresholds else []),
         )
 
     def best(self, task: str, network: str, step: int, probe: str) -> Cell:
@@ -117,13 +119,15 @@ def with_readings(
     start, total = 0, sum(probe_set.mean_map[name].shape[0] for name in maps)
     probes, thresholds = dict(probe_set.probes), dict(probe_set.thresholds)
     for name in maps:
-        width, side = probe_set.mean_map[name].shape[0], probe_set.mean_map[name].shape[-1]
+        width, *size = probe_set.mean_map[name].shape
         weights = torch.eye(total, dtype=torch.float64)[:, start : start + width]
         start += width
         no_intercept = torch.zeros(width, dtype=torch.float64)
         identity = FittedProbe(weights, no_intercept, 0.0, False, float("nan"))
         cells = [
-            Cell(network, layer, step, ACTIVATIONS, 0, side) for step in steps for layer in layers
+            Cell(network, layer, step, ACTIVATIONS, 0, Grid(*size))
+            for step in steps
+            for layer in layers
         ]
         probes[name] = probes[name] | dict.fromkeys(cells, identity)
         if name in thresholds:
@@ -132,9 +136,9 @@ def with_readings(
     return replace(probe_set, probes=probes, thresholds=thresholds)
 
 
-def baseline_cell(name: str, side: int) -> Cell:
-    """The cell of a baseline that reads no activations, on a grid of side x side tokens."""
-    return Cell(name, f"{side}x{side}", ALWAYS, name, 0, side)
+def baseline_cell(name: str, grid: Grid) -> Cell:
+    """The cell of a baseline that reads no activations, on a grid of tokens."""
+    return Cell(name, str(grid), ALWAYS, name, 0, grid)
 
 
 def united(parts: Iterable[Probes], tasks: Sequence[str]) -> Probes:
@@ -154,7 +158,7 @@ def tensors_of(probes: Probes) -> dict[str, Tensor]:
     stacks: dict[str, list[tuple[int, Cell, FittedProbe]]] = {}
     for task, solved in probes.items():
         for number, (cell, probe) in enumerate(solved.items()):
-            stem = f"{task}/{cell.network}/{cell.layer}/{cell.probe}/{cell.side}"
+            stem = f"{task}/{cell.network}/{cell.layer}/{cell.probe}/{cell.grid.key}"
             stacks.setdefault(stem, []).append((number, cell, probe))
     flat = {}
     for stem, entries in stacks.items():
@@ -177,12 +181,12 @@ def probes_of(flat: Mapping[str, Tensor], tasks: Sequence[str]) -> Probes:
     for name, cells in flat.items():
         stem, _, part = name.rpartition("/")
         if part == "cells":
-            task, network, layer, probe, side = stem.split("/")
+            task, network, layer, probe, grid = stem.split("/")
             choices, patterns = flat[f"{stem}/choices"].tolist(), flat.get(f"{stem}/patterns")
             for index, (number, step, draw) in enumerate(cells.tolist()):
                 penalty, at_edge, cv_loss = choices[index]
                 numbered[task][number] = (
-                    Cell(network, layer, step, probe, draw, int(side)),
+                    Cell(network, layer, step, probe, draw, Grid.parse(grid)),
                     FittedProbe(
                         weights=flat[f"{stem}/weights"][index],
                         intercept=flat[f"{stem}/intercepts"][index],

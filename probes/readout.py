@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.moments import CPU
@@ -62,7 +63,12 @@ class Readout:
         """Share of each image that the salient object covers."""
 
     def update(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+        self,
+        step: int,
+        network: str,
+        layer: str,
+        activation: Float[Tensor, "n t c"],
+        grid: Grid,
     ) -> None:
         """Predict from one activation, with the probes of its site and step."""
         groups = self._groups.get((network, layer, step))
@@ -84,9 +90,9 @@ class Readout:
     def groups(self, name: str) -> Iterator[tuple[list[int], Float[Tensor, "p n k t"], Blocks]]:
         """Per grid of a task's cells: (indices into ``cells``, predictions, target)."""
         cells, target = self.cells[name], self._targets[name]
-        for side in sorted({cell.side for cell in cells}):
-            blocks = Blocks(target, side)
-            indices = [index for index, cell in enumerate(cells) if cell.side == side]
+        for grid in sorted({cell.grid for cell in cells}):
+            blocks = Blocks(target, grid)
+            indices = [index for index, cell in enumerate(cells) if cell.grid == grid]
             predictions = [self._prediction(name, cells[index], blocks) for index in indices]
             yield indices, torch.stack(predictions), blocks
 
@@ -100,7 +106,7 @@ class Readout:
             return self.probe_set.mean_map[name].flatten(1).expand(n, -1, -1)
         if cell.network == POSITION:
             probe = self.probe_set.probes[name][cell]
-            prediction = position_columns(cell.side) @ probe.weights + probe.intercept
+            prediction = position_columns(cell.grid) @ probe.weights + probe.intercept
             return prediction.mT.expand(n, -1, -1)
         return self.predictions[name, cell].mT
 
@@ -143,7 +149,7 @@ class Readout:
                         target = blocks
                         if draw:
                             order = list(permutations[draw - 1])
-                            target = Blocks(blocks.target[order], blocks.side)
+                            target = Blocks(blocks.target[order], blocks.grid)
                         table[[indices[row] for row in rows]] = _dice_at_thresholds(
                             prediction[rows], target
                         )
@@ -170,7 +176,7 @@ def best_thresholds(
             cell: THRESHOLDS[int(row.argmax())]
             for cell, row in zip(probe_set.cells(name), table, strict=True)
         }
-        | {baseline_cell(FOREGROUND, min(c.side for c in probe_set.cells(name))): THRESHOLDS[0]}
+        | {baseline_cell(FOREGROUND, min(c.grid for c in probe_set.cells(name))): THRESHOLDS[0]}
         for name, table in swept.items()
     }
 
@@ -188,7 +194,7 @@ def _group(
                 ).append((name, cell))
     groups: dict[tuple[str, str, int], list[_ProbeGroup]] = {}
     for (network, layer, step, pooled), cells in members.items():
-        position = position_columns(cells[0][1].side)
+        position = position_columns(cells[0][1].grid)
         solved = [probe_set.probes[name][cell] for name, cell in cells]
         channels = min(len(probe.weights) for probe in solved)
         offset = torch.cat(

@@ -12,6 +12,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from datasets.grid import Grid
 from probes.context import Context, Entry, contexts
 from probes.edit import activation_pattern
 from probes.equal_width import on_activations, projected, projection
@@ -100,11 +101,11 @@ def position_sites(sums: SufficientStatistics, selective: Collection[str]) -> tu
 
     Other networks are left out, as a baseline must not depend on what else is recorded.
     """
-    by_side: dict[int, Site] = {}
+    by_grid: dict[Grid, Site] = {}
     for site, shape in sums.shapes.items():
         if site[0] in selective:
-            by_side.setdefault(shape.side, site)
-    return tuple(site for _, site in sorted(by_side.items()))
+            by_grid.setdefault(shape.grid, site)
+    return tuple(site for _, site in sorted(by_grid.items()))
 
 
 def mean_maps(folds: Sequence[SufficientStatistics], tasks: Sequence[str]) -> dict[str, Tensor]:
@@ -139,7 +140,7 @@ def _solve_site(
     is_selective = site[0] in selective
     draws = range(1 + columns.draws if is_selective else 1)
     all_draws = [(task, draw) for task in context.tasks for draw in draws]
-    cell = Cell(*site, steps[index], ACTIVATIONS, 0, context.side(site))
+    cell = Cell(*site, steps[index], ACTIVATIONS, 0, context.grid(site))
     problems = [Problem(columns.targets(all_draws), groups=context.groups(all_draws, columns))]
     if context.has_position:
         further = Further(columns.position_columns, position_scale(folds, columns))
@@ -185,7 +186,7 @@ def _solve_position(context: Context, selective: Collection[str]) -> Iterator[En
             columns.position_columns,
             [Problem(columns.targets(true))],
         )
-        cell = baseline_cell(POSITION, context.side(site))
+        cell = baseline_cell(POSITION, context.grid(site))
         yield from context.named(cell, true, columns, solved)
 
 

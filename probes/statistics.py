@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from datasets.grid import Grid
 from probes.moments import Moments, copied, merged, pack, unpack
 
 Site = tuple[str, str]
@@ -60,13 +60,21 @@ class Columns:
 class Shape:
     """Shape of one image's activation."""
 
-    tokens: int
+    grid: Grid
     channels: int
 
-    @property
-    def side(self) -> int:
-        """Tokens along one side."""
-        return isqrt(self.tokens)
+    def tensor(self) -> Tensor:
+        """For a file: tokens and channels; rows, columns and channels if it is not square."""
+        rows, columns = self.grid.shape
+        sizes = [self.grid.tokens] if rows == columns else [rows, columns]
+        return torch.tensor([*sizes, self.channels])
+
+    @staticmethod
+    def of(stored: Tensor) -> Shape:
+        """Invert :meth:`tensor`."""
+        *sizes, channels = stored.tolist()
+        grid = Grid(*sizes) if len(sizes) == 2 else Grid.of(sizes[0], 1, 1)
+        return Shape(grid, channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,8 @@ class SufficientStatistics:
     """For tasks of whole images, where a row is an image with its mean activation over tokens."""
     target: dict[str, Float[Tensor, "_k _h _w"]]
     """Per task, the sum of the images' targets."""
-    within: dict[tuple[str, int], Float[Tensor, " _k"]]
-    """Per task and grid side, the sum of the variances inside blocks."""
+    within: dict[tuple[str, Grid], Float[Tensor, " _k"]]
+    """Per task and grid, the sum of the variances inside blocks."""
     draws: int
     """Permutations of the labels among the target columns."""
 
@@ -105,7 +113,7 @@ class SufficientStatistics:
         """The statistics as named tensors, for a file."""
         flat = {"images": torch.tensor(self.images), "draws": torch.tensor(self.draws)}
         for site, shape in self.shapes.items():
-            flat[_named("shape", site)] = torch.tensor([shape.tokens, shape.channels])
+            flat[_named("shape", site)] = shape.tensor()
         for kind, sites in (("moments", self.moments), ("pooled", self.pooled)):
             for site, moments in sites.items():
                 name = _named(kind, site)
@@ -113,7 +121,7 @@ class SufficientStatistics:
                 flat[f"{name}/mean"] = moments.mean.contiguous()
                 flat[f"{name}/scatter"] = pack(moments.scatter).contiguous()
         flat |= {f"target/{task}": value for task, value in self.target.items()}
-        flat |= {f"within/{task}/{side}": value for (task, side), value in self.within.items()}
+        flat |= {f"within/{task}/{grid.key}": value for (task, grid), value in self.within.items()}
         return flat
 
 
@@ -146,11 +154,11 @@ def sums_of_tensors(flat: Mapping[str, Tensor]) -> SufficientStatistics:
             scatter = unpack(flat[f"{stem}/scatter"], value.shape[-1])
             sites[kind][rest[0], rest[1]] = Moments(int(flat[f"{stem}/n"]), value, scatter)
         elif kind == "shape":
-            shapes[rest[0], rest[1]] = Shape(*value.tolist())
+            shapes[rest[0], rest[1]] = Shape.of(value)
         elif kind == "target":
             target[rest[0]] = value
         elif kind == "within":
-            within[rest[0], int(rest[1])] = value
+            within[rest[0], Grid.parse(rest[1])] = value
     draws = int(flat["draws"])
     return SufficientStatistics(
         int(flat["images"]), shapes, sites["moments"], sites["pooled"], target, within, draws

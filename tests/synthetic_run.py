@@ -11,6 +11,7 @@ from bench.config import Config
 from bench.environment import Environment
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults
+from datasets.grid import WHOLE, Grid
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,
@@ -102,19 +103,19 @@ _OTHERS = (*(f"own-{seed + 1}" for seed in range(SEEDS)), "vae", "convolution", 
 
 
 def _cells(layers: tuple[str, ...], of_images: bool) -> Iterator[Cell]:
-    side = 1 if of_images else 8
+    grid = WHOLE if of_images else Grid(8, 8)
     for step in STEPS:
         for layer in layers:
-            yield Cell("trained", layer, step, ACTIVATIONS, 0, side)
+            yield Cell("trained", layer, step, ACTIVATIONS, 0, grid)
             if not of_images:
-                yield Cell("trained", layer, step, WITH_POSITION, 0, side)
+                yield Cell("trained", layer, step, WITH_POSITION, 0, grid)
             for draw in range(1, DRAWS + 1):
-                yield Cell("trained", layer, step, PERMUTED, draw, side)
+                yield Cell("trained", layer, step, PERMUTED, draw, grid)
         for network in ("input", *_OTHERS):
             for layer in ("latent", "predicted") if network == "decoded" else ("only",):
-                yield Cell(network, layer, step, ACTIVATIONS, 0, side)
-        yield Cell("text", "only", step, WITH_POSITION, 0, side)
+                yield Cell(network, layer, step, ACTIVATIONS, 0, grid)
+        yield Cell("text", "only", step, WITH_POSITION, 0, grid)
     if not of_images:
-        yield Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)
-    yield Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side)
-    yield Cell(MEAN_MAP, f"{side}x{side}", ALWAYS, MEAN_MAP, 0, side)
+        yield Cell(POSITION, str(grid), ALWAYS, POSITION, 0, grid)
+    yield Cell(CEILING, str(grid), ALWAYS, CEILING, 0, grid)
+    yield Cell(MEAN_MAP, str(grid), ALWAYS, MEAN_MAP, 0, grid)

@@ -11,6 +11,7 @@ from bench.errors import UserError
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results
 from bench.steps import EARLY_STEP, number_of, numbers_of
+from datasets.grid import WHOLE
 from extract.networks import TRAINED
 from extract.taps import fits
 from probes.adam import EPOCHS
@@ -97,7 +98,7 @@ def choose_cells(results: Results, choice: Choice) -> list[ProbeCell]:
 
 def _probe_cell(stored: StoredProbes, cell: Cell) -> ProbeCell:
     name, accepted = stored.task.name, "the published recipe is for maps of one channel"
-    if cell.side == 1:
+    if cell.grid == WHOLE:
         raise UserError(f"{accepted}, and {name} is of whole images; name other --tasks")
     probe = stored.get(cell.layer, cell.step)
     if probe.weights.shape[1] != 1:

@@ -26,12 +26,12 @@ from bench.runs.reopen import reopened
 from bench.runs.results import Results
 from bench.steps import number_of
 from bench.study import Study
+from datasets.grid import Grid
 from datasets.labels import Labels
 from datasets.splits import Block, count_items
 from engines.engine import Engine
 from extract.networks import TRAINED
 from extract.stream import Reducer
-from probes.accumulate import side_of
 from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, target_blocks, train
 from probes.blocks import Blocks, block_means
 from probes.bootstrap import Array, paired_difference
@@ -89,7 +89,12 @@ class ActivationStore:
         self._tasks = tasks
 
     def update(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+        self,
+        step: int,
+        network: str,
+        layer: str,
+        activation: Float[Tensor, "n t c"],
+        grid: Grid,
     ) -> None:
         """Hold an activation of the trained network at one of the sites."""
         if network == TRAINED and (layer, step) in self.activations:
@@ -118,22 +123,21 @@ def _fit(cell: ProbeCell, store: ActivationStore, study: Study, epochs: int) -> 
     """
     blocks, targets = store.activations[cell.site], store.targets[cell.task]
     activations, target = torch.cat(blocks), torch.cat(targets)
-    is_mask, side = study.tasks[cell.task].thresholded, side_of(activations)
+    is_mask, grid = study.tasks[cell.task].thresholded, cell.cell.grid
     folds = [block.fold for block in study.train]
 
     def by_ridge() -> Fit:
-        return in_closed_form(blocks, targets, folds)
+        return in_closed_form(blocks, targets, folds, grid)
 
     def by_adam() -> Epochs:
-        return train(activations, target_blocks(target, side, is_mask), is_mask, epochs)
+        return train(activations, target_blocks(target, grid, is_mask), is_mask, epochs)
 
     before = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     trained, seconds = timed(by_adam)
     after = [timed(by_ridge)[1] for _ in range(_RIDGES)]
     updates = epochs * ceil(len(activations) / BATCH)
-    published = [
-        update_seconds(activations[:1], target.shape[-1], is_mask) for _ in range(_UPDATES)
-    ]
+    _, height, width = target.shape
+    published = [update_seconds(activations[:1], (height, width), is_mask) for _ in range(_UPDATES)]
     return _Fits(trained, by_ridge(), median(before + after), seconds, updates * median(published))
 
 
@@ -141,12 +145,13 @@ def in_closed_form(
     activations: Sequence[Float[Tensor, "n t c"]],
     targets: Sequence[Float[Tensor, "n h w"]],
     folds: Sequence[int],
+    grid: Grid,
 ) -> Fit:
-    """Fit one cell by ridge as a run does, from its blocks and their folds."""
+    """Fit one cell by ridge as a run does, from its blocks, their folds and the tokens' grid."""
     rows: list[list[Tensor]] = [[] for _ in range(1 + max(folds))]
-    channels, side = activations[0].shape[-1], side_of(activations[0])
+    channels = activations[0].shape[-1]
     for x, target, fold in zip(activations, targets, folds, strict=True):
-        y = block_means(target, side)[..., None]
+        y = block_means(target, grid)[..., None]
         rows[fold].append(torch.cat([x.double(), y], dim=-1).flatten(0, 1))
     moments = [total(moments_of(block) for block in fold) for fold in rows]
     return fit(moments, torch.arange(channels), torch.tensor([channels]))
@@ -180,7 +185,7 @@ class Evaluator(ActivationStore):
         for cell, epochs, scores in self._probes:
             task, (x,) = self._tasks[cell.task], self.activations[cell.site]
             target, metrics = task.target(labels).double(), task.metrics
-            blocks = Blocks(target, cell.cell.side)
+            blocks = Blocks(target, cell.cell.grid)
             ridge = (x.double() @ cell.weights.double() + cell.intercept.double()).mT[None]
             threshold = torch.tensor([cell.threshold])
             scores.ridge.append(
@@ -194,7 +199,7 @@ class Evaluator(ActivationStore):
                 torch.cat([metric.compute(adam[-1:], blocks, zeros[-1:]) for metric in metrics])
             )
             scores.by_epoch.append(metrics[0].compute(adam, blocks, zeros))
-            in_blocks = target_blocks(target[:, 0].float(), cell.cell.side, task.thresholded)
+            in_blocks = target_blocks(target[:, 0].float(), cell.cell.grid, task.thresholded)
             losses = torch.stack([block_loss(output, in_blocks) for output in outputs])
             scores.loss.append(losses.double() * len(x))
         for activations in self.activations.values():
@@ -228,7 +233,7 @@ def _comparison(
         layer=cell.layer,
         step=number_of(cell.step),
         channels=len(weights),
-        tokens=cell.side**2,
+        tokens=cell.grid.tokens,
         unit=stored.unit,
         scores=tuple(
             score_pair(metric.name, metric.higher_is_better, *rows)

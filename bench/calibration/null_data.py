@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from bench.networks import recorded_model
 from bench.study import Study
+from datasets.grid import Grid
 from datasets.labels import Labels, concatenate
 from datasets.splits import Block, count_items, draws_of, fold_count
 from extract.networks import TRAINED
-from probes.accumulate import DRAWS, Accumulator, side_of
+from probes.accumulate import DRAWS, Accumulator
 from probes.bootstrap import Array
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, ProbeSet
 from probes.readout import Readout, best_thresholds
@@ -37,6 +38,8 @@ class Pool:
 
     activations: dict[tuple[str, int], Float[Tensor, "n t c"]]
     """By layer and step."""
+    grids: Mapping[str, Grid]
+    """Of each layer's tokens."""
     labels: Labels
 
 
@@ -60,13 +63,20 @@ class _PoolReducer:
 
     def __init__(self) -> None:
         self.activations: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        self.grids: dict[str, Grid] = {}
         self.labels: list[Labels] = []
 
     def update(
-        self, step: int, network: str, layer: str, activation: Float[Tensor, "n t c"]
+        self,
+        step: int,
+        network: str,
+        layer: str,
+        activation: Float[Tensor, "n t c"],
+        grid: Grid,
     ) -> None:
         if network == TRAINED:
             self.activations[layer, step].append(activation.clone())
+            self.grids[layer] = grid
 
     def finish(self, labels: Labels) -> None:
         self.labels.append(labels)
@@ -80,8 +90,8 @@ def read_pool(study: Study) -> Pool:
     for block in tqdm([*study.train, *study.test], desc="reading activations", unit="block"):
         study.stream(recorded, block.items, [reducer], study.config.probed_steps)
     activations = {site: torch.cat(parts) for site, parts in reducer.activations.items()}
-    finest = max(side_of(values) for values in activations.values())
-    return Pool(activations, _thinned(concatenate(reducer.labels), finest))
+    finest = max(reducer.grids.values())
+    return Pool(activations, reducer.grids, _thinned(concatenate(reducer.labels), finest))
 
 
 def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
@@ -96,7 +106,11 @@ def null_scores(pool: Pool, study: Study, cells: int, seed: int = 0) -> Scores:
         images, labels = (torch.from_numpy(rng.permutation(count)) for _ in range(2))
         site = sites[number % len(sites)]
         data = _NullData(
-            pool.activations[site][images], pool.labels.take(labels), site[0], {name: task}
+            activations=pool.activations[site][images],
+            labels=pool.labels.take(labels),
+            layer=site[0],
+            grid=pool.grids[site[0]],
+            tasks={name: task},
         )
         parts.append(data.scores(study.train, study.test))
     return Scores(*(np.stack([getattr(part, name) for part in parts]) for name in Scores.__slots__))
@@ -109,6 +123,7 @@ class _NullData:
     activations: Float[Tensor, "n t c"]
     labels: Labels
     layer: str
+    grid: Grid
     tasks: Mapping[str, Task]
 
     def scores(self, train: Sequence[Block], test: Sequence[Block]) -> Scores:
@@ -144,7 +159,7 @@ class _NullData:
 
     def _show(self, reducer: Accumulator | Readout, rows: NDArray[np.int_]) -> None:
         index = torch.from_numpy(rows)
-        reducer.update(0, TRAINED, self.layer, self.activations[index])
+        reducer.update(0, TRAINED, self.layer, self.activations[index], self.grid)
         reducer.finish(self.labels.take(index))
 
 
@@ -168,15 +183,16 @@ def _by_probe(probe_set: ProbeSet, name: str, scores: Array) -> Scores:
     return Scores(activations, np.stack(rows[PERMUTED]), with_position, position, mean_map)
 
 
-def _thinned(labels: Labels, side: int) -> Labels:
+def _thinned(labels: Labels, grid: Grid) -> Labels:
     """Subsample maps to one pixel per token of the finest layer, which makes fits ten times faster.
 
     The labels of null data need no finer resolution.
     """
-    stride = max(1, labels.disparity.shape[-1] // side)
+    height, width = labels.disparity.shape[-2:]
+    down, right = max(1, height // grid.rows), max(1, width // grid.columns)
     return Labels(
         **{
-            name: value[..., ::stride, ::stride].contiguous() if value.dim() > 1 else value
+            name: value[..., ::down, ::right].contiguous() if value.dim() > 1 else value
             for name, value in labels.tensors().items()
         }
     )

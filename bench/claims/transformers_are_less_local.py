@@ -10,6 +10,7 @@ from bench.verdicts.claim import Claim, LacksError
 if TYPE_CHECKING:
     from bench.runs.results import Results
     from bench.verdicts.effect import Effect
+    from datasets.grid import Grid
     from probes.bootstrap import Array
 
 
@@ -31,27 +32,27 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
         raise LacksError(f"runs of {missing} beside those given; name models with --model")
     for unet in unets:
         for other in others:
-            side = _shared_side(unet, other)
+            grid = _shared_grid(unet, other)
             rows, columns = _shared_items(unet, other)
             yield paired(
-                f"saliency, {side} x {side} tokens: shortfall of {other.config.model} over that "
-                f"of {unet.config.model}",
-                _shortfall(other, side)[columns],
-                _shortfall(unet, side)[rows],
+                f"saliency, {grid.rows} x {grid.columns} tokens: shortfall of "
+                f"{other.config.model} over that of {unet.config.model}",
+                _shortfall(other, grid)[columns],
+                _shortfall(unet, grid)[rows],
             )
 
 
-def _sides(results: Results) -> set[int]:
+def _grids(results: Results) -> set[Grid]:
     from bench.verdicts import cells
     from extract.networks import TRAINED
 
     (task,) = cells.tasks_of(results, ("saliency",))
-    return {cell.side for cell in task.where(network=TRAINED, step=results.steps[-1])}
+    return {cell.grid for cell in task.where(network=TRAINED, step=results.steps[-1])}
 
 
-def _shared_side(a: Results, b: Results) -> int:
+def _shared_grid(a: Results, b: Results) -> Grid:
     """Return the finest grid that both models have."""
-    shared = _sides(a) & _sides(b)
+    shared = _grids(a) & _grids(b)
     if not shared:
         raise LacksError("runs of models with a layer of the same number of tokens")
     return max(shared)
@@ -67,16 +68,16 @@ def _shared_items(a: Results, b: Results) -> tuple[list[int], list[int]]:
     )
 
 
-def _shortfall(results: Results, side: int) -> Array:
+def _shortfall(results: Results, grid: Grid) -> Array:
     """Return, per image, the ceiling of a grid minus the score of its best layer."""
     from bench.verdicts import cells
     from extract.networks import TRAINED
     from probes.probe_set import ACTIVATIONS, CEILING
 
     (task,) = cells.tasks_of(results, ("saliency",))
-    probed = task.where(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS, side=side)
+    probed = task.where(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS, grid=grid)
     best = cells.least_loss(task, probed, "probes of that grid")
-    (ceiling,) = task.where(network=CEILING, side=side)
+    (ceiling,) = task.where(network=CEILING, grid=grid)
     return cells.scores_of(task, ceiling) - cells.scores_of(task, best)
 
 

@@ -21,6 +21,7 @@ from bench.curation.make import images_in
 from bench.errors import UserError
 from bench.labeling import reader_of, refuse_networks, takes_networks, without_networks
 from bench.registry import plugin
+from datasets.grid import Grid
 from datasets.labeler import Reader
 from datasets.labels import Labels
 from probes.blocks import Blocks
@@ -34,12 +35,7 @@ _IMAGES_PER_BATCH = 8
 def agreement_of(
     first: Reader, second: Reader, images: UInt8[Tensor, "n 3 h w"], tasks: Mapping[str, Task]
 ) -> dict[tuple[str, str], Score]:
-    """Score ``second`` against ``first`` by every (task, metric).
-
-    Raises UserError for images that are not square.
-    """
-    if images.shape[-1] != images.shape[-2]:
-        raise UserError(f"images of {images.shape[-1]} x {images.shape[-2]} pixels are not square")
+    """Score ``second`` against ``first`` by every (task, metric)."""
     scores: dict[tuple[str, str], list[Tensor]] = {}
     for batch in images.split(_IMAGES_PER_BATCH):
         rgb = batch.float() / 255
@@ -62,7 +58,8 @@ def label_scores(
     prediction = task.target(other).double().flatten(2)[None]
     # Masks are 0 or 1, so every threshold between them leaves them as they are.
     threshold = torch.tensor([0.5], dtype=torch.float64)
-    return metric.compute(prediction, Blocks(target, target.shape[-1]), threshold)[0].double()
+    pixels = Blocks(target, Grid(*target.shape[-2:]))
+    return metric.compute(prediction, pixels, threshold)[0].double()
 
 
 def print_agreement(

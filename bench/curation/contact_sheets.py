@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from bench.errors import UserError
 from bench.figures.images import INK, PAPER, image_grid, image_of, shaded
@@ -41,8 +41,8 @@ def _cell(name: str, image: Path, labels: Labels) -> Image.Image:
     """Put the depth right of an image and the name below."""
     cell = Image.new("RGB", (2 * TILE, TILE + TEXT), PAPER)
     with Image.open(image) as opened:
-        cell.paste(opened.convert("RGB").resize((TILE, TILE)), (0, 0))
-    cell.paste(_depth(labels).resize((TILE, TILE)), (TILE, 0))
+        cell.paste(ImageOps.contain(opened.convert("RGB"), (TILE, TILE)), (0, 0))
+    cell.paste(ImageOps.contain(_depth(labels), (TILE, TILE)), (TILE, 0))
     ImageDraw.Draw(cell).text(
         (2, TILE + TEXT / 2), name[:40], INK, ImageFont.load_default(11), anchor="lm"
     )

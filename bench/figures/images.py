@@ -51,12 +51,16 @@ def label_image(values: NDArray[np.floating], low: float, high: float) -> Bytes:
 
 
 def image_of(
-    image: Bytes, side: int | None = None, resample: int = Image.Resampling.NEAREST
+    image: Bytes, longest: int | None = None, resample: int = Image.Resampling.NEAREST
 ) -> Image.Image:
-    """Convert an image (3 x h x w, or h x w in grey); ``side`` resizes it to a square."""
+    """Convert an image (3 x h x w, or h x w in grey); ``longest`` sets its longer side."""
     array = np.ascontiguousarray(np.moveaxis(image, 0, -1) if image.ndim == 3 else image)
     converted = Image.fromarray(array)
-    return converted if side is None else converted.resize((side, side), resample)
+    if longest is None:
+        return converted
+    scale = longest / max(converted.size)
+    width, height = (max(1, round(pixels * scale)) for pixels in converted.size)
+    return converted.resize((width, height), resample)
 
 
 def image_grid(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bench.runs.probes import StoredProbes
 from bench.steps import numbers_of
+from datasets.grid import Grid
 from datasets.items import Item
 from engines.cache import key_of
 from probes.edit import METHODS, along, matched
@@ -64,16 +65,16 @@ def edit_at(
     probes: StoredProbes,
     step: int,
     items: Sequence[Item],
-    targets: Mapping[int, Float[Tensor, "n t k"]],
+    targets: Mapping[Grid, Float[Tensor, "n t k"]],
 ) -> Callable[[str, Tensor], Tensor]:
     """Return the arm's edit at a step: a function (layer, output) -> edited output.
 
-    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` maps the number of
-    tokens along one side of a layer's output to the target at that resolution.
+    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` maps the grid
+    of a layer's tokens to the target at that resolution.
     """
 
     def edit(layer: str, x: Tensor) -> Tensor:
-        probe, target = probes.get(layer, step), targets[probes.cell(layer, step).side]
+        probe, target = probes.get(layer, step), targets[probes.cell(layer, step).grid]
         method = METHODS[arm.method]
         change = method(x, probe, target)
         if arm.control == RANDOM:

@@ -104,8 +104,8 @@ class ImageGenerator:
     ) -> Float[Tensor, "n 3 height width"]:
         """Generate each row's item with the arm's edits towards the row's target map."""
         n, numbers = len(originals.items), count()
-        sides = {probes.cell(layer, arm.steps[0]).side for layer in arm.layers}
-        targets = {side: block_means(target, side).mT.float().contiguous() for side in sides}
+        grids = {probes.cell(layer, arm.steps[0]).grid for layer in arm.layers}
+        targets = {grid: block_means(target, grid).mT.float().contiguous() for grid in grids}
         taps = [tap for tap in self.study.taps if tap.layer in arm.layers]
         denoiser, first = self.study.components.denoiser, min(arm.steps)
 

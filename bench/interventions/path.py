@@ -53,12 +53,15 @@ class Walk:
         return float(pearsonr(target, measured).statistic)
 
 
-def offsets_along(path: str, frames: int, side: int) -> list[Offset]:
-    """Return the shifts of a path (``circle`` or ``line``) around the object's original place."""
-    radius = NEAREST * side
+def offsets_along(path: str, frames: int, height: int, width: int) -> list[Offset]:
+    """Return the shifts of a path (``circle`` or ``line``) around the object's original place.
+
+    ``height`` and ``width`` are the image's, of which the shorter one sets the radius.
+    """
+    radius = NEAREST * min(height, width)
     turns = [2 * pi * frame / frames for frame in range(frames)]
-    height = radius if path == "circle" else 0
-    return [(round(height * sin(turn)), round(radius * cos(turn))) for turn in turns]
+    rise = radius if path == "circle" else 0
+    return [(round(rise * sin(turn)), round(radius * cos(turn))) for turn in turns]
 
 
 def centres(masks: Bool[Tensor, "n h w"]) -> Array:
@@ -115,7 +118,7 @@ def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> Non
     probes = StoredProbes(run.results, plan.task)
     arm = chosen_arm(run, plan, options.methods, options.strengths)
     originals, _ = movable(run, "test", plan.items, 1)
-    offsets = offsets_along(options.path, options.frames, originals.images.shape[-1])
+    offsets = offsets_along(options.path, options.frames, *originals.images.shape[-2:])
     walk_of = partial(walk, run, probes, offsets=offsets, batch=plan.batch)
     walks: dict[str, list[Walk]] = {EDIT: [], RANDOM: []}
     for row in tqdm(range(len(originals.items)), unit="item", desc=options.path):

@@ -21,6 +21,7 @@ from torch.nn import functional
 from bench.interventions.arms import EDIT, NULL, Arm
 from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord
 from bench.interventions.shifts import Offset
+from datasets.grid import Grid
 from datasets.items import Item, Split
 from datasets.labels import Labels
 from probes.blocks import Blocks
@@ -29,7 +30,7 @@ from probes.task import Task
 
 SECONDS = "seconds"
 MARGIN = 3 / 64
-"""Share of the image by which masks are dilated; the background is what lies outside."""
+"""Masks are dilated by this share of the image's shorter side; the background lies outside."""
 NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
 _MASK_THRESHOLD = 0.5
 
@@ -61,14 +62,14 @@ class Reference:
     def background(self) -> Bool[Tensor, "n h w"]:
         """True well outside the object's original and shifted places."""
         masks = (self.original.saliency | self.shifted.saliency).float()
-        margin = round(MARGIN * masks.shape[-1])
+        margin = round(MARGIN * min(masks.shape[-2:]))
         return functional.max_pool2d(masks[:, None], 2 * margin + 1, 1, margin)[:, 0] == 0
 
     @cached_property
     def _blocks(self) -> Sequence[Blocks]:
-        side = self.images.shape[-1]
+        pixels = Grid(*self.images.shape[-2:])
         return [
-            Blocks(self.task.target(labels).double(), side)
+            Blocks(self.task.target(labels).double(), pixels)
             for labels in (self.shifted, self.original)
         ]
 

@@ -102,7 +102,8 @@ class CellRecord(Record):
     """Counted from 1; 0 for a baseline that is the same at all steps."""
     probe: str
     draw: int
-    side: int
+    side: int | Annotated[str, Field(pattern=r"^\d+x\d+$")]
+    """Tokens along a side, or rows and columns such as ``12x16``."""
     best: bool
     """Whether it has the least cross-validated loss of its network, step and kind of probe."""
     threshold: float | None

@@ -196,7 +196,7 @@ def _task_record(
                 step=number_of(cell.step),
                 probe=cell.probe,
                 draw=cell.draw,
-                side=cell.side,
+                side=cell.grid.side,
                 best=cell in best,
                 threshold=threshold if np.isfinite(threshold) else None,
                 mean=mean,

@@ -26,6 +26,7 @@ from bench.ledger.submit import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.networks import recorded_model
 from bench.steps import step_of
 from bench.study import Study, open_study
+from datasets.grid import Grid
 from datasets.splits import Block
 from probes.probe_set import ALWAYS, Cell, FittedProbe, ProbeSet
 from probes.readout import Readout
@@ -237,7 +238,12 @@ def _at_thresholds(readout: Readout, margin: float) -> list[Arrays]:
 
 def _cell(record: CellRecord) -> Cell:
     return Cell(
-        record.network, record.layer, step_of(record.step), record.probe, record.draw, record.side
+        record.network,
+        record.layer,
+        step_of(record.step),
+        record.probe,
+        record.draw,
+        Grid.parse(str(record.side)),
     )
 
 

@@ -43,7 +43,7 @@ def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
             raise UserError(
                 f"{folder} has {option} {stored}, not {value}; set {option} to that of the run"
             )
-    probe_set = stored_probe_set(results, study.components.image_size[0])
+    probe_set = stored_probe_set(results, *study.components.image_size)
     unknown = [layer for layer in results.layers if layer not in study.layers]
     if unknown or not set(results.tasks) <= set(study.tasks):
         raise UserError(

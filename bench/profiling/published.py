@@ -54,7 +54,7 @@ def authors_terms(study: Study, items: Sequence[Item]) -> list[Term]:
                 path = Path(folder) / f"{item.id}-{group}.pkl"
                 write_seconds.append(timed(partial(_write, path, last))[1])
                 read_seconds.append(timed(partial(_read, path))[1])
-    size = study.components.image_size[0]
+    size = study.components.image_size
     saliency, depth = (
         [update_seconds(value, size, is_mask) for value in activations.values()]
         for is_mask in (True, False)
@@ -118,13 +118,13 @@ def _read(path: Path) -> None:
 
 
 def update_seconds(
-    activation: Float[Tensor, "1 tokens channels"], size: int, is_mask: bool
+    activation: Float[Tensor, "1 tokens channels"], size: tuple[int, int], is_mask: bool
 ) -> float:
-    """Mean seconds of an Adam update of a probe on ``BATCH`` images of ``size`` x ``size``."""
+    """Mean seconds of an Adam update of a probe on ``BATCH`` images of a height and width."""
     maps = activation.expand(BATCH, -1, -1).clone()
     probe = new_probe(activation.shape[-1], is_mask)
     adam = optimizer(probe)
-    target = torch.zeros(BATCH, size, size)
+    target = torch.zeros(BATCH, *size)
 
     def one() -> float:
         return update(adam, pixel_loss(probe(maps), target))

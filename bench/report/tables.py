@@ -166,7 +166,7 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
             return task.where(network=TRAINED, layer=layer, step=step, probe=probe)
 
         (cell,) = cells(ACTIVATIONS)
-        row = {"layer": layer, "tokens": f"{cell.side}x{cell.side}"}
+        row = {"layer": layer, "tokens": str(cell.grid)}
         for step in early:
             row[f"step {number_of(step)}"] = _mean(task.score(cells(ACTIVATIONS, step)[0]))
         row[f"step {last + 1}"] = str(score_of(task.score(cell)))
@@ -183,7 +183,7 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         for name, draws in (("permuted", cells(PERMUTED)), ("random", random)):
             if draws:
                 row[name] = _mean(np.mean([task.score(draw) for draw in draws], axis=0))
-        (ceiling,) = task.where(network=CEILING, side=cell.side)
+        (ceiling,) = task.where(network=CEILING, grid=cell.grid)
         row["ceiling"] = _mean(task.score(ceiling))
         rows.append(row)
     return rows

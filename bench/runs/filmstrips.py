@@ -38,7 +38,7 @@ def strip_tensors(
         for step in strip_steps(study):
             cell = probe_set.best(name, TRAINED, step, ACTIVATIONS)
             tokens = readout.predictions[name, cell][:n].mT
-            prediction = tokens.unflatten(-1, (cell.side, cell.side))
+            prediction = tokens.unflatten(-1, cell.grid.shape)
             tensors[f"reading/{name}/{step}"] = prediction.float().contiguous()
     return tensors
 

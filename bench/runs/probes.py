@@ -31,8 +31,8 @@ def read_probes(results: Results, prefix: str = "") -> dict[str, Tensor]:
         ) from error
 
 
-def stored_probe_set(results: Results, side: int) -> ProbeSet:
-    """Return all probes of the trained network's activations, for images of ``side`` pixels."""
+def stored_probe_set(results: Results, height: int, width: int) -> ProbeSet:
+    """Return all probes of the trained network's activations, for images of a size in pixels."""
     tensors = read_probes(results)
     probes: dict[str, dict[Cell, FittedProbe]] = {}
     thresholds: dict[str, dict[Cell, float]] = {}
@@ -45,7 +45,7 @@ def stored_probe_set(results: Results, side: int) -> ProbeSet:
                 thresholds[name][cell] = float(task.thresholds[index])
         outputs = len(next(iter(probes[name].values())).intercept)
         # A probe set also scores this baseline, which nobody reads here.
-        mean_map[name] = torch.zeros(outputs, side, side, dtype=torch.float64)
+        mean_map[name] = torch.zeros(outputs, height, width, dtype=torch.float64)
     return ProbeSet(probes, mean_map, thresholds)
 
 

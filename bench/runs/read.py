@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-_CELL = ("network", "layer", "step", "probe", "draw", "side")
+_CELL = ("network", "layer", "step", "probe", "draw")
 _METRIC_NAMES = {"dice": "Dice", "rmse": "RMSE"}
 
 
@@ -49,7 +49,8 @@ class Scores:
     """Shape (cells, metrics, items); nan where a score is undefined."""
     coords: dict[str, NDArray[Any]]
     """``metric`` and ``item`` (ids) along their axes; along ``cell``: ``network``, ``layer``,
-    ``step`` (from 1; 0 for baselines without a step), ``probe``, ``draw`` and ``side`` (tokens)."""
+    ``step`` (from 1; 0 for baselines without a step), ``probe``, ``draw`` and ``side``: the tokens
+    along a side, or text such as ``12x16`` for every cell where a grid is not square."""
 
     def select(self, **coords: object) -> Scores:
         """The part at these coordinates, such as ``layer="up2.1", step=5, metric="dice"``.
@@ -123,6 +124,8 @@ class Run:
             raise UserError(f"the run has no task {task!r}{nearest(task, [*self.results.tasks])}")
         scores = self.results.tasks[task]
         coords = {name: np.array([getattr(cell, name) for cell in scores.cells]) for name in _CELL}
+        # Numbers if all grids are square, else text.
+        coords["side"] = np.array([cell.grid.side for cell in scores.cells])
         # Baselines without a step have step -1 there.
         coords["step"] += 1
         coords["metric"] = np.array(scores.metrics)

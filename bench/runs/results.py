@@ -3,7 +3,8 @@
 config.json          the options, and the fingerprint of everything that determines the scores
 environment.json     machine, versions, commit, command
 cells.csv            one row per cell: network, layer, step, probe, penalty, threshold, and scores
-                     with 95 % intervals
+                     with 95 % intervals; the column side is ``16`` for 16 x 16 tokens, and
+                     ``12x16`` for 12 rows of 16
 scores.safetensors   per task, every metric of every cell for every test image (cells x metrics x
                      images), and images/foreground, the share of each image that the object covers
 probes.safetensors   weights, intercepts and patterns (for edits), named
@@ -39,6 +40,7 @@ from bench.runs.folder import CONFIG, RUN, options_of, refuse_changed
 from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
+from datasets.grid import Grid
 from probes.probe_set import ALWAYS, Cell
 from probes.score import sign_of
 
@@ -220,7 +222,7 @@ def _task_results(
             step_of(int(row["step"])) if row["step"] else ALWAYS,
             row["probe"],
             int(row["draw"]),
-            int(row["side"]),
+            Grid.parse(row["side"]),
         )
         for row in rows
     )

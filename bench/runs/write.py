@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +142,12 @@ def _write_cells(path: Path, study: Study, probe_set: ProbeSet, scores: dict[str
             table = scores[name].numpy()
             spans = [intervals(table[:, column]) for column in range(len(task.metrics))]
             for index, cell in enumerate(probe_set.cells(name)):
-                row: dict[str, object] = {"task": name, **asdict(cell)}
+                row: dict[str, object] = {
+                    "task": name,
+                    "network": cell.network,
+                    "layer": cell.layer,
+                }
+                row |= {"probe": cell.probe, "draw": cell.draw, "side": cell.grid.key}
                 row["step"] = number_of(cell.step) if cell.step != ALWAYS else ""
                 probe = probe_set.probes[name].get(cell)
                 if probe is not None:

@@ -76,9 +76,8 @@ class StableDiffusion3(Family):
         return int(config.get("in_channels", 16)), side, side
 
     def words(self, parts: Components) -> int:
-        """CLIP's words and then T5's; without T5, as many zeros as CLIP has words."""
-        words = self.lengths(parts)["text_encoder"]
-        return words + (self.longest(parts) if "text_encoder_3" in parts.parts else words)
+        """CLIP's words and then T5's, which are zeros where the model has no T5."""
+        return self.lengths(parts)["text_encoder"] + self.longest(parts)
 
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""

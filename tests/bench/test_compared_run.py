@@ -20,6 +20,7 @@ from bench.analysis.emergence import Onset, catching_up, catching_up_line
 from bench.config import BASELINES, Config
 from bench.run import run
 from bench.runs.results import Results, read_results
+from datasets.grid import Grid
 from datasets.splits import FOLDS
 from extract.networks import DECODED_LAYERS
 from extract.shards import Shards
@@ -152,14 +153,13 @@ def test_networks_differ_from_the_trained_one_and_from_each_other(compared: Resu
     # Not of masks: few images make probes that find everything salient, which all networks can.
     depth = compared.tasks["depth"]
     for step in (1, 2):
-        rows = [
-            depth.score(Cell(network, "up3.0", step, ACTIVATIONS, 0, 16)) for network in networks
-        ]
+        cells = (Cell(name, "up3.0", step, ACTIVATIONS, 0, Grid(16, 16)) for name in networks)
+        rows = [depth.score(cell) for cell in cells]
         for at, row in enumerate(rows):
             assert not any(np.allclose(row, other, rtol=1e-4) for other in rows[:at])
     # A network on its own begins with the latents that the trained one begins with.
     first = [
-        depth.score(Cell(network, "up3.0", 0, ACTIVATIONS, 0, 16))
+        depth.score(Cell(network, "up3.0", 0, ACTIVATIONS, 0, Grid(16, 16)))
         for network in ("random-1", "own-1")
     ]
     np.testing.assert_allclose(first[0], first[1], rtol=1e-3)
@@ -171,7 +171,7 @@ def test_nothing_is_fit_to_what_is_decoded(compared: Results) -> None:
         for cell in task.where(network="decoded"):
             at = task.cells.index(cell)
             assert math.isnan(task.cv_loss[at])
-            assert cell.side == 64
+            assert cell.grid == Grid(64, 64)
             if name == "saliency":
                 assert task.thresholds[at] == 0.5
         assert task.best(network="decoded", step=0) is None
@@ -180,8 +180,8 @@ def test_nothing_is_fit_to_what_is_decoded(compared: Results) -> None:
 def test_after_the_last_step_the_labeler_sees_the_finished_image(compared: Results) -> None:
     for name, best in (("saliency", 1.0), ("depth", 0.0)):
         task = compared.tasks[name]
-        last = task.score(Cell("decoded", "latent", 2, ACTIVATIONS, 0, 64))
-        first = task.score(Cell("decoded", "latent", 0, ACTIVATIONS, 0, 64))
+        last = task.score(Cell("decoded", "latent", 2, ACTIVATIONS, 0, Grid(64, 64)))
+        first = task.score(Cell("decoded", "latent", 0, ACTIVATIONS, 0, Grid(64, 64)))
         np.testing.assert_allclose(last, best, rtol=0, atol=1e-6)
         assert np.abs(first - best).mean() > 0.05
 
@@ -292,7 +292,7 @@ def test_shards_are_written_first_and_read_when_a_stage_is_done(
     sites = {
         (cell.network, cell.layer) for cell in plain.tasks["depth"].cells if cell.step != ALWAYS
     }
-    grids = {cell.side for cell in plain.tasks["depth"].where(network="trained")}
+    grids = {cell.grid for cell in plain.tasks["depth"].where(network="trained")}
     assert stages.count("final") == len(sites) + len(grids)
     assert max(len(one) for one in held) == 1
     assert len(held) == 1 + len(sites)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
@@ -49,7 +50,7 @@ class Recorder:
     def order(self) -> list[tuple[int, str, str]]:
         return list(self.activations)
 
-    def update(self, step: int, network: str, layer: str, activation: Tensor) -> None:
+    def update(self, step: int, network: str, layer: str, activation: Tensor, grid: Grid) -> None:
         assert not self.labels
         assert (step, network, layer) not in self.activations
         self.activations[step, network, layer] = activation.clone()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from datasets.raycast import render
 from datasets.scenes import draw_scene
@@ -262,7 +263,9 @@ def test_no_activation_is_kept_beyond_its_step(make: Make) -> None:
             self.storages: list[tuple[int, weakref.ref[torch.UntypedStorage]]] = []
             self.ages: set[int] = set()
 
-        def update(self, step: int, network: str, layer: str, activation: Tensor) -> None:
+        def update(
+            self, step: int, network: str, layer: str, activation: Tensor, grid: Grid
+        ) -> None:
             assert (network, layer) in sites()
             self.storages.append((step, weakref.ref(activation.untyped_storage())))
             self.ages |= {step - first for first, storage in self.storages if storage() is not None}

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from bench.registry import plugin, plugins
+from datasets.grid import Grid
 from datasets.labels import Labels
 from engines.components import Components
 from engines.engine import Backend, Engine, Tap
@@ -53,7 +54,7 @@ def activations(seed: int) -> torch.Tensor:
 def accumulated(seed: int) -> SufficientStatistics:
     orders = [[(item + draw) % IMAGES for item in range(IMAGES)] for draw in range(1, DRAWS + 1)]
     accumulator = Accumulator(TASKS, orders)
-    accumulator.update(0, TRAINED, "up3.0", activations(seed))
+    accumulator.update(0, TRAINED, "up3.0", activations(seed), Grid(SIDE, SIDE))
     accumulator.finish(labels(seed))
     return accumulator.sums()
 
@@ -106,7 +107,7 @@ def test_scoring_a_block(probe_set: ProbeSet, benchmark: BenchmarkFixture) -> No
 
     def score() -> dict[str, torch.Tensor]:
         readout = Readout(probe_set, TASKS)
-        readout.update(0, TRAINED, "up3.0", block)
+        readout.update(0, TRAINED, "up3.0", block, Grid(SIDE, SIDE))
         readout.finish(block_labels)
         return readout.scores()
 

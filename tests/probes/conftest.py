@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.accumulate import Accumulator
 from probes.probe_set import Cell, ProbeSet
@@ -101,8 +102,9 @@ class Block:
     def feed(self, *reducers: object) -> None:
         for at, step in enumerate(STEPS):
             for (network, layer), steps in self.activations.items():
+                grid = Grid.of(steps[at].shape[1], *self.labels.disparity.shape[-2:])
                 for reducer in reducers:
-                    reducer.update(step, network, layer, steps[at])
+                    reducer.update(step, network, layer, steps[at], grid)
         for reducer in reducers:
             reducer.finish(self.labels)
 
@@ -155,7 +157,7 @@ def drawn_block(seed: int, noise: float, images: int) -> Block:
 
 
 def cell_of(site: tuple[str, str], step: int, probe: str, draw: int = 0) -> Cell:
-    return Cell(*site, step, probe, draw, SIDES[site])
+    return Cell(*site, step, probe, draw, Grid(SIDES[site], SIDES[site]))
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from datasets.grid import Grid
 from probes import accumulate as accumulate_module
-from probes.accumulate import DRAWS, Accumulator, side_of
+from probes.accumulate import DRAWS, Accumulator
 from probes.moments import moments_of
 from probes.position import position_columns
 from probes.statistics import Columns, SufficientStatistics, Total, sums_of_tensors, total_sums
@@ -36,7 +37,7 @@ def stacked(blocks: list, site: tuple[str, str], at: int, side: int) -> np.ndarr
         n = len(block.labels.disparity)
         parts = [
             block.activations[site][at].double().numpy(),
-            np.tile(position_columns(side).numpy(), (n, 1, 1)),
+            np.tile(position_columns(Grid(side, side)).numpy(), (n, 1, 1)),
         ]
         for task in sorted(WIDTHS):
             means = block_means_of(block.target(task), side)
@@ -104,7 +105,9 @@ def test_targets_and_variances_inside_blocks_are_summed(world: SimpleNamespace) 
                 *maps.shape[:2], side, world.size // side, side, world.size // side
             )
             expected = tiles.var((3, 5)).mean((2, 3)).sum(0)
-            np.testing.assert_allclose(everything.within[task, side], expected, rtol=1e-10)
+            np.testing.assert_allclose(
+                everything.within[task, Grid(side, side)], expected, rtol=1e-10
+            )
 
 
 def test_the_order_of_tasks_changes_no_bit(world: SimpleNamespace) -> None:
@@ -273,9 +276,3 @@ def test_an_unfinished_block_has_no_sums(world: SimpleNamespace) -> None:
     accumulator = Accumulator(world.tasks, world.blocks[0].permutations)
     with pytest.raises(RuntimeError, match="not finished"):
         accumulator.sums()
-
-
-def test_tokens_that_form_no_square_are_refused() -> None:
-    assert side_of(torch.zeros(2, 49, 3)) == 7
-    with pytest.raises(ValueError, match="square"):
-        side_of(torch.zeros(2, 48, 3))

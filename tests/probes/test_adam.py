@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.grid import Grid
 from probes.adam import (
     BATCH,
     Epochs,
@@ -22,6 +23,7 @@ from probes.adam import (
 from probes.adam import optimizer as adam_of
 
 IMAGES, SIDE, SIZE, CHANNELS = 10, 4, 12, 3
+GRID = Grid(SIDE, SIDE)
 
 
 def drawn(is_mask: bool, outputs: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -38,7 +40,7 @@ def test_the_loss_in_blocks_and_its_gradient_are_those_over_pixels(is_mask: bool
     actual = []
     for loss_of in (
         lambda p: pixel_loss(p, target),
-        lambda p: block_loss(p, target_blocks(target, SIDE, is_mask)),
+        lambda p: block_loss(p, target_blocks(target, GRID, is_mask)),
     ):
         leaf = prediction.clone().requires_grad_()
         loss = loss_of(leaf)
@@ -51,7 +53,7 @@ def test_the_loss_in_blocks_and_its_gradient_are_those_over_pixels(is_mask: bool
 
 def test_a_huber_loss_of_block_means_differs() -> None:
     prediction, target = drawn(False, 1)
-    tiles = target_blocks(target, SIDE, False)
+    tiles = target_blocks(target, GRID, False)
     means = tiles.mean(-1, keepdim=True)
     assert abs(float(pixel_loss(prediction, target) - block_loss(prediction, means))) > 0.1
 
@@ -60,7 +62,7 @@ def test_a_huber_loss_of_block_means_differs() -> None:
 def test_training_in_blocks_takes_the_path_of_training_over_pixels(is_mask: bool) -> None:
     activations = torch.randn(IMAGES, SIDE**2, CHANNELS, generator=torch.Generator().manual_seed(1))
     target = drawn(is_mask, 1)[1].float()
-    fitted = train(activations, target_blocks(target, SIDE, is_mask), is_mask, epochs=3, seed=5)
+    fitted = train(activations, target_blocks(target, GRID, is_mask), is_mask, epochs=3, seed=5)
     probe = new_probe(CHANNELS, is_mask, seed=5)
     adam = adam_of(probe)
     generator = torch.Generator().manual_seed(5)
@@ -81,11 +83,11 @@ def test_a_linear_target_is_fitted() -> None:
     truth = torch.tensor([0.3, -0.2, 0.1])
     coarse = (activations @ truth + 0.25).unflatten(-1, (SIDE, SIDE))
     target = coarse.repeat_interleave(3, -1).repeat_interleave(3, -2)
-    fitted = train(activations, target_blocks(target, SIDE, False), False, epochs=200)
+    fitted = train(activations, target_blocks(target, GRID, False), False, epochs=200)
     torch.testing.assert_close(fitted.weights[-1, :, 0], truth, atol=1e-3, rtol=0)
     assert float(fitted.intercept[-1, 0]) == pytest.approx(0.25, abs=1e-3)
     mask = (target > 0.25).float()
-    actual = train(activations, target_blocks(mask, SIDE, True), True, epochs=30)
+    actual = train(activations, target_blocks(mask, GRID, True), True, epochs=30)
     larger = actual.predict(activations)[-1].argmax(-1)
     separates = (activations @ truth > 0).long()
     assert float((larger == separates).double().mean()) > 0.85

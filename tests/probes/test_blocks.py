@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
+from datasets.grid import Grid
 from probes.blocks import Blocks, average_ranks, block_means
 
 
@@ -23,7 +24,7 @@ def blocks_one_by_one(image: np.ndarray, side: int) -> list[np.ndarray]:
 )
 def test_block_means_go_row_by_row(h: int, w: int, side: int) -> None:
     maps = np.random.default_rng(0).normal(size=(2, 3, h, w))
-    actual = block_means(torch.from_numpy(maps), side)
+    actual = block_means(torch.from_numpy(maps), Grid(side, side))
     for n in range(2):
         for k in range(3):
             expected = [block.mean() for block in blocks_one_by_one(maps[n, k], side)]
@@ -32,7 +33,7 @@ def test_block_means_go_row_by_row(h: int, w: int, side: int) -> None:
 
 def test_maps_that_do_not_tile_are_refused() -> None:
     with pytest.raises(ValueError, match="does not tile"):
-        block_means(torch.zeros(6, 8), 4)
+        block_means(torch.zeros(6, 8), Grid(4, 4))
 
 
 @given(
@@ -66,7 +67,7 @@ def test_ranks_of_a_strided_tensor_equal_scipy() -> None:
 def test_block_statistics_equal_those_of_pixels(levels: int, offset: float) -> None:
     rng = np.random.default_rng(levels)
     target = rng.integers(0, levels, (2, 2, 8, 12)) / levels * 3 + offset
-    blocks = Blocks(torch.from_numpy(target), 4)
+    blocks = Blocks(torch.from_numpy(target), Grid(4, 4))
     assert blocks.pixels == 6
     for n in range(2):
         for k in range(2):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
+from datasets.grid import Grid
 from probes.edit import (
     ITERATIONS,
     LEARNING_RATE,
@@ -146,7 +147,7 @@ def test_a_bank_stores_the_pattern_of_the_training_activations(
     world: SimpleNamespace, task: str, probe: str, draw: int
 ) -> None:
     probe_set = solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
-    solved = probe_set.probes[task][Cell("trained", "fine", 3, probe, draw, 8)]
+    solved = probe_set.probes[task][Cell("trained", "fine", 3, probe, draw, Grid(8, 8))]
     x = np.concatenate(
         [block.activations["trained", "fine"][1].double().flatten(0, 1) for block in world.blocks]
     )
@@ -156,4 +157,7 @@ def test_a_bank_stores_the_pattern_of_the_training_activations(
     channels = x.shape[1]
     expected = both[:channels, channels:] @ np.linalg.inv(both[channels:, channels:])
     assert np.allclose(solved.pattern.numpy(), expected, rtol=1e-6, atol=0)
-    assert probe_set.probes[task][Cell("random-1", "coarse", 3, ACTIVATIONS, 0, 4)].pattern is None
+    assert (
+        probe_set.probes[task][Cell("random-1", "coarse", 3, ACTIVATIONS, 0, Grid(4, 4))].pattern
+        is None
+    )

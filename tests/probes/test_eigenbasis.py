@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.grid import Grid
 from probes.eigenbasis import decompose, weights_of, weights_with_further
 from probes.moments import Moments, moments_of
 from probes.position import position_columns
@@ -23,7 +24,7 @@ def draws(*shape: int) -> Tensor:
 
 
 def position() -> Tensor:
-    return position_columns(SIDE).repeat(IMAGES, 1)
+    return position_columns(Grid(SIDE, SIDE)).repeat(IMAGES, 1)
 
 
 def activations() -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import kstest
 from sklearn.linear_model import Ridge
 
+from datasets.grid import Grid
 from probes.equal_width import projected, projection
 from probes.moments import moments_of
 from probes.probe_set import EQUAL_WIDTH, Cell
@@ -30,7 +31,7 @@ def test_probes_are_ridge_on_as_many_random_directions_as_the_narrowest_layer_ha
     n, k = targets.shape[:2]
     y = targets.reshape(n, k, SIDE, 4, SIDE, 4).mean((3, 5)).transpose(0, 2, 3, 1).reshape(-1, k)
     narrow = x @ projection(7, 5).numpy()
-    solved = probe_set.probes[task][Cell(*SITE, world.steps[1], EQUAL_WIDTH, 0, SIDE)]
+    solved = probe_set.probes[task][Cell(*SITE, world.steps[1], EQUAL_WIDTH, 0, Grid(SIDE, SIDE))]
     scale = ((narrow - narrow.mean(0)) ** 2).sum(0).mean()
     prediction = x @ solved.weights.numpy() + solved.intercept.numpy()
     if k == 1:

@@ -10,6 +10,7 @@ import torch
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 
+from datasets.grid import Grid
 from probes import learning
 from probes.learning import learning_curve
 from probes.probe_set import ACTIVATIONS, PERMUTED, WITH_POSITION, Cell, ProbeSet
@@ -29,7 +30,7 @@ def probe_set(world: SimpleNamespace) -> ProbeSet:
 def test_all_but_one_fold_is_cross_validation(
     world: SimpleNamespace, probe_set: ProbeSet, task: str, probe: str, draw: int
 ) -> None:
-    cell = Cell(*SITE, world.steps[1], probe, draw, 8)
+    cell = Cell(*SITE, world.steps[1], probe, draw, Grid(8, 8))
     points = learning_curve(world.folds, task, cell, 1)
     assert [point.images for point in points] == [4, 8, 12, 16]
     assert points[-1].loss == pytest.approx(probe_set.probes[task][cell].cv_loss, rel=1e-9)
@@ -45,7 +46,9 @@ def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> 
     pixels = [values.reshape(-1, 4) for values in pixels]
     everything = np.concatenate(x)
     scale = ((everything - everything.mean(0)) ** 2).sum(0).mean()
-    points = learning_curve(world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, 8), 0)
+    points = learning_curve(
+        world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, Grid(8, 8)), 0
+    )
     means = []
     for fold in range(5):
         rest = np.concatenate([y[other] for other in range(5) if other != fold])
@@ -69,7 +72,7 @@ def test_points_are_ridge_from_the_folds_that_follow(world: SimpleNamespace) -> 
 def test_a_loss_of_nan_counts_as_the_worst(
     world: SimpleNamespace, probe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = Cell(*SITE, world.steps[0], probe, 0, 8)
+    cell = Cell(*SITE, world.steps[0], probe, 0, Grid(8, 8))
     expected = learning_curve(world.folds, "depth", cell, 0)
     real = learning.loss
 
@@ -85,6 +88,8 @@ def test_a_loss_of_nan_counts_as_the_worst(
 
 
 def test_more_images_help_a_probe_of_informative_activations(world: SimpleNamespace) -> None:
-    points = learning_curve(world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, 8), 0)
+    points = learning_curve(
+        world.folds, "depth", Cell(*SITE, world.steps[0], ACTIVATIONS, 0, Grid(8, 8)), 0
+    )
     assert points[0].loss > points[-1].loss
     assert 0 < points[-1].explained < 1

@@ -11,6 +11,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression, Ridge
 
+from datasets.grid import Grid
 from probes.position import position_columns
 from probes.probe_set import (
     ACTIVATIONS,
@@ -46,7 +47,7 @@ def rows_of(folds: list[list], site: tuple[str, str], at: int, side: int) -> Row
         for block in blocks:
             n = len(block.labels.disparity)
             x.append(block.activations[site][at].double().flatten(0, 1).numpy())
-            position.append(np.tile(position_columns(side).numpy(), (n, 1)))
+            position.append(np.tile(position_columns(Grid(side, side)).numpy(), (n, 1)))
             fold.append(np.full(n * side * side, number))
             for task in ("depth", "normals", "saliency"):
                 target = block.target(task)
@@ -143,7 +144,9 @@ def test_position_probes_use_the_position_alone(
 ) -> None:
     site = next(site for site, of_site in world.sides.items() if of_site == side)
     rows = rows_of([[block] for block in world.blocks], site, 0, side)
-    solved = probe_set.probes[task][Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side)]
+    solved = probe_set.probes[task][
+        Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, Grid(side, side))
+    ]
     assert_is_cross_validated_ridge(solved, rows, rows.position, rows.y[task, 0])
 
 
@@ -178,7 +181,7 @@ def test_probes_with_position_and_a_small_penalty_are_least_squares(world: Simpl
         y = (
             2
             + (x - 10) @ torch.from_numpy(weights)
-            + position_columns(8) @ torch.from_numpy(slopes)
+            + position_columns(Grid(8, 8)) @ torch.from_numpy(slopes)
         )
         exact = y.unflatten(-1, (8, 8)).repeat_interleave(2, -1).repeat_interleave(2, -2)
         block.labels.disparity.copy_(exact)
@@ -207,7 +210,7 @@ def test_cv_loss_is_that_of_held_out_pixels(
     rows = rows_of([[block] for block in world.blocks], SITE, 1, 8)
     solved = probe_set.probes[task][world.cell(SITE, world.steps[1], ACTIVATIONS)]
     assert solved.cv_loss == pytest.approx(pixel_loss(rows, rows.x, task), rel=1e-8)
-    position = probe_set.probes[task][Cell(POSITION, "8x8", ALWAYS, POSITION, 0, 8)]
+    position = probe_set.probes[task][Cell(POSITION, "8x8", ALWAYS, POSITION, 0, Grid(8, 8))]
     assert position.cv_loss == pytest.approx(pixel_loss(rows, rows.position, task), rel=1e-8)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from datasets.grid import Grid
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,
@@ -45,20 +46,24 @@ def test_there_is_one_cell_per_probe_and_no_other(
                 expected |= {world.cell(site, step, PERMUTED, draw) for draw in range(1, 6)}
             if site == ("trained", "coarse"):
                 expected.add(world.cell(site, step, EQUAL_WIDTH))
-    expected |= {Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, side) for side in (4, 8)}
+    expected |= {
+        Cell(POSITION, f"{side}x{side}", ALWAYS, POSITION, 0, Grid(side, side)) for side in (4, 8)
+    }
     for task in world.tasks:
         assert set(probe_set.probes[task]) == expected
-        baselines = [Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, side) for side in (4, 8)]
+        baselines = [
+            Cell(CEILING, f"{side}x{side}", ALWAYS, CEILING, 0, Grid(side, side)) for side in (4, 8)
+        ]
         assert probe_set.cells(task) == (
             *probe_set.probes[task],
             *baselines,
-            Cell(MEAN_MAP, "16x16", ALWAYS, MEAN_MAP, 0, 16),
+            Cell(MEAN_MAP, "16x16", ALWAYS, MEAN_MAP, 0, Grid(16, 16)),
         )
 
 
 def test_a_task_of_masks_has_an_all_foreground_baseline(probe_set: ProbeSet) -> None:
     masks = replace(probe_set, thresholds={"saliency": {}})
-    assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, 4)
+    assert masks.cells("saliency")[-1] == Cell(FOREGROUND, "4x4", ALWAYS, FOREGROUND, 0, Grid(4, 4))
     assert masks.cells("depth") == probe_set.cells("depth")
 
 

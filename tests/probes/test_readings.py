@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.probe_set import ACTIVATIONS, Cell, ProbeSet, with_readings
@@ -17,6 +18,7 @@ from probes.readout import Readout
 from probes.task import Task
 
 LAYERS, STEPS = ("latent", "predicted"), (0, 3)
+PIXELS = Grid(16, 16)
 
 
 def tasks_of(world: SimpleNamespace) -> dict[str, Task]:
@@ -55,7 +57,7 @@ def maps_of(world: SimpleNamespace, labels: Labels) -> Tensor:
 
 
 def reading(world: SimpleNamespace, layer: str, step: int) -> Cell:
-    return Cell("decoded", layer, step, ACTIVATIONS, 0, world.size)
+    return Cell("decoded", layer, step, ACTIVATIONS, 0, PIXELS)
 
 
 def test_every_map_has_a_cell_per_layer_and_step_and_nothing_else_changes(
@@ -81,12 +83,12 @@ def test_readings_are_scored_as_maps_against_the_labels_pixel_by_pixel(
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer, labels in zip(LAYERS, (unfinished.labels, block.labels), strict=True):
-            readout.update(step, "decoded", layer, maps_of(world, labels))
+            readout.update(step, "decoded", layer, maps_of(world, labels), PIXELS)
     block.feed(readout)
     scores = readout.scores()
     for name, task in world.tasks.items():
         target = block.target(name)
-        blocks = Blocks(torch.from_numpy(target), world.size)
+        blocks = Blocks(torch.from_numpy(target), PIXELS)
         cells = read.cells(name)
         for step in STEPS:
             actual = scores[name][cells.index(reading(world, "latent", step))]
@@ -112,7 +114,7 @@ def test_the_true_label_maps_have_perfect_scores(world: SimpleNamespace, read: P
     readout = Readout(read, world.tasks)
     for step in STEPS:
         for layer in LAYERS:
-            readout.update(step, "decoded", layer, maps_of(world, block.labels))
+            readout.update(step, "decoded", layer, maps_of(world, block.labels), PIXELS)
     block.feed(readout)
     for name, scores in readout.scores().items():
         metrics = [metric.name for metric in world.tasks[name].metrics]
@@ -125,7 +127,7 @@ def test_the_true_label_maps_have_perfect_scores(world: SimpleNamespace, read: P
 def test_tasks_of_whole_images_are_ignored(world: SimpleNamespace, read: ProbeSet) -> None:
     tasks, block = tasks_of(world), world.draw(53, noise=1.0, images=3)
     readout = Readout(read, tasks)
-    readout.update(STEPS[0], "decoded", "latent", maps_of(world, block.labels))
+    readout.update(STEPS[0], "decoded", "latent", maps_of(world, block.labels), PIXELS)
     assert {name for name, _ in readout.predictions} == set(world.tasks)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.position import position_columns
 from probes.probe_set import (
@@ -36,7 +37,7 @@ def probe_set(world: SimpleNamespace) -> ProbeSet:
     solved = solve_probe_set(world.folds, list(world.tasks), world.steps, {"trained"}, threads=1)
     rng = np.random.default_rng(0)
     thresholds = {cell: float(rng.choice(THRESHOLDS)) for cell in solved.cells("saliency")}
-    everything = Cell(FOREGROUND, "4x4", -1, FOREGROUND, 0, 4)
+    everything = Cell(FOREGROUND, "4x4", -1, FOREGROUND, 0, Grid(4, 4))
     return replace(solved, thresholds={"saliency": thresholds | {everything: 0.02}})
 
 
@@ -64,15 +65,15 @@ class PixelLevel:
         if cell.network == FOREGROUND:
             return np.ones_like(target)
         if cell.network == CEILING:
-            size = self.world.size // cell.side
+            size = self.world.size // cell.grid.rows
             tokens = (
-                target.reshape(n, k, cell.side, size, cell.side, size)
+                target.reshape(n, k, cell.grid.rows, size, cell.grid.rows, size)
                 .mean((3, 5))
                 .reshape(n, k, -1)
             )
         else:
             probe = self.probe_set.probes[task][cell]
-            features = np.tile(position_columns(cell.side).numpy(), (n, 1, 1))
+            features = np.tile(position_columns(cell.grid).numpy(), (n, 1, 1))
             if cell.network != POSITION:
                 at = self.world.steps.index(cell.step)
                 activation = self.block.activations[cell.network, cell.layer][at].double().numpy()
@@ -104,7 +105,7 @@ def test_predictions_equal_the_pixel_level_pipeline(
 ) -> None:
     cells, indices = probe_set.cells(task), []
     for at, predictions, blocks in readout.groups(task):
-        assert {cells[index].side for index in at} == {blocks.side}
+        assert {cells[index].grid for index in at} == {blocks.grid}
         for index, prediction in zip(at, predictions, strict=True):
             full = pixels.upsampled(prediction.numpy(), world.size, world.size)
             np.testing.assert_allclose(
@@ -199,7 +200,7 @@ def test_the_ceiling_is_no_lower_than_any_probe_of_its_grid(
     rmse = readout.scores()["depth"][:, 0]
     cells = probe_set.cells("depth")
     for side in (4, 8):
-        of_grid = [at for at, cell in enumerate(cells) if cell.side == side]
+        of_grid = [at for at, cell in enumerate(cells) if cell.grid == Grid(side, side)]
         ceiling = next(at for at in of_grid if cells[at].network == CEILING)
         assert (rmse[of_grid] >= rmse[ceiling] - 1e-12).all()
 
@@ -209,7 +210,7 @@ def test_the_mean_map_scores_the_same_for_the_whole_resolution(
 ) -> None:
     cells = probe_set.cells("depth")
     at = next(at for at, cell in enumerate(cells) if cell.network == MEAN_MAP)
-    assert cells[at].side == 16
+    assert cells[at].grid == Grid(16, 16)
     error = pixel_level.prediction("depth", cells[at]) - pixel_level.block.target("depth")
     np.testing.assert_allclose(
         readout.scores()["depth"][at, 0], np.sqrt((error**2).mean((1, 2, 3))), rtol=1e-9
@@ -220,9 +221,9 @@ def test_steps_and_sites_without_probes_are_ignored(
     world: SimpleNamespace, probe_set: ProbeSet
 ) -> None:
     readout = Readout(probe_set, world.tasks)
-    readout.update(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5))
-    readout.update(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5))
-    readout.update(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5))
+    readout.update(world.steps[0] + 1, "trained", "fine", torch.zeros(2, 64, 5), Grid(8, 8))
+    readout.update(world.steps[0], "trained", "unknown", torch.zeros(2, 64, 5), Grid(8, 8))
+    readout.update(world.steps[0], "random-2", "fine", torch.zeros(2, 64, 5), Grid(8, 8))
     assert not readout.predictions
 
 

@@ -6,6 +6,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
+from datasets.grid import Grid
 from probes import ridge
 from probes.blocks import block_means
 from probes.moments import moments_of, total
@@ -187,7 +188,7 @@ def test_fit_on_block_means_is_the_fit_on_upsampled_pixels(penalty: float) -> No
     tokens = rng.normal(size=(n, side * side, c)) + 10
     grid = tokens.reshape(n, side, side, c).repeat(size // side, 1).repeat(size // side, 2)
     pixels = grid @ rng.normal(size=c) + rng.normal(size=(n, size, size))
-    means = block_means(torch.from_numpy(pixels), side).flatten()
+    means = block_means(torch.from_numpy(pixels), Grid(side, side)).flatten()
     rows = torch.cat([torch.from_numpy(tokens).flatten(0, 1), means[:, None]], dim=1)
     moments = moments_of(rows)
     features, target = torch.arange(c), torch.tensor([c])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from datasets.grid import Grid
 from probes import score
 from probes.blocks import Blocks
 from probes.score import Metric
@@ -49,7 +50,7 @@ def assert_equal_to_pixels(
     threshold: np.ndarray,
 ) -> None:
     side = round(prediction.shape[-1] ** 0.5)
-    blocks = Blocks(torch.from_numpy(target), side)
+    blocks = Blocks(torch.from_numpy(target), Grid(side, side))
     actual = metric.compute(torch.from_numpy(prediction), blocks, torch.from_numpy(threshold))
     full = pixels.upsampled(prediction, *target.shape[-2:])
     flat = slice(None) if metric is score.COSINE else 0
@@ -104,7 +105,10 @@ def test_empty_and_full_masks_and_predictions(
 
 def test_dice_of_two_empty_masks_is_one() -> None:
     nothing, none = torch.zeros(1, 1, 1, 4), torch.tensor([0.5])
-    empty, full = Blocks(torch.zeros(1, 1, 4, 4), 2), Blocks(torch.ones(1, 1, 4, 4), 2)
+    empty, full = (
+        Blocks(torch.zeros(1, 1, 4, 4), Grid(2, 2)),
+        Blocks(torch.ones(1, 1, 4, 4), Grid(2, 2)),
+    )
     assert score.dice_foreground(nothing, empty, none).item() == 1.0
     assert score.dice_foreground(nothing, full, none).item() == 0.0
     assert score.dice_background(nothing, empty, none).item() == 1.0
@@ -112,7 +116,7 @@ def test_dice_of_two_empty_masks_is_one() -> None:
 
 
 def test_a_prediction_at_the_threshold_is_background() -> None:
-    blocks = Blocks(torch.ones(1, 1, 2, 2), 1)
+    blocks = Blocks(torch.ones(1, 1, 2, 2), Grid(1, 1))
     at = torch.full((1, 1, 1, 1), 0.5)
     assert score.dice_foreground(at, blocks, torch.tensor([0.5])).item() == 0.0
     assert score.dice_foreground(at, blocks, torch.tensor([0.49])).item() == 1.0
@@ -121,7 +125,9 @@ def test_a_prediction_at_the_threshold_is_background() -> None:
 def test_average_precision_needs_a_positive() -> None:
     prediction = torch.from_numpy(np.random.default_rng(4).normal(size=(1, 1, 1, 4)))
     assert (
-        score.average_precision(prediction, Blocks(torch.zeros(1, 1, 4, 4), 2), torch.zeros(1))
+        score.average_precision(
+            prediction, Blocks(torch.zeros(1, 1, 4, 4), Grid(2, 2)), torch.zeros(1)
+        )
         .isnan()
         .all()
     )
@@ -132,7 +138,7 @@ def test_average_precision_needs_a_positive() -> None:
 def test_correlation_with_a_constant_prediction_is_undefined(metric: Metric, value: float) -> None:
     rng = np.random.default_rng(5)
     prediction = torch.full((1, 6, 1, 49), value, dtype=torch.float64)
-    blocks = Blocks(torch.from_numpy(rng.normal(size=(6, 1, 14, 14))), 7)
+    blocks = Blocks(torch.from_numpy(rng.normal(size=(6, 1, 14, 14))), Grid(7, 7))
     assert metric.compute(prediction, blocks, torch.zeros(1)).isnan().all()
 
 
@@ -141,7 +147,7 @@ def test_correlation_with_a_constant_prediction_is_undefined(metric: Metric, val
 def test_correlation_with_a_constant_target_is_undefined(metric: Metric, value: float) -> None:
     rng = np.random.default_rng(6)
     prediction = torch.from_numpy(rng.normal(size=(3, 6, 1, 49)))
-    blocks = Blocks(torch.full((6, 1, 14, 14), value, dtype=torch.float64), 7)
+    blocks = Blocks(torch.full((6, 1, 14, 14), value, dtype=torch.float64), Grid(7, 7))
     assert metric.compute(prediction, blocks, torch.zeros(3)).isnan().all()
 
 
@@ -153,11 +159,13 @@ def test_correlation_ignores_the_scale_of_the_prediction(
     rng = np.random.default_rng(7)
     prediction, target = rng.normal(size=(2, 2, 1, 16)), rng.normal(size=(2, 1, 8, 8))
     plain = metric.compute(
-        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), Grid(4, 4)), torch.zeros(2)
     )
     assert_equal_to_pixels(metric, pixels, prediction * scale, target, np.zeros(2))
     scaled = metric.compute(
-        torch.from_numpy(prediction * scale), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+        torch.from_numpy(prediction * scale),
+        Blocks(torch.from_numpy(target), Grid(4, 4)),
+        torch.zeros(2),
     )
     torch.testing.assert_close(scaled, plain, rtol=0, atol=1e-12)
 
@@ -174,7 +182,7 @@ def test_metrics_are_exact_for_a_mean_far_from_zero(
 
 def test_a_perfect_prediction_of_whole_blocks_has_no_error(pixels: SimpleNamespace) -> None:
     tokens = np.random.default_rng(12).normal(size=(4, 1, 16)) + 3
-    blocks = Blocks(torch.from_numpy(pixels.upsampled(tokens, 12, 12)), 4)
+    blocks = Blocks(torch.from_numpy(pixels.upsampled(tokens, 12, 12)), Grid(4, 4))
     assert score.rmse(torch.from_numpy(tokens)[None], blocks, torch.zeros(1)).max() < 1e-9
 
 
@@ -182,7 +190,7 @@ def test_a_prediction_perfect_up_to_scale_and_shift_has_no_aligned_error(
     pixels: SimpleNamespace,
 ) -> None:
     tokens = np.random.default_rng(13).normal(size=(4, 1, 16))
-    blocks = Blocks(torch.from_numpy(pixels.upsampled(tokens, 12, 12)), 4)
+    blocks = Blocks(torch.from_numpy(pixels.upsampled(tokens, 12, 12)), Grid(4, 4))
     assert (
         score.rmse_aligned(torch.from_numpy(7 - 3 * tokens)[None], blocks, torch.zeros(1)).max()
         < 1e-9
@@ -192,7 +200,7 @@ def test_a_prediction_perfect_up_to_scale_and_shift_has_no_aligned_error(
 def test_a_perfect_prediction_has_no_error() -> None:
     rng = np.random.default_rng(9)
     target = torch.from_numpy(rng.normal(size=(3, 1, 8, 8)))
-    blocks, perfect = Blocks(target, 8), target.flatten(2)[None]
+    blocks, perfect = Blocks(target, Grid(8, 8)), target.flatten(2)[None]
     assert score.rmse(perfect, blocks, torch.zeros(1)).max() < 1e-9
     assert (score.pearson(perfect, blocks, torch.zeros(1)) > 1 - 1e-12).all()
     assert (score.spearman(perfect, blocks, torch.zeros(1)) > 1 - 1e-12).all()
@@ -205,7 +213,7 @@ def test_cosine_and_rmse_of_vectors_equal_the_pixel_level_ones(pixels: SimpleNam
     prediction = rng.normal(size=(2, 3, 3, 16))
     assert_equal_to_pixels(score.COSINE, pixels, prediction, target, np.zeros(2))
     actual = score.rmse(
-        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), 4), torch.zeros(2)
+        torch.from_numpy(prediction), Blocks(torch.from_numpy(target), Grid(4, 4)), torch.zeros(2)
     )
     full = pixels.upsampled(prediction, 8, 8)
     np.testing.assert_allclose(
@@ -220,5 +228,5 @@ def test_direction_of_better_is_right(metric: Metric) -> None:
     target = torch.from_numpy((truth > 0).astype(np.float64) if metric in MASKS else truth)
     good = target.flatten(2)[None]
     bad = torch.from_numpy(rng.normal(size=(1, 1, 1, 64)))
-    both = metric.compute(torch.cat([good, bad]), Blocks(target, 8), torch.full((2,), 0.5))
+    both = metric.compute(torch.cat([good, bad]), Blocks(target, Grid(8, 8)), torch.full((2,), 0.5))
     assert bool(both[0, 0] > both[1, 0]) is metric.higher_is_better

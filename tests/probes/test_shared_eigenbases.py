@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from datasets.grid import Grid
 from probes.learning import learning_curve
 from probes.moments import CPU
 from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell, Probes, tensors_of
@@ -122,7 +123,9 @@ def test_eigenbases_of_a_card_are_kept_in_host_memory(card: SimpleNamespace) -> 
 
 
 def test_curves_of_the_same_features_share(world: SimpleNamespace, sides: list[int]) -> None:
-    cells = [Cell(*SITE, world.steps[1], probe, 0, 8) for probe in (ACTIVATIONS, WITH_POSITION)]
+    cells = [
+        Cell(*SITE, world.steps[1], probe, 0, Grid(8, 8)) for probe in (ACTIVATIONS, WITH_POSITION)
+    ]
     alone = [learning_curve(world.folds, "depth", cell, 1) for cell in cells]
     assert len([side for side in sides if side]) == 2 * FOLDS * (FOLDS - 1)
     sides.clear()

@@ -13,6 +13,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
+from datasets.grid import Grid
 from probes import score
 from probes.blocks import Blocks
 from probes.moments import moments_of
@@ -95,7 +96,9 @@ def test_scores_of_tokens_are_faster_than_scores_of_pixels(
     prediction, threshold = torch.from_numpy(tokens), torch.full((probes,), 0.5)
 
     def fast() -> torch.Tensor:
-        return metric.compute(prediction, Blocks(torch.from_numpy(target), side), threshold)
+        return metric.compute(
+            prediction, Blocks(torch.from_numpy(target), Grid(side, side)), threshold
+        )
 
     def on_pixels() -> list[float]:
         full = pixels.upsampled(tokens, size, size)
@@ -105,7 +108,7 @@ def test_scores_of_tokens_are_faster_than_scores_of_pixels(
 
     actual = benchmark(fast)
     np.testing.assert_allclose(actual[:, 0], on_pixels(), atol=1e-9)
-    blocks = Blocks(torch.from_numpy(target), side)
+    blocks = Blocks(torch.from_numpy(target), Grid(side, side))
     metric.compute(prediction, blocks, threshold)
     slow, quick = seconds(on_pixels, times=2), seconds(fast, times=3)
     warm = seconds(lambda: metric.compute(prediction, blocks, threshold), times=3)

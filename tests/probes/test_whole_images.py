@@ -12,6 +12,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
+from datasets.grid import WHOLE
 from datasets.scenes import LIGHTS, SHAPES
 from probes.equal_width import projection
 from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Cell, ProbeSet
@@ -126,7 +127,7 @@ def test_probes_are_ridge_on_indicators_with_one_penalty(
     world: SimpleNamespace, probe_set: ProbeSet, blocks: list, task: str, at: int, draw: int
 ) -> None:
     stack = stacked(blocks, SITE, at)
-    cell = Cell(*SITE, world.steps[at], PERMUTED if draw else ACTIVATIONS, draw, 1)
+    cell = Cell(*SITE, world.steps[at], PERMUTED if draw else ACTIVATIONS, draw, WHOLE)
     assert_is_ridge(probe_set, task, cell, stack, stack.x, stack.targets(task, draw))
 
 
@@ -134,7 +135,7 @@ def test_probes_of_equal_width_use_fewer_directions(
     world: SimpleNamespace, probe_set: ProbeSet, blocks: list
 ) -> None:
     stack = stacked(blocks, SITE, 0)
-    cell = Cell(*SITE, world.steps[0], EQUAL_WIDTH, 0, 1)
+    cell = Cell(*SITE, world.steps[0], EQUAL_WIDTH, 0, WHOLE)
     assert_is_ridge(
         probe_set, "shape", cell, stack, stack.x @ projection(7, 5).numpy(), stack.targets("shape")
     )
@@ -159,7 +160,7 @@ def test_accuracy_is_that_of_scikit_learn(
             if (cell.network, cell.probe, cell.step) == (network, probe, step)
         )
 
-    at = cells.index(Cell(*SITE, world.steps[1], ACTIVATIONS, 0, 1))
+    at = cells.index(Cell(*SITE, world.steps[1], ACTIVATIONS, 0, WHOLE))
     _, alpha, _ = best_alpha(train, train.x, train.targets(task))
     ridge = Ridge(alpha=alpha).fit(train.x, train.targets(task))
     expected = accuracy_score(test.classes[task], ridge.predict(test.x).argmax(1))
@@ -180,7 +181,7 @@ def test_whole_images_have_no_position(probe_set: ProbeSet) -> None:
     for task in CLASSES:
         probes = {cell.probe for cell in probe_set.cells(task)}
         assert probes == {ACTIVATIONS, PERMUTED, EQUAL_WIDTH, MEAN_MAP, CEILING}
-        assert {cell.side for cell in probe_set.cells(task)} == {1}
+        assert {cell.grid for cell in probe_set.cells(task)} == {WHOLE}
 
 
 def test_tasks_of_images_change_no_probe_of_maps(

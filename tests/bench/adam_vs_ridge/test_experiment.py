@@ -18,6 +18,7 @@ from bench.adam_vs_ridge.experiment import in_closed_form, score_pair
 from bench.adam_vs_ridge.results import RECIPE, RecipeComparison, read_recipe, recipe_rows
 from bench.errors import UserError
 from bench.runs.results import Results, read_results
+from datasets.grid import Grid
 from probes.edit import Probe
 from probes.probe_set import ACTIVATIONS
 from probes.ridge import PENALTIES
@@ -101,7 +102,7 @@ def test_the_timed_ridge_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     blocks = [torch.randn(3, 16, 5, generator=generator) for _ in range(5)]
     targets = [torch.randn(3, 8, 8, generator=generator) for _ in range(5)]
-    fit = in_closed_form(blocks, targets, range(5))
+    fit = in_closed_form(blocks, targets, range(5), Grid(4, 4))
     rows = torch.cat(blocks).flatten(0, 1).double().numpy()
     means = (
         torch.nn.functional.avg_pool2d(torch.cat(targets)[:, None].double(), 2).flatten().numpy()
@@ -164,7 +165,7 @@ def test_maps_of_several_channels_are_refused(
 
 def test_tasks_of_whole_images_are_refused(small_run: Results) -> None:
     depth = small_run.tasks["depth"]
-    pooled = replace(depth, cells=tuple(replace(cell, side=1) for cell in depth.cells))
+    pooled = replace(depth, cells=tuple(replace(cell, grid=Grid(1, 1)) for cell in depth.cells))
     with pytest.raises(UserError, match="depth is of whole images"):
         choose_cells(replace(small_run, tasks={"depth": pooled}), Choice())
 

@@ -19,6 +19,7 @@ from bench.report.tables import emergence_line
 from bench.runs.curves import family_curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults
+from datasets.grid import Grid
 from probes.bootstrap import score_of
 from probes.probe_set import (
     ACTIVATIONS,
@@ -44,19 +45,19 @@ def synthetic(curve: dict[int, float], higher_is_better: bool, noise: float = 0.
     for step in STEPS:
         for layer, shift in (("bad", -0.3), ("good", 0.0)):
             for probe in (ACTIVATIONS, WITH_POSITION):
-                cells.append(Cell("trained", layer, step, probe, 0, 4))
+                cells.append(Cell("trained", layer, step, probe, 0, Grid(4, 4)))
                 losses.append(-shift)
                 means.append(curve[step] + sign * shift)
             for draw in range(1, 6):
-                cells.append(Cell("trained", layer, step, PERMUTED, draw, 4))
+                cells.append(Cell("trained", layer, step, PERMUTED, draw, Grid(4, 4)))
                 losses.append(1.0)
                 means.append(0.2)
         for network in ("random-1", "input"):
-            cells.append(Cell(network, "latent", step, ACTIVATIONS, 0, 4))
+            cells.append(Cell(network, "latent", step, ACTIVATIONS, 0, Grid(4, 4)))
             losses.append(1.0)
             means.append(0.3)
     for network, loss in ((POSITION, 1.0), (CEILING, np.nan), (MEAN_MAP, np.nan)):
-        cells.append(Cell(network, "4x4", ALWAYS, network, 0, 4))
+        cells.append(Cell(network, "4x4", ALWAYS, network, 0, Grid(4, 4)))
         losses.append(loss)
         means.append(0.2)
     scores = np.array(means)[:, None] + image + RNG.normal(0, noise, (len(cells), IMAGES))

@@ -147,10 +147,10 @@ def test_an_edit_of_no_strength_gives_the_unedited_image(
 def test_controls_have_the_norm_of_their_edit_at_every_token(
     method: str, control: str, run: EditableRun, probes: StoredProbes
 ) -> None:
-    items, side = run.items("test")[:2], probes.cell("up2.1", 1).side
+    items, grid = run.items("test")[:2], probes.cell("up2.1", 1).grid
     channels = len(probes.get("up2.1", 1).weights)
-    x = torch.randn(2, side**2, channels, generator=torch.Generator().manual_seed(0))
-    targets = {side: torch.rand(2, side**2, 1, generator=torch.Generator().manual_seed(1))}
+    x = torch.randn(2, grid.tokens, channels, generator=torch.Generator().manual_seed(0))
+    targets = {grid: torch.rand(2, grid.tokens, 1, generator=torch.Generator().manual_seed(1))}
     change, other = (
         edit_at(Arm(method, kind, 3.0, ("up2.1",), (1,)), probes, 1, items, targets)("up2.1", x) - x
         for kind in (EDIT, control)

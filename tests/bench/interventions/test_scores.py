@@ -110,7 +110,7 @@ def test_depth_scores_are_the_obvious_ones() -> None:
 
 
 def test_a_circle_closes_and_centres_are_means() -> None:
-    offsets = offsets_along("circle", 16, SIDE)
+    offsets = offsets_along("circle", 16, SIDE, SIDE)
     assert len(set(offsets)) == 16
     assert np.allclose(np.mean(offsets, axis=0), 0)
     assert all(10 <= np.hypot(*offset) <= 13 for offset in offsets)

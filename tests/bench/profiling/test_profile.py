@@ -35,6 +35,7 @@ from bench.profiling.records import (
 from bench.profiling.tables import print_profile
 from bench.runs.results import Results
 from bench.study import Study
+from datasets.grid import Grid
 from engines.engine import Engine
 from extract.stream import stream
 from probes.probe_set import ProbeSet
@@ -142,7 +143,9 @@ def test_hooks_generate_the_same_images_and_keep_the_same_activations(
     streamed: dict[str, list[torch.Tensor]] = {}
 
     class Keep:
-        def update(self, step: int, network: str, layer: str, activation: torch.Tensor) -> None:
+        def update(
+            self, step: int, network: str, layer: str, activation: torch.Tensor, grid: Grid
+        ) -> None:
             streamed.setdefault(layer, []).append(activation)
 
         def finish(self, labels: object) -> None:
