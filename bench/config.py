@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -12,13 +10,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import UserError
-from bench.label_options import ACCEPTED, check_label_options
+from bench.options.labels import ACCEPTED, check_label_options
+from bench.options.typed import expanded, parse_size
+from bench.options.typed import names as names
+from bench.options.typed import nearest as nearest
+from bench.options.typed import numbers as numbers
 from bench.steps import MOST_STEPS, parse_steps, step_of
-from bench.typed import expanded
-from bench.typed import names as names
-from bench.typed import nearest as nearest
-from bench.typed import numbers as numbers
 from datasets.preparation import Preset
+from engines.engine import ATTENTION, KINDS
+from engines.sampler_names import CHOICES
 
 Source = Literal["generated", "rendered"]
 Weights = Literal["trained", "random"]
@@ -31,7 +31,8 @@ BASELINES: tuple[str, ...] = (
 )
 """What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
 ALL = "all"
-_RENAMED = {"compare": "baselines"}
+RENAMED = {"compare": "baselines"}
+"""Former name of an option -> its name."""
 
 MOST_THREADS = 1024
 """More cores than a machine has; beyond 32 bits the libraries fail."""
@@ -136,9 +137,34 @@ class Config:
         parse=parse_steps,
         expected="a list of steps",
     )
+    taps: tuple[str, ...] = option(
+        (ATTENTION,),
+        f"kinds of activations to record: {', '.join(KINDS)} (default {{}})",
+        names,
+        least_length=1,
+    )
+    width: int | None = _count(
+        None, "project wider layers to so many channels, for memory (default: none)", least=1
+    )
+    size: tuple[int, ...] = option(
+        (),
+        "height and width of the images in pixels, such as 512 or 512x768 (default: the model's)",
+        parse=parse_size,
+        metavar="HEIGHTxWIDTH",
+        expected="a height, or a height and a width",
+    )
+    sampler: str | None = option(
+        None,
+        f"{', '.join(CHOICES)} (default: lms for Stable Diffusion 1, 2 and XL; else the model's)",
+    )
     sampler_steps: int = _count(15, "denoising steps (default {})", most=MOST_STEPS)
     guidance: float | None = option(
         None, "strength of classifier-free guidance (default: the model's)", parse=float
+    )
+    true_guidance: float | None = option(
+        None,
+        "guidance by a second call with the empty prompt, for models that need no second call",
+        parse=float,
     )
     limit: int | None = option(
         None, "use only so many items, training and test together", parse=int, least=2
@@ -159,7 +185,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check every field, then the fields that depend on each other."""
-        from bench.validation import check_options
+        from bench.options.validation import check_options
 
         check_options(self)
         for name in self.baselines:
@@ -170,6 +196,13 @@ class Config:
                     f"baseline {name} needs generated images; drop it or use --source generated"
                 )
         check_label_options(self)
+        for kind in self.taps:
+            if kind not in KINDS:
+                raise UserError(f"there are no taps of {kind!r}{nearest(kind, KINDS)}")
+        if self.sampler is not None and self.sampler not in CHOICES:
+            raise UserError(f"there is no sampler {self.sampler!r}{nearest(self.sampler, CHOICES)}")
+        if len(self.size) > 2 or any(pixels < 1 for pixels in self.size):
+            raise UserError(f"size must be a height, or a height and a width, not {self.size!r}")
         for step in self.steps:
             if not 1 <= step <= self.sampler_steps:
                 raise UserError(
@@ -200,8 +233,8 @@ def config_of(options: Mapping[str, Any]) -> Config:
     """Make a configuration from named options; lists become tuples. Raises UserError."""
     choices = [entry.name for entry in fields(Config)]
     for name in options:
-        if name in _RENAMED:
-            raise UserError(f"the option {name} is now {_RENAMED[name]}; rename it")
+        if name in RENAMED:
+            raise UserError(f"the option {name} is now {RENAMED[name]}; rename it")
         if name not in choices:
             raise UserError(f"there is no option {name!r}{nearest(name, choices)}")
     values: dict[str, Any] = {
@@ -226,71 +259,3 @@ def read_toml(path: Path) -> dict[str, Any]:
     # ValueError also stands for a number of too many digits, RecursionError for deep nesting.
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
-
-
-def flag(name: str) -> str:
-    """Return an option as it is typed, such as ``--sampler-steps``."""
-    return f"--{name.replace('_', '-')}"
-
-
-class _Renamed(argparse.Action):
-    """Refuse an option by its former name."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """End with a sentence."""
-        parser.error(f"{flag(self.dest)} is now {flag(_RENAMED[self.dest])}")
-
-
-def add_options(parser: argparse.ArgumentParser, *chosen: str, **help_texts: str) -> None:
-    """Add options of a run to a command, by default all of them.
-
-    Their default is None, so that only what was typed overrides a configuration file.
-    ``help_texts`` replaces help texts, by option.
-    """
-    for entry in fields(Config):
-        details: Option = entry.metadata["option"]
-        if chosen and entry.name not in chosen and details.beside not in chosen:
-            continue
-        text = help_texts.get(entry.name, details.help)
-        if details.parse is None:
-            # A flag without a default can also be turned off.
-            action = argparse.BooleanOptionalAction if entry.default is None else "store_true"
-            parser.add_argument(flag(entry.name), action=action, default=None, help=text)
-        else:
-            parser.add_argument(
-                flag(entry.name), type=details.parse, metavar=details.metavar, help=text
-            )
-    for name, now in _RENAMED.items():
-        if not chosen or now in chosen:
-            parser.add_argument(
-                flag(name),
-                action=_Renamed,
-                dest=name,
-                nargs="?",
-                default=argparse.SUPPRESS,
-                help=argparse.SUPPRESS,
-            )
-
-
-def typed_options(options: argparse.Namespace, *left_out: str) -> dict[str, Any]:
-    """Return the options that were typed, without the command's own."""
-    own = ("command", *left_out)
-    return {k: value for k, value in vars(options).items() if value is not None and k not in own}
-
-
-def run_command(config: Config) -> str:
-    """Return the command that repeats a run; without ``--out``, where the run is finished."""
-    words = []
-    for entry in fields(Config):
-        value = getattr(config, entry.name)
-        if value == entry.default or entry.name == "out":
-            continue
-        typed = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        if isinstance(value, bool):
-            words.append(flag(entry.name if value else f"no_{entry.name}"))
-        elif typed.startswith("-"):
-            # A separate value that starts with a dash would be taken for another option.
-            words.append(f"{flag(entry.name)}={typed}")
-        else:
-            words += [flag(entry.name), typed]
-    return " ".join([COMMAND, "run", shlex.join(words)]).strip()

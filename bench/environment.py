@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bench.config import COMMAND
-from bench.validation import Record
+from bench.options.validation import Record
 
 PACKAGES = (
     "scenebench",

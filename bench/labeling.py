@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from bench.config import Config, default_of, flag
+from bench.command_line import flag
+from bench.config import Config, default_of
 from bench.errors import UserError
-from bench.label_options import preparation_of
+from bench.options.labels import preparation_of
 from bench.registry import plugin, plugins
 from datasets.labeler import Labeler, Reader, Sources
 from datasets.labels import DisparityScale

@@ -18,6 +18,7 @@ from engines.engine import Engine, Prediction, Tap, layer_of_convolution, reserv
 from engines.weights import permuted, reinitialised
 from extract import sources
 from extract.networks import CONVOLUTION, DECODED, INPUT, TRAINED
+from extract.sketch import Sketch
 from extract.sources import ActivationSource
 from extract.stream import RecordedModel
 from extract.taps import fits
@@ -99,8 +100,15 @@ class Networks:
 def alone(study: Study, engine: Engine, rows: int) -> RecordedModel:
     """Record the trained network and its input, and nothing else."""
     recorded = {INPUT: sources.latent(), TRAINED: sources.conditional(study.layers)}
+    config = study.config
     return RecordedModel(
-        study.components, engine, recorded, study.config.sampler_steps, study.guidance, rows
+        components=study.components,
+        engine=engine,
+        sources=recorded,
+        steps=config.sampler_steps,
+        guidance=study.guidance,
+        batch=rows,
+        sketch=None if config.width is None else Sketch(config.width),
     )
 
 
@@ -153,11 +161,25 @@ def _seeds(study: Study) -> range:
 
 
 def _convolution(study: Study, _: Networks) -> Sources:
+    if not study.convolutions:
+        raise UserError(
+            f"{study.components.family.title} has no convolutions to compare with; "
+            f"drop the baseline {CONVOLUTION}"
+        )
     chosen = study.config.layers
     layers = [layer_of_convolution(tap) for tap in study.convolutions]
     if chosen:
         layers = [layer for layer in layers if any(fits(layer, name) for name in chosen)]
     return {CONVOLUTION: sources.convolution(layers)}
+
+
+def _unconditional(study: Study, _: Networks) -> Sources:
+    if study.guidance is None:
+        raise UserError(
+            "without guidance by a second call there is no unconditional branch to record; "
+            "drop the baseline unconditional, or give --true-guidance"
+        )
+    return {"unconditional": sources.unconditional(study.layers)}
 
 
 def _decoded(study: Study, _: Networks) -> Sources:
@@ -193,6 +215,6 @@ BASELINES: dict[str, Callable[[Study, Networks], Sources]] = {
     "vae": lambda study, _: {"vae": sources.decoder(study.components)},
     CONVOLUTION: _convolution,
     "text": lambda study, _: {"text": sources.text()},
-    "unconditional": lambda study, _: {"unconditional": sources.unconditional(study.layers)},
+    "unconditional": _unconditional,
     DECODED: _decoded,
 }

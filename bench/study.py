@@ -10,30 +10,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.config import Config, nearest
+from bench.config import Config
 from bench.environment import versions
 from bench.errors import UserError
 from bench.labeling import labeler_of, reader_of
-from bench.registry import plugin, plugins, usable_engine
+from bench.model import Strengths, chosen_components, model_spec, strengths_of
+from bench.registry import plugin, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Reader
 from datasets.labels import Labels, exact_labels
-from datasets.prompts import is_prompt_file, read_prompts
+from datasets.prompts import SUFFIXES, is_prompt_file, read_prompts
 from datasets.raycast import render
 from datasets.splits import Block, blocks_of, draws_of, fold_count, limited
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.components import Components
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
-from engines.load import load
-from engines.models.tiny import MODEL as TINY
-from engines.random_weights import random_components
 from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stream
 from extract.taps import choose
 from probes.accumulate import DRAWS
 from probes.task import Task
 
-SCHEMA = 5
+SCHEMA = 6
 """Incremented whenever stored sums or scores of older code would be wrong."""
 
 
@@ -94,9 +92,19 @@ class Study:
         return draws_of(self.train, DRAWS)
 
     @property
-    def guidance(self) -> float:
-        """Strength of classifier-free guidance."""
-        return guidance_of(self.config, self.spec)
+    def guidance(self) -> float | None:
+        """Strength of classifier-free guidance; None without its second half of a batch."""
+        return self.strengths.rows
+
+    @property
+    def strengths(self) -> Strengths:
+        """Strengths of guidance."""
+        return strengths_of(self.config, self.spec, self.components)
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of the denoiser per generated image and step."""
+        return 1 if self.config.source == "rendered" or self.guidance is None else 2
 
     def opened(self) -> Engine:
         """Open the engine of the network that generates, with every self-attention tapped.
@@ -134,33 +142,6 @@ class Study:
         return stream(recorded, block_input, reducers, steps, read, noisy)
 
 
-def model_spec(name: str) -> ModelSpec:
-    """Return a model by name, folder or hub id."""
-    models = plugins("model")
-    if name in models:
-        spec = plugin("model", name)
-        assert isinstance(spec, ModelSpec)
-        return spec
-    if Path(name).exists() or "/" in name:
-        return ModelSpec(source=name, guidance=7.5, labeler=None)
-    raise UserError(
-        f"there is no model {name!r}{nearest(name, list(models))} "
-        "(or give a diffusers folder or hub id)"
-    )
-
-
-def components_of(source: str | Path, weights: str) -> Components:
-    """Load a model's components, or draw random weights for its architecture."""
-    if weights == "random":
-        return random_components(source, Path(TINY.source) / "tokenizer")
-    return load(source)
-
-
-def guidance_of(config: Config, spec: ModelSpec) -> float:
-    """Return the strength of classifier-free guidance, by default the model's."""
-    return float(spec.guidance if config.guidance is None else config.guidance)
-
-
 def threads_of(config: Config) -> int:
     """Return the number of CPU threads, by default all that this process may use."""
     return config.threads or len(os.sched_getaffinity(0))
@@ -177,6 +158,11 @@ def dataset_of(config: Config) -> tuple[Dataset, tuple[Item, ...]]:
         path = Path(config.dataset)
         dataset = Dataset(items=lambda folder=None: read_prompts(folder or path))
     else:
+        if "/" in config.dataset or Path(config.dataset).suffix:
+            raise UserError(
+                f"{config.dataset} is no file of prompts: its name does not end in "
+                f"{', '.join(SUFFIXES)}; give such a file, or a dataset's name"
+            )
         dataset = plugin("dataset", config.dataset)
         if config.fetch and not folder:
             if dataset.fetch is None:
@@ -201,25 +187,30 @@ def open_study(config: Config, labels: bool = True) -> Study:
     if config.source == "rendered" and dataset.scene is None:
         raise UserError(f"dataset {config.dataset} has no rendered scenes; use --source generated")
     train, test = blocks_of(items, "train"), blocks_of(items, "test")
-    components = components_of(spec.source, config.weights)
+    components = chosen_components(config, spec)
     if config.source == "generated":
         # A label that the labeler lacks ends the run before anything is exported or generated.
         blank = reader(torch.zeros(1, 3, *components.image_size))
         for task in tasks.values():
             task.target(blank)
-    taps = components.taps()
+    taps = tuple(tap for kind in config.taps for tap in components.taps(kind))
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
+    strengths = strengths_of(config, spec, components)
     facts = {
         "version of the scores": SCHEMA,
         **{
-            name: getattr(config, name)
-            for name in ("engine", "sampler_steps", "source", "random_networks", "batch")
+            name: getattr(config, name) or 0
+            for name in ("engine", "sampler_steps", "source", "random_networks", "batch", "width")
         },
         "tasks": sorted(set(config.tasks)),
         "baselines": sorted(set(config.baselines)),
         "steps": config.probed_steps,
-        "guidance": guidance_of(config, spec),
+        "guidance": strengths.rows if strengths.rows is not None else "none",
+        "embedded guidance": strengths.embedded if strengths.embedded is not None else "none",
+        "sampler": components.sampler_class,
+        "size": "x".join(map(str, components.image_size)),
         "layers": [[tap.layer, tap.path] for tap in taps if tap.layer in layers],
+        "taps": sorted(config.taps),
         "items": [[item.id, item.prompt, item.seed, item.split] for item in items],
         "labeler": labeler,
         "weights of the model": [

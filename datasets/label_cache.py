@@ -18,8 +18,8 @@ from torch import Tensor
 
 from datasets.atomic_write import atomic_write
 from datasets.errors import DatasetError
-from datasets.labeler import Reader
-from datasets.labels import DisparityScale, Labels, concatenate
+from datasets.labeler import WrappedReader
+from datasets.labels import Labels, concatenate
 
 _SUM_BYTES = 32
 _FORMAT = 2
@@ -32,21 +32,10 @@ def as_bytes(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedReader:
+class CachedReader(WrappedReader):
     """A labeler with a cache. It labels images of 8 bits, so that equal keys are equal images."""
 
-    reader: Reader
     cache: Path
-
-    @property
-    def scale(self) -> DisparityScale:
-        """The labeler's scale."""
-        return self.reader.scale
-
-    @property
-    def fingerprint(self) -> str:
-        """The labeler's fingerprint: the cache changes no label."""
-        return self.reader.fingerprint
 
     @property
     def folder(self) -> Path:

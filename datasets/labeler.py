@@ -89,11 +89,10 @@ class _OpenChecked:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedReader:
-    """A labeler whose labels are checked."""
+class WrappedReader:
+    """A labeler within another that changes no label: it has the inner one's scale and name."""
 
     reader: Reader
-    name: str
 
     @property
     def scale(self) -> DisparityScale:
@@ -102,8 +101,15 @@ class CheckedReader:
 
     @property
     def fingerprint(self) -> str:
-        """The labeler's fingerprint: the check changes no label."""
+        """The labeler's fingerprint."""
         return self.reader.fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedReader(WrappedReader):
+    """A labeler whose labels are checked."""
+
+    name: str
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
         """Label images. Raises DatasetError for labels that are not finite or of a wrong shape."""

@@ -116,10 +116,9 @@ def _plain_lines(path: Path, text: str) -> list[Line]:
 def _line(path: Path, number: int, record: list[str], width: int, indices: dict[str, int]) -> Line:
     where = f"{path}, line {number}"
     if len(record) != width:
-        mark = "tabs" if _delimiter(path) == "\t" else "commas"
         raise DatasetError(
             f"{where}: {len(record)} values for {width} columns; "
-            f"put a prompt that holds {mark} between quotes"
+            f"put a prompt that holds {_mark(path)} between quotes"
         )
 
     def value(column: str) -> str | None:
@@ -150,21 +149,29 @@ def _text(path: Path) -> str:
         stored = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise DatasetError(f"cannot read the prompts {path}: {reason}; give a CSV file") from error
+        raise DatasetError(
+            f"cannot read the prompts {path}: {reason}; give a file of {_kind(path)}"
+        ) from error
     try:
         # With or without the byte order mark of spreadsheets.
         text = stored.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = stored.count(b"\n", 0, error.start) + 1
         raise DatasetError(
-            f"{path}, line {line}: this is not UTF-8; save the file as CSV in UTF-8"
+            f"{path}, line {line}: this is not UTF-8; save it as {_kind(path)} in UTF-8"
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise DatasetError(
-            f"{path}, line {line}: there is a NUL byte; save the file as CSV in UTF-8"
+            f"{path}, line {line}: there is a NUL byte; save it as {_kind(path)} in UTF-8"
         )
     return text
+
+
+def _kind(path: Path) -> str:
+    """The format that the suffix promises, as programs name it when they save a file."""
+    formats = {".txt": "plain text", ".tsv": "tab-separated values"}
+    return formats.get(path.suffix.casefold(), "CSV")
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -179,7 +186,7 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             return
         except csv.Error as error:
             raise DatasetError(
-                f"{path}, line {start}: {error}; check its quotes and commas"
+                f"{path}, line {start}: {error}; check its quotes and {_mark(path)}"
             ) from error
         if any(value.strip() for value in record):
             yield start, record
@@ -187,6 +194,10 @@ def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _delimiter(path: Path) -> str:
     return "\t" if path.suffix.casefold() == ".tsv" else ","
+
+
+def _mark(path: Path) -> str:
+    return "tabs" if _delimiter(path) == "\t" else "commas"
 
 
 def _shown(text: str) -> str:

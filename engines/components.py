@@ -16,7 +16,8 @@ from engines.denoiser import Denoiser
 from engines.engine import ATTENTION, CONVOLUTION, Tap
 from engines.errors import EngineError
 from engines.family import Family
-from engines.samplers import MODEL, Sampler, scheduler_of, set_steps
+from engines.sampler_names import MODEL
+from engines.samplers import Sampler, scheduler_of, set_steps
 
 DECODE_BATCH = 4
 """Images decoded, or prompts embedded, at once; padded to this, so that no batch changes a bit."""
@@ -57,7 +58,11 @@ class Components:
 
     def pipeline(self) -> Any:
         """The model as diffusers' own pipeline, with its own scheduler."""
-        return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
+        from engines.validate import silenced
+
+        # diffusers' import of a pipeline warns of optional packages.
+        with silenced():
+            return self.family.pipeline(self, scheduler_of(self.sampler_name, self.schedule))
 
     def taps(self, kind: str = ATTENTION) -> tuple[Tap, ...]:
         """Taps of a kind, in the order of computation. Raises EngineError if there are none."""

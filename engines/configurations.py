@@ -26,6 +26,8 @@ SAMPLER_KEYS = (
 """What the sampler takes from the model's own scheduler."""
 _LARGEST = 1 << 16
 """No network has a size beyond it."""
+_LARGEST_NUMBER, _MOST_LAYERS, _MOST_LEVELS = 1 << 24, 256, 64
+"""Beyond these, making a network takes hours or more memory than there is."""
 
 Configuration = dict[str, Any]
 
@@ -34,13 +36,33 @@ def read_object(path: Path) -> Configuration:
     """Read a JSON object. Raises EngineError without one: the libraries would use defaults."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineError(
             f"cannot read {path} ({error}); fetch or export the model again"
         ) from error
     if not isinstance(content, dict):
         raise EngineError(f"{path} holds no JSON object; fetch or export the model again")
+    for key, value in content.items():
+        _refuse_absurd(path, key, value)
     return content
+
+
+def _refuse_absurd(path: Path, key: str, value: object) -> None:
+    """Raise EngineError for a size with which the libraries would compute for hours."""
+    if isinstance(value, list):
+        if "block" in key and len(value) > _MOST_LEVELS:
+            raise EngineError(
+                f"{path}: {key} lists {len(value)} levels, where at most {_MOST_LEVELS} are "
+                "expected; correct it, or fetch the file again"
+            )
+        for entry in value:
+            _refuse_absurd(path, key, entry)
+    most = _MOST_LAYERS if "layers" in key else _LARGEST_NUMBER
+    if isinstance(value, int) and abs(value) > most:
+        raise EngineError(
+            f"{path}: {key} is {str(value)[:60]}, where at most {most} is expected; "
+            "correct it, or fetch the file again"
+        )
 
 
 def is_double(index: Configuration) -> bool:

@@ -155,7 +155,7 @@ class ModelSpec:
 
     source: str | Path
     """A diffusers folder or a hub id."""
-    guidance: float
-    """Default scale of classifier-free guidance."""
+    guidance: float | None
+    """Default scale of guidance; None for its family's."""
     labeler: str | None
     """Labeler for this model's images; None if none is set."""

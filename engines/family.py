@@ -18,7 +18,7 @@ from engines.configurations import (
     require_folder,
 )
 from engines.errors import EngineError
-from engines.stored_weights import adapter_in
+from engines.stored_weights import adapter_in, quantised_in
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,6 +53,8 @@ class Family(ABC):
     """Samplers that can run it; the first is the default."""
     guidance: float = 4.5
     """Default strength of classifier-free guidance."""
+    guides_by_rows: bool = True
+    """Whether guidance is a second half of the batch with the empty prompt by default."""
     most_words: int = 1 << 30
     """Tokens of a prompt are cut to this, whatever the tokenizer says."""
     most_shift: float = 1.15
@@ -75,6 +77,8 @@ class Family(ABC):
             self.refuse(folder, self._other_class(part, config, index))
             if adapter := adapter_in(folder / part):
                 self.refuse(folder, f"holds an adapter such as a LoRA in its {part} ({adapter})")
+            if name := quantised_in(folder / part):
+                self.refuse(folder, f"has quantised weights in its {part} ({name})")
             found[part] = config
         for part in index:
             if class_in(index, part) and part not in (*self.networks, *self.tokenizers, *UNUSED):

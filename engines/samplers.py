@@ -19,18 +19,8 @@ from torch import Tensor
 
 from engines.configurations import SAMPLER_KEYS, defaults_of
 from engines.errors import EngineError
+from engines.sampler_names import MODEL, SAMPLERS
 
-MODEL = "model"
-"""The model's own sampler, with its own settings."""
-SAMPLERS: Mapping[str, str] = {
-    "lms": "LMSDiscreteScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "ddim": "DDIMScheduler",
-    "dpm": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "flow-euler": "FlowMatchEulerDiscreteScheduler",
-}
-"""Name -> diffusers class; the paper's is ``lms``. All are deterministic, one call per step."""
 _EXPLODING = ("LMSDiscreteScheduler", "EulerDiscreteScheduler")
 """Their latents keep the clean latent's scale, so that alpha is 1."""
 _OF_FLOWS = ("flow-euler", "dpm", "unipc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import safe_open
@@ -35,20 +36,34 @@ def variant_of(folder: Path) -> str | None:
 
 
 def adapter_in(folder: Path) -> str | None:
-    """The name of a weight of an adapter that is not fused, such as a LoRA, or None.
+    """The name of a weight of an adapter that is not fused, such as a LoRA, or None."""
+    return next((name for name, _ in _stored(folder) if _ADAPTER.search(name)), None)
 
-    Files that cannot be read are left to the libraries' loading.
+
+def quantised_in(folder: Path) -> str | None:
+    """The name of a weight that is stored as an integer, as quantised networks store it, or None.
+
+    Buffers of integers, such as positions, are no weights.
+    """
+    return next(
+        (name for name, kind in _stored(folder) if name.endswith("weight") and kind[0] in "IU"),
+        None,
+    )
+
+
+def _stored(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and types of the stored tensors; files that cannot be read are left to the libraries.
+
+    A type is that of the safetensors format, such as F16 or I8.
     """
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt") as stored:
                 names = sorted(stored.keys())
+                found = [(str(name), str(stored.get_slice(name).get_dtype())) for name in names]
         except Exception:
             continue
-        for name in names:
-            if _ADAPTER.search(name):
-                return str(name)
-    return None
+        yield from found
 
 
 def _files(folder: Path, variant: str | None) -> list[Path]:

@@ -109,7 +109,7 @@ def own(
     batch: int,
     parts: Components,
     steps: int,
-    guidance: float,
+    guidance: float | None,
 ) -> ActivationSource:
     """Another network, on the trajectory that it generates from the same noise and prompt."""
 
@@ -122,7 +122,7 @@ def own(
         )
         return lambda step: _select(_advance(trajectory, step.index).prediction.taps, layers)
 
-    return ActivationSource(begin, rows=2, every_step=True)
+    return ActivationSource(begin, rows=1 if guidance is None else 2, every_step=True)
 
 
 def convolution(layers: Collection[str]) -> ActivationSource:

@@ -20,6 +20,7 @@ from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
 from extract.networks import TRAINED
+from extract.sketch import Sketch
 from extract.sources import ActivationSource, Start, StepReader
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
 
@@ -51,9 +52,12 @@ class RecordedModel:
     sources: Mapping[str, ActivationSource]
     """By network name."""
     steps: int
-    guidance: float
+    guidance: float | None
+    """None without a second half of the batch with the empty prompt."""
     batch: int
     """Rows per engine call."""
+    sketch: Sketch | None = None
+    """Projects wide activations before they are reduced."""
 
     @property
     def timed(self) -> tuple[str, ...]:
@@ -147,6 +151,8 @@ def stream(
             rows *= len(step.model_input)
             activations = _activations(recorded, network, reader, step, rows, costs)
             for layer, activation in activations.items():
+                if recorded.sketch is not None:
+                    activation = recorded.sketch(layer, activation)
                 for reducer in reducers:
                     reducer.update(step.index, network, layer, activation)
         last_read = step.index

@@ -10,7 +10,7 @@ from torch import Tensor
 from bench.errors import UserError
 from bench.runs.probes import StoredProbes
 from bench.runs.results import Results
-from bench.steps import EARLY_STEP
+from bench.steps import EARLY_STEP, number_of, numbers_of
 from extract.networks import TRAINED
 from extract.taps import fits
 from probes.adam import EPOCHS
@@ -71,14 +71,14 @@ def choose_cells(results: Results, choice: Choice) -> list[ProbeCell]:
         if not any(fits(layer, name) for layer in results.layers):
             layers = ", ".join(results.layers)
             raise UserError(f"the run has no probes of layer {name!r}; it has {layers}")
-    numbers = [step + 1 for step in results.steps]
+    numbers = list(numbers_of(results.steps))
     for number in choice.steps:
         if number not in numbers:
             raise UserError(
                 f"the run has no probes of step {number}; it has {', '.join(map(str, numbers))}: "
                 "choose others with --steps"
             )
-    steps = {step for step in results.steps if step + 1 in choice.steps}
+    steps = {step for step in results.steps if number_of(step) in choice.steps}
     defaults = {0, EARLY_STEP, results.steps[-1]}
     ranked = []
     for at, stored in enumerate(StoredProbes(results, name) for name in tasks):

@@ -24,6 +24,7 @@ from bench.networks import alone
 from bench.profiling.published import update_seconds
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
+from bench.steps import number_of
 from bench.study import Study
 from datasets.labels import Labels
 from datasets.splits import Block, count_items
@@ -225,7 +226,7 @@ def _comparison(
     return CellComparison(
         task=probe.task,
         layer=cell.layer,
-        step=cell.step + 1,
+        step=number_of(cell.step),
         channels=len(weights),
         tokens=cell.side**2,
         unit=stored.unit,

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from bench.errors import UserError
-from bench.validation import Record, read_record
+from bench.options.validation import Record, read_record
 from datasets.atomic_write import atomic_write
 from probes.score import AVERAGE_PRECISION, sign_of
 

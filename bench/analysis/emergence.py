@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bench.analysis.comparisons import is_labelled
 from bench.runs.results import Results, TaskResults
+from bench.steps import numbers_of
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from probes.bootstrap import LEVEL, Score, effect_of, resampled_means, resampling_weights
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, POSITION, WITH_POSITION
@@ -76,7 +77,7 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
         Score(float(mean), float(low), float(high))
         for mean, (low, high) in zip(share, spans, strict=True)
     )
-    emerged = onset(share >= EMERGED, shares >= EMERGED, [step + 1 for step in results.steps])
+    emerged = onset(share >= EMERGED, shares >= EMERGED, list(numbers_of(results.steps)))
     return Emergence(task.name, best.layer, baseline.network, results.steps, final, scores, emerged)
 
 
@@ -136,7 +137,7 @@ def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None
         gains.append(task.sign() * (task.score(decoded[0]) - task.score(best)))
     if not gains:
         return None
-    numbers = tuple(step + 1 for step in steps)
+    numbers = numbers_of(steps)
     means = np.nanmean(gains, axis=1)
     drawn = resampled_means(np.array(gains), resampling_weights(len(gains[0])))
     return Onset(onset(means >= 0, drawn >= 0, numbers), numbers)

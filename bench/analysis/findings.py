@@ -1,11 +1,12 @@
 """All findings of a run, computed once for the tables, the report and ``findings.json``.
 
-findings.json   comparisons    the best layer against its controls, with gain, interval, p and q
-                paper          the same against every recorded baseline
+findings.json   schema         the version of this file
+                comparisons    the best layer against its controls, with gain, interval, p and q
+                baselines      the same against every recorded baseline
                 emergence      per task: the final gain, its share at every step, and the onset
                 catching_up    per task: from which step on decoded images score as high as probes
                 discoveries    per question: the cells of the trained network with the answer yes
-                strata         per task: the best layer's score on small, medium and large objects
+                object_sizes   per task: the best layer's score on small, medium and large objects
                 untrained      whether the weights are random, so that no score describes the model
                 overlap        what test items share with training items, and prompts that are cut
 
@@ -26,12 +27,15 @@ from bench.analysis.emergence import Emergence, Onset, catching_up, emergence
 from bench.analysis.significance import Discoveries, discoveries
 from bench.errors import UserError
 from bench.runs.results import Results, TaskResults
+from bench.steps import number_of, numbers_of
 from extract.networks import DECODED_LAYERS, TRAINED
 from probes.bootstrap import Score
 from probes.object_size import by_area
 from probes.probe_set import ACTIVATIONS
 
 FINDINGS = "findings.json"
+FINDINGS_SCHEMA = 2
+"""Version of ``findings.json``, which no command reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +127,13 @@ def write_findings(results: Results) -> Path:
 def _document(results: Results) -> dict[str, Any]:
     findings = findings_of(results)
     return {
+        "schema": FINDINGS_SCHEMA,
         "untrained": results.untrained,
         "overlap": None if results.overlap is None else results.overlap.model_dump(mode="json"),
         "comparisons": [_comparison(row) for row in findings.comparisons],
-        "paper": [_comparison(row) for row in findings.baselines],
+        "baselines": [_comparison(row) for row in findings.baselines],
         "emergence": {
-            name: asdict(entry) | {"steps": [step + 1 for step in entry.steps]}
+            name: asdict(entry) | {"steps": list(numbers_of(entry.steps))}
             for name, entry in findings.emergence.items()
         },
         "catching_up": {
@@ -140,7 +145,7 @@ def _document(results: Results) -> dict[str, Any]:
             for task, onsets in findings.catching_up.items()
         },
         "discoveries": [_discoveries(answer) for answer in findings.discoveries],
-        "strata": {name: asdict(sizes) for name, sizes in findings.object_sizes.items()},
+        "object_sizes": {name: asdict(sizes) for name, sizes in findings.object_sizes.items()},
     }
 
 
@@ -148,12 +153,12 @@ def _comparison(row: Comparison) -> dict[str, Any]:
     """The file's names for a comparison's fields."""
     return {
         "task": row.task,
-        "step": row.step + 1,
+        "step": number_of(row.step),
         "what": row.what,
-        "ours": row.layer,
-        "theirs": row.baseline_layer,
-        "our_score": row.score,
-        "their_score": row.baseline_score,
+        "layer": row.layer,
+        "baseline_layer": row.baseline_layer,
+        "score": row.score,
+        "baseline_score": row.baseline_score,
         "gain": asdict(row.gain),
         "p": row.p,
         "q": row.q,
@@ -168,7 +173,7 @@ def _discoveries(answer: Discoveries) -> dict[str, Any]:
         "cells": len(answer.cells),
         "comparisons": answer.comparisons,
         "held": [
-            {"task": task, "layer": cell.layer, "step": cell.step + 1, "gain": gain, "q": q}
+            {"task": task, "layer": cell.layer, "step": number_of(cell.step), "gain": gain, "q": q}
             for (task, cell), gain, q, held in values
             if held
         ],

@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 
 from bench.config import names
+from bench.options.typed import typed_path
 from bench.steps import parse_steps
-from bench.typed import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,8 +10,8 @@ import argparse
 
 from bench.config import Config, default_of, names
 from bench.errors import UserError
+from bench.options.typed import expanded, typed_path
 from bench.steps import parse_steps
-from bench.typed import expanded, typed_path
 
 LEAST_CELLS = 20
 _COMPARED_DRAWS = 2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.typed import typed_path
+from bench.options.typed import typed_path
 
 _SHOWN = 40
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from bench.config import Config, add_options, config_of, default_of, names, typed_options
-from bench.typed import typed_path
+from bench.command_line import add_options, typed_options
+from bench.config import Config, config_of, default_of, names
+from bench.options.typed import typed_path
 from datasets.prompts import is_prompt_file
 
 _FILES = ("dataset", "prompts", "fetch")

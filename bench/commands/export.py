@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.config import default_of
-from bench.typed import expanded, typed_path
+from bench.options.typed import expanded, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Trace, and print the paths of the graphs."""
-    from bench.study import model_spec
+    from bench.model import model_spec
     from engines.export import SHIPPED_GRAPHS, graph_of
     from engines.load import load
     from engines.onnx_session import OPSET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.typed import expanded
+from bench.options.typed import expanded
 
 PRECISIONS = ("fp16", "fp32")
 
@@ -31,7 +31,7 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UserError
-    from bench.study import components_of, model_spec
+    from bench.model import components_of, model_spec
     from engines.cache import default_cache
     from engines.export import exported
     from engines.fusion import OPSET, plan_rows_of

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.config import names, numbers
+from bench.options.typed import typed_path
 from bench.steps import numbers_of, parse_steps
-from bench.typed import typed_path
 
 if TYPE_CHECKING:
     from bench.interventions.config import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.commands.run import report
-from bench.typed import typed_path
+from bench.options.typed import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from bench.config import add_options, config_of, typed_options
+from bench.command_line import add_options, typed_options
+from bench.config import config_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from bench.config import WEIGHTS, names
+from bench.options.typed import expanded
 from bench.profiling.config import BASELINES, PARTS, ProfileConfig
-from bench.typed import expanded
 
 _DEFAULT = ProfileConfig()
 

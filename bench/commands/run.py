@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.config import Config, add_options, config_of, quick, read_toml, typed_options
+from bench.command_line import add_options, typed_options
+from bench.config import Config, config_of, quick, read_toml
 from bench.errors import UserError
-from bench.typed import typed_path
+from bench.options.typed import typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

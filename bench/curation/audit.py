@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 from bench.config import Config
 from bench.errors import UserError
+from bench.model import model_spec
 from bench.runs.overlap import overlap_of
-from bench.study import dataset_of, model_spec
+from bench.study import dataset_of
 from datasets.items import Item
 from datasets.leaks import THRESHOLD, crosses, leaks_of
 from engines.load import load

@@ -28,9 +28,10 @@ from bench.environment import versions
 from bench.errors import UserError
 from bench.figures.images import image_of
 from bench.labeling import labeler_of, reader_of
+from bench.model import chosen_components, model_spec, strengths_of
+from bench.options.validation import Record, read_record
 from bench.registry import usable_engine
-from bench.study import dataset_of, guidance_of, model_spec, threads_of
-from bench.validation import Record, read_record
+from bench.study import dataset_of, threads_of
 from datasets.errors import DatasetError
 from datasets.items import Item
 from datasets.label_cache import as_bytes, bytes_of, labels_of, write_whole
@@ -40,7 +41,6 @@ from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.cuda_stream import own_device
 from engines.engine import reserved
-from engines.load import load
 from extract.stream import BlockInput, RecordedModel, stream
 
 KEPT, MADE = "kept.csv", "make.json"
@@ -102,8 +102,8 @@ def make_dataset(config: Config, out: Path) -> GeneratedSet:
     spec = model_spec(config.model)
     backend = usable_engine(config.engine)
     reader = reader_of(config, labeler_of(config, spec))
-    components = load(spec.source)
-    guidance = guidance_of(config, spec)
+    components = chosen_components(config, spec)
+    guidance = strengths_of(config, spec, components).rows
     facts = {
         "model": config.model,
         "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
@@ -235,8 +235,14 @@ def images_in(folder: Path) -> torch.Tensor:
     for file in files:
         try:
             with Image.open(file) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise DatasetError(
+                        f"{file} has pixels of more than 8 bits ({image.mode}), which would be "
+                        "clipped; save it in 8 bits"
+                    )
                 arrays.append(np.asarray(image.convert("RGB")))
-        except OSError as error:
+        # Pillow raises a SyntaxError for some damages of a PNG.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{file} is not an image ({error}); delete it") from error
         if arrays[-1].shape != arrays[0].shape:
             raise DatasetError(

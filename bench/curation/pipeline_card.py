@@ -68,7 +68,7 @@ def _open(folder: Path) -> Any:
 
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{folder} is not a diffusers folder: {error}") from error
     absent = {name: None for name, kind in index.items() if kind == [None, None]}
     pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **absent)

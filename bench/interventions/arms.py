@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.runs.probes import StoredProbes
+from bench.steps import numbers_of
 from datasets.items import Item
 from engines.cache import key_of
 from probes.edit import METHODS, along, matched
@@ -48,7 +49,7 @@ class Arm:
     @property
     def step_numbers(self) -> tuple[int, ...]:
         """The steps counted from 1, for tables and files."""
-        return tuple(step + 1 for step in self.steps)
+        return numbers_of(self.steps)
 
 
 @cache

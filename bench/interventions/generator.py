@@ -33,8 +33,8 @@ class Originals:
     """The unedited images of n items, and the noise predictions of their trajectories."""
 
     items: tuple[Item, ...]
-    noise: Float[Tensor, "n steps 2 c h w"]
-    """Noise predictions without and with the prompt."""
+    noise: Float[Tensor, "n steps halves c h w"]
+    """Predictions without and with the prompt; only with it where there is no second half."""
     conditioning: Conditioning
     images: Float[Tensor, "n 3 height width"]
 
@@ -88,7 +88,7 @@ class ImageGenerator:
 
         def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
             noise = self._unedited(latents, timestep, conditioning)
-            noises.append(torch.stack([noise[:n], noise[n:]], dim=1))
+            noises.append(noise.unflatten(0, (-1, n)).transpose(0, 1))
             return Prediction(noise, {})
 
         conditioning = self.study.components.embed([item.prompt for item in items])
@@ -113,18 +113,20 @@ class ImageGenerator:
             step = next(numbers)
             stored = originals.noise[:, step]
             if step < first:
-                return Prediction(torch.cat([stored[:, 0], stored[:, 1]]), {})
+                return Prediction(stored.transpose(0, 1).flatten(0, 1), {})
             if step not in arm.steps:
                 return Prediction(self._unedited(latents, timestep, conditioning), {})
+            edit = edit_at(arm, probes, step, originals.items, targets)
+            with torch.no_grad(), editing(denoiser, taps, edit):
+                prompted = denoiser(latents[-n:], torch.tensor(timestep), conditioning[-n:])
+            if len(latents) == n:
+                return Prediction(prompted, {})
             # The latents at the first edited step are those of the unedited image.
             without = (
                 stored[:, 0]
                 if step == first
                 else self._unedited(latents[:n], timestep, conditioning[:n])
             )
-            edit = edit_at(arm, probes, step, originals.items, targets)
-            with torch.no_grad(), editing(denoiser, taps, edit):
-                prompted = denoiser(latents[n:], torch.tensor(timestep), conditioning[n:])
             return Prediction(torch.cat([without, prompted]), {})
 
         return self._generate(originals.items, originals.conditioning, predict)

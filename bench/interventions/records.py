@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from bench.errors import UserError
 from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
-from bench.validation import Record, read_record
+from bench.options.validation import Record, read_record
 
 SCHEMA = 1
 """Raised whenever trials stored by older code are no longer right."""
@@ -113,7 +113,7 @@ def read_summary(run: Path, task: str) -> Summary | None:
         if isinstance(stored, dict) and stored.get("schema", SCHEMA) != SCHEMA:
             return None
         return read_record(Summary, path)
-    except (OSError, ValueError, UserError) as error:
+    except (OSError, ValueError, RecursionError, UserError) as error:
         raise UserError(
             f"{path} is damaged ({error}); repeat: python -m bench intervene {run}"
         ) from error

@@ -137,7 +137,7 @@ def _measured(sample: _Sample, loading: float) -> Measured:
 
 def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
     config = study.config
-    generation = config.sampler_steps * (2 if config.source == "generated" else 1)
+    generation = config.sampler_steps * study.rows_per_step
     sources = (source for name, source in recorded.sources.items() if name not in _NOT_UNET)
     return items * (generation + sum(source.rows_of(config.probed_steps) for source in sources))
 

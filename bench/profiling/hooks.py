@@ -29,7 +29,7 @@ class Kept:
 def pipeline_of(study: Study) -> Any:
     """The model as diffusers' pipeline. Raises UserError for a family with several encoders."""
     parts = study.components
-    if len(parts.tokenizers) > 1:
+    if len(parts.tokenizers) > 1 or study.guidance is None:
         raise UserError(
             "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; "
             "leave it out for a model with several text encoders"

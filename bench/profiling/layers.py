@@ -11,6 +11,7 @@ from typing import TypeVar
 from bench.profiling.flops import PARTS, place_of
 from bench.profiling.formatting import print_table
 from bench.profiling.records import LayerSample, ModuleWork, Profile
+from bench.steps import number_of
 
 Key = TypeVar("Key", bound=Hashable)
 REST = "rest"
@@ -121,7 +122,7 @@ def _print_steps(profile: Profile, samples: dict[str, list[LayerSample]]) -> Non
             total = sum(seconds for (at, _), seconds in by.items() if at == step)
             shares = " ".join(f"{by.get((step, part), 0.0) / total:.0%}" for part in parts)
             cells.append(f"{total * 1e3:.1f} ({shares})")
-        rows.append([f"{step + 1} (t {timesteps[step]:.0f})", *cells])
+        rows.append([f"{number_of(step)} (t {timesteps[step]:.0f})", *cells])
     title = f"ms per step, in brackets the shares of {', '.join(parts)}"
     print_table(title, ["step (timestep)", *samples], rows, ["every module is in layers.csv"])
 

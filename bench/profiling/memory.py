@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 
 from bench.errors import UserError
 from bench.measure import device_bytes, peak_during, release_memory, resident_bytes
+from bench.model import components_of, model_spec
 from bench.profiling.records import MemoryFacts
 from bench.registry import plugin
-from bench.study import components_of, model_spec
 from engines.cache import default_cache
 from engines.engine import Backend
 

@@ -18,6 +18,7 @@ from bench.environment import environment
 from bench.errors import UserError, user_errors
 from bench.labeling import NETWORKS
 from bench.measure import matrix_rate, timed
+from bench.model import model_spec
 from bench.profiling.calls import (
     OpenedEngine,
     extract,
@@ -52,7 +53,7 @@ from bench.profiling.records import (
     write_profile,
 )
 from bench.runs.folder import stored_config
-from bench.study import Study, model_spec, open_study
+from bench.study import Study, open_study
 from datasets.items import Item
 from datasets.splits import FOLDS, Block, blocks_of
 from engines.models.tiny import MODEL as TINY

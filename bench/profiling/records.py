@@ -186,7 +186,7 @@ class ProfileOptions:
     skip: tuple[str, ...]
     run: str | None
     out: str | None
-    guidance: float
+    guidance: float | None
     study_items: int
     """Items of the dataset."""
     extraction_rows: int
@@ -280,7 +280,7 @@ def read_profile(folder: Path) -> Profile:
             )
         rows = {table: _read_rows(folder / file) for table, (file, _) in _ROWS.items()}
         return _ADAPTER.validate_python(facts | rows)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise UserError(
             f"the profile folder {folder} is damaged ({fault}); profile again"

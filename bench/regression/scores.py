@@ -17,6 +17,7 @@ from bench.errors import UserError
 from bench.regression.changes import Change, tested_together
 from bench.runs.conditions import LABELER, differences, of_labels
 from bench.runs.results import Results, TaskResults
+from bench.steps import number_of
 from extract.networks import TRAINED
 from probes.bootstrap import TEST_DRAWS, paired_difference
 from probes.multiple_testing import RATE
@@ -62,7 +63,7 @@ def _changes(
         position = " with position" if cell.probe == WITH_POSITION else ""
         yield Change(
             metric,
-            f"{base.name} {cell.layer} step {cell.step + 1}{position}",
+            f"{base.name} {cell.layer} step {number_of(cell.step)}{position}",
             float(np.nanmean(before[index])),
             float(np.nanmean(after[index])),
             float(-sign * mean),
@@ -110,6 +111,6 @@ def _refuse_unlike(base: Results, new: Results) -> None:
             cell = sorted(differing, key=str)[0]
             raise UserError(
                 f"{base.path} and {new.path} probe different cells ({len(differing)} of {name}, "
-                f"such as {cell.layer} at step {cell.step + 1}); "
+                f"such as {cell.layer} at step {number_of(cell.step)}); "
                 "run both with the same --layers and --steps"
             )

@@ -15,7 +15,7 @@ from bench.adam_vs_ridge.results import read_recipe, recipe_rows
 from bench.analysis.curves import curves
 from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Findings, findings_of, write_findings
-from bench.config import run_command
+from bench.command_line import run_command
 from bench.errors import UserError
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import png
@@ -39,6 +39,7 @@ from bench.report.templates import template
 from bench.runs.curves import control_curves
 from bench.runs.learning_curves import LEARNING
 from bench.runs.results import Results, TaskResults
+from bench.steps import number_of, numbers_of
 from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
@@ -75,6 +76,7 @@ def write_report(results: Results) -> Path:
     page = template("report.html.jinja").render(
         results=results,
         caveats=caveats(results),
+        number_of=number_of,
         is_generated=results.config.source == "generated",
         tasks=[_task(results, task, findings) for task in results.tasks.values()],
         comparisons=[comparison_row(row) for row in findings.comparisons],
@@ -85,7 +87,7 @@ def write_report(results: Results) -> Path:
         recipe_notes=recipe.notes if recipe else (),
         interventions=Markup(panel(results.path) or ""),
         strips=_strips(results),
-        strip_steps=[step + 1 for step in probed_strip_steps(results)],
+        strip_steps=list(numbers_of(probed_strip_steps(results))),
         costs=results.costs,
         cost=cost_line(results),
         command=run_command(results.config),
@@ -127,7 +129,7 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
 
 
 def _chart(results: Results, task: TaskResults, lines: list[Line], suffix: str = "") -> Markup:
-    steps = [step + 1 for step in results.steps]
+    steps = list(numbers_of(results.steps))
     return line_chart(lines, steps, f"{task.name}: {measure(task)}{suffix}")
 
 
@@ -144,7 +146,7 @@ def _baseline_chart(results: Results, task: TaskResults) -> Markup | None:
 def _control_lines(results: Results, task: TaskResults) -> list[Line]:
     """The trained network's curves and those of its controls."""
     return [
-        Line(name, _CONTROL_STYLES[name], [(step + 1, score) for step, score in points])
+        Line(name, _CONTROL_STYLES[name], [(number_of(step), score) for step, score in points])
         for name, points in control_curves(results, task).items()
     ]
 

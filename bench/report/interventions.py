@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from bench.figures.images import png
 from bench.interventions.grid import COLUMNS, GRID, Grid
 from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
-from bench.interventions.summary import claim, intervals_line, rows
+from bench.interventions.summary import caveats, claim, intervals_line, rows
 from bench.report.templates import template
 
 _GRID_ROWS = 12
@@ -32,6 +32,7 @@ def panel(run_path: Path) -> str | None:
 def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
     return {
         "name": summary.task,
+        "caveats": caveats(summary),
         "claim": claim(summary),
         "intervals": intervals_line(summary),
         "rows": rows(summary),

@@ -9,6 +9,7 @@ from bench.figures.plots import figure_image
 from bench.runs.filmstrips import STRIP_STEPS
 from bench.runs.read import Run
 from bench.runs.results import Results
+from bench.steps import number_of
 
 TILE, GAP, MARGIN, HEAD = 96, 4, 118, 22
 
@@ -26,7 +27,7 @@ def write_poster(results: Results, path: Path, items: int = 3) -> Path:
         [[image_of(tile, TILE) for tile in tiles] for _, tiles in rows],
         GAP,
         (MARGIN, HEAD, GAP, 4 * GAP),
-        titles=[*(f"step {step + 1}" for step in steps), "finished"],
+        titles=[*(f"step {number_of(step)}" for step in steps), "finished"],
         names=[name for name, _ in rows],
         group=(1 + len(_map_tasks(results)), 3 * GAP),
     )

@@ -17,7 +17,7 @@ from bench.config import FORMATS
 from bench.runs.conditions import differences, of_labels
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
-from bench.steps import EARLY_STEP
+from bench.steps import EARLY_STEP, number_of, numbers_of
 from extract.networks import INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
@@ -168,7 +168,7 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         (cell,) = cells(ACTIVATIONS)
         row = {"layer": layer, "tokens": f"{cell.side}x{cell.side}"}
         for step in early:
-            row[f"step {step + 1}"] = _mean(task.score(cells(ACTIVATIONS, step)[0]))
+            row[f"step {number_of(step)}"] = _mean(task.score(cells(ACTIVATIONS, step)[0]))
         row[f"step {last + 1}"] = str(score_of(task.score(cell)))
         for both in cells(WITH_POSITION):
             row["with position"] = str(score_of(task.score(both)))
@@ -211,7 +211,7 @@ def emergence_line(emergence: Emergence) -> str:
     over = emergence.over if emergence.over == POSITION else "the mean training label"
     if emergence.emerged is None:
         return f"emergence: {layer} has no gain over {over} at the last step: {emergence.final}"
-    when = onset_words(emergence.emerged, [step + 1 for step in emergence.steps])
+    when = onset_words(emergence.emerged, list(numbers_of(emergence.steps)))
     text = f"emergence: {layer} keeps 90 % of its final gain over {over} from {when} on"
     if EARLY_STEP in emergence.steps and emergence.steps[-1] != EARLY_STEP:
         early = emergence.share[emergence.steps.index(EARLY_STEP)]
@@ -235,7 +235,7 @@ def comparison_row(row: Comparison) -> dict[str, str]:
     """A comparison as a table row."""
     return {
         "task": row.task,
-        "step": str(row.step + 1),
+        "step": str(number_of(row.step)),
         "against": row.what,
         "layer": row.layer,
         "score": f"{row.score:.3f}",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from bench.config import Config, config_of
 from bench.errors import UserError
+from bench.options.validation import read_record
 from bench.runs.overlap import overlap_of
 from bench.runs.records import RunRecord, StoredConfig
-from bench.validation import read_record
 from datasets.atomic_write import atomic_write
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.validation import Record
+from bench.options.validation import Record
 from datasets.items import Item
 from datasets.leaks import crossing_tests, leaks_of, same_items, same_texts
 from engines.components import Components

@@ -24,6 +24,7 @@ from bench.figures.plots import HeatMap, LinePlot, draw_heat_maps, draw_lines, i
 from bench.runs.curves import Curve, control_curves, curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults, read_results
+from bench.steps import number_of, numbers_of
 from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS
 
@@ -108,7 +109,7 @@ class Run:
         for task in self.results.tasks.values():
             controls = control_curves(self.results, task)
             for step, layer, score in curve(self.results, task, TRAINED, ACTIVATIONS):
-                row = {"task": task.name, "metric": task.headline, "step": step + 1}
+                row = {"task": task.name, "metric": task.headline, "step": number_of(step)}
                 row |= {"layer": layer, "score": score.mean, "low": score.low, "high": score.high}
                 for name, points in controls.items():
                     if name != ACTIVATIONS:
@@ -133,7 +134,7 @@ class Run:
         plots = []
         for task in self.results.tasks.values():
             curves = {
-                name: [(step + 1, score) for step, score in points]
+                name: [(number_of(step), score) for step, score in points]
                 for name, points in control_curves(self.results, task).items()
             }
             plots.append(LinePlot(task.name, _measure(task), curves))
@@ -148,7 +149,7 @@ class Run:
             for cell in task.where(network=TRAINED, probe=ACTIVATIONS):
                 row, column = layers.index(cell.layer), steps.index(cell.step)
                 values[row, column] = np.nanmean(task.score(cell))
-            numbers = [step + 1 for step in steps]
+            numbers = list(numbers_of(steps))
             better = task.higher_is_better[0]
             maps.append(HeatMap(task.name, _measure(task), layers, numbers, values, better))
         return draw_heat_maps(maps)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.options.validation import Record
 from bench.runs.overlap import Overlap
-from bench.validation import Record
 
 RUN_SCHEMA = 4
 """Version of ``run.json``."""
@@ -58,7 +58,14 @@ class RunRecord(Record):
     steps: Annotated[tuple[int, ...], Field(min_length=1)]
     """Probed steps, counted from 0."""
     networks: Names
-    guidance: float
+    guidance: float | None
+    """None without a second half of the batch."""
+    timesteps: tuple[float, ...] = ()
+    """Of every step of the sampler, probed or not."""
+    sigmas: tuple[float, ...] = ()
+    """Noise level of the latents that a step reads, in the sampler's own scale."""
+    log_snr: tuple[float | None, ...] = ()
+    """Logarithm of signal over noise (variances) at every step; null for pure noise."""
     conditions: dict[str, str | int | float] = Field(default_factory=dict)
     """What has to be equal for scores to be comparable (see runs/conditions.py)."""
     train_items: tuple[str, ...]

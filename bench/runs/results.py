@@ -34,11 +34,11 @@ from safetensors.numpy import load_file
 from bench.config import Config
 from bench.environment import Environment
 from bench.errors import UserError
+from bench.options.validation import read_record
 from bench.runs.folder import CONFIG, RUN, options_of, refuse_changed
 from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
-from bench.validation import read_record
 from probes.probe_set import ALWAYS, Cell
 from probes.score import sign_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,6 +100,7 @@ def write_results(
 def _record(
     path: Path, study: Study, recorded: RecordedModel, cost: RunCost, world: int
 ) -> RunRecord:
+    sampler = study.components.sampler(study.config.sampler_steps)
     return RunRecord(
         schema=RUN_SCHEMA,
         tasks={
@@ -113,6 +115,11 @@ def _record(
         steps=study.config.probed_steps,
         networks=tuple(recorded.sources),
         guidance=study.guidance,
+        timesteps=tuple(map(float, sampler.timesteps)),
+        sigmas=tuple(level.sigma for level in sampler.levels),
+        log_snr=tuple(
+            level.log_snr if math.isfinite(level.log_snr) else None for level in sampler.levels
+        ),
         conditions=conditions_of(study),
         train_items=tuple(item.id for block in study.train for item in block.items),
         test_items=tuple(item.id for block in study.test for item in block.items),

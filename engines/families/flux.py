@@ -80,6 +80,7 @@ class Flux(Family):
     kinds = kinds_of(STACKS)
     guidance = 3.5
     spaced_sigmas = True
+    guides_by_rows = False
 
     def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:
         """Latents of 1024 x 1024 pixels."""

@@ -11,8 +11,9 @@ from dataclasses import replace
 import pytest
 
 from bench import environment as environment_module
+from bench.command_line import run_command
 from bench.commands import run as run_command_file
-from bench.config import Config, run_command
+from bench.config import Config
 from bench.environment import environment, versions
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
+from bench.command_line import run_command
 from bench.commands import dataset as dataset_command
 from bench.commands import run as run_command_file
-from bench.config import Config, config_of, run_command
+from bench.config import Config, config_of
 from bench.errors import UserError
-from bench.label_options import preparation_of
 from bench.labeling import reader_of, refuse_networks
+from bench.options.labels import preparation_of
 from datasets.preparation import PRESETS, TRACER, Preparation
 
 FREE = ["--saliency-mean", "0.1,0.2,0.3", "--saliency-deviation", "2", "--saliency-cut", "0.25"]

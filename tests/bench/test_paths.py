@@ -9,8 +9,8 @@ import pytest
 
 from bench.__main__ import _parser, main
 from bench.config import config_of
+from bench.options.typed import expanded, typed_path
 from bench.study import dataset_of
-from bench.typed import expanded, typed_path
 
 
 @pytest.fixture(autouse=True)

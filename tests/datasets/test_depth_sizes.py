@@ -179,3 +179,21 @@ def test_a_body_of_its_own_has_not_the_scale_of_dpt_large(
     )
     with pytest.raises(DatasetError, match="are known of Intel/dpt-large only"):
         DptDepth(str(folder), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_type": "segformer"}, "its model_type is segformer, where dpt is supported"),
+        ({"num_hidden_layers": 10**29}, "num_hidden_layers is 1000"),
+        ({"num_hidden_layers": 257}, "num_hidden_layers is 257, where at most 256"),
+        ({"backbone_config": {"model_type": "beit", "hidden_size": 10**29}}, "hidden_size is 1000"),
+    ],
+)
+def test_another_kind_and_absurd_sizes_are_named(
+    tmp_path: Path, save_dpt: Callable[..., Path], changes: dict[str, object], named: str
+) -> None:
+    config = save_dpt(tmp_path / "dpt") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(DatasetError, match=named):
+        DptDepth(str(config.parent), SCALE)

@@ -269,3 +269,9 @@ def test_labels_of_parts_join_in_order_and_lack_normals_if_one_part_does(
     assert torch.equal(both.saliency, predictions.saliency[:5])
     assert torch.equal(both.normals, predictions.normals[:5])
     assert concatenate([first, Labels(second.disparity, second.saliency)]).normals is None
+
+
+@pytest.mark.parametrize("side", [3, 30])
+def test_images_that_cannot_be_halved_twice_are_refused(labeler: CheckedReader, side: int) -> None:
+    with pytest.raises(DatasetError, match=f"multiples of 4, not {side} x 64 pixels"):
+        labeler(torch.zeros(1, 3, side, 64))

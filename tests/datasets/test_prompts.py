@@ -220,3 +220,16 @@ def test_a_text_file_has_a_prompt_in_every_line(end: str, tmp_path: Path) -> Non
     path.write_text("\n \n")
     with pytest.raises(DatasetError, match="holds no prompt; write one in every line"):
         read_prompts(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("p.csv", "CSV"), ("P.TSV", "tab-separated values"), ("p.Txt", "plain text")],
+)
+@pytest.mark.parametrize("content", ["ein Käse\n".encode("latin-1"), b"a \0cup\n"])
+def test_the_advice_is_for_the_files_own_format(
+    tmp_path: Path, name: str, kind: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=f"line 1: .*; save it as {kind} in UTF-8"):
+        read_prompts(tmp_path / name)

@@ -223,3 +223,43 @@ def test_a_scheduler_of_no_class_is_not_filled_up(fresh: Callable[[str], Path]) 
     folder = fresh("sd2")
     (folder / SCHEDULER).write_text(json.dumps({"beta_end": 0.012}))
     assert "says no beta_start" in refusals(folder)
+
+
+def test_integers_as_weights_are_named_as_quantised(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    (file,) = (folder / "unet").glob("*.safetensors")
+    name = "mid_block.attentions.0.proj_in.weight"
+    tensors = load_file(file)
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, file, metadata={"format": "pt"})
+    message = refusals(folder)
+    assert f"is not supported: it has quantised weights in its unet ({name})" in message
+    assert "again" not in message
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        (UNET, "layers_per_block", 257),
+        (UNET, "layers_per_block", [1, 1, 10**29, 1]),
+        (UNET, "norm_num_groups", 10**29),
+        (UNET, "block_out_channels", [16] * 65),
+        (VAE, "layers_per_block", 10**6),
+        (TEXT, "num_hidden_layers", 10**29),
+        (TEXT, "intermediate_size", (1 << 24) + 1),
+        (SCHEDULER, "num_train_timesteps", -(10**13)),
+    ],
+)
+def test_sizes_that_would_take_hours_are_refused(
+    fresh: Callable[[str], Path], file: str, key: str, value: object
+) -> None:
+    folder = fresh("sd2")
+    edit(folder / file, **{key: value})
+    message = refusals(folder)
+    assert f"{folder / file}: {key} " in message
+    assert "expected; correct it" in message
+
+
+def test_brackets_without_end_are_refused(fresh: Callable[[str], Path]) -> None:
+    folder = fresh("sd2")
+    (folder / UNET).write_text("[" * 100_000)
+    assert f"cannot read {folder / UNET}" in refusals(folder)

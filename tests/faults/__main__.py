@@ -66,6 +66,7 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     from tests.faults.kills import kills
     from tests.faults.locks import locks
     from tests.faults.models import damaged_models
+    from tests.faults.others.group import others
     from tests.faults.process import warm_up
     from tests.faults.shards import damaged_shards
 
@@ -79,6 +80,7 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
         "models": lambda: damaged_models(world, n // 8),
         "inputs": lambda: malformed_inputs(world, n // 5, n // 2),
         "folders": lambda: damaged_folders(world, n // 5),
+        "others": lambda: others(world),
         "locks": lambda: locks(world),
         "downloads": lambda: downloads(world),
     }

@@ -24,6 +24,8 @@ PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 """A layer that no call reaches and that the published weights lack."""
 _STATED = "stated configuration"
+_LARGEST_NUMBER, _MOST_LAYERS = 1 << 24, 256
+"""No network that can be held in memory has a configuration beyond these."""
 
 
 class DptDepth:
@@ -130,6 +132,9 @@ def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
     stated: dict[str, Any] | None = None
     try:
         stated, _ = DPTConfig.get_config_dict(source)
+        if (kind := stated.get("model_type", "dpt")) != "dpt":
+            raise ValueError(f"its model_type is {kind}, where dpt is supported")
+        _refuse_absurd(stated)
         net, info = DPTForDepthEstimation.from_pretrained(
             source,
             dtype=torch.float32,
@@ -150,6 +155,16 @@ def _loaded(source: str) -> tuple[DPTForDepthEstimation, dict[str, Any]]:
     finally:
         transformers_logging.set_verbosity(verbosity)
     return net, info | {_STATED: stated}
+
+
+def _refuse_absurd(stated: dict[str, Any]) -> None:
+    """Raise ValueError for a size with which the library would compute for hours."""
+    body = stated.get("backbone_config")
+    for part in (stated, body if isinstance(body, dict) else {}):
+        for key, value in part.items():
+            most = _MOST_LAYERS if "layers" in key else _LARGEST_NUMBER
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"{key} is {str(value)[:60]}, where at most {most} is expected")
 
 
 def _has_body(config: DPTConfig) -> bool:

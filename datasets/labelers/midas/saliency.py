@@ -89,12 +89,12 @@ class OnnxSaliency:
                 "export it so, or choose another --saliency-size"
             )
         saliency = values.view(1, 1, height, width)
+        if not bool(torch.isfinite(saliency).all()):
+            raise DatasetError(
+                f"the saliency model {self.path} gives NaN or infinity; export it again"
+            )
         if self.preparation.normalise:
-            # Its own minimum and maximum set the range, so that only NaN and infinity are wrong.
-            if not bool(torch.isfinite(saliency).all()):
-                raise DatasetError(
-                    f"the saliency model {self.path} gives NaN or infinity; export it again"
-                )
+            # Its own minimum and maximum set the range.
             return saliency
         if not bool(((saliency >= -_ROUNDING) & (saliency <= 1 + _ROUNDING)).all()):
             raise DatasetError(

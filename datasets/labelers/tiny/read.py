@@ -66,7 +66,13 @@ class TinyLabeler:
         )
 
     def __call__(self, images: Float[Tensor, "n 3 h w"]) -> Labels:
-        """Label images in 0..1."""
+        """Label images in 0..1. Raises DatasetError for sides that are no multiples of 4."""
+        height, width = images.shape[-2:]
+        if height % 4 or width % 4:
+            raise DatasetError(
+                f"the labeler tiny takes images whose sides are multiples of 4, not {height} x "
+                f"{width} pixels; choose another --labeler, or other images"
+            )
         readings = [
             self.read(images[start : start + BATCH]) for start in range(0, len(images), BATCH)
         ]

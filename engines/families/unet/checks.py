@@ -26,7 +26,7 @@ from engines.errors import EngineError
 from engines.families.unet.sizes import other_size
 from engines.family import UNUSED, Classes, Family
 from engines.samplers import FLOW
-from engines.stored_weights import adapter_in
+from engines.stored_weights import adapter_in, quantised_in
 
 _ARCHITECTURES = ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPModel")
 _PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -68,6 +68,8 @@ def supported_configurations(
                 f"holds an adapter such as a LoRA in its {part} ({adapter}), where one that is "
                 "fused into the weights is supported",
             )
+        if name := quantised_in(folder / part):
+            refuse(f"has quantised weights in its {part} ({name})")
     return found
 
 

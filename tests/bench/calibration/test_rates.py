@@ -40,13 +40,15 @@ def by_name(measured: list[Rate]) -> dict[str, Rate]:
 
 def test_real_procedures_are_wrong_as_often_as_they_say() -> None:
     measured = by_name(rates(finished(), nulls(), CELLS, draws=999))
-    for what in (
-        "scores of activations",
-        "differences from position alone",
-        "paired differences of two permuted probes",
-    ):
+    for what in ("scores of activations", "differences from position alone"):
         assert measured[what].cells == CELLS
         assert 0.03 < measured[what].rate < 0.075
+    # Tests over few images are stricter than their level.
+    exchange = measured["paired differences of two permuted probes"]
+    assert exchange.cells == CELLS
+    assert exchange.at_most
+    assert exchange.is_right()
+    assert exchange.rate > 0.01
     assert measured["unlike permuted labels"].is_right()
     # Luck of single probes is no gain over many: paired over images alone it would be called one.
     assert measured["the same, over images only (not used)"].rate > 0.1

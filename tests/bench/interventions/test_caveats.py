@@ -9,8 +9,18 @@ import pytest
 
 from bench.interventions.arms import EDIT, NULL
 from bench.interventions.config import Plan
-from bench.interventions.records import AREA_RATIO, DAMAGE, SCHEMA, ArmRecord, ChosenEdit, Summary
+from bench.interventions.records import (
+    AREA_RATIO,
+    DAMAGE,
+    SCHEMA,
+    SUMMARY,
+    ArmRecord,
+    ChosenEdit,
+    Summary,
+    task_folder,
+)
 from bench.interventions.summary import caveats, claim, print_summary
+from bench.report.interventions import panel
 
 LAYERS, STEPS = ("up",), (1,)
 
@@ -93,3 +103,13 @@ def test_a_strength_at_an_end(
 def test_labels_that_do_not_move(null: tuple[float, float]) -> None:
     (caveat,) = caveats(summary_of(4.0, (1.0, 4.0, 16.0), null))
     assert caveat.startswith("degenerate labels: moving the object does not change its saliency")
+
+
+def test_the_report_tells_them_too(tmp_path: Path) -> None:
+    summary = summary_of(16.0, (1.0, 4.0, 16.0), (1.0, 1.0))
+    folder = task_folder(tmp_path, summary.task)
+    folder.mkdir(parents=True)
+    (folder / SUMMARY).write_text(summary.text(), encoding="utf-8")
+    page = panel(tmp_path) or ""
+    for caveat in caveats(summary):
+        assert page.index(caveat) < page.index(claim(summary))

@@ -12,9 +12,9 @@ import pytest
 
 from bench.analysis.comparisons import comparisons
 from bench.analysis.emergence import emergence
-from bench.analysis.findings import FINDINGS, findings_of
+from bench.analysis.findings import FINDINGS, FINDINGS_SCHEMA, findings_of
 from bench.analysis.significance import discoveries
-from bench.config import run_command
+from bench.command_line import run_command
 from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import shaded
 from bench.report.html import write_report
@@ -123,13 +123,17 @@ def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> Non
         (entry["task"], str(entry["step"]), f"{entry['q']:.4f}")
         for entry in document["comparisons"]
     ] == [(row["task"], row["step"], row["q"]) for row in table]
+    assert document["schema"] == FINDINGS_SCHEMA
+    first = comparisons(small_run)[0]
+    assert document["comparisons"][0]["layer"] == first.layer
+    assert document["comparisons"][0]["baseline_score"] == first.baseline_score
     for name, task in small_run.tasks.items():
         computed = emergence(small_run, task)
         stored = document["emergence"][name]
         assert stored["steps"] == [step + 1 for step in small_run.steps]
         assert stored["final"]["mean"] == pytest.approx(computed.final.mean)
         assert (stored["emerged"] is None) == (computed.emerged is None)
-        assert len(document["strata"][name]["sizes"]) == 3
+        assert len(document["object_sizes"][name]["sizes"]) == 3
     for answer, stored in zip(discoveries(small_run), document["discoveries"], strict=True):
         assert len(stored["held"]) == answer.held.sum()
         assert stored["comparisons"] == answer.comparisons

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.config import Config
+from bench.options.validation import read_record
 from bench.runs.folder import CONFIG, open_folder
 from bench.runs.overlap import overlap_of
 from bench.runs.records import StoredConfig
 from bench.study import open_study
-from bench.validation import read_record
 from datasets.items import Item
 from engines.components import Components
 

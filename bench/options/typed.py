@@ -24,6 +24,16 @@ def numbers(text: str) -> tuple[float, ...]:
     return parsed
 
 
+def parse_size(text: str) -> tuple[int, ...]:
+    """Parse a height, or a height and a width, in pixels: 512 or 512x768."""
+    try:
+        return tuple(int(part) for part in text.lower().replace(",", "x").split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; give a height, or a height and a width, such as 512x768"
+        ) from None
+
+
 def nearest(name: str, choices: Sequence[str]) -> str:
     """End a sentence about an unknown name: with the nearest name, or with all of them."""
     close = get_close_matches(name, choices, n=1, cutoff=0.5)

@@ -1,0 +1,1 @@
+"""What options and stored records may hold, and how they are typed."""
