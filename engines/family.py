@@ -96,7 +96,10 @@ class Family(ABC):
             if class_in(index, part):
                 parts.append(part)
             elif part not in self.optional:
-                raise EngineError(f"{INDEX} names no {part}, which {self.title} needs")
+                raise EngineError(
+                    f"{INDEX} names no {part}, which {self.title} needs; give a whole model of "
+                    "this kind, or correct the class of its pipeline"
+                )
         return tuple(parts)
 
     def _other_class(self, part: str, config: Configuration, index: Configuration) -> str | None:

@@ -61,8 +61,6 @@ UNSUPPORTED: list[tuple[str, str, dict[str, Any], str]] = [
     ("sd2", INDEX, {"prior": ["diffusers", "PriorTransformer"]}, "a prior (PriorTransformer)"),
     ("sd2", INDEX, {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ("sd2", INDEX, {"tokenizer": ["transformers", "BertTokenizer"]}, "BertTokenizer"),
-    ("sd2", INDEX, {"_class_name": "FluxPipeline"}, "names no transformer"),
-    ("sd2", INDEX, {"_class_name": "StableDiffusion3Pipeline"}, "names no transformer"),
     ("sdxl", INDEX, {"text_encoder": [None, None]}, "has no text_encoder"),
     ("sd2", VAE, {"_class_name": "AsymmetricAutoencoderKL"}, "AsymmetricAutoencoderKL"),
     ("sd2", UNET, {"_class_name": "UNetMotionModel"}, "UNetMotionModel as its unet"),
@@ -106,6 +104,18 @@ def test_what_is_not_supported_is_named_and_not_called_damaged(
     assert "Stable Diffusion 1 or 2, or SDXL's base" in message
     assert named in message
     assert "again" not in message
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "title"),
+    [("FluxPipeline", "FLUX.1"), ("StableDiffusion3Pipeline", "Stable Diffusion 3 or 3.5")],
+)
+def test_a_pipeline_of_another_family_names_the_part_that_is_missing(
+    fresh: Callable[[str], Path], pipeline: str, title: str
+) -> None:
+    folder = fresh("sd2")
+    edit(folder / INDEX, _class_name=pipeline)
+    assert f"names no transformer, which {title} needs" in refusals(folder)
 
 
 def test_a_flow_is_sampled_by_its_own_sampler() -> None:

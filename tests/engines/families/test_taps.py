@@ -46,8 +46,7 @@ def hooks(denoiser: Any, call: dict[str, Any]) -> list[Any]:
 def expected(kind: str, tap: Tap, call: dict[str, Any], denoiser: Any, words: int) -> Tensor:
     """A tap's activation from what the pipeline's modules gave.
 
-    Outputs of whole attentions and blocks, and the gates times them, where the taps are on
-    projections and on differences: two ways to the same activation.
+    Outputs of whole attentions and blocks, where the taps are on projections.
     """
     what, _, layer = tap.layer.rpartition(".") if kind not in UNETS else ("", "", tap.layer)
     if kind in UNETS:
@@ -67,27 +66,36 @@ def expected(kind: str, tap: Tap, call: dict[str, Any], denoiser: Any, words: in
     if what == "residual":
         return call[block][1] if joint or single else call[block]
     if what == "feed-forward":
-        return call[f"{block}.ff"]
+        output = call[f"{block}.ff"]
+        # Sana's is a convolution.
+        return output.flatten(2).mT if output.ndim == 4 else output
     if what == "text":
         tokens = attention[:, :words] if single else attention[1]
         return tokens.mean(1, keepdim=True)
     if what == "gated":
-        return gated(kind, call, denoiser, block, attention)
+        after, before = streams(call, block)
+        return after - before
     return attention[:, words:] if single else attention[0] if joint else attention
 
 
-def gated(kind: str, call: dict[str, Any], denoiser: Any, block: str, attention: Any) -> Tensor:
+def streams(call: dict[str, Any], block: str) -> tuple[Tensor, Tensor]:
+    """The image's stream after and before the gated attention."""
+    after = "norm2" if isinstance(call[block], tuple) else "attn2"
+    return call[f"{block}.{after} reads"], call[f"{block}.norm1 reads"]
+
+
+def gated(kind: str, call: dict[str, Any], denoiser: Any, block: str) -> Tensor:
     """The gate of the adaptive layer norm times the attention's output, as the block adds it."""
     if kind.startswith(("sd3", "flux")):
         normed = call[f"{block}.norm1"]
-        added: Tensor = normed[1][:, None] * attention[0]
+        added: Tensor = normed[1][:, None] * call[f"{block}.attn"][0]
         if len(normed) == 7:
             added = added + normed[6][:, None] * call[f"{block}.attn2"]
         return added
     time = call[next(name for name in ("adaln_single", "time_embed") if name in call)][0]
     table = denoiser.get_submodule(block).scale_shift_table
     shifts: Tensor = table[None] + time.reshape(len(time), 6, -1)
-    return shifts[:, 2:3] * attention
+    return shifts[:, 2:3] * call[f"{block}.attn1"]
 
 
 def of_unet(layer: str, call: dict[str, Any], denoiser: Any) -> Tensor:
@@ -128,6 +136,20 @@ def test_taps_are_what_hooks_on_the_pipeline_record(
             assert actual.shape == value.shape
             worst[tap.layer] = max(worst.get(tap.layer, 0.0), relative(actual, value))
     assert max(worst.values()) <= 1e-5, worst
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_a_gated_tap_is_the_gate_times_the_attention(models: Models, kind: str) -> None:
+    model = models(kind)
+    call = generate(model.pipeline, model.parts, 2, None, hooks).calls[0]
+    for tap in model.parts.taps("gated"):
+        block = tap.path.rpartition(".")[0].removesuffix(".attn2")
+        after, before = streams(call, block)
+        product = gated(kind, call, model.pipeline.transformer, block)
+        # The difference of two streams is as exact as they are.
+        rounding = 3e-7 * float(after.norm() / product.norm())
+        assert relative(after - before, product) <= max(1e-5, rounding)
+        assert rounding < 1e-3
 
 
 def test_every_kind_of_tap_has_every_block(models: Models) -> None:
