@@ -125,10 +125,10 @@ def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
     if name == "ddim":
         # diffusers' default is for pixels; latents have no bounds.
         settings["clip_sample"] = False
-    if _is_random(settings):
-        # Another sampler was chosen than the model's own, which is refused above.
-        settings["algorithm_type"] = "dpmsolver++"
+    # The model's own schedule may add noise at every step, where its own sampler is refused.
     settings.pop("stochastic_sampling", None)
+    if _is_random(settings):
+        settings["algorithm_type"] = "dpmsolver++"
     if name == "lms":
         # The paper's sampler takes the noise schedule alone, and spaces its steps evenly.
         settings = {key: schedule[key] for key in SAMPLER_KEYS if key in schedule}

@@ -13,7 +13,9 @@ from onnx import helper, numpy_helper
 from engines.simplify import WEIGHT, folded, fused
 
 
-def quotient(constant: float, dtype: type = np.float32, as_initializer: bool = False) -> onnx.ModelProto:
+def quotient(
+    constant: float, dtype: type = np.float32, as_initializer: bool = False
+) -> onnx.ModelProto:
     """The graph of x / (x x + constant), which is NaN at zero without the constant."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     number = numpy_helper.from_array(np.array(constant, dtype), "small")
@@ -47,8 +49,15 @@ def computed(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("simplify", [folded, fused])
 @pytest.mark.parametrize("as_initializer", [False, True])
 @pytest.mark.parametrize(
-    ("constant", "dtype"), [(1e-15, np.float32), (1e-8, np.float32), (-1e-8, np.float32),
-                            (1e-6, np.float32), (1e-3, np.float32), (1e-7, np.float16)]
+    ("constant", "dtype"),
+    [
+        (1e-15, np.float32),
+        (1e-8, np.float32),
+        (-1e-8, np.float32),
+        (1e-6, np.float32),
+        (1e-3, np.float32),
+        (1e-7, np.float16),
+    ],
 )
 def test_a_small_constant_that_is_added_survives(
     simplify: Callable[[onnx.ModelProto], onnx.ModelProto],
@@ -58,7 +67,9 @@ def test_a_small_constant_that_is_added_survives(
 ) -> None:
     model = simplify(quotient(constant, dtype, as_initializer))
     assert [node.op_type for node in model.graph.node if node.op_type != "Constant"] == [
-        "Mul", "Add", "Div",
+        "Mul",
+        "Add",
+        "Div",
     ]
     assert [value.name for value in model.graph.input] == ["x"]
     x = np.array([0.0, 1e-4 if dtype is np.float32 else 0.5, 2.0], dtype)

@@ -30,9 +30,7 @@ Models = Callable[[str], Model]
 
 
 @pytest.fixture(scope="session")
-def models(
-    small_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Models:
+def models(small_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Models:
     """A model by its kind, loaded once. Flux and PixArt alpha are made smaller than they state."""
 
     @cache

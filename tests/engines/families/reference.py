@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from engines.backends.torch_eager import TorchEager
 from engines.components import Components
-from engines.engine import CONVOLUTION, Tap
+from engines.engine import Tap
 from extract.trajectory import Step, denoise, initial_noise
 
 TRANSFORMERS = ("sd3", "sd35", "flux-dev", "flux-schnell", "pixart-alpha", "pixart-sigma", "sana")
@@ -164,7 +163,10 @@ def generate(
 
 
 def run(
-    parts: Components, taps: tuple[Tap, ...], steps: int, guidance: float | None,
+    parts: Components,
+    taps: tuple[Tap, ...],
+    steps: int,
+    guidance: float | None,
     prompts: tuple[str, ...] = PROMPTS,
 ) -> list[Step]:
     """The same run by this project."""

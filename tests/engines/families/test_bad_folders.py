@@ -117,9 +117,7 @@ def test_a_size_that_is_not_known_is_refused(fresh: Callable[[str], Path], kind:
 
 
 @pytest.mark.parametrize("kind", ["sd3", "flux-schnell"])
-def test_a_second_encoder_that_is_missing_is_named(
-    fresh: Callable[[str], Path], kind: str
-) -> None:
+def test_a_second_encoder_that_is_missing_is_named(fresh: Callable[[str], Path], kind: str) -> None:
     folder = fresh(kind)
     edit(folder / INDEX, text_encoder_2=[None, None])
     assert "names no text_encoder_2, which" in refusal(folder)

@@ -72,9 +72,7 @@ def test_an_edit_of_a_token_leaves_all_before_it_as_it_was(models: Models, kind:
 
 
 @pytest.mark.parametrize("kind", ["flux-dev", "flux-schnell"])
-def test_an_edit_in_a_single_block_leaves_the_tokens_of_the_text(
-    models: Models, kind: str
-) -> None:
+def test_an_edit_in_a_single_block_leaves_the_tokens_of_the_text(models: Models, kind: str) -> None:
     parts = models(kind).parts
     tap = parts.taps()[-2]
     assert tap.layer == "single0"

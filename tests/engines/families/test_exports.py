@@ -14,7 +14,7 @@ from engines.backends.torch_eager import TorchEager
 from engines.components import Components
 from engines.engine import Backend, Tap
 from tests.engines.families.conftest import Models
-from tests.engines.families.reference import TRANSFORMERS, all_taps, relative
+from tests.engines.families.reference import TRANSFORMERS, UNETS, all_taps, relative
 
 BACKENDS = {"onnxruntime": onnxruntime.BACKEND, "openvino": openvino.BACKEND}
 TIMESTEPS = (1000.0, 500.0, 10.0)
@@ -61,9 +61,9 @@ def test_two_families_are_exported_with_two_kinds_of_taps(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", BACKENDS)
-@pytest.mark.parametrize("kind", [*TRANSFORMERS, "sd2", "sdxl", "shipped"])
+@pytest.mark.parametrize("kind", [*TRANSFORMERS, *UNETS])
 def test_every_family_is_exported_with_every_tap(
-    models: Models, cache: Path, kind: str, engine: str, record_property: pytest.FixtureRequest
+    models: Models, cache: Path, kind: str, engine: str
 ) -> None:
     parts = models(kind).parts
     worst = errors(parts, all_taps(parts), BACKENDS[engine], cache)

@@ -22,13 +22,15 @@ STEPS = 4
 FLOWS = ("sd3", "sd35", "flux-dev", "flux-schnell", "sana")
 OTHERS = [(kind, name) for kind in FLOWS for name in ("dpm", "unipc", "flow-euler")]
 # diffusers' pipeline gives these schedulers a shift that depends on the size, which they refuse.
-OTHERS = [case for case in OTHERS if case not in (("flux-schnell", "dpm"), ("flux-schnell", "unipc"))]
+OTHERS = [
+    case for case in OTHERS if case not in (("flux-schnell", "dpm"), ("flux-schnell", "unipc"))
+]
 OTHERS += [(kind, name) for kind in ("pixart-alpha",) for name in ("dpm", "ddim", "euler", "lms")]
 OTHERS += [(kind, name) for kind in UNETS for name in ("euler", "ddim", "dpm", "unipc", "model")]
 OTHERS += [("pixart-sigma", "unipc")]
 
 
-@pytest.mark.parametrize("guidance", [None, 1.0, 4.0])
+@pytest.mark.parametrize("guidance", [None, pytest.param(1.0, marks=pytest.mark.slow), 4.0])
 @pytest.mark.parametrize("kind", [*TRANSFORMERS, *UNETS])
 def test_latents_and_images_are_those_of_diffusers(
     models: Models, kind: str, guidance: float | None
