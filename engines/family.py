@@ -135,7 +135,7 @@ class Family(ABC):
             return f"takes {channels} channels where its autoencoder has {decoded}"
         taken, given = (found[self.denoiser].get(key) for key in ("in_channels", "out_channels"))
         # Twice as many hold a variance beside the prediction.
-        if None not in (taken, given) and given not in (taken, 2 * taken):
+        if taken is not None and given not in (None, taken, 2 * taken):
             return f"gives {given} channels where it takes {taken}"
         return None
 

@@ -19,15 +19,15 @@ from tests.engines.families.reference import (
 )
 
 STEPS = 4
-FLOWS = ("sd3", "sd35", "flux-dev", "flux-schnell", "sana")
+FLOWS = ("sd3", "sd35", "flux-dev", "sana")
 OTHERS = [(kind, name) for kind in FLOWS for name in ("dpm", "unipc", "flow-euler")]
-# diffusers' pipeline gives these schedulers a shift that depends on the size, which they refuse.
-OTHERS = [
-    case for case in OTHERS if case not in (("flux-schnell", "dpm"), ("flux-schnell", "unipc"))
-]
-OTHERS += [(kind, name) for kind in ("pixart-alpha",) for name in ("dpm", "ddim", "euler", "lms")]
-OTHERS += [(kind, name) for kind in UNETS for name in ("euler", "ddim", "dpm", "unipc", "model")]
+# diffusers' pipeline of schnell passes other schedulers a shift that they refuse.
+OTHERS += [("flux-schnell", "flow-euler")]
+OTHERS += [("pixart-alpha", name) for name in ("dpm", "ddim", "euler", "lms")]
 OTHERS += [("pixart-sigma", "unipc")]
+OTHERS += [(kind, name) for kind in UNETS for name in ("euler", "ddim", "dpm", "unipc", "model")]
+DEFAULT = [("sd3", "dpm"), ("flux-dev", "unipc"), ("pixart-alpha", "ddim"), ("pixart-alpha", "lms")]
+DEFAULT += [("sd2", "ddim"), ("sd2", "model"), ("sdxl", "model"), ("sdxl", "unipc")]
 
 
 @pytest.mark.parametrize("guidance", [None, pytest.param(1.0, marks=pytest.mark.slow), 4.0])
@@ -51,7 +51,10 @@ def test_latents_and_images_are_those_of_diffusers(
     assert relative(expected.latents[-1][:1], expected.latents[-1][1:]) > 0.1
 
 
-@pytest.mark.parametrize(("kind", "sampler"), OTHERS)
+@pytest.mark.parametrize(
+    ("kind", "sampler"),
+    [pytest.param(*case, marks=[] if case in DEFAULT else pytest.mark.slow) for case in OTHERS],
+)
 def test_other_samplers_end_where_diffusers_schedulers_do(
     models: Models, kind: str, sampler: str
 ) -> None:
