@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engines.components import Components
+from engines.conditioning import Conditioning
 from engines.load import load
-from tests.engines.families.reference import EMBEDDED, TRANSFORMERS, pipeline_of
+from tests.engines.families.reference import EMBEDDED, PROMPTS, TRANSFORMERS, pipeline_of
 from tests.small_transformers import SHIPPED, save
 
 
@@ -24,6 +25,11 @@ class Model:
     parts: Components
     pipeline: Any
     """diffusers' own."""
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """Of the prompts, embedded once."""
+        return self.parts.embed(PROMPTS)
 
 
 Models = Callable[[str], Model]

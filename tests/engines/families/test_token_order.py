@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,24 +14,23 @@ from torch import Tensor
 from engines.backends.torch_eager import TorchEager
 from engines.components import Components
 from engines.engine import Tap
-from tests.engines.families.conftest import Models
+from tests.engines.families.conftest import Model, Models
 from tests.engines.families.reference import TRANSFORMERS, UNETS, all_taps
 
 ROWS, COLUMNS = 4, 6
 
 
 @pytest.fixture
-def parts(models: Models, request: pytest.FixtureRequest) -> Components:
+def model(models: Models, request: pytest.FixtureRequest) -> Model:
     """A model for images of 4 by 6 tokens."""
-    whole = models(request.param).parts
-    pixels = whole.pixels_per_latent * whole.family.patch(whole.denoiser.config)
-    return whole.sized(ROWS * pixels, COLUMNS * pixels)
+    whole = models(request.param)
+    pixels = whole.parts.pixels_per_latent * whole.parts.family.patch(whole.parts.denoiser.config)
+    return replace(whole, parts=whole.parts.sized(ROWS * pixels, COLUMNS * pixels))
 
 
-def taps_for(parts: Components, taps: tuple[Tap, ...], latents: Tensor) -> dict[str, Tensor]:
-    engine = TorchEager(parts.denoiser, taps)
-    conditioning = parts.embed(["a red sphere"]).expand(len(latents))
-    return engine(latents, 500.0, conditioning).taps
+def taps_for(model: Model, taps: tuple[Tap, ...], latents: Tensor) -> dict[str, Tensor]:
+    engine = TorchEager(model.parts.denoiser, taps)
+    return engine(latents, 500.0, model.conditioning[:1].expand(len(latents))).taps
 
 
 def noise(parts: Components, rows: int = 1) -> Tensor:
@@ -54,9 +54,10 @@ def without_positions(module: Any) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("parts", TRANSFORMERS, indirect=True)
-def test_a_patch_of_the_latent_is_the_token_at_its_row_and_column(parts: Components) -> None:
+@pytest.mark.parametrize("model", TRANSFORMERS, indirect=True)
+def test_a_patch_of_the_latent_is_the_token_at_its_row_and_column(model: Model) -> None:
     """Queries of the first block depend on their own token alone."""
+    parts = model.parts
     first = parts.taps("query")[0]
     patch = parts.family.patch(parts.denoiser.config)
     latents = noise(parts).repeat(ROWS * COLUMNS + 1, 1, 1, 1)
@@ -64,15 +65,16 @@ def test_a_patch_of_the_latent_is_the_token_at_its_row_and_column(parts: Compone
         row, column = divmod(token, COLUMNS)
         there = (slice(row * patch, (row + 1) * patch), slice(column * patch, (column + 1) * patch))
         latents[token][:, there[0], there[1]] += 1.0
-    queries = taps_for(parts, (first,), latents)[first.layer]
+    queries = taps_for(model, (first,), latents)[first.layer]
     moved = (queries[:-1] - queries[-1]).abs().amax(2) > 1e-4
     assert torch.equal(moved, torch.eye(ROWS * COLUMNS, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-@pytest.mark.parametrize("parts", TRANSFORMERS, indirect=True)
-def test_every_tap_moves_with_the_latent(parts: Components, axis: int) -> None:
+@pytest.mark.parametrize("model", TRANSFORMERS, indirect=True)
+def test_every_tap_moves_with_the_latent(model: Model, axis: int) -> None:
     """Without positions, latents shifted by a patch give tokens shifted by a row or a column."""
+    parts = model.parts
     taps = tuple(tap for tap in all_taps(parts) if not tap.text)
     if parts.family.title == "Sana":
         # Its feed-forwards pad at the borders.
@@ -81,7 +83,7 @@ def test_every_tap_moves_with_the_latent(parts: Components, axis: int) -> None:
     latents = noise(parts)
     shifted = latents.roll(patch, dims=axis + 1)
     with without_positions(parts.denoiser.module):
-        plain, moved = taps_for(parts, taps, latents), taps_for(parts, taps, shifted)
+        plain, moved = taps_for(model, taps, latents), taps_for(model, taps, shifted)
     for layer, tokens in plain.items():
         grid = tokens.unflatten(1, (ROWS, COLUMNS))
         expected = grid.roll(1, dims=axis).flatten(1, 2)
@@ -96,17 +98,19 @@ def _before_feed_forward(tap: Tap) -> bool:
 
 @pytest.mark.parametrize("kind", UNETS)
 def test_tokens_of_a_unet_change_most_near_the_changed_latent(models: Models, kind: str) -> None:
-    parts = models(kind).parts
+    model = models(kind)
+    parts = model.parts
     side = parts.latent_shape[1] // parts.family.patch(parts.denoiser.config)
     pixels = parts.pixels_per_latent * parts.family.patch(parts.denoiser.config)
     parts = parts.sized(side * pixels, (side + 1) * pixels)
+    model = replace(model, parts=parts)
     rows, columns = parts.latent_shape[1:]
     first = parts.taps("convolution")[0]
     places = [(1, 2), (rows - 2, 3), (2, columns - 2)]
     latents = noise(parts).repeat(len(places) + 1, 1, 1, 1)
     for item, (row, column) in enumerate(places):
         latents[item, :, row, column] += 3.0
-    tokens = taps_for(parts, (first,), latents)[first.layer]
+    tokens = taps_for(model, (first,), latents)[first.layer]
     moved = (tokens[:-1] - tokens[-1]).norm(dim=2).argmax(1)
     for token, (row, column) in zip(moved.tolist(), places, strict=True):
         # Three convolutions lie between.
