@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "dataset": ("datasets.sets", "DATASET"),
     "labeler": ("datasets.labelers", "LABELER"),
     "task": ("probes.tasks", "TASK"),
+    "claim": ("bench.claims", "CLAIM"),
 }
 """Kind of plugin -> (package of its files, name of the object that each file defines)."""
 

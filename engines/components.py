@@ -58,7 +58,7 @@ class Components:
 
     def pipeline(self) -> Any:
         """The model as diffusers' own pipeline, with its own scheduler."""
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         # diffusers' import of a pipeline warns of optional packages.
         with silenced():
@@ -84,9 +84,14 @@ class Components:
         return self.parts["vae"]
 
     @property
-    def tokenizers(self) -> tuple[Any, ...]:
-        """The tokenizers, of which each reads the whole prompt."""
-        return tuple(self.parts[name] for name in self.family.tokenizers if name in self.parts)
+    def tokenizers(self) -> dict[str, Any]:
+        """The tokenizers by name, of which each reads the whole prompt."""
+        return {name: self.parts[name] for name in self.family.tokenizers if name in self.parts}
+
+    def most_tokens(self, tokenizer: str) -> int:
+        """Tokens that a prompt is cut to."""
+        own = int(self.parts[tokenizer].model_max_length)
+        return min(own, self.family.most_tokens.get(tokenizer, own))
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.configurations import (
-    INDEX,
     Configuration,
     class_in,
     names_of,
@@ -56,8 +55,8 @@ class Family(ABC):
     """Default strength of classifier-free guidance."""
     guides_by_rows: bool = True
     """Whether guidance is a second half of the batch with the empty prompt by default."""
-    most_words: int = 1 << 30
-    """Tokens of a prompt are cut to this, whatever the tokenizer says."""
+    most_tokens: ClassVar[Mapping[str, int]] = {}
+    """Tokenizer -> tokens that a prompt is cut to, where that is not the tokenizer's own length."""
     most_shift: float = 1.15
     """Largest shift of a schedule that depends on the image's size, where it names none."""
     spaced_sigmas: bool = False
@@ -73,6 +72,7 @@ class Family(ABC):
         pipeline = index.get("_class_name")
         if pipeline not in (None, "DiffusionPipeline", *self.pipelines):
             self.refuse(folder, f"is made for {pipeline}")
+        self.refuse(folder, self._lacking(index))
         for part in self.present(index):
             require_folder(folder, part)
             if part in self.tokenizers:
@@ -99,17 +99,14 @@ class Family(ABC):
         return found
 
     def present(self, index: Configuration) -> tuple[str, ...]:
-        """Parts that a model with this index has. Raises EngineError if it lacks one."""
-        parts = []
+        """Parts that a model with this index has."""
+        return tuple(part for part in (*self.networks, *self.tokenizers) if class_in(index, part))
+
+    def _lacking(self, index: Configuration) -> str | None:
         for part in (*self.networks, *self.tokenizers):
-            if class_in(index, part):
-                parts.append(part)
-            elif part not in self.optional:
-                raise EngineError(
-                    f"{INDEX} names no {part}, which {self.title} needs; give a whole model of "
-                    "this kind, or correct the class of its pipeline"
-                )
-        return tuple(parts)
+            if part not in self.optional and class_in(index, part) is None:
+                return f"has no {part}"
+        return None
 
     def _other_class(self, part: str, config: Configuration, index: Configuration) -> str | None:
         if config.get("quantization_config"):

@@ -16,9 +16,10 @@ from engines.configurations import INDEX, Configuration, read_object
 from engines.errors import EngineError
 from engines.family import Family, family_of
 from engines.hub import fetched
+from engines.library_logs import silenced
 from engines.samplers import default_sampler
 from engines.stored_weights import variant_of
-from engines.validate import advice, quoted, require_complete, run_once, silenced
+from engines.validate import advice, quoted, require_complete, run_once
 
 
 def load(source: str | Path, denoiser_dtype: torch.dtype = torch.float32) -> Components:

@@ -17,12 +17,13 @@ from engines.configurations import Configuration, text_configuration
 from engines.errors import EngineError
 from engines.families.unet import FAMILY as UNET
 from engines.family import Family
+from engines.library_logs import silenced
 from engines.load import assembled, network_class, require_working, supported
 from engines.models.sd_v1 import MODEL as SD_V1
 from engines.models.sd_v1 import WORDS, untrained
 from engines.models.tiny.architecture import SCHEDULE
 from engines.models.tiny.words import load_tokenizer
-from engines.validate import advice, quoted, silenced
+from engines.validate import advice, quoted
 
 SEED = 0
 

@@ -100,6 +100,12 @@ class Sampler:
         return after
 
 
+def finite_log_snr(sampler: Sampler) -> tuple[float | None, ...]:
+    """The log-SNR of every step; None for pure noise, as JSON has no infinity."""
+    values = (level.log_snr for level in sampler.levels)
+    return tuple(value if math.isfinite(value) else None for value in values)
+
+
 def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
     """The scheduler of a sampler for a model's own schedule, not yet set to any steps.
 

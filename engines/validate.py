@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
 from engines.errors import EngineError
 
@@ -23,22 +19,6 @@ _SIDE = 8
 """Side of the latents in a trial call: the smallest for a UNet of four levels."""
 _QUOTE = 450
 """Characters of a library's message: a list of every weight would be longer."""
-_SILENT = 50
-"""A level above all at which the libraries log."""
-
-
-@contextmanager
-def silenced() -> Iterator[None]:
-    """Silence the libraries' logs: an EngineError reports their errors once."""
-    libraries = diffusers_logging, transformers_logging
-    before = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity(_SILENT)
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, before, strict=True):
-            library.set_verbosity(level)
 
 
 def quoted(error: Exception) -> str:
@@ -116,7 +96,7 @@ def _check_vocabularies(parts: Components) -> None:
             continue
         length = getattr(encoder.config, "max_position_embeddings", None)
         vocabulary = encoder.config.vocab_size
-        if length and not 2 < min(tokenizer.model_max_length, parts.family.most_words) <= length:
+        if length and not 2 < parts.most_tokens(name) <= length:
             raise ValueError(
                 f"its tokenizer gives {tokenizer.model_max_length} words where {length} are read"
             )

@@ -44,6 +44,7 @@ def test_the_listing_finds_the_plugins_on_disk() -> None:
         "datasets/sets",
         "datasets/labelers",
         "probes/tasks",
+        "bench/claims",
     }
     assert {package.replace(".", "/") for package, _ in KINDS.values()} == folders
     on_disk = {
@@ -74,6 +75,7 @@ def test_a_plugin_imports_nothing_heavy_at_its_top(plugin: Plugin) -> None:
 
 @every_plugin
 def test_a_plugin_defines_its_object_under_the_name_of_its_kind(plugin: Plugin) -> None:
+    from bench.verdicts.claim import Claim
     from datasets.items import Dataset
     from datasets.labeler import Labeler
     from engines.engine import Backend, ModelSpec
@@ -87,6 +89,7 @@ def test_a_plugin_defines_its_object_under_the_name_of_its_kind(plugin: Plugin) 
         "dataset": Dataset,
         "labeler": Labeler,
         "task": Task,
+        "claim": Claim,
     }
     assert kinds.keys() == KINDS.keys()
     assert isinstance(

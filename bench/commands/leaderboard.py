@@ -1,23 +1,65 @@
-"""Print the tables of a run, or of several runs side by side."""
+"""Print the tables of a run, of several runs side by side, or of a ledger.
+
+Of a ledger, nothing is generated: models are compared by the scores in its entries, and
+leaderboard.json and leaderboard.md are written into it.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from bench.config import FORMATS
+from bench.config import FORMATS, names
 from bench.options.typed import typed_path
+
+_OF_LEDGERS = (
+    "across",
+    "step",
+    "layers",
+    "out",
+    "export_hub",
+    "hub_model",
+    "hub_dataset",
+    "hub_url",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("run", type=typed_path, nargs="+", help="run folder")
-    parser.add_argument(
-        "--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown"
+    add = parser.add_argument
+    add("run", type=typed_path, nargs="+", help="run folder, or one ledger")
+    add("--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown")
+    ledger = parser.add_argument_group("of a ledger")
+    add = ledger.add_argument
+    add("--step", type=int, help="compare at this step, counted from 1 (default: the last)")
+    add(
+        "--across",
+        type=names,
+        help="compare entries although they differ in these, of sampler,steps,precision",
     )
+    add("--layers", action="store_true", default=None, help="compare the layers of each model too")
+    add("--out", type=typed_path, help="folder of the two files (default: the ledger)")
+    add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
+    add("--hub-model", metavar="NAME", help="of this model, where the ledger has several")
+    add("--hub-dataset", metavar="ID", help="the Hub's id of the benchmark (default: its name)")
+    add("--hub-url", metavar="URL", help="source of the results")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print one run, or several side by side."""
+    """Print one run, several side by side, or a ledger."""
+    from bench.command_line import flag
+    from bench.errors import UserError
+    from bench.ledger.entries import is_ledger
+    from bench.runs.folder import CONFIG
+
+    of_ledgers = [path for path in options.run if not (path / CONFIG).exists() and is_ledger(path)]
+    if of_ledgers and len(options.run) > 1:
+        raise UserError(f"{of_ledgers[0]} is a ledger, which is shown alone; leave the others out")
+    if of_ledgers:
+        return _ledger(options, of_ledgers[0])
+    for name in _OF_LEDGERS:
+        if getattr(options, name) is not None:
+            raise UserError(f"{flag(name)} is for a ledger, and {options.run[0]} is none")
     from bench.report.tables import print_comparison, print_run
     from bench.runs.results import read_results
 
@@ -26,4 +68,23 @@ def command(options: argparse.Namespace) -> int:
         print_run(runs[0], options.format)
     else:
         print_comparison(runs, options.format)
+    return 0
+
+
+def _ledger(options: argparse.Namespace, folder: Path) -> int:
+    from bench.ledger.entries import read_ledger
+    from bench.ledger.hub import export_hub
+    from bench.ledger.leaderboard import leaderboard, lines, write_board
+
+    entries = read_ledger(folder)
+    board = leaderboard(entries, options.across or (), options.step)
+    for line in lines(board, options.format, bool(options.layers)):
+        print(line)
+    paths = write_board(board, options.out or folder)
+    print(f"\nfiles: {', '.join(map(str, paths))}")
+    if options.export_hub:
+        count = export_hub(
+            entries, options.export_hub, options.hub_model, options.hub_dataset, options.hub_url
+        )
+        print(f"{count} results in the Hub's format: {options.export_hub}")
     return 0

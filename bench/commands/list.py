@@ -1,8 +1,10 @@
-"""Models, families of models, engines, datasets, labelers and tasks that can be named."""
+"""Models, families of models, engines, datasets, labelers, tasks and claims that can be named."""
 
 from __future__ import annotations
 
 import argparse
+
+_WIDTH = 22
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +17,8 @@ def command(_: argparse.Namespace) -> int:
 
     for kind in KINDS:
         print(f"{kind.removesuffix('y')}ies" if kind.endswith("y") else f"{kind}s")
-        for name, summary in plugins(kind).items():
-            print(f"  {name:<22}{summary}")
+        summaries = plugins(kind)
+        width = max(_WIDTH, *(len(name) + 2 for name in summaries))
+        for name, summary in summaries.items():
+            print(f"  {name:<{width}}{summary}")
     return 0

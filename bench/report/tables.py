@@ -98,11 +98,11 @@ def _print_baselines(results: Results, findings: Findings, form: str) -> None:
 
 def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
     if form != FORMATS[0]:
-        rows = [{key: _in_markdown(value) for key, value in row.items()} for row in rows]
+        rows = [{key: in_markdown(value) for key, value in row.items()} for row in rows]
     print(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
 
 
-def _in_markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Escape what would end a cell, start a tag or an entity, or be taken for a mark."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\|`*])", r"\\\1", text)
@@ -110,7 +110,7 @@ def _in_markdown(text: str) -> str:
 
 def _print_line(line: str, form: str) -> None:
     # Markdown would run lines together.
-    print(line if form == FORMATS[0] else f"\n{_in_markdown(line)}")
+    print(line if form == FORMATS[0] else f"\n{in_markdown(line)}")
 
 
 def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:

@@ -102,15 +102,15 @@ def _read_texts(
     texts: list[tuple[int, ...]] = [()] * len(prompts)
     longer: set[int] = set()
     tokenizers = components.tokenizers
-    for tokenizer in tokenizers:
-        most = tokenizer.model_max_length
+    for name, tokenizer in tokenizers.items():
+        most = components.most_tokens(name)
         whole = tokenizer(list(prompts), verbose=False).input_ids
         read = tokenizer(list(prompts), truncation=True, max_length=most, verbose=False).input_ids
         for number, (tokens, kept) in enumerate(zip(whole, read, strict=True)):
             texts[number] += tuple(kept)
             if len(kept) < len(tokens):
                 longer.add(number)
-    return texts, min(part.model_max_length for part in tokenizers), len(longer)
+    return texts, min(components.most_tokens(name) for name in tokenizers), len(longer)
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from bench.runs.results import (
 from bench.steps import number_of
 from bench.study import Study
 from datasets.atomic_write import atomic_write
+from engines.samplers import finite_log_snr
 from extract.shards import set_default_permissions
 from extract.stream import RecordedModel
 from probes.bootstrap import intervals
@@ -117,9 +117,7 @@ def _record(
         guidance=study.guidance,
         timesteps=tuple(map(float, sampler.timesteps)),
         sigmas=tuple(level.sigma for level in sampler.levels),
-        log_snr=tuple(
-            level.log_snr if math.isfinite(level.log_snr) else None for level in sampler.levels
-        ),
+        log_snr=finite_log_snr(sampler),
         conditions=conditions_of(study),
         train_items=tuple(item.id for block in study.train for item in block.items),
         test_items=tuple(item.id for block in study.test for item in block.items),

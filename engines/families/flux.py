@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import (
@@ -80,6 +80,7 @@ class Flux(Family):
     kinds = kinds_of(STACKS)
     guidance = 3.5
     spaced_sigmas = True
+    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer_2": 512}
     guides_by_rows = False
 
     def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:
@@ -99,7 +100,7 @@ class Flux(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 

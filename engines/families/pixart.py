@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import ATTENTION, FEED_FORWARD, GATED, KEY, QUERY, RESIDUAL, VALUE, Tap
@@ -45,6 +45,8 @@ class PixArt(Family):
     }
     tokenizers: ClassVar[Classes] = {"tokenizer": ("T5Tokenizer", "T5TokenizerFast")}
     kinds = kinds_of(STACKS)
+    # Sigma reads 300; a prompt beyond 120 tokens is warned of for both.
+    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer": 120}
     samplers = ("model", "dpm", "ddim", "euler", "lms", "unipc")
     guidance = 4.5
 
@@ -59,7 +61,7 @@ class PixArt(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,7 +46,7 @@ class Sana(Family):
     }
     tokenizers: ClassVar[Classes] = {"tokenizer": ("GemmaTokenizer", "GemmaTokenizerFast")}
     kinds = kinds_of(STACKS)
-    most_words = 300
+    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer": 300}
     samplers = ("model", "dpm", "flow-euler", "unipc")
     guidance = 4.5
 
@@ -72,7 +72,7 @@ class Sana(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
         parameters = inspect.signature(pipeline.__call__).parameters

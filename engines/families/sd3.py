@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from engines.engine import (
@@ -68,6 +68,7 @@ class StableDiffusion3(Family):
     kinds = kinds_of(STACKS)
     guidance = 7.0
     most_shift = 1.16
+    most_tokens: ClassVar[Mapping[str, int]] = {"tokenizer_3": 256}
 
     def latent_shape(self, found: dict[str, Configuration]) -> tuple[int, int, int]:
         """Square latents of the side that the transformer's configuration gives."""
@@ -78,7 +79,7 @@ class StableDiffusion3(Family):
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""
         from engines.conditioning import TEXT, Conditioning
-        from engines.validate import silenced
+        from engines.library_logs import silenced
 
         pipeline = parts.pipeline()
 

@@ -51,7 +51,10 @@ def test_exact_labels_serve_every_task(name: str, exact: Labels) -> None:
         assert set(target.unique().tolist()) == {0.0, 1.0}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("saliency", "depth")])
+_OF_ALL_LABELERS = ("saliency", "depth", "coordinates")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in _OF_ALL_LABELERS])
 def test_a_missing_label_is_refused_in_one_sentence(name: str, bare: Labels) -> None:
     with pytest.raises(DatasetError) as caught:
         plugin("task", name).target(bare)
@@ -107,3 +110,15 @@ def test_tasks_do_not_read_the_prompt() -> None:
     for name in ("colour", "shape", "light"):
         target = plugin("task", name).target(labels)
         assert torch.equal(target[0], target[1])
+
+
+def test_coordinates_are_row_and_column_of_unit_variance_in_every_image(exact: Labels) -> None:
+    target = plugin("task", "coordinates").target(exact)
+    row, column = target[0]
+    assert (target == target[:1]).all()
+    for maps, across in ((row, column), (column.mT, row.mT)):
+        assert (maps.diff(dim=0) > 0).all()
+        assert (maps == maps[:, :1]).all()
+        assert maps.mean() == pytest.approx(0, abs=1e-12)
+        assert maps.std(correction=0) == pytest.approx(1)
+        assert np.corrcoef(maps.flatten(), across.flatten())[0, 1] == pytest.approx(0, abs=1e-12)

@@ -89,7 +89,7 @@ def test_what_is_missing_is_named(fresh: Callable[[str], Path], kind: str) -> No
     index = (folder / INDEX).read_text()
     for part in ("transformer", "vae", "text_encoder", "tokenizer"):
         edit(folder / INDEX, **{part: [None, None]})
-        assert f"names no {part}, which {TITLES[kind]} needs" in refusal(folder)
+        assert f"it has no {part}; supported is {TITLES[kind]}" in refusal(folder)
         (folder / INDEX).write_text(index)
         (folder / part).rename(folder / "away")
         assert f"its folder {part}/ is missing" in refusal(folder)
@@ -120,7 +120,7 @@ def test_a_size_that_is_not_known_is_refused(fresh: Callable[[str], Path], kind:
 def test_a_second_encoder_that_is_missing_is_named(fresh: Callable[[str], Path], kind: str) -> None:
     folder = fresh(kind)
     edit(folder / INDEX, text_encoder_2=[None, None])
-    assert "names no text_encoder_2, which" in refusal(folder)
+    assert "it has no text_encoder_2; supported is " in refusal(folder)
 
 
 def test_sd3_may_lack_its_third_encoder(models: Models) -> None:

@@ -1,0 +1,294 @@
+"""The leaderboard of a ledger: models by task, with tied groups, read from the entries alone.
+
+Entries are compared in the best layer (chosen on training images) at one step, by default the
+last, paired over the test items that they share. Ranks are not given: entries that share a letter
+do not differ at a false discovery rate of 5 % over all pairs and tasks of their group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from bench.config import FORMATS
+from bench.errors import UserError
+from bench.ledger.board import (
+    BOARD_SCHEMA,
+    Board,
+    BoardEntry,
+    BoardGroup,
+    BoardPair,
+    BoardTask,
+    Point,
+)
+from bench.ledger.comparable import Group, grouped
+from bench.ledger.entries import Entry, disagreements
+from bench.ledger.layers import layer_letters
+from bench.ledger.records import CellRecord
+from bench.ledger.ties import Pair, letters, pairs, tied
+from bench.report.tables import in_markdown
+from datasets.atomic_write import atomic_write
+from extract.networks import TRAINED
+from probes.multiple_testing import RATE
+from probes.probe_set import ACTIVATIONS, WITH_POSITION
+from probes.score import sign_of
+
+BOARD, PAGE = "leaderboard.json", "leaderboard.md"
+
+
+def leaderboard(
+    entries: Sequence[Entry], across: Collection[str] = (), step: int | None = None
+) -> Board:
+    """Compare the entries of a ledger at a step (counted from 1; None is each one's last).
+
+    Raises UserError when no entry has that step, and for an entry that was changed.
+    """
+    for entry in entries:
+        faults, _ = disagreements(entry)
+        if faults:
+            raise UserError(
+                f"{entry.path} was changed after its submission ({faults[0]}); check it with: "
+                f"python -m bench verify {entry.path}"
+            )
+    if step is not None and not any(step in entry.record.steps for entry in entries):
+        raise UserError(f"no entry of the ledger has step {step}; leave --step out for the last")
+    return Board(
+        schema=BOARD_SCHEMA,
+        step=step,
+        rate=RATE,
+        groups=tuple(_group(group, step) for group in grouped(entries, across)),
+    )
+
+
+def _group(group: Group, step: int | None) -> BoardGroup:
+    entries = group.entries
+    names = list(dict.fromkeys(name for entry in entries for name in entry.record.tasks))
+    found = {
+        name: {
+            number: at
+            for number, entry in enumerate(entries)
+            if (at := entry.at(name, step or entry.record.steps[-1]))
+        }
+        for name in names
+    }
+    found = {name: table for name, table in found.items() if table}
+    compared = pairs(
+        entries, {name: {n: at[1] for n, at in table.items()} for name, table in found.items()}
+    )
+    tasks, groups = {}, {}
+    for name, table in found.items():
+        groups[name] = _tied(entries, name, {n: at[0] for n, at in table.items()}, compared)
+        tasks[name] = tuple(tuple(sorted(members)) for members in groups[name])
+    return BoardGroup(
+        conditions=group.conditions,
+        apart=group.apart,
+        entries=tuple(
+            _entry(
+                entry,
+                {
+                    name: (table[n][0], letters(groups[name], n))
+                    for name, table in found.items()
+                    if n in table
+                },
+            )
+            for n, entry in enumerate(entries)
+        ),
+        tied=tasks,
+        pairs=tuple(
+            BoardPair(
+                task=pair.task,
+                first=pair.first,
+                second=pair.second,
+                items=pair.items,
+                gain=tuple(map(_finite, (pair.gain.mean, pair.gain.low, pair.gain.high))),
+                q=_finite(pair.q),
+                differs=pair.differs,
+            )
+            for pair in compared
+        ),
+    )
+
+
+def _tied(
+    entries: Sequence[Entry], task: str, cells: dict[int, CellRecord], compared: Sequence[Pair]
+) -> list[set[int]]:
+    """Return the tied groups of a task, the best first."""
+    sign = sign_of(entries[next(iter(cells))].record.tasks[task].higher_is_better)
+    means = {n: -np.inf if cell.mean is None else sign * cell.mean for n, cell in cells.items()}
+    order = sorted(cells, key=lambda number: -means[number])
+    return tied(order, [(p.first, p.second) for p in compared if p.task == task and p.differs])
+
+
+def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
+    record, of_layers = entry.record, layer_letters(entry)
+    return BoardEntry(
+        entry=entry.name,
+        model=record.model.name,
+        revision=record.model.revision,
+        dataset=record.dataset.name,
+        test_items=len(record.items),
+        engine=record.machine.engine,
+        sampler=record.sampler.name,
+        precision=record.machine.precision,
+        tool=record.tool,
+        caveats=record.caveats,
+        layers=tuple(record.layers),
+        tasks={
+            name: BoardTask(
+                metric=record.tasks[name].metric,
+                higher_is_better=record.tasks[name].higher_is_better,
+                unit=record.tasks[name].unit,
+                score=_point(entry, cell),
+                letters=tied_letters,
+                curve=_points(entry, name, TRAINED, ACTIVATIONS, best_only=True),
+                with_position=_points(entry, name, TRAINED, WITH_POSITION, best_only=True),
+                by_layer=tuple(
+                    point.model_copy(update={"letters": of_layers[name][point.layer]})
+                    for point in _points(entry, name, TRAINED, ACTIVATIONS, best_only=False)
+                    if point.step == record.steps[-1]
+                ),
+                controls=tuple(
+                    _point(entry, cell)
+                    for cell in record.tasks[name].cells
+                    if (cell.network, cell.probe) not in _OF_MODEL
+                ),
+            )
+            for name, (cell, tied_letters) in best.items()
+        },
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+_OF_MODEL = ((TRAINED, ACTIVATIONS), (TRAINED, WITH_POSITION))
+
+
+def _points(
+    entry: Entry, task: str, network: str, probe: str, best_only: bool
+) -> tuple[Point, ...]:
+    cells = [
+        cell
+        for cell in entry.record.tasks[task].cells
+        if (cell.network, cell.probe) == (network, probe) and (cell.best or not best_only)
+    ]
+    return tuple(_point(entry, cell) for cell in sorted(cells, key=lambda cell: cell.step))
+
+
+def _point(entry: Entry, cell: CellRecord) -> Point:
+    sampler = entry.record.sampler
+    noise = sampler.log_snr[cell.step - 1] if cell.step else None
+    return Point(
+        network=cell.network,
+        layer=cell.layer,
+        probe=cell.probe,
+        draw=cell.draw,
+        step=cell.step,
+        log_snr=noise,
+        mean=cell.mean,
+        low=cell.low,
+        high=cell.high,
+    )
+
+
+def lines(board: Board, form: str = FORMATS[0], layers: bool = False) -> list[str]:
+    """Return the leaderboard as lines for a terminal, or as Markdown, on demand by layer too."""
+    said: list[str] = []
+    for group in board.groups:
+        if group.apart:
+            said += ["", _text(f"kept apart: {group.apart}", form), ""]
+        rows = [_row(entry, group, form) for entry in _ordered(group)]
+        said += [tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True)]
+        said += ["", _text(_explained(board, group), form)]
+        for entry in _ordered(group) if layers else ():
+            said += ["", _text(f"{_name(entry)}, layers at the last step", form), ""]
+            said += [tabulate(list(_layer_rows(entry, form)), headers="keys", tablefmt=form)]
+            said += ["", _text("layers of a model that share a letter do not differ", form)]
+    return said
+
+
+def _layer_rows(entry: BoardEntry, form: str) -> Iterator[dict[str, str]]:
+    points = {name: {p.layer: p for p in task.by_layer} for name, task in entry.tasks.items()}
+    for layer in entry.layers:
+        row = {"layer": layer}
+        for name, by_layer in points.items():
+            point = by_layer.get(layer)
+            row[name] = "-" if point is None else f"{_span(point)} {point.letters}"
+        yield row if form == FORMATS[0] else {k: in_markdown(value) for k, value in row.items()}
+
+
+def _name(entry: BoardEntry) -> str:
+    return f"{entry.model} ({entry.revision[:6]})"
+
+
+def _ordered(group: BoardGroup) -> list[BoardEntry]:
+    """Sort entries by their tied groups, task after task, then by their means."""
+
+    def key(entry: BoardEntry) -> tuple[tuple[str, float], ...]:
+        keys = []
+        for name in group.tied:
+            task = entry.tasks.get(name)
+            if task is None or task.score.mean is None:
+                keys.append(("~", 0.0))
+            else:
+                keys.append((task.letters, -sign_of(task.higher_is_better) * task.score.mean))
+        return tuple(keys)
+
+    return sorted(group.entries, key=key)
+
+
+def _row(entry: BoardEntry, group: BoardGroup, form: str) -> dict[str, str]:
+    row = {"model": _name(entry)}
+    for name in group.tied:
+        task = entry.tasks.get(name)
+        known = next(e.tasks[name] for e in group.entries if name in e.tasks)
+        unit = f" ({known.unit})" if known.unit else ""
+        lower = "" if known.higher_is_better else ", lower is better"
+        title = f"{name}: {known.metric}{unit}{lower}"
+        row[title] = "-" if task is None else f"{_span(task.score)} {task.letters}"
+        row[f"{name}: layer"] = "-" if task is None else task.score.layer
+    row |= {"test items": str(entry.test_items), "engine": entry.engine}
+    return row if form == FORMATS[0] else {k: in_markdown(value) for k, value in row.items()}
+
+
+def _span(point: Point) -> str:
+    if point.mean is None:
+        return "undefined"
+    ends = ("?" if end is None else f"{end:.3f}" for end in (point.low, point.high))
+    return f"{point.mean:.3f} [{', '.join(ends)}]"
+
+
+def _explained(board: Board, group: BoardGroup) -> str:
+    step = "the last step" if board.step is None else f"step {board.step}"
+    scores = f"the best layer at {step}, 95 % intervals over test items"
+    if not group.pairs:
+        return f"{scores}; a single entry, so nothing is compared"
+    differing = sum(pair.differs for pair in group.pairs)
+    return (
+        f"{scores}; entries that share a letter do not differ: {differing} of "
+        f"{len(group.pairs)} pairs differ, paired over shared items, at a false discovery rate of "
+        f"{100 * board.rate:.0f} %"
+    )
+
+
+def _text(line: str, form: str) -> str:
+    return line if form == FORMATS[0] else in_markdown(line)
+
+
+def write_board(board: Board, folder: Path) -> tuple[Path, Path]:
+    """Write ``leaderboard.json`` and ``leaderboard.md`` into the ledger. Raises UserError."""
+    paths = folder / BOARD, folder / PAGE
+    texts = board.model_dump_json(indent=1, by_alias=True), "\n".join(lines(board, FORMATS[1]))
+    try:
+        for path, text in zip(paths, texts, strict=True):
+            with atomic_write(path) as partial:
+                partial.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {paths[0]} ({error.strerror}); choose another folder with --out"
+        ) from error
+    return paths

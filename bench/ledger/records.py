@@ -1,0 +1,154 @@
+"""``entry.json``: what a ledger keeps of a run, and what another machine needs to check it.
+
+An entry is the folder ``<ledger>/<model>/<revision>/<dataset>/<fingerprint>/`` with
+
+entry.json    this record
+scores.npz    per task, the claimed cells' headline scores of every test image (cells x items, fp32)
+probes.npz    the claimed cells' probes in fp64, so that a check fits nothing
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from bench.options.validation import Record
+
+ENTRY, SCORES, PROBES = "entry.json", "scores.npz", "probes.npz"
+SCHEMA = 1
+"""Version of the three files."""
+
+
+def _known(schema: int) -> int:
+    if schema != SCHEMA:
+        raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
+    return schema
+
+
+class ModelRecord(Record):
+    """The model of an entry."""
+
+    name: str
+    """Name, hub id, or the name of its folder."""
+    revision: str
+    """Hash of all its weights."""
+
+
+class DatasetRecord(Record):
+    """The items of an entry."""
+
+    name: str
+    training_items: str
+    """Number and hash of ids, prompts and seeds."""
+    test_items: str
+
+
+class LabelerRecord(Record):
+    """What labelled the images."""
+
+    name: str
+    weights: str
+    """The labeler's fingerprint: hashes of its weights, and its scale."""
+
+
+class SamplerRecord(Record):
+    """How the images were generated."""
+
+    name: str
+    source: str
+    """``generated``, or ``rendered`` for rendered images that were noised."""
+    guidance: float | None
+    timesteps: tuple[float, ...]
+    """The scheduler's value of every step."""
+    sigmas: tuple[float, ...]
+    """Noise level before every step."""
+    log_snr: tuple[float | None, ...]
+    """The same as the logarithm of the signal-to-noise ratio; None where it is infinite."""
+
+
+class MachineRecord(Record):
+    """What computed the scores; equal ones compute equal bits."""
+
+    engine: str
+    precision: str
+    threads: int
+    processor: str | None
+    platform: str
+    python: str
+    gpus: tuple[str, ...]
+    versions: dict[str, str]
+    """Package -> version."""
+    commit: str | None
+    """Of the code, with a plus where files differed from it."""
+
+
+class ItemRecord(Record):
+    """A test item."""
+
+    id: str
+    key: str
+    """Hash of its prompt and seed: equal items of two entries can be paired."""
+    scores: str
+    """Hash of the item's column of ``scores.npz``, over all tasks."""
+
+
+class CellRecord(Record):
+    """A claimed cell, with its mean over the test images and its 95 % interval."""
+
+    network: str
+    layer: str
+    step: int
+    """Counted from 1; 0 for a baseline that is the same at all steps."""
+    probe: str
+    draw: int
+    side: int
+    best: bool
+    """Whether it has the least cross-validated loss of its network, step and kind of probe."""
+    threshold: float | None
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def words(self) -> str:
+        """The cell in words."""
+        step = f" step {self.step}" if self.step else ""
+        draw = f" {self.draw}" if self.draw else ""
+        return f"{self.network} {self.layer}{step} {self.probe}{draw}"
+
+
+class TaskRecord(Record):
+    """A task's claimed cells, scored by its headline metric."""
+
+    metric: str
+    higher_is_better: bool
+    unit: str
+    cells: Annotated[tuple[CellRecord, ...], Field(min_length=1)]
+
+
+class EntryRecord(Record):
+    """``entry.json``."""
+
+    version: Annotated[int, AfterValidator(_known)] = Field(alias="schema")
+    tool: str
+    """Version of scenebench that made the run."""
+    fingerprint: str
+    """Of the run: a hash of everything that determines its scores."""
+    model: ModelRecord
+    dataset: DatasetRecord
+    labeler: LabelerRecord
+    sampler: SamplerRecord
+    machine: MachineRecord
+    options: dict[str, Any]
+    """The run's options that are not defaults; of paths, the last part."""
+    layers: dict[str, str]
+    """Layer -> path of the tapped module, in the order of computation."""
+    steps: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Probed steps, counted from 1."""
+    items: Annotated[tuple[ItemRecord, ...], Field(min_length=1)]
+    tasks: Annotated[dict[str, TaskRecord], Field(min_length=1)]
+    caveats: tuple[str, ...]
+    """What a reader of the scores has to know."""
+    sha256: dict[str, str]
+    """Checksums of the two other files."""
