@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import SymInt, Tensor
 
 _HIDDEN = -10000.0
 """As diffusers' transformers do: added to the scores of words that are padding."""
 
 
 def attention_bias(
-    mask: Float[Tensor, "n words"], rows: int, heads: int
+    mask: Float[Tensor, "n words"], rows: int | SymInt, heads: int
 ) -> Float[Tensor, "rows_x_heads 1 words"]:
     """Zero for words, and a large negative number for padding, once per head of every row.
 

@@ -16,6 +16,7 @@ from engines.configurations import (
     names_of,
     read_object,
     require_folder,
+    whole,
 )
 from engines.errors import EngineError
 from engines.stored_weights import adapter_in, quantised_in
@@ -67,10 +68,16 @@ class Family(ABC):
         that is not supported.
         """
         found: dict[str, Configuration] = {}
+        pipeline = index.get("_class_name")
+        if pipeline not in (None, "DiffusionPipeline", *self.pipelines):
+            self.refuse(folder, f"is made for {pipeline}")
         self.refuse(folder, self._lacking(index))
         for part in self.present(index):
             require_folder(folder, part)
             if part in self.tokenizers:
+                name, known = class_in(index, part), self.tokenizers[part]
+                if name not in (*known, *_ANY_TOKENIZER):
+                    self.refuse(folder, f"has {name} as its {part}, where {known[0]} is supported")
                 continue
             config = read_object(folder / part / "config.json")
             self.refuse(folder, self._other_class(part, config, index))
@@ -85,7 +92,9 @@ class Family(ABC):
         require_folder(folder, "scheduler")
         found["scheduler"] = read_object(folder / "scheduler" / "scheduler_config.json")
         found["scheduler"].setdefault("_class_name", class_in(index, "scheduler"))
+        self._require_sizes(folder, found)
         self.refuse(folder, self.reason(found))
+        self.refuse(folder, self._other_channels(found))
         return found
 
     def present(self, index: Configuration) -> tuple[str, ...]:
@@ -105,6 +114,25 @@ class Family(ABC):
         for name in (class_in(index, part), *names_of(config)):
             if name is not None and name not in known:
                 return f"has {name} as its {part}, where {known[0]} is supported"
+        return None
+
+    def _require_sizes(self, folder: Path, found: dict[str, Configuration]) -> None:
+        for part, keys in ((self.denoiser, _SIZES), ("vae", ("latent_channels",))):
+            for key in keys:
+                value = found[part].get(key)
+                # Null channels are those that go in.
+                if key in found[part] and (value is not None or key != "out_channels"):
+                    whole(value, folder / part / "config.json", key)
+
+    def _other_channels(self, found: dict[str, Configuration]) -> str | None:
+        channels = self.latent_shape(found)[0]
+        decoded = found["vae"].get("latent_channels", channels)
+        if decoded != channels:
+            return f"takes {channels} channels where its autoencoder has {decoded}"
+        taken, given = (found[self.denoiser].get(key) for key in ("in_channels", "out_channels"))
+        # Twice as many hold a variance beside the prediction.
+        if taken is not None and given not in (None, taken, 2 * taken):
+            return f"gives {given} channels where it takes {taken}"
         return None
 
     def refuse(self, folder: Path, reason: str | None) -> None:
@@ -198,6 +226,9 @@ class Family(ABC):
         """
 
 
+_ANY_TOKENIZER = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes that say nothing of the tokens."""
+_SIZES = ("in_channels", "out_channels", "sample_size", "patch_size")
 UNUSED = ("scheduler", "safety_checker", "feature_extractor", "image_encoder")
 """Parts that generating from text and noise does not need."""
 

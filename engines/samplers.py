@@ -111,34 +111,30 @@ def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
 
     Raises EngineError if the sampler cannot run the model.
     """
+    if reason := _refusal(name, schedule):
+        raise EngineError(reason)
     own = str(schedule.get("_class_name"))
     flow = is_flow(schedule)
     if name == MODEL:
-        if own not in SAMPLERS.values():
-            usable = ", ".join(_OF_FLOWS if flow else _OF_NOISE)
-            raise EngineError(
-                f"the model's own sampler {own} is not supported, as it is not deterministic with "
-                f"one call per step; choose one with --sampler: {usable}"
-            )
         name = next(key for key, value in SAMPLERS.items() if value == own)
     kind = getattr(diffusers, SAMPLERS[name])
-    usable_here = _OF_FLOWS if flow else _OF_NOISE
-    if name not in usable_here:
-        raise EngineError(
-            f"the sampler {name} does not fit this model, which predicts "
-            f"{'a velocity between noise and image' if flow else 'noise'}; "
-            f"choose {', '.join(usable_here)} or {MODEL}"
-        )
     settings = {key: value for key, value in schedule.items() if key in defaults_of(kind)}
     if SAMPLERS[name] != own:
         if flow and name == "flow-euler":
-            settings["shift"] = schedule.get("flow_shift", 1.0)
+            settings["shift"] = schedule.get("shift", schedule.get("flow_shift", 1.0))
         elif flow:
             settings |= {
                 "prediction_type": FLOW,
                 "use_flow_sigmas": True,
                 "flow_shift": schedule.get("shift", schedule.get("flow_shift", 1.0)),
             }
+    if name == "ddim":
+        # diffusers' default is for pixels; latents have no bounds.
+        settings["clip_sample"] = False
+    # The model's own schedule may add noise at every step, where its own sampler is refused.
+    settings.pop("stochastic_sampling", None)
+    if _is_random(settings):
+        settings["algorithm_type"] = "dpmsolver++"
     if name == "lms":
         # The paper's sampler takes the noise schedule alone, and spaces its steps evenly.
         settings = {key: schedule[key] for key in SAMPLER_KEYS if key in schedule}
@@ -146,16 +142,43 @@ def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
     return kind(**settings)
 
 
+def _refusal(name: str, schedule: Mapping[str, Any]) -> str | None:
+    """Why a sampler cannot run a model with this schedule; None if it can."""
+    own = str(schedule.get("_class_name"))
+    flow = is_flow(schedule)
+    usable = _OF_FLOWS if flow else _OF_NOISE
+    if name == MODEL and (own not in SAMPLERS.values() or _is_random(schedule)):
+        return (
+            f"the model's own sampler {own} is not supported, as it is not deterministic with "
+            f"one call per step; choose one with --sampler: {', '.join(usable)}"
+        )
+    if name not in (*usable, MODEL):
+        return (
+            f"the sampler {name} does not fit this model, which predicts "
+            f"{'a velocity between noise and image' if flow else 'noise'}; "
+            f"choose {', '.join(usable)} or {MODEL}"
+        )
+    return None
+
+
+def _is_random(schedule: Mapping[str, Any]) -> bool:
+    """Whether a schedule says that every step adds noise."""
+    return (
+        str(schedule.get("algorithm_type")).startswith("sde-")
+        or schedule.get("stochastic_sampling") is True
+    )
+
+
 def default_sampler(samplers: Sequence[str], schedule: Mapping[str, Any]) -> str:
-    """The first of a family's samplers, or the model's own where that does not fit a flow."""
-    first = samplers[0]
-    return MODEL if is_flow(schedule) and first not in _OF_FLOWS else first
+    """The first of a family's samplers, or else the model's own, or else the first that fits."""
+    tried = (samplers[0], MODEL, *samplers)
+    return next((name for name in tried if _refusal(name, schedule) is None), samplers[0])
 
 
 def is_flow(schedule: Mapping[str, Any]) -> bool:
     """Whether a model predicts a velocity between noise and image (rectified flow)."""
     return (
-        schedule.get("_class_name") == SAMPLERS["flow-euler"]
+        str(schedule.get("_class_name")).startswith("FlowMatch")
         or schedule.get("use_flow_sigmas") is True
         or schedule.get("prediction_type") == FLOW
     )

@@ -68,6 +68,8 @@ class Sana(Family):
         """
         import inspect
 
+        import torch
+
         from engines.conditioning import TEXT, Conditioning
         from engines.library_logs import silenced
 
@@ -84,10 +86,16 @@ class Sana(Family):
             )
             return words, mask
 
-        # An empty prompt is embedded apart, since its row has no instruction.
+        rows: dict[int, tuple[Tensor, ...]] = {}
         with silenced():
-            rows = [parts.padded_prompts(partial(call, bool(text)), [text]) for text in prompts]
-        words, mask = (_joined(tensors) for tensors in zip(*rows, strict=True))
+            # An empty prompt is embedded apart, since its row has no instruction.
+            for instructed in (True, False):
+                chosen = [row for row, text in enumerate(prompts) if bool(text) == instructed]
+                texts = [prompts[row] for row in chosen]
+                if texts:
+                    words, mask = parts.padded_prompts(partial(call, instructed), texts)
+                    rows |= dict(zip(chosen, zip(words, mask, strict=True), strict=True))
+        words, mask = map(torch.stack, zip(*(rows[row] for row in sorted(rows)), strict=True))
         return Conditioning({TEXT: words, "mask": mask})
 
     def predict(
@@ -114,12 +122,6 @@ class Sana(Family):
         return stack_taps(
             module, STACKS, kind, shape[1] * shape[2] // self.patch(module.config) ** 2
         )
-
-
-def _joined(rows: Sequence[Tensor]) -> Tensor:
-    import torch
-
-    return torch.cat(list(rows))
 
 
 FAMILY = Sana()
