@@ -10,6 +10,7 @@ import torch
 from bench.networks import chosen_convolutions
 from bench.profiling.flops import tap_shapes
 from bench.study import Study
+from datasets.grid import Grid
 from datasets.splits import grouped
 from extract.networks import CONVOLUTION, INPUT, TRAINED
 from extract.stream import RecordedModel
@@ -105,7 +106,9 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
     return Sizes(
         parameters={first: counts.pop(first), **counts},
         engines=engines,
-        tap_values=sum(shapes[tap.layer].tokens * shapes[tap.layer].channels for tap in study.taps),
+        tap_values=sum(
+            shapes[tap.layer].grid.tokens * shapes[tap.layer].channels for tap in study.taps
+        ),
         rows=study.config.batch,
         exact=_sums(study, sites, None),
         sketched=_sums(study, sites, study.config.width or SKETCH),
@@ -117,8 +120,8 @@ def _sites(study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]) -
     attention = {layer: shapes[layer] for layer in study.layers}
     width = int(study.components.denoiser.inputs["text"][-1])
     special: Mapping[str, Mapping[str, Shape]] = {
-        INPUT: {"latent": Shape(rows * columns, _NEIGHBOURHOOD * channels)},
-        _TEXT: {"pooled": Shape(rows * columns // 4, width)},
+        INPUT: {"latent": Shape(Grid(rows, columns), _NEIGHBOURHOOD * channels)},
+        _TEXT: {"pooled": Shape(Grid(rows // 2, columns // 2), width)},
         CONVOLUTION: {
             layer: shapes[tap.layer]
             for layer, tap in chosen_convolutions(study).items()
@@ -137,7 +140,7 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
     steps = len(study.config.probed_steps)
     maps, images = _target_columns(study)
     whole = trained = packed = activations = 0
-    position = position_columns(1).shape[1]
+    position = position_columns(Grid(1, 1)).shape[1]
     for (network, _), shape in sites.items():
         channels = shape.channels if width is None else min(shape.channels, width)
         # Tasks of maps have columns of position as well; every kind of task has its own sums.
@@ -148,7 +151,7 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
                 whole += own
                 trained += own if network == TRAINED else 0
                 packed += _SUM_BYTES * steps * (d * (d + 1) // 2 + d)
-        activations += _ACTIVATION_BYTES * steps * shape.tokens * channels
+        activations += _ACTIVATION_BYTES * steps * shape.grid.tokens * channels
     block = max(len(block.items) for block in study.train)
     folds = [[block for block in study.train if block.fold == fold] for fold in range(study.folds)]
     return SumSizes(

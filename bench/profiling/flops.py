@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.profiling.records import ModuleWork, Work
+from datasets.grid import Grid
 from engines.backends.torch_eager import recording_taps
 from engines.denoiser import Denoiser
 from engines.engine import Tap
@@ -74,7 +75,11 @@ def tap_shapes(denoiser: Denoiser, taps: Sequence[Tap], words: int) -> dict[str,
     shape, call = _on_meta(denoiser, words)
     with recording_taps(shape, taps) as outputs, torch.inference_mode():
         call()
-    return {layer: Shape(*output.shape[1:]) for layer, output in outputs.items()}
+    height, width = denoiser.latent_shape[1:]
+    return {
+        layer: Shape(Grid.of(output.shape[1], height, width), output.shape[2])
+        for layer, output in outputs.items()
+    }
 
 
 def embedding_flops(encoder: nn.Module, tokens: int) -> int:
