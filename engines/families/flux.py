@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.engine import (
-    ATTENTION,
-    FEED_FORWARD,
-    GATED,
-    KEY,
-    QUERY,
-    RESIDUAL,
-    TEXT_STREAM,
-    VALUE,
-    Tap,
-)
+from engines.engine import ATTENTION, FEED_FORWARD, GATED, KEY, QUERY, RESIDUAL, TEXT_STREAM, VALUE
 from engines.family import Classes, Family
 from engines.transformer_taps import Place, Stack, kinds_of, stack_taps
 
@@ -25,6 +15,7 @@ if TYPE_CHECKING:
     from engines.components import Components
     from engines.conditioning import Conditioning, Inputs
     from engines.configurations import Configuration
+    from engines.engine import Tap
 
 _SIDE = 128
 """Side of the latents of a model's own size, 1024 pixels (diffusers' ``default_sample_size``)."""
