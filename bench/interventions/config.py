@@ -74,11 +74,16 @@ class Plan:
 
 
 def refuse_run(results: Results, task: str) -> None:
-    """Raise UserError for a run of rendered images and for a task of whole images."""
+    """Raise UserError for runs whose images or probes cannot serve, and for image-level tasks."""
     if results.config.source == "rendered":
         raise UserError(
             f"{results.path} is of rendered images, which no edit can change; "
             "give a run with --source generated"
+        )
+    if results.config.width is not None:
+        raise UserError(
+            f"the probes of {results.path} read layers projected to {results.config.width} "
+            "channels, and edits need all channels; give a run without --width"
         )
     if plugin("task", task).per_image:
         maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_image)

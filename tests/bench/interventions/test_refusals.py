@@ -74,6 +74,17 @@ def test_a_run_of_rendered_images_is_refused(
     assert "is of rendered images, which no edit can change" in capsys.readouterr().err
 
 
+def test_a_run_of_projected_layers_is_refused(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copied_run / "config.json"
+    stored = json.loads(path.read_text())
+    stored["options"]["width"] = 8
+    path.write_text(json.dumps(stored))
+    assert main(["intervene", str(copied_run), "--steps", "1"]) == 2
+    assert "projected to 8 channels, and edits need all channels" in capsys.readouterr().err
+
+
 def test_a_summary_that_is_no_record_is_refused(copied_run: Path) -> None:
     folder = copied_run / "interventions" / "saliency"
     folder.mkdir(parents=True)
