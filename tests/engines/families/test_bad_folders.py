@@ -41,7 +41,8 @@ def refusal(folder: Path, call: Callable[[Path], Any] = supported) -> str:
         call(folder)
     message = str(caught.value)
     assert "\n" not in message
-    assert len(message) < 500
+    # The temporary folder's name may be long, and is no part of the sentence.
+    assert len(message.replace(str(folder), "")) < 500
     return message
 
 
