@@ -146,3 +146,9 @@ def test_the_list_names_every_plugin_with_its_summary() -> None:
     for plugin in PLUGINS:
         summary = re.escape(ast.get_docstring(parsed(plugin.path)) or "")
         assert re.search(rf"^ *{plugin.name} +{summary}$", listing, re.MULTILINE)
+
+
+def test_the_list_names_every_sampler() -> None:
+    samplers = python(ROOT, "-m", "bench", "list").stdout.partition("\nsamplers\n")[2]
+    named = [line.split()[0] for line in samplers.splitlines()]
+    assert named == ["lms", "euler", "ddim", "dpm", "unipc", "flow-euler", "model"]

@@ -1,4 +1,4 @@
-"""Models, families of models, engines, datasets, labelers, tasks and claims that can be named."""
+"""Models, families, engines, datasets, labelers, tasks, claims and samplers that can be named."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def command(_: argparse.Namespace) -> int:
     """Print every plugin with its summary."""
     from bench.registry import KINDS, plugins
+    from engines.sampler_names import MODEL, SAMPLERS
 
     for kind in KINDS:
         print(f"{kind.removesuffix('y')}ies" if kind.endswith("y") else f"{kind}s")
@@ -21,4 +22,8 @@ def command(_: argparse.Namespace) -> int:
         width = max(_WIDTH, *(len(name) + 2 for name in summaries))
         for name, summary in summaries.items():
             print(f"  {name:<{width}}{summary}")
+    print("samplers")
+    for name, kind in SAMPLERS.items():
+        print(f"  {name:<{_WIDTH}}{kind} of diffusers")
+    print(f"  {MODEL:<{_WIDTH}}the model's own, with its own settings")
     return 0
