@@ -58,7 +58,7 @@ class Components:
 
     def pipeline(self) -> Any:
         """The model as diffusers' own pipeline, with its own scheduler."""
-        from engines.library_logs import silenced
+        from engines.silence import silenced
 
         # diffusers' import of a pipeline warns of optional packages.
         with silenced():

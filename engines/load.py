@@ -16,8 +16,8 @@ from engines.configurations import INDEX, Configuration, read_object
 from engines.errors import EngineError
 from engines.family import Family, family_of
 from engines.hub import fetched
-from engines.library_logs import silenced
 from engines.samplers import default_sampler
+from engines.silence import silenced
 from engines.stored_weights import variant_of
 from engines.validate import advice, quoted, require_complete, run_once
 

@@ -22,8 +22,8 @@ from engines.components import Components
 from engines.configurations import INDEX, Configuration, read_object, text_configuration
 from engines.errors import EngineError
 from engines.family import Family, family_of
-from engines.library_logs import silenced
 from engines.load import assembled, network_class, require_working, supported
+from engines.silence import silenced
 from engines.tokenizer_stand_ins import add_tokenizers
 from engines.validate import advice, quoted
 

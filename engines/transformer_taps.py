@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from engines.engine import ATTENTION, Tap
+from engines.engine import (
+    ATTENTION,
+    FEED_FORWARD,
+    GATED,
+    KEY,
+    QUERY,
+    RESIDUAL,
+    TEXT_STREAM,
+    VALUE,
+    Tap,
+)
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
@@ -41,6 +51,30 @@ class Stack:
     """Kind of activation -> its place."""
     text_first: bool = False
     """Whether the sequence holds the text's tokens before the image's."""
+
+
+JOINT_BLOCK: Mapping[str, Place] = {
+    ATTENTION: Place("attn.to_out.0"),
+    RESIDUAL: Place(element=1),
+    FEED_FORWARD: Place("ff"),
+    QUERY: Place("attn.to_q"),
+    KEY: Place("attn.to_k"),
+    VALUE: Place("attn.to_v"),
+    GATED: Place("norm2", port="input", minus="norm1"),
+    TEXT_STREAM: Place("attn.to_add_out", text=True),
+}
+"""A block whose attention joins image and text tokens, which it returns apart, text first."""
+
+CROSS_BLOCK: Mapping[str, Place] = {
+    ATTENTION: Place("attn1.to_out.0"),
+    RESIDUAL: Place(),
+    FEED_FORWARD: Place("ff"),
+    QUERY: Place("attn1.to_q"),
+    KEY: Place("attn1.to_k"),
+    VALUE: Place("attn1.to_v"),
+    GATED: Place("attn2.to_q", port="input", minus="norm1"),
+}
+"""A block of image tokens with self-attention and then cross-attention to the text."""
 
 
 def stack_taps(

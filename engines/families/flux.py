@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.engine import ATTENTION, FEED_FORWARD, GATED, KEY, QUERY, RESIDUAL, TEXT_STREAM, VALUE
+from engines.engine import ATTENTION, KEY, QUERY, RESIDUAL, TEXT_STREAM, VALUE
 from engines.family import Classes, Family
-from engines.transformer_taps import Place, Stack, kinds_of, stack_taps
+from engines.transformer_taps import JOINT_BLOCK, Place, Stack, kinds_of, stack_taps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,20 +22,7 @@ _SIDE = 128
 _PACK = 2
 """Rows and columns of a latent that one token holds."""
 STACKS = (
-    Stack(
-        "transformer_blocks",
-        "double",
-        {
-            ATTENTION: Place("attn.to_out.0"),
-            RESIDUAL: Place(element=1),
-            FEED_FORWARD: Place("ff"),
-            QUERY: Place("attn.to_q"),
-            KEY: Place("attn.to_k"),
-            VALUE: Place("attn.to_v"),
-            GATED: Place("norm2", port="input", minus="norm1"),
-            TEXT_STREAM: Place("attn.to_add_out", text=True),
-        },
-    ),
+    Stack("transformer_blocks", "double", JOINT_BLOCK),
     Stack(
         "single_transformer_blocks",
         "single",
@@ -90,7 +77,7 @@ class Flux(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.library_logs import silenced
+        from engines.silence import silenced
 
         pipeline = parts.pipeline()
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.engine import ATTENTION, FEED_FORWARD, GATED, KEY, QUERY, RESIDUAL, VALUE, Tap
 from engines.family import Classes, Family
-from engines.transformer_taps import Place, Stack, kinds_of, stack_taps
+from engines.transformer_taps import CROSS_BLOCK, Stack, kinds_of, stack_taps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,22 +15,9 @@ if TYPE_CHECKING:
     from engines.components import Components
     from engines.conditioning import Conditioning, Inputs
     from engines.configurations import Configuration
+    from engines.engine import Tap
 
-STACKS = (
-    Stack(
-        "transformer_blocks",
-        "block",
-        {
-            ATTENTION: Place("attn1.to_out.0"),
-            RESIDUAL: Place(),
-            FEED_FORWARD: Place("ff"),
-            QUERY: Place("attn1.to_q"),
-            KEY: Place("attn1.to_k"),
-            VALUE: Place("attn1.to_v"),
-            GATED: Place("attn2.to_q", port="input", minus="norm1"),
-        },
-    ),
-)
+STACKS = (Stack("transformer_blocks", "block", CROSS_BLOCK),)
 
 
 class Sana(Family):
@@ -71,7 +57,7 @@ class Sana(Family):
         import torch
 
         from engines.conditioning import TEXT, Conditioning
-        from engines.library_logs import silenced
+        from engines.silence import silenced
 
         pipeline = parts.pipeline()
         parameters = inspect.signature(pipeline.__call__).parameters

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engines.engine import (
-    ATTENTION,
-    FEED_FORWARD,
-    GATED,
-    KEY,
-    QUERY,
-    RESIDUAL,
-    TEXT_STREAM,
-    VALUE,
-    Tap,
-)
+from engines.engine import ATTENTION
 from engines.family import Classes, Family
-from engines.transformer_taps import Place, Stack, kinds_of, stack_taps
+from engines.transformer_taps import JOINT_BLOCK, Place, Stack, kinds_of, stack_taps
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,23 +15,11 @@ if TYPE_CHECKING:
     from engines.components import Components
     from engines.conditioning import Conditioning, Inputs
     from engines.configurations import Configuration
+    from engines.engine import Tap
 
 _BLOCKS = "transformer_blocks"
 STACKS = (
-    Stack(
-        _BLOCKS,
-        "block",
-        {
-            ATTENTION: Place("attn.to_out.0"),
-            RESIDUAL: Place(element=1),
-            FEED_FORWARD: Place("ff"),
-            QUERY: Place("attn.to_q"),
-            KEY: Place("attn.to_k"),
-            VALUE: Place("attn.to_v"),
-            GATED: Place("norm2", port="input", minus="norm1"),
-            TEXT_STREAM: Place("attn.to_add_out", text=True),
-        },
-    ),
+    Stack(_BLOCKS, "block", JOINT_BLOCK),
     # 3.5's first blocks have a second attention, of image tokens alone.
     Stack(_BLOCKS, "dual", {ATTENTION: Place("attn2.to_out.0")}),
 )
@@ -82,7 +60,7 @@ class StableDiffusion3(Family):
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
         """Words of CLIP and T5 in one sequence, and CLIP's pooled prompt."""
         from engines.conditioning import TEXT, Conditioning
-        from engines.library_logs import silenced
+        from engines.silence import silenced
 
         pipeline = parts.pipeline()
 

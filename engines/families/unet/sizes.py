@@ -9,7 +9,7 @@ from typing import Any
 from engines.configurations import Configuration, side_of, text_configuration, whole
 from engines.errors import EngineError
 from engines.families.unet.conditions import pooled_width, takes_added_conditions
-from engines.library_logs import silenced
+from engines.silence import silenced
 
 
 def other_size(
