@@ -17,7 +17,7 @@ from engines.denoiser import Denoiser
 from engines.engine import Engine, Prediction, Tap, layer_of_convolution, reserved
 from engines.weights import permuted, reinitialised
 from extract import sources
-from extract.networks import CONVOLUTION, DECODED, INPUT, TRAINED
+from extract.networks import CLEAN, CONVOLUTION, DECODED, INPUT, TRAINED
 from extract.sketch import Sketch
 from extract.sources import ActivationSource
 from extract.stream import RecordedModel
@@ -98,8 +98,12 @@ class Networks:
 
 
 def alone(study: Study, engine: Engine, rows: int) -> RecordedModel:
-    """Record the trained network and its input, and nothing else."""
-    recorded = {INPUT: sources.latent(), TRAINED: sources.conditional(study.layers)}
+    """Record the trained network, its input and its predicted clean latents, and nothing else."""
+    recorded = {
+        INPUT: sources.latent(),
+        CLEAN: sources.clean_latent(),
+        TRAINED: sources.conditional(study.layers),
+    }
     config = study.config
     return RecordedModel(
         components=study.components,

@@ -10,10 +10,16 @@ from torch import Tensor
 
 from datasets.errors import DatasetError
 from datasets.labels import Labels
-from datasets.scenes import COLORS, LIGHTS, SHAPES
+from datasets.scenes import COLORS, FLOORS, LIGHTS, SHAPES, WALLS
 
 _MAPS, _VECTORS, _MASKS = ("disparity", "depth_m"), ("normals",), ("saliency", "shadow")
-_WORDS = {"color": len(COLORS), "shape": len(SHAPES), "light": len(LIGHTS)}
+_WORDS = {
+    "color": len(COLORS),
+    "shape": len(SHAPES),
+    "light": len(LIGHTS),
+    "floor": len(FLOORS),
+    "wall": len(WALLS),
+}
 
 
 def checked(labels: Labels, images: Tensor, labeler: str) -> Labels:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datasets.errors import DatasetError
 from datasets.raycast import Rendered
-from datasets.scenes import COLORS, LIGHTS, SHAPES
+from datasets.scenes import COLORS, FLOORS, LIGHTS, SHAPES, WALLS
 
 T = TypeVar("T")
 
@@ -37,6 +37,10 @@ class Labels:
     """Shape of the salient object, as an index into ``SHAPES``."""
     light: Int[Tensor, " n"] | None = None
     """Side that the light comes from, as an index into ``LIGHTS``."""
+    floor: Int[Tensor, " n"] | None = None
+    """Material of the floor, as an index into ``FLOORS``."""
+    wall: Int[Tensor, " n"] | None = None
+    """Color of the wall, as an index into ``WALLS``."""
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> label, for all labels that are not None."""
@@ -80,6 +84,8 @@ def exact_labels(rendered: Rendered, scale: DisparityScale) -> Labels:
         color=_indices(tuple(COLORS), [scene.color for scene in words]),
         shape=_indices(SHAPES, [scene.shape for scene in words]),
         light=_indices(LIGHTS, [scene.light for scene in words]),
+        floor=_indices(tuple(FLOORS), [scene.floor for scene in words]),
+        wall=_indices(tuple(WALLS), [scene.wall for scene in words]),
     )
 
 

@@ -3,6 +3,8 @@
 TRAINED = "trained"
 INPUT = "input"
 """The pseudo-network whose only layer is the input of the trained network."""
+CLEAN = "clean"
+"""The pseudo-network whose only layer is the predicted clean latents."""
 CONVOLUTION = "convolution"
 DECODED = "decoded"
 """The pseudo-network of the labeler's maps of the unfinished image."""

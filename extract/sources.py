@@ -64,6 +64,14 @@ def latent() -> ActivationSource:
     return ActivationSource(lambda _: lambda step: {"latent": patches(step.model_input)})
 
 
+def clean_latent() -> ActivationSource:
+    """The predicted clean latents (x0 prediction): every pixel with its 3 x 3 neighbourhood.
+
+    They are what the predicted clean image is decoded from, with guidance.
+    """
+    return ActivationSource(lambda _: lambda step: {"predicted": patches(step.clean)})
+
+
 def conditional(layers: Collection[str]) -> ActivationSource:
     """The generating network, on the conditional half of the batch."""
     return ActivationSource(lambda _: lambda step: _select(step.prediction.taps, layers))

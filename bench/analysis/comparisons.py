@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.runs.results import Results, TaskResults
 from bench.steps import early_and_last, number_of
-from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
+from extract.networks import CLEAN, CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
 from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
@@ -174,6 +174,8 @@ def _with_controls(results: Results, task: TaskResults, step: int) -> Iterator[C
         yield compare(what, best, best.layer, _scores(task, permuted))
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
         yield compare("the latent itself", best, cell.layer, task.score(cell))
+    for cell in task.where(network=CLEAN, step=step, probe=ACTIVATIONS):
+        yield compare("the predicted clean latent", best, cell.layer, task.score(cell))
     both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
     position = task.best(network=POSITION)
     if both is not None and position is not None:

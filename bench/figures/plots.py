@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-_COLOURS = ("#0072b2", "#009e73", "#8a6d00", "#cc79a7", "#d55e00", "#55565c", "#a3a5ad")
-_DASHES = ("-", "--", "-.", ":", (0, (7, 4)), (0, (4, 3)), (0, (1, 3)))
+_COLOURS = ("#0072b2", "#009e73", "#8a6d00", "#cc79a7", "#6f4ba3", "#d55e00", "#55565c", "#a3a5ad")
+_DASHES = ("-", "--", "-.", ":", (0, (6, 2)), (0, (7, 4)), (0, (4, 3)), (0, (1, 3)))
 
 
 @dataclass(frozen=True, slots=True)

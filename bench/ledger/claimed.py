@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from bench.runs.results import Results, TaskResults
 from bench.steps import early_and_last
-from extract.networks import INPUT, TRAINED
+from extract.networks import CLEAN, INPUT, TRAINED
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION, WITH_POSITION, Cell
 
 
@@ -46,7 +46,7 @@ def _of_controls(results: Results, task: TaskResults) -> Iterator[Cell]:
         best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
         if best is not None:
             yield from task.where(network=TRAINED, step=step, layer=best.layer, probe=PERMUTED)
-        for network in (INPUT, *results.random_networks):
+        for network in (INPUT, CLEAN, *results.random_networks):
             control = task.best(network=network, step=step, probe=ACTIVATIONS)
             if control is not None:
                 yield control

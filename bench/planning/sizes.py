@@ -12,7 +12,7 @@ from bench.profiling.flops import tap_shapes
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.splits import grouped
-from extract.networks import CONVOLUTION, INPUT, TRAINED
+from extract.networks import CLEAN, CONVOLUTION, INPUT, TRAINED
 from extract.stream import RecordedModel
 from probes.position import position_columns
 from probes.statistics import Shape, Site
@@ -119,8 +119,10 @@ def _sites(study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]) -
     channels, rows, columns = study.components.latent_shape
     attention = {layer: shapes[layer] for layer in study.layers}
     width = int(study.components.denoiser.inputs["text"][-1])
+    neighbourhoods = Shape(Grid(rows, columns), _NEIGHBOURHOOD * channels)
     special: Mapping[str, Mapping[str, Shape]] = {
-        INPUT: {"latent": Shape(Grid(rows, columns), _NEIGHBOURHOOD * channels)},
+        INPUT: {"latent": neighbourhoods},
+        CLEAN: {"predicted": neighbourhoods},
         _TEXT: {"pooled": Shape(Grid(rows // 2, columns // 2), width)},
         CONVOLUTION: {
             layer: shapes[tap.layer]

@@ -48,6 +48,7 @@ _CONTROL_STYLES = {
     "activations + position": "both",
     "permuted labels": "permuted",
     "the latent itself": "latent",
+    "the predicted clean latent": "clean",
     "permuted weights": "random",
     "position alone": "position",
     "mean training map": "mean",

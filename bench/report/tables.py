@@ -18,7 +18,7 @@ from bench.runs.conditions import differences, of_labels
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
 from bench.steps import EARLY_STEP, number_of, numbers_of
-from extract.networks import INPUT, TRAINED
+from extract.networks import CLEAN, INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
 from probes.probe_set import (
@@ -199,9 +199,9 @@ def baseline_line(results: Results, task: TaskResults) -> str:
     ):
         if baseline := constant(task, network):
             parts.append(f"{name} {baseline[1]}")
-    latent = curve(results, task, INPUT, ACTIVATIONS)
-    if latent:
-        parts.append(f"the latent itself at step {latent[-1][0] + 1} {latent[-1][2]}")
+    for name, network in (("the latent itself", INPUT), ("the predicted clean latent", CLEAN)):
+        if points := curve(results, task, network, ACTIVATIONS):
+            parts.append(f"{name} at step {points[-1][0] + 1} {points[-1][2]}")
     return "baselines: " + "; ".join(parts)
 
 

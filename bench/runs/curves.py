@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.runs.results import Results, TaskResults
-from extract.networks import INPUT, TRAINED
+from extract.networks import CLEAN, INPUT, TRAINED
 from probes.bootstrap import Score, score_of
 from probes.probe_set import (
     ACTIVATIONS,
@@ -80,6 +80,7 @@ def control_curves(results: Results, task: TaskResults) -> dict[str, Curve]:
         "activations + position": best(TRAINED, WITH_POSITION),
         "permuted labels": permuted_curve(results, task),
         "the latent itself": best(INPUT, ACTIVATIONS),
+        "the predicted clean latent": best(CLEAN, ACTIVATIONS),
         "permuted weights": family_curve(results, task, results.random_networks),
     }
     for name, network in (("position alone", POSITION), (mean_label(task), MEAN_MAP)):

@@ -40,6 +40,7 @@ OPTIONS: dict[str, object] = {
 BOTH = ["mid.0", "up3.0"]
 LAYERS = {
     "input": ["latent"],
+    "clean": ["predicted"],
     "trained": BOTH,
     "random-1": BOTH,
     "own-1": BOTH,

@@ -77,6 +77,7 @@ def test_everything_together_has_one_source_per_network_and_what_is_not_fit_to_i
     assert list(recorded.sources) == [
         *(
             "input",
+            "clean",
             "trained",
             "random-1",
             "random-2",
@@ -108,17 +109,21 @@ def test_the_order_in_which_baselines_are_named_changes_nothing(study_of: object
 def test_a_run_without_baselines_records_the_trained_network_and_its_control(
     study_of: object,
 ) -> None:
-    assert list(recorded_model(study_of())[0].sources) == ["input", "trained", "random-1"]
-    assert list(recorded_model(study_of(random_networks=0))[0].sources) == ["input", "trained"]
+    assert list(recorded_model(study_of())[0].sources) == ["input", "clean", "trained", "random-1"]
+    assert list(recorded_model(study_of(random_networks=0))[0].sources) == [
+        "input",
+        "clean",
+        "trained",
+    ]
     # A baseline of random networks has one, whether or not it is a control too.
     bare = recorded_model(study_of(random_networks=0, baselines=("own", "reinitialised")))[0]
-    assert list(bare.sources) == ["input", "trained", "own-1", "reinitialised-1"]
+    assert list(bare.sources) == ["input", "clean", "trained", "own-1", "reinitialised-1"]
 
 
 def test_a_model_alone_has_the_options_of_the_study(study_of: object, eager: Engine) -> None:
     study = study_of(guidance=2.5)
     recorded = alone(study, eager, 5)
-    assert list(recorded.sources) == ["input", "trained"]
+    assert list(recorded.sources) == ["input", "clean", "trained"]
     assert recorded.engine is eager
     assert (recorded.steps, recorded.guidance, recorded.batch) == (3, 2.5, 5)
     assert recorded.components is study.components

@@ -57,6 +57,7 @@ def test_every_cell_of_every_layer_step_and_probe_is_scored(small_run: Results) 
                     )
                 assert len(task.where(network="random-1", layer=layer, step=step)) == 2
         assert len(task.where(network="input")) == 8
+        assert len(task.where(network="clean")) == 8
         masks = {"all foreground"} if task.name == "saliency" else set()
         assert {cell.network for cell in task.where(step=-1)} == {
             "position",

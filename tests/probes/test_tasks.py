@@ -10,7 +10,7 @@ from bench.registry import plugin, plugins
 from datasets.errors import DatasetError
 from datasets.labels import DisparityScale, Labels, exact_labels
 from datasets.raycast import Rendered, render
-from datasets.scenes import COLORS, LIGHTS, SHAPES, Scene, draw_scene
+from datasets.scenes import COLORS, FLOORS, LIGHTS, SHAPES, WALLS, Scene, draw_scene
 from probes.task import Task
 
 NAMES = sorted(plugins("task"))
@@ -64,7 +64,13 @@ def test_a_missing_label_is_refused_in_one_sentence(name: str, bare: Labels) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "attribute", "words"), [("colour", "color", tuple(COLORS)), ("shape", "shape", SHAPES)]
+    ("name", "attribute", "words"),
+    [
+        ("colour", "color", tuple(COLORS)),
+        ("shape", "shape", SHAPES),
+        ("floor", "floor", tuple(FLOORS)),
+        ("wall", "wall", tuple(WALLS)),
+    ],
 )
 def test_classes_are_the_words_of_the_scene(
     name: str, attribute: str, words: tuple[str, ...], exact: Labels, scenes: list[Scene]
@@ -107,7 +113,7 @@ def test_tasks_do_not_read_the_prompt() -> None:
 
     grey = torch.full((2, 3, 64, 64), 0.5)
     labels = LABELER.open()(grey)
-    for name in ("colour", "shape", "light"):
+    for name in ("colour", "shape", "light", "floor", "wall"):
         target = plugin("task", name).target(labels)
         assert torch.equal(target[0], target[1])
 

@@ -87,4 +87,6 @@ class TinyLabeler:
             color=words["color"],
             shape=words["shape"],
             light=words["light"],
+            floor=words["floor"],
+            wall=words["wall"],
         )

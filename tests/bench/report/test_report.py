@@ -81,7 +81,7 @@ def test_the_multiplicity_lines_of_the_terminal_are_there(page: Page, small_run:
         assert line in text
     assert run_command(small_run.config) in text
     assert "untrained" not in text
-    assert "predicted" not in text
+    assert "predicted clean image" not in text
 
 
 def rewritten(folder: Path, **options: object) -> tuple[Results, str]:
