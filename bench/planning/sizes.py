@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from bench.networks import chosen_convolutions
-from bench.profiling.flops import tap_shapes
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.splits import grouped
+from engines.shapes import tap_shapes
 from extract.networks import CLEAN, CONVOLUTION, INPUT, TRAINED
 from extract.stream import RecordedModel
 from probes.position import position_columns
@@ -99,7 +99,13 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
     """
     parts = study.components
     taps = (*study.taps, *(study.convolutions if CONVOLUTION in recorded.sources else ()))
-    shapes = tap_shapes(parts.denoiser, taps, parts.family.words(parts))
+    height, width = parts.latent_shape[1:]
+    shapes = {
+        layer: Shape(Grid.of(tokens, height, width), channels)
+        for layer, (tokens, channels) in tap_shapes(
+            parts.denoiser, taps, parts.family.words(parts)
+        ).items()
+    }
     sites = _sites(study, recorded, shapes)
     first = parts.family.denoiser
     counts = {name: _parameters(part) for name, part in parts.networks.items()}
