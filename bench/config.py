@@ -106,7 +106,7 @@ class Config:
         None, "height and width of its input (default: the file's; where open, the preset's)"
     )
     saliency_preset: Preset = option(
-        "tracer", "whose preparation: tracer, u2net, isnet, bria (default {})", beside=_SALIENCY
+        "tracer", "its preprocessing: tracer, u2net, isnet, bria (default {})", beside=_SALIENCY
     )
     saliency_mean: tuple[float, ...] = _prepared(
         (),
@@ -115,10 +115,13 @@ class Config:
         expected=ACCEPTED["saliency_mean"],
     )
     saliency_deviation: tuple[float, ...] = _prepared(
-        (), "divides them then, by channel", numbers, expected=ACCEPTED["saliency_deviation"]
+        (),
+        "standard deviation that divides them then, by channel",
+        numbers,
+        expected=ACCEPTED["saliency_deviation"],
     )
     saliency_cut: float | None = _prepared(
-        None, "least salient value of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
+        None, "threshold of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
     )
     saliency_normalise: bool | None = _prepared(
         None, "stretch its map to 0..1 by the map's minimum and maximum", None
@@ -146,7 +149,7 @@ class Config:
         least_length=1,
     )
     width: int | None = _count(
-        None, "project wider layers to so many channels, for memory (default: none)", least=1
+        None, "project wider layers to N channels, to save memory (default: none)", metavar="N"
     )
     size: tuple[int, ...] = option(
         (),
@@ -165,17 +168,20 @@ class Config:
     )
     true_guidance: float | None = option(
         None,
-        "guidance by a second call with the empty prompt, for models that need no second call",
+        "classifier-free guidance by a second row, for guidance-distilled models (FLUX)",
         parse=float,
     )
     limit: int | None = option(
-        None, "use only so many items, training and test together", parse=int, least=2
+        None, "use at most N items, training and test together", parse=int, least=2, metavar="N"
     )
     source: Source = option(
         "generated", "generated or rendered: rendered images noised to every step (default {})"
     )
     random_networks: int = option(
-        1, "networks of permuted weights to record beside it (default {})", parse=int, least=0
+        1,
+        "networks of permuted weights to record beside the trained one (default {})",
+        parse=int,
+        least=0,
     )
     baselines: tuple[str, ...] = option(
         (),
@@ -184,7 +190,7 @@ class Config:
         parse=names,
     )
     batch: int = _count(8, "rows per engine call (default {})")
-    shard: int = _count(24, "items per shard, the most that an interruption loses (default {})")
+    shard: int = _count(24, "items per shard; an interruption loses at most one shard (default {})")
     threads: int | None = _count(None, "CPU threads (default: all cores)", most=MOST_THREADS)
     out: str | None = _path(None, "run folder (default: one in runs/, named after the options)")
 

@@ -47,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--layers", action="store_true", default=None, help="compare the layers of each model too")
     add("--out", type=typed_path, help="folder of the two files (default: the ledger)")
     add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
-    add("--hub-model", metavar="NAME", help="of this model, where the ledger has several")
+    add("--hub-model", metavar="NAME", help="model to export, if the ledger has several")
     add("--hub-dataset", metavar="ID", help="the Hub's id of the benchmark (default: its name)")
     add("--hub-url", metavar="URL", help="source of the results")
 
