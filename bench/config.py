@@ -30,6 +30,8 @@ BASELINES: tuple[str, ...] = (
     *("vae", "convolution", "text", "unconditional", "decoded"),
 )
 """What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
+FURTHER_PROBES = ("standardised",)
+"""Baselines that record nothing, and fit further probes to the same activations; not in ``all``."""
 ALL = "all"
 RENAMED = {"compare": "baselines"}
 """Former name of an option -> its name."""
@@ -182,7 +184,10 @@ class Config:
         least=0,
     )
     baselines: tuple[str, ...] = option(
-        (), f"what else to record: {', '.join(BASELINES)}, or {ALL}", parse=names
+        (),
+        f"what else to record: {', '.join(BASELINES)}, or {ALL}; or further probes to fit: "
+        f"{', '.join(FURTHER_PROBES)}",
+        parse=names,
     )
     batch: int = _count(8, "rows per engine call (default {})")
     shard: int = _count(24, "items per shard; an interruption loses at most one shard (default {})")
@@ -195,8 +200,9 @@ class Config:
 
         check_options(self)
         for name in self.baselines:
-            if name not in BASELINES:
-                raise UserError(f"there is no baseline {name!r}{nearest(name, (*BASELINES, ALL))}")
+            if name not in (*BASELINES, *FURTHER_PROBES):
+                choices = (*BASELINES, *FURTHER_PROBES, ALL)
+                raise UserError(f"there is no baseline {name!r}{nearest(name, choices)}")
             if self.source == "rendered" and name in _OF_GENERATED:
                 raise UserError(
                     f"baseline {name} needs generated images; drop it or use --source generated"
@@ -250,9 +256,9 @@ def config_of(options: Mapping[str, Any]) -> Config:
     values |= {name: expanded(value) for name, value in values.items() if isinstance(value, str)}
     chosen = values.get("baselines")
     if isinstance(chosen, tuple) and ALL in chosen:
-        # Further names add nothing, but a misspelt one is still refused.
-        misspelt = tuple(name for name in chosen if name not in (ALL, *BASELINES))
-        values["baselines"] = BASELINES + misspelt
+        # Names of further probes are kept; a misspelt one is still refused.
+        others = tuple(name for name in chosen if name not in (ALL, *BASELINES))
+        values["baselines"] = BASELINES + others
     return Config(**values)
 
 
