@@ -14,6 +14,7 @@ from bench.across.shared import Shared
 from bench.analysis.noise_levels import BestLayers, best_layers
 from bench.errors import UserError
 from bench.verdicts.cells import depth_of
+from extract.networks import TRAINED
 from probes.bootstrap import Array, Score, score_of
 from probes.multiple_testing import RATE, q_values
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
@@ -89,7 +90,9 @@ def readings_of(shared: Shared) -> list[Reading]:
         Reading(task, probe)
         for task in shared.tasks
         for probe in (ACTIVATIONS, WITH_POSITION)
-        if all(shared.task(model, task).where(probe=probe) for model in shared.models)
+        if all(
+            shared.task(model, task).where(network=TRAINED, probe=probe) for model in shared.models
+        )
     ]
 
 

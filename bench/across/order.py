@@ -20,9 +20,9 @@ from itertools import combinations
 import numpy as np
 
 from bench.across.models import Model
-from bench.across.shared import Shared
+from bench.across.shared import Shared, gain_probe_of
 from bench.analysis.emergence import EMERGED, TAILS
-from bench.verdicts.cells import gain_probe, without_activations
+from bench.verdicts.cells import without_activations
 from extract.networks import TRAINED
 from probes.bootstrap import Array, Score, effect_of, resampled_means, resampling_weights
 from probes.multiple_testing import RATE, q_values
@@ -90,7 +90,7 @@ class OnsetDifference:
 def onset_of(shared: Shared, model: Model, name: str) -> Onset:
     """Return the onset of an attribute in a model."""
     task, results = shared.task(model, name), model.results
-    probe = gain_probe(task)
+    probe = gain_probe_of(task)
     best = task.best(network=TRAINED, step=results.steps[-1], probe=probe)
     assert best is not None
     over, baseline = next(iter(without_activations(task).items()))

@@ -20,14 +20,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.across.models import Model
-from bench.across.shared import Shared
+from bench.across.shared import Shared, gain_probe_of
 from bench.errors import UserError
 from bench.networks import alone
 from bench.runs.probes import chosen_probe_set
 from bench.runs.reopen import reopened
 from bench.runs.results import TaskResults
 from bench.study import Study
-from bench.verdicts.cells import gain_probe
 from datasets.atomic_write import atomic_write
 from datasets.items import Item
 from datasets.labels import Labels, concatenate
@@ -136,7 +135,7 @@ def _cells(task: TaskResults) -> list[Cell]:
     """Return the best cell of each network and step, chosen on training images."""
     steps = sorted({cell.step for cell in task.where(network=TRAINED)})
     found = (
-        task.best(network=network, step=step, probe=gain_probe(task))
+        task.best(network=network, step=step, probe=gain_probe_of(task))
         for network in READ
         for step in steps
     )

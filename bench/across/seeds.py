@@ -4,13 +4,15 @@ A group is one or more networks that differ by their seed alone. With n images, 
 networks, d the per-image difference of the two groups' mean scores, and m the mean score of each
 network over images,
 
-    v     = sum over groups, networks of (m - mean of its group)^2 / f,   f = sum of (k_g - 1)
-    se^2  = var(d) / n + v * (sum of 1 / k over the compared groups with two or more networks)
+    v        = sum over groups, networks of (m - mean of its group)^2 / f,  f = sum of (k_g - 1)
+    reach^2  = t(n - 1)^2 var(d) / n + t(f)^2 v * (sum of 1 / k over the compared groups with k > 1)
 
-v pools the variance between seeds over all groups with two or more networks, which takes it to be
-equal in all of them. The interval and the p-value are those of Student's t with Satterthwaite's
-degrees of freedom, from n - 1 for the images and f for the seeds. Where the paired bootstrap over
-images is stricter, its interval and p-value hold, so that what is significant is so in both tests.
+where t(f) is the quantile of Student's t with f degrees of freedom. v pools the variance between
+seeds over all groups with two or more networks, which takes it to be equal in all of them. With so
+few seeds Satterthwaite's degrees of freedom are too many where both terms are of one size (7 % of
+groups that differ by their seeds alone are told apart at 5 %); adding the squared reaches keeps the
+rate at 4.5 % or less. p is the one at which the interval would end at zero. Where the paired
+bootstrap over images is stricter, its interval and p hold.
 
 A group of one network adds no such term: the difference is then one to *this one network*, and says
 nothing about other seeds of it.
@@ -18,12 +20,15 @@ nothing about other seeds of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scipy.optimize import brentq
 from scipy.stats import t
 
 from probes.bootstrap import LEVEL, Array, Score, paired_difference
+
+_LEAST_P = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,21 @@ def group_difference(first: Array, second: Array, spread: Spread) -> GroupDiffer
     gap = means[0] - means[1]
     of_images = float(gap.var(ddof=1)) / len(gap)
     of_seeds = spread.variance * sum(1 / count for count in several)
-    variance = of_images + of_seeds
-    if variance == 0:
-        return GroupDifference(Score(mean, low, high), p, True)
-    freedom = variance**2 / (of_images**2 / (len(gap) - 1) + of_seeds**2 / spread.freedom)
-    reach = float(t.ppf((1 + LEVEL) / 2, freedom)) * variance**0.5
-    p = max(p, float(2 * t.sf(abs(mean) / variance**0.5, freedom)))
-    return GroupDifference(Score(mean, min(low, mean - reach), max(high, mean + reach)), p, True)
+
+    def reach(p: float) -> float:
+        """Half the width of the interval at the level 1 - p."""
+        of_both = t.isf(p / 2, len(gap) - 1) ** 2 * of_images + t.isf(
+            p / 2, spread.freedom
+        ) ** 2 * (of_seeds)
+        return float(of_both) ** 0.5
+
+    wide = reach(1 - LEVEL)
+    p = max(p, _p_value(reach, abs(mean)))
+    return GroupDifference(Score(mean, min(low, mean - wide), max(high, mean + wide)), p, True)
+
+
+def _p_value(reach: Callable[[float], float], mean: float) -> float:
+    """Return the p at which the reach is the mean; no less than ``_LEAST_P``."""
+    if reach(_LEAST_P) <= mean:
+        return _LEAST_P
+    return float(brentq(lambda p: reach(p) - mean, _LEAST_P, 1.0)) if mean > 0 else 1.0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.across.models import Model
 from bench.errors import UserError
 from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS, differences, of_labels
-from bench.runs.results import TaskResults
+from bench.runs.results import Results, TaskResults
+from extract.networks import TRAINED
 from probes.bootstrap import Array
+from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
 _LEAST_ITEMS = 4
 _EXPECTED = ("sampler", "guidance", "precision", TEST_ITEMS)
@@ -29,8 +31,6 @@ class Shared:
 
     def task(self, model: Model, name: str) -> TaskResults:
         """Return a task of a model's run, with the scores of the shared items alone, in order."""
-        from dataclasses import replace
-
         task = model.results.tasks[name]
         places = {item: row for row, item in enumerate(model.results.record.test_items)}
         rows = [places[item] for item in self.items]
@@ -71,8 +71,14 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
     return Shared(tuple(models), _tasks(models, tasks), tuple(common), _notes(models, differing))
 
 
-def _all_have(runs: Sequence[object], item: str) -> bool:
-    return all(item in results.record.test_items for results in runs)  # type: ignore[attr-defined]
+def gain_probe_of(task: TaskResults) -> str:
+    """Return the kind of probe that is compared with position: with it, for a task of maps."""
+    with_position = task.where(network=TRAINED, probe=WITH_POSITION)
+    return WITH_POSITION if with_position else ACTIVATIONS
+
+
+def _all_have(runs: Sequence[Results], item: str) -> bool:
+    return all(item in results.record.test_items for results in runs)
 
 
 def _tasks(models: Sequence[Model], named: Sequence[str] | None) -> tuple[str, ...]:
