@@ -10,8 +10,9 @@ from tabulate import tabulate
 from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, SAME
 from bench.across.comparison import Across
 from bench.across.contrasts import LevelDifference
-from bench.across.findings import ANY, NAMES, order_sentences, sentences
-from bench.across.transfer import LABELS, AtLevel
+from bench.across.findings import ANY, NAMES, sentences
+from bench.across.order import OnsetDifference
+from bench.across.transfer import FIRST, LABELS, OWN, AtLevel
 from extract.networks import TRAINED
 from probes.bootstrap import Score
 
@@ -25,14 +26,14 @@ def document(result: Across, command: str, figures: Sequence[str] = ()) -> str:
         "# Across models",
         f"```\n{command}\n```",
         _table(_models(result)),
-        *(f"- {sentence}" for sentence in sentences(result)),
+        "\n".join(f"- {sentence}" for sentence in sentences(result)),
         *(f"![{name}]({name})" for name in figures),
         *_scores(result),
         *_differences(result),
         *_order(result),
         *_sharing(result),
     ]
-    return "\n\n".join(parts).replace("\n\n- ", "\n- ") + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: Iterable[dict[str, object]]) -> str:
@@ -140,8 +141,33 @@ def _order(result: Across) -> Iterator[str]:
         }
         for model in result.shared.models
     )
-    yield "Between attributes:"
-    yield "\n".join(f"- {sentence}" for sentence in order_sentences(result.attribute_order))
+    for what, rows in (("groups", result.group_order), ("attributes", result.attribute_order)):
+        if rows:
+            yield (
+                f"Differences between onsets of {what}, in log-SNR: below zero the first one comes "
+                "first. `*`: at a false discovery rate of 5 % over this table; others are no order."
+            )
+            yield _table(_pairs(result, rows))
+
+
+def _pairs(result: Across, rows: Sequence[OnsetDifference]) -> Iterator[dict[str, object]]:
+    for first, second in dict.fromkeys((row.first, row.second) for row in rows):
+        found = {row.model: row for row in rows if (row.first, row.second) == (first, second)}
+        yield {
+            "onset of": f"{first} minus {second}",
+            **{
+                f"`{model.name}`": _onset_difference(found.get(model.name))
+                for model in result.shared.models
+            },
+        }
+
+
+def _onset_difference(row: OnsetDifference | None) -> str:
+    if row is None:
+        return "-"
+    value = row.difference
+    star = " *" if row.has_order else ""
+    return f"{value.mean:+.2f} [{value.low:.2f}, {value.high:.2f}]{star}"
 
 
 def _sharing(result: Across) -> Iterator[str]:
@@ -176,6 +202,12 @@ def _sharing(result: Across) -> Iterator[str]:
         rows = [row for row in result.at_levels if (row.task, row.unlike) == (task, ANY)]
         yield f"#### {task.capitalize()}, {rows[0].metric}, {rows[0].pairs} pairs"
         yield _table(_level_row(row) for row in rows)
+    kinds = [row for row in result.at_levels if row.level == FIRST and row.network == TRAINED]
+    if any(row.unlike != ANY for row in kinds):
+        yield "### The first step, by what the models differ in"
+        for task in dict.fromkeys(row.task for row in kinds):
+            yield f"#### {task.capitalize()}"
+            yield _table(_kind_row(row) for row in kinds if row.task == task)
     yield "### From which noise level on"
     yield (
         "Log-SNR of the first step from which on one model's activations (rows) predict the "
@@ -191,6 +223,16 @@ def _level_row(row: AtLevel) -> dict[str, object]:
         "read from": NAMES[row.network],
         "level": row.level if row.level[0].isalpha() else f"log-SNR {row.level}",
         **{label: f"{row.scores[label].mean:.3f}" for label in LABELS},
+        "gain": _signed(row.gain),
+        "over the latent": "" if row.over_latent is None else _signed(row.over_latent),
+    }
+
+
+def _kind_row(row: AtLevel) -> dict[str, object]:
+    return {
+        "differ in": row.unlike,
+        "pairs": row.pairs,
+        **{label: f"{row.scores[label].mean:.3f}" for label in (OWN, SAME, OTHER_SEED, OTHER_ITEM)},
         "gain": _signed(row.gain),
         "over the latent": "" if row.over_latent is None else _signed(row.over_latent),
     }

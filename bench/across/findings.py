@@ -82,32 +82,34 @@ def _span(row: OnsetDifference) -> str:
 
 
 def sharing_sentences(result: Across) -> Iterator[str]:
-    """Yield whether models share the final labels of an item, and from which noise level on."""
-    tasks = dict.fromkeys(row.task for row in result.agreements)
-    for task in tasks:
-        rows = [row for row in result.agreements if row.task == task]
-        (metric,) = {row.metric for row in rows[:1]}
-        of_metric = [row for row in rows if row.metric == metric]
-        held = sum(row.holds for row in of_metric)
+    """Yield whether models share the final labels of an item, and what is read of them first."""
+    if not result.readings:
+        return
+    for task in dict.fromkeys(row.task for row in result.agreements):
+        of_task = [row for row in result.agreements if row.task == task]
+        rows = [row for row in of_task if row.metric == of_task[0].metric]
+        means = [[row.scores[what].mean for row in rows] for what in (SAME, OTHER_SEED, OTHER_ITEM)]
+        same, seed, item = (f"{min(x):.3f} to {max(x):.3f}" for x in means)
         yield (
-            f"{task}: final labels of two models agree more than every control in {held} of "
-            f"{len(of_metric)} pairs, at a false discovery rate of {100 * RATE:.0f} %"
+            f"{task}, final labels: {rows[0].metric} of two models {same} (other seed {seed}, "
+            f"other item {item}); above every control in {sum(row.holds for row in rows)} of {len(rows)} "
+            f"pairs, at a false discovery rate of {100 * RATE:.0f} %"
         )
-    for row in result.at_levels:
-        if row.level == FIRST and row.unlike == ANY and row.network == TRAINED:
-            latent, clean = (
-                next(
-                    (
-                        other
-                        for other in result.at_levels
-                        if (other.task, other.level, other.unlike, other.network)
-                        == (row.task, FIRST, ANY, network)
-                    ),
-                    None,
-                )
-                for network in (INPUT, CLEAN)
+    first = {
+        (row.task, row.network): row
+        for row in result.at_levels
+        if row.level == FIRST and row.unlike == ANY
+    }
+    tasks = dict.fromkeys(task for task, _ in first)
+    of_images = [task for task in tasks if result.readings[0].tasks[task].per_image]
+    for task in tasks:
+        if task not in of_images:
+            yield _first_step(
+                first[task, TRAINED], [first.get((task, name)) for name in (INPUT, CLEAN)]
             )
-            yield _first_step(row, latent, clean)
+    if of_images:
+        gains = "; ".join(f"{task} {first[task, TRAINED].gain}" for task in of_images)
+        yield f"first step, gains in accuracy over another seed or item: {gains}"
 
 
 def is_shared(row: AtLevel) -> bool:
@@ -115,16 +117,18 @@ def is_shared(row: AtLevel) -> bool:
     return row.gain.low > 0
 
 
-def _first_step(row: AtLevel, latent: AtLevel | None, clean: AtLevel | None) -> str:
-    verdict = "share" if is_shared(row) else "do not share, as far as is seen,"
+def _first_step(row: AtLevel, others: Sequence[AtLevel | None]) -> str:
+    verdict = "share" if is_shared(row) else "are not seen to share"
     said = (
-        f"{row.task}, first step: models {verdict} the label of an item: one model's probes of "
-        f"activations predict the other's final label with {row.metric} "
-        f"{row.scores[SAME]} (their own model's {row.scores[OWN].mean:.3f}; the other's of "
-        f"another seed {row.scores[OTHER_SEED].mean:.3f}, of another item "
-        f"{row.scores[OTHER_ITEM].mean:.3f}; gain over the stronger {row.gain})"
+        f"{row.task}, first step: models {verdict} the scene of an item. One model's probes of "
+        f"activations predict the other's final label with {row.metric} {row.scores[SAME]} "
+        f"(their own model's {row.scores[OWN].mean:.3f}; the other's of another seed "
+        f"{row.scores[OTHER_SEED].mean:.3f}, of another item {row.scores[OTHER_ITEM].mean:.3f}); "
+        f"gain over the stronger {row.gain}"
     )
-    for other in (latent, clean):
+    for other in others:
         if other is not None:
-            said += f"; {NAMES[other.network]} {other.scores[SAME]}, gain {other.gain}"
+            said += f"; from {NAMES[other.network]} {other.scores[SAME]}, gain {other.gain}"
+    if row.over_latent is not None:
+        said += f"; activations over the latent itself {row.over_latent}"
     return said

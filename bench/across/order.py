@@ -77,9 +77,14 @@ class OnsetDifference:
     """The least false discovery rate over all differences of its table."""
 
     @property
+    def has_order(self) -> bool:
+        """Whether one comes first, at a false discovery rate of 5 %."""
+        return self.q <= RATE and self.difference.mean != 0
+
+    @property
     def finding(self) -> str:
         """Which comes first, or that no order is seen."""
-        if not self.q <= RATE or self.difference.mean == 0:
+        if not self.has_order:
             return "no order seen"
         before, after = self.second, self.first
         if self.difference.mean < 0:

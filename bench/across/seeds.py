@@ -20,6 +20,7 @@ nothing about other seeds of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -75,10 +76,10 @@ def group_difference(first: Array, second: Array, spread: Spread) -> GroupDiffer
 
     def reach(p: float) -> float:
         """Half the width of the interval at the level 1 - p."""
-        of_both = t.isf(p / 2, len(gap) - 1) ** 2 * of_images + t.isf(
-            p / 2, spread.freedom
-        ) ** 2 * (of_seeds)
-        return float(of_both) ** 0.5
+        over_images, over_seeds = (
+            float(t.isf(p / 2, freedom)) for freedom in (len(gap) - 1, spread.freedom)
+        )
+        return math.sqrt(over_images**2 * of_images + over_seeds**2 * of_seeds)
 
     wide = reach(1 - LEVEL)
     p = max(p, _p_value(reach, abs(mean)))

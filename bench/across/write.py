@@ -13,7 +13,7 @@ from bench.across.comparison import Across
 from bench.across.contrasts import Reading, best_of
 from bench.across.document import DOCUMENT, FIGURE, SHEET, document
 from bench.across.rows import tables
-from bench.across.transfer import OWN
+from bench.across.transfer import FIRST, OWN
 from bench.errors import UserError
 from bench.figures.across_models import (
     LevelLine,
@@ -33,6 +33,8 @@ SCHEMA = 1
 _SHOWN = 10
 """Items on the sheet of images."""
 _OF_MAPS = ("saliency", "depth")
+_APART = 2.0
+"""Between the first step and the first noise level in the figure."""
 
 
 def write_across(result: Across, folder: Path, command: str) -> list[Path]:
@@ -115,9 +117,12 @@ def _sharing_panels(result: Across) -> Iterator[LevelPanel]:
                 for row in result.at_levels
                 if (row.task, row.network, row.unlike) == (name, network, "any")
             ]
-            at = [(float(row.level), row) for row in rows if not row.level[0].isalpha()]
+            # The first step has no noise level that all models share: it stands before them.
+            before = min(result.levels) - _APART
+            at = [(before if row.level == FIRST else float(row.level), row) for row in rows]
             lines.append(
                 LevelLine(words, [level for level, _ in at], [row.scores[label] for _, row in at])
             )
         metric = next(curves.metric for curves in result.curves if curves.task == name)
-        yield LevelPanel(f"{name}: one model's probes on another's image", metric, lines)
+        ticks = {min(result.levels) - _APART: FIRST, **{x: f"{x:g}" for x in result.levels}}
+        yield LevelPanel(f"{name}: one model's probes on another's image", metric, lines, ticks)

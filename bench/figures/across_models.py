@@ -39,6 +39,8 @@ class LevelPanel:
     title: str
     measure: str
     lines: Sequence[LevelLine]
+    ticks: Mapping[float, str] | None = None
+    """Labels of the axis, where they are not its numbers."""
 
 
 def draw_levels(panels: Sequence[LevelPanel]) -> Figure:
@@ -61,6 +63,8 @@ def draw_levels(panels: Sequence[LevelPanel]) -> Figure:
             ax.plot(line.levels, means, color=colour, linestyle=dash, label=line.name)
         ax.set(title=panel.title, xlabel="log-SNR (noise to image)", ylabel=panel.measure)
         ax.tick_params(labelsize=8)
+        if panel.ticks:
+            ax.set_xticks(list(panel.ticks), list(panel.ticks.values()))
         ax.legend(fontsize=7, frameon=False)
     for ax in list(axes.flat)[len(panels) :]:
         ax.set_axis_off()
