@@ -90,10 +90,10 @@ def sharing_sentences(result: Across) -> Iterator[str]:
         rows = [row for row in of_task if row.metric == of_task[0].metric]
         means = [[row.scores[what].mean for row in rows] for what in (SAME, OTHER_SEED, OTHER_ITEM)]
         same, seed, item = (f"{min(x):.3f} to {max(x):.3f}" for x in means)
+        held = f"{sum(row.holds for row in rows)} of {len(rows)}"
         yield (
             f"{task}, final labels: {rows[0].metric} of two models {same} (other seed {seed}, "
-            f"other item {item}); above every control in {sum(row.holds for row in rows)} of {len(rows)} "
-            f"pairs, at a false discovery rate of {100 * RATE:.0f} %"
+            f"other item {item}); above every control in {held} pairs, at a false discovery rate of {100 * RATE:.0f} %"
         )
     first = {
         (row.task, row.network): row
