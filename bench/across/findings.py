@@ -93,7 +93,8 @@ def sharing_sentences(result: Across) -> Iterator[str]:
         held = f"{sum(row.holds for row in rows)} of {len(rows)}"
         yield (
             f"{task}, final labels: {rows[0].metric} of two models {same} (other seed {seed}, "
-            f"other item {item}); above every control in {held} pairs, at a false discovery rate of {100 * RATE:.0f} %"
+            f"other item {item}); above every control in {held} pairs, at a false discovery rate "
+            f"of {100 * RATE:.0f} %"
         )
     first = {
         (row.task, row.network): row
