@@ -122,7 +122,6 @@ ROOMS = {
         "options",
     },
     "verdicts": {"config", "errors", "interventions", "run", "runs", "steps", "options"},
-    "claims": {"runs", "verdicts"},
     "across": {
         "analysis",
         "errors",
@@ -136,6 +135,7 @@ ROOMS = {
         "study",
         "verdicts",
     },
+    "claims": {"across", "runs", "verdicts"},
     "commands": {
         "across",
         "adam_vs_ridge",

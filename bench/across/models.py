@@ -58,7 +58,7 @@ def models_of(runs: Sequence[Results]) -> list[Model]:
     """Describe the models of runs. Raises UserError unless there are several, each once."""
     if len(runs) < 2:
         raise UserError("one run shows one model; give the run folders of two or more models")
-    models = [_described(results) for results in runs]
+    models = [described(results) for results in runs]
     names = [model.name for model in models]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -66,7 +66,8 @@ def models_of(runs: Sequence[Results]) -> list[Model]:
     return models
 
 
-def _described(results: Results) -> Model:
+def described(results: Results) -> Model:
+    """Describe the model of a run. Raises UserError for random weights or a damaged record."""
     if results.untrained:
         raise UserError(f"{results.path} is of random weights; give runs of trained models")
     folder = Path(model_spec(results.config.model).source)
