@@ -126,7 +126,9 @@ def _order(result: Across) -> Iterator[str]:
     yield "## Order of emergence"
     yield (
         "Log-SNR from which on the best layer of the last step keeps 90 % of its final gain over "
-        "position alone, or over the mean training label for tasks of whole images."
+        "position alone, or over the mean training label for tasks of whole images. *At or "
+        "before*: from the first noise level on that all models have. The prompt names colour, "
+        "shape, floor, wall and light, so that an early onset of theirs may be that of its words."
     )
     names = dict.fromkeys(onset.attribute for onset in result.onsets)
     yield _table(

@@ -7,8 +7,8 @@ more, with the share interpolated linearly between steps. Each draw of the image
 onset of every attribute, and all attributes share the drawn images, so that differences between
 onsets are paired.
 
-An onset is a bound, *at or before*, where the share is that high from the first step with a finite
-noise level on.
+An onset is a bound, *at or before*, where the share is that high from the first noise level on at
+which every model has a step: below it, onsets of several models could not be told apart.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Onset:
     log_snr: Score | None
     """None where the interval of the final gain does not lie above zero."""
     is_bound: bool
-    """Whether it is that early at the first step with a finite noise level."""
+    """Whether it is as early as the first noise level that all models have."""
     drawn: Array
     """One onset per draw of the bootstrap; empty without an onset."""
 
@@ -92,8 +92,14 @@ class OnsetDifference:
         return f"{before} before {after}"
 
 
-def onset_of(shared: Shared, model: Model, name: str) -> Onset:
-    """Return the onset of an attribute in a model."""
+def first_level(shared: Shared) -> float:
+    """Return the first noise level from which on every model has steps."""
+    of_models = (model.results.log_snr or () for model in shared.models)
+    return max(min(level for level in levels if np.isfinite(level)) for levels in of_models)
+
+
+def onset_of(shared: Shared, model: Model, name: str, first: float) -> Onset:
+    """Return the onset of an attribute in a model; one before ``first`` is there."""
     task, results = shared.task(model, name), model.results
     probe = gain_probe_of(task)
     best = task.best(network=TRAINED, step=results.steps[-1], probe=probe)
@@ -114,14 +120,15 @@ def onset_of(shared: Shared, model: Model, name: str) -> Onset:
     # The share of a final gain of zero or below is undefined.
     shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
     share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
-    onset, onsets = crossing(share[:, None], levels)[0], crossing(shares, levels)
-    low, high = np.nanquantile(onsets, TAILS)
-    first = levels[np.isfinite(levels)][0]
+    onset, drawn = (
+        np.maximum(crossing(values, levels), first) for values in (share[:, None], shares)
+    )
+    low, high = np.nanquantile(drawn, TAILS)
     return replace(
         nothing,
-        log_snr=Score(float(onset), float(low), float(high)),
-        is_bound=bool(onset <= first),
-        drawn=onsets,
+        log_snr=Score(float(onset[0]), float(low), float(high)),
+        is_bound=bool(onset[0] <= first),
+        drawn=drawn,
     )
 
 
@@ -153,7 +160,10 @@ def crossing(shares: Array, levels: Array) -> Array:
 
 def onsets(shared: Shared) -> list[Onset]:
     """Return the onset of every attribute in every model."""
-    return [onset_of(shared, model, name) for model in shared.models for name in shared.tasks]
+    first = first_level(shared)
+    return [
+        onset_of(shared, model, name, first) for model in shared.models for name in shared.tasks
+    ]
 
 
 def attribute_order(found: Sequence[Onset]) -> list[OnsetDifference]:

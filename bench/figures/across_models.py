@@ -49,7 +49,7 @@ def draw_levels(panels: Sequence[LevelPanel]) -> Figure:
     rows = -(-len(panels) // _COLUMNS)
     figure: Figure
     figure, axes = pyplot.subplots(
-        rows, _COLUMNS, figsize=(11, 4.1 * rows), layout="constrained", squeeze=False
+        rows, _COLUMNS, figsize=(11, 4.6 * rows), layout="constrained", squeeze=False
     )
     # Otherwise a notebook shows the figure twice, and pyplot keeps it forever.
     pyplot.close(figure)
@@ -65,7 +65,10 @@ def draw_levels(panels: Sequence[LevelPanel]) -> Figure:
         ax.tick_params(labelsize=8)
         if panel.ticks:
             ax.set_xticks(list(panel.ticks), list(panel.ticks.values()))
-        ax.legend(fontsize=7, frameon=False)
+        # Below the curves, which it would cover.
+        ax.legend(
+            fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3
+        )
     for ax in list(axes.flat)[len(panels) :]:
         ax.set_axis_off()
     return figure

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from bench.across.models import models_of
-from bench.across.order import attribute_order, crossing, group_order, onset_of, onsets
+from bench.across.order import (
+    attribute_order,
+    crossing,
+    first_level,
+    group_order,
+    onset_of,
+    onsets,
+)
 from bench.across.shared import Shared, shared
 from probes.probe_set import PERMUTED, Cell
 from tests.bench.across.synthetic import LEVELS, run_of
@@ -64,7 +71,7 @@ def test_a_share_that_is_high_from_the_start_is_a_bound_and_an_undefined_one_nan
 
 def test_the_onset_is_where_nine_tenths_of_the_final_gain_are_reached() -> None:
     common = shared_run(growing(depth=3.0))
-    onset = onset_of(common, common.models[0], "depth")
+    onset = onset_of(common, common.models[0], "depth", first_level(common))
     assert onset.log_snr is not None
     assert onset.log_snr.mean == pytest.approx(2.0, abs=0.4)
     assert onset.log_snr.low < onset.log_snr.mean < onset.log_snr.high
@@ -96,3 +103,19 @@ def test_attributes_that_are_there_from_the_first_step_on_have_no_order() -> Non
     assert all(onset.is_bound for onset in found)
     assert str(found[0]).startswith(f"at or before {LEVELS[1]:.2f}")
     assert {row.finding for row in attribute_order(found)} == {"no order seen"}
+
+
+def test_onsets_before_the_first_noise_level_of_all_models_are_equal_bounds() -> None:
+    """Another model's steps start at more noise, where its onset would seem to be earlier."""
+
+    def constant(_: str, cell: Cell) -> float:
+        return 0.8 if cell.network == "trained" and cell.probe != PERMUTED else 0.3
+
+    earlier = tuple(level - 6 for level in LEVELS)
+    runs = [
+        run_of("tiny", constant, LEVELS, TASKS),
+        run_of("dit_noise_0", constant, earlier, TASKS),
+    ]
+    found = onsets(shared(models_of(runs)))
+    assert {onset.log_snr.mean for onset in found if onset.log_snr} == {LEVELS[0]}
+    assert all(onset.is_bound for onset in found)
