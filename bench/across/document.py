@@ -198,7 +198,8 @@ def _sharing(result: Across) -> Iterator[str]:
     yield "### One model's probes, the other's final label"
     yield (
         "Averaged per item over ordered pairs of models. The gain is over the stronger of another "
-        "seed and another item; the last column is the gain of activations over the latent itself."
+        "seed and another item. The last columns compare activations with the latent itself: their "
+        "scores, and their gains over another item, which is what they tell of this item."
     )
     for task in dict.fromkeys(row.task for row in result.at_levels):
         rows = [row for row in result.at_levels if (row.task, row.unlike) == (task, ANY)]
@@ -226,8 +227,13 @@ def _level_row(row: AtLevel) -> dict[str, object]:
         "level": row.level if row.level[0].isalpha() else f"log-SNR {row.level}",
         **{label: f"{row.scores[label].mean:.3f}" for label in LABELS},
         "gain": _signed(row.gain),
-        "over the latent": "" if row.over_latent is None else _signed(row.over_latent),
+        **_over_latent(row),
     }
+
+
+def _over_latent(row: AtLevel) -> dict[str, object]:
+    columns = {"over the latent": row.over_latent, "its gain": row.gain_over_latent}
+    return {name: "" if value is None else _signed(value) for name, value in columns.items()}
 
 
 def _kind_row(row: AtLevel) -> dict[str, object]:
@@ -236,7 +242,7 @@ def _kind_row(row: AtLevel) -> dict[str, object]:
         "pairs": row.pairs,
         **{label: f"{row.scores[label].mean:.3f}" for label in (OWN, SAME, OTHER_SEED, OTHER_ITEM)},
         "gain": _signed(row.gain),
-        "over the latent": "" if row.over_latent is None else _signed(row.over_latent),
+        **_over_latent(row),
     }
 
 

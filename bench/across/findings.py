@@ -132,4 +132,6 @@ def _first_step(row: AtLevel, others: Sequence[AtLevel | None]) -> str:
             said += f"; from {NAMES[other.network]} {other.scores[SAME]}, gain {other.gain}"
     if row.over_latent is not None:
         said += f"; activations over the latent itself {row.over_latent}"
+    if row.gain_over_latent is not None:
+        said += f", gains over another item compared {row.gain_over_latent}"
     return said

@@ -167,6 +167,7 @@ def _at_levels(result: Across) -> Iterator[Row]:
             **{k: v for name, score in scores.items() for k, v in _ends(name, score).items()},
             **_ends("gain", row.gain),
             **_ends("over_latent", row.over_latent),
+            **_ends("gain_over_latent", row.gain_over_latent),
         }
 
 

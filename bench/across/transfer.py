@@ -164,7 +164,9 @@ class AtLevel:
     gain: Score
     """Over the strongest control, with the interval over items."""
     over_latent: Score | None
-    """Of the activations over the probes of the latent itself; None for other networks."""
+    """The activations' score less that of the latent itself; None for other networks."""
+    gain_over_latent: Score | None
+    """The same of the gains over another item: what is told of this item, not of all."""
 
 
 def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]:
@@ -190,7 +192,7 @@ def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]
             for network, table in tables.items():
                 first = by_network[network][0]
                 for column, level in enumerate((FIRST, *(f"{level:g}" for level in levels))):
-                    values = {label: rows_of[column] for label, rows_of in table.items()}
+                    values = _column(table, column)
                     gain = over_controls(values, _CONTROLS)
                     latent = tables.get(INPUT) if network == TRAINED else None
                     rows.append(
@@ -203,10 +205,23 @@ def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]
                             level,
                             {label: score_of(values[label]) for label in LABELS},
                             Score(*(float(x[0]) for x in (gain.mean, gain.low, gain.high))),
-                            effect_of(values[SAME] - latent[SAME][column]) if latent else None,
+                            *_over_latent(values, latent, column),
                         )
                     )
     return rows
+
+
+def _over_latent(
+    values: dict[str, Array], latent: dict[str, Array] | None, column: int
+) -> tuple[Score | None, Score | None]:
+    if latent is None:
+        return None, None
+    gains = [table[SAME] - table[OTHER_ITEM] for table in (values, _column(latent, column))]
+    return effect_of(values[SAME] - latent[SAME][column]), effect_of(gains[0] - gains[1])
+
+
+def _column(table: dict[str, Array], column: int) -> dict[str, Array]:
+    return {label: rows[column] for label, rows in table.items()}
 
 
 def _at_levels(curves: Sequence[Curves], levels: Sequence[float]) -> dict[str, Array]:

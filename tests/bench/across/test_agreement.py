@@ -21,6 +21,7 @@ from bench.across.agreement import (
     agreements,
     compared,
     other_items,
+    over_controls,
     unlike_words,
 )
 from bench.across.models import models_of
@@ -31,6 +32,7 @@ from bench.runs.results import Results
 from datasets.grid import WHOLE, Grid
 from datasets.labels import Labels
 from extract.networks import INPUT, TRAINED
+from probes.bootstrap import paired_difference
 from probes.probe_set import ACTIVATIONS, Cell
 from tests.bench.across.synthetic import run_of
 
@@ -201,10 +203,38 @@ def test_a_label_that_is_shared_is_found_from_the_step_on_at_which_it_is_read() 
 def test_pairs_are_averaged_per_item_at_equal_noise_levels() -> None:
     curves = transfers([ONE, OTHER])
     rows = averaged(curves, (-3.5,))
-    pair = [x for x in curves if (x.task, x.network) == ("depth", TRAINED)]
+    pair, inputs = (
+        [x for x in curves if (x.task, x.network) == ("depth", network)]
+        for network in (TRAINED, INPUT)
+    )
     for level, at in ((FIRST, lambda y: y[0]), ("-3.5", lambda y: (y[3] + y[4]) / 2)):
         (row,) = [r for r in rows if (r.task, r.network, r.level) == ("depth", TRAINED, level)]
         expected = np.mean([at(x.scores[OWN]) for x in pair])
         assert (row.pairs, row.unlike) == (2, "any")
         assert row.scores[OWN].mean == pytest.approx(expected)
+        latent = np.mean([at(x.scores[SAME]) for x in inputs], axis=0)
+        same, item = (np.mean([at(x.scores[y]) for x in pair], axis=0) for y in (SAME, OTHER_ITEM))
+        other = np.mean([at(x.scores[OTHER_ITEM]) for x in inputs], axis=0)
         assert row.over_latent is not None
+        assert row.over_latent.mean == pytest.approx((same - latent).mean())
+        assert row.gain_over_latent is not None
+        assert row.gain_over_latent.mean == pytest.approx((same - item - latent + other).mean())
+
+
+def test_a_gain_is_over_the_strongest_control_and_as_sure_as_the_least_sure_one() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=40)
+    same = image + rng.normal(0.3, 0.1, 40)
+    close, noisy = image + 0.1 + rng.normal(0, 0.1, 40), rng.normal(-0.2, 3, 40)
+    values = {SAME: same, OTHER_SEED: close, OTHER_ITEM: noisy}
+    alone = [paired_difference(same[None], values[x]) for x in (OTHER_SEED, OTHER_ITEM)]
+    assert alone[0].p[0] < 0.01
+    assert alone[1].p[0] > 0.05
+    found = over_controls(values, (OTHER_SEED, OTHER_ITEM))
+    assert found.mean[0] == alone[0].mean[0]
+    assert found.p[0] == alone[1].p[0]
+    # The other control could be as strong: the interval must not leave out zero.
+    assert found.low[0] == alone[1].low[0] < 0
+    assert found.high[0] == alone[0].high[0]
+    sure = over_controls(values, (OTHER_SEED,))
+    assert (sure.low[0], sure.p[0]) == (alone[0].low[0], alone[0].p[0])

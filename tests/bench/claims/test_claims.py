@@ -290,34 +290,3 @@ def test_a_coarse_grid_is_no_lack_of_locality() -> None:
     runs = [made_run(), made_run(low, layers=BLOCKS, model="dit_noise_0")]
     (checked,) = check({"x": plugin("claim", "transformers_are_less_local")}, runs)
     assert checked.verdict == "fails"
-
-
-def test_transformers_are_compared_with_unets_of_their_objective_alone() -> None:
-    """A UNet of another objective beside them, and runs of rendered images, change nothing."""
-    unlike = made_run(network("trained", 0.2), model="unet_flow_0")
-    rendered = made_run(tasks=("colour",), model="tiny", source="rendered")
-    claims = {"x": plugin("claim", "transformers_are_less_local")}
-    (checked,) = check(claims, [*matched(0.6)(Path()), unlike, rendered])
-    assert checked.verdict == "holds"
-    assert [effect.what.partition("shortfall of ")[2] for effect in checked.effects] == [
-        "dit_noise_0 over that of tiny"
-    ]
-
-
-def test_seeds_of_a_network_are_one_group_whose_spread_counts() -> None:
-    """Two UNets whose shortfalls differ more than that of a transformer from their mean."""
-    far = made_run(network("trained", 0.5), model="unet_noise_1")
-    claims = {"x": plugin("claim", "transformers_are_less_local")}
-    (checked,) = check(claims, [*matched(0.6)(Path()), far])
-    (effect,) = checked.effects
-    assert "over that of tiny and unet_noise_1" in effect.what
-    assert effect.value.mean == pytest.approx(0.05, abs=0.02)
-    assert effect.value.high - effect.value.mean > 1
-    assert checked.verdict == "undecided"
-
-
-def test_runs_without_depth_are_left_out_where_models_are_compared() -> None:
-    rendered = made_run(tasks=("colour",), model="tiny", source="rendered")
-    runs = [*two(middle(0.9))(Path()), rendered]
-    (checked,) = check({"x": plugin("claim", "middle_layers_hold_3d")}, runs)
-    assert checked.verdict == "holds"
