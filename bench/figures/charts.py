@@ -6,7 +6,7 @@ and its converter are imported when the first chart is drawn: they take a second
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -34,6 +34,8 @@ class Line:
     style: str
     """A name in ``STYLES``."""
     points: Sequence[tuple[int, Score]]
+    log_snr: Mapping[int, float | None] | None = None
+    """Of its own steps; None where all curves of a chart have the same."""
 
 
 STYLES: dict[str, tuple[str, tuple[int, ...], float]] = {
@@ -106,16 +108,27 @@ def curve_chart(
     points = base.mark_point(size=140, filled=True, opacity=0, aria=False).encode(
         y=y("mean"), tooltip=tooltip
     )
+    places = _positions(steps, log_snr, along)
     mark = (
-        alt.Chart(alt.InlineData(values=_positions(steps, log_snr, along)))
+        alt.Chart(alt.InlineData(values=places))
         .mark_rule(color="var(--fg)", strokeDash=[3, 3], aria=False)
         .encode(
             x=x,
             opacity=alt.condition(f"datum.step == {CHOSEN}", alt.value(1), alt.value(0)),
         )
     )
-    chart = alt.layer(band, mark, line, points).add_params(alt.param(name=CHOSEN, value=0))
+    layers = [band, *([mark] if places else []), line, points]
+    chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
     return _styled(chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False))
+
+
+def legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Names, colours and dashes of curves, for a legend outside the chart."""
+    return [
+        {"name": line.name, "colour": colour, "dashes": dashes, "width": width}
+        for line in lines
+        for colour, dashes, width in [STYLES[line.style]]
+    ]
 
 
 def _rows(
@@ -123,14 +136,15 @@ def _rows(
 ) -> list[dict[str, Any]]:
     rows = []
     for line in lines:
+        levels = noise if line.log_snr is None else line.log_snr
         points = [(step, score) for step, score in line.points if np.isfinite(score.mean)]
         if len(points) == 1:
-            points = [(step, points[0][1]) for step in noise]
+            points = [(step, points[0][1]) for step in levels]
         for step, score in points:
-            place = step if along == STEP else noise[step]
+            place = step if along == STEP else levels[step]
             if place is None:
                 continue
-            at = str(step) if noise[step] is None else f"{step}, log-SNR {noise[step]:.2f}"
+            at = str(step) if levels[step] is None else f"{step}, log-SNR {levels[step]:.2f}"
             rows.append(
                 {
                     "curve": line.name,

@@ -16,7 +16,7 @@ from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Findings, findings_of, write_findings
 from bench.command_line import run_command
 from bench.errors import UserError
-from bench.figures.charts import Line, drawing_script, heat, svg
+from bench.figures.charts import Line, drawing_script, heat, legend, svg
 from bench.figures.images import CIVIDIS, png
 from bench.registry import plugins
 from bench.report.explorer import explorer_data
@@ -41,7 +41,6 @@ from bench.report.task_charts import (
     chart,
     control_lines,
     explorer_charts,
-    legend,
 )
 from bench.report.templates import asset, template
 from bench.runs.learning_curves import LEARNING

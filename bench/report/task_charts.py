@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.analysis.curves import curves
-from bench.figures.charts import NOISE, STEP, STYLES, Line, curve_chart
+from bench.figures.charts import NOISE, STEP, Line, curve_chart, legend
 from bench.report.explorer import curves_of, log_snr
 from bench.report.tables import measure
 from bench.runs.results import Results, TaskResults
@@ -71,12 +71,3 @@ def explorer_charts(results: Results, task: TaskResults) -> dict[str, Any]:
         },
         "lines": legend(lines),
     }
-
-
-def legend(lines: list[Line]) -> list[dict[str, Any]]:
-    """Names, colours and dashes of curves."""
-    return [
-        {"name": line.name, "colour": colour, "dashes": dashes, "width": width}
-        for line in lines
-        for colour, dashes, width in [STYLES[line.style]]
-    ]
