@@ -179,7 +179,7 @@ def _styled(spec: dict[str, Any]) -> dict[str, Any]:
     soft = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "titleFontWeight": "normal"}
     lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}
     spec["config"] = {
-        "background": None,
+        "background": "transparent",
         "font": _FONT,
         "view": {"stroke": None},
         "axis": {"labelFontSize": 12, "titleFontSize": 12, **soft, **lines},

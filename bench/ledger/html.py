@@ -74,7 +74,9 @@ def opening(board: Board) -> list[str]:
     apart = len(board.groups) - 1
     kept = "all can be compared"
     if apart:
-        kept = f"{_count(apart, 'group is', 'groups are')} kept apart from the first (reasons below)"
+        kept = (
+            f"{_count(apart, 'group is', 'groups are')} kept apart from the first (reasons below)"
+        )
     pairs = [pair for group in board.groups for pair in group.pairs]
     differing = sum(pair.differs for pair in pairs)
     rate = f"a false discovery rate of {100 * board.rate:.0f} %"

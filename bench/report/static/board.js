@@ -66,9 +66,9 @@ function board(data) {
     const along = document.querySelector('input[name="axis"]:checked').value;
     const figures = [...document.querySelectorAll("[data-chart]")];
     figures.forEach((figure) => {
-      figure.parentElement.querySelectorAll(".legend li").forEach((line) => {
-        line.hidden = !names.has(line.textContent.trim());
-      });
+      const lines = [...figure.parentElement.querySelectorAll(".legend li")];
+      lines.forEach((line) => { line.hidden = !names.has(line.textContent.trim()); });
+      if (lines.every((line) => line.hidden)) figure.parentElement.hidden = true;
     });
     const visible = figures.filter((figure) => figure.offsetParent !== null);
     Promise.all(
@@ -79,23 +79,18 @@ function board(data) {
   }
 
   function only(spec, names) {
-    // Rows of curves lie in the datasets of the specification or in its layers.
-    const filtered = (data_) =>
-      data_ && data_.values
-        ? { ...data_, values: data_.values.filter((row) => !("curve" in row) || names.has(row.curve)) }
-        : data_;
-    return {
-      ...spec,
-      data: filtered(spec.data),
-      layer: spec.layer.map((layer) => (layer.data ? { ...layer, data: filtered(layer.data) } : layer)),
-    };
+    const kept = Object.entries(spec.datasets).map(([name, rows_]) => [
+      name, rows_.filter((row) => !("curve" in row) || names.has(row.curve)),
+    ]);
+    return { ...spec, datasets: Object.fromEntries(kept) };
   }
 
   document.documentElement.classList.add("js");
   byId("filters").hidden = false;
   byId("axes").hidden = false;
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
-  byId("filters").addEventListener("input", show);
+  byId("filters").addEventListener("change", show);
+  byId("name").addEventListener("input", show);
   byId("axes").addEventListener("change", show);
   show();
 }
