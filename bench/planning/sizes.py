@@ -159,7 +159,9 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
                 whole += own
                 trained += own if network == TRAINED else 0
                 packed += _SUM_BYTES * steps * (d * (d + 1) // 2 + d)
-        activations += _ACTIVATION_BYTES * steps * shape.grid.tokens * channels
+        # Tasks of whole images keep means over tokens, in double precision.
+        kept = _ACTIVATION_BYTES * shape.grid.tokens if maps else _SUM_BYTES
+        activations += steps * channels * kept
     block = max(len(block.items) for block in study.train)
     folds = [[block for block in study.train if block.fold == fold] for fold in range(study.folds)]
     return SumSizes(

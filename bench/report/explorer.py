@@ -37,7 +37,7 @@ def explorer_data(results: Results) -> dict[str, Any]:
     return {
         "steps": list(numbers_of(results.steps)),
         "of": results.config.sampler_steps,
-        "log_snr": log_snr(results),
+        "log_snr": [_signed(level) for level in results.log_snr or ()],
         "layers": list(results.layers),
         "prompts": list(results.record.strip_prompts),
         "final": "finished" if results.config.source == "generated" else "rendered",
@@ -53,12 +53,8 @@ def curves_of(results: Results, task: str) -> dict[str, Curve]:
 
 
 def log_snr(results: Results) -> list[float | None]:
-    """Return the log-SNR of the probed steps; None for pure noise and in runs of older versions."""
-    stored = results.record.log_snr
-    return [
-        _short(value) if step < len(stored) and (value := stored[step]) is not None else None
-        for step in results.steps
-    ]
+    """Return the log-SNR of the probed steps; None where it is infinite or was not recorded."""
+    return [_short(level) for level in results.log_snr or [float("nan")] * len(results.steps)]
 
 
 def _task(results: Results, task: TaskResults) -> dict[str, Any]:
@@ -165,6 +161,12 @@ def _columns(scores: Sequence[Score | None]) -> dict[str, list[float | None]]:
         name: [None if score is None else _short(getattr(score, name)) for score in scores]
         for name in ("mean", "low", "high")
     }
+
+
+def _signed(level: float) -> str:
+    """A noise level as readers see it, with a minus sign."""
+    text = f"{abs(level):.2f}".replace("inf", "∞")
+    return f"−{text}" if level < 0 and text != "0.00" else text
 
 
 def _short(value: float) -> float | None:

@@ -21,6 +21,7 @@ from bench.figures.images import CIVIDIS, png
 from bench.registry import plugins
 from bench.report.explorer import explorer_data
 from bench.report.interventions import panel
+from bench.report.noise import log_snr_by_step, noise_header
 from bench.report.opening import opening
 from bench.report.poster import probed_strip_steps, strip_rows
 from bench.report.tables import (
@@ -69,6 +70,7 @@ def write_report(results: Results) -> Path:
         opening=opening(results, findings),
         caveats=caveats(results),
         number_of=number_of,
+        log_snr=log_snr_by_step(results),
         is_generated=results.config.source == "generated",
         tasks=[_task(results, task, findings) for task in results.tasks.values()],
         comparisons=[comparison_row(row) for row in findings.comparisons],
@@ -124,7 +126,8 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
         "compared": _figure(results, task, baseline_lines(results, task)),
         "catching_up": catching_up_line(results, task.name, onsets) if onsets else None,
         "learning": _learning(results, task),
-        "rows": layer_rows(results, task),
+        "rows": (rows := layer_rows(results, task)),
+        "noise_header": noise_header(results, [*rows[0]]),
     }
 
 

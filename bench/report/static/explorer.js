@@ -14,7 +14,6 @@ function explore(data) {
   const kind = () => task().kinds[state.kind];
   const layer = () => data.layers[state.row];
   const step = () => data.steps[state.column];
-  const noise = () => data.log_snr[state.column];
 
   function sentence() {
     const [mean, low, high] = ["mean", "low", "high"].map((n) => kind()[n][state.row][state.column]);
@@ -28,9 +27,8 @@ function explore(data) {
   function drawCell(focus) {
     markCell(grid, state.row, state.column, focus);
     slider.value = state.column;
-    const level = data.log_snr.every((value) => value === null)
-      ? "" : `, log-SNR ${logarithm(noise(), 2)}`;
-    const text = `step ${step()} of ${data.of}${level}`;
+    const level = data.log_snr[state.column];
+    const text = `step ${step()} of ${data.of}${level ? `, log-SNR ${level}` : ""}`;
     slider.setAttribute("aria-valuetext", text);
     byId("step-text").textContent = text;
     said.textContent = sentence();

@@ -30,15 +30,8 @@ function span(mean, low, high) {
   return low === null ? number(mean) : `${number(mean)} [${number(low)}, ${number(high)}]`;
 }
 
-function logarithm(value, digits) {
-  if (value === null) return "−∞";
-  const text = Math.abs(value).toFixed(digits);
-  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
-}
-
 function headings(data, axis) {
-  if (axis === "step") return data.steps.map(String);
-  return data.log_snr.map((value) => logarithm(value, 1));
+  return axis === "step" ? data.steps.map(String) : data.log_snr;
 }
 
 function heatMap(data, task, kind, axis, choose) {
