@@ -114,6 +114,7 @@ ROOMS = {
         "config",
         "environment",
         "errors",
+        "figures",
         "networks",
         "report",
         "runs",
