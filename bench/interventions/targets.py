@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from bench.interventions.shifts import Offset, draw_offsets, moved
 from datasets.items import Item
@@ -30,6 +31,8 @@ from datasets.labels import DisparityScale, Labels
 
 SCALES = {"farther": 0.7, "nearer": 1.4}
 """Factors on the object's inverse depth and size."""
+_EDGE = 2
+"""Pixels by which an object's mask is dilated before its place is filled."""
 TILT = 0.5
 """Standard deviations of inverse depth, at the left and right edge."""
 
@@ -98,12 +101,13 @@ def uncovered(inverse_depth: Tensor, mask: Bool[Tensor, "h w"]) -> Tensor:
     """The inverse depth without the object: its pixels take that of the background in their row.
 
     Between the nearest background pixels of a row it is interpolated; a row without any takes the
-    row below, which has the floor.
+    row below, which has the floor. The object's edge, which labels blur, counts as the object.
     """
     filled = inverse_depth.clone()
     columns = np.arange(mask.shape[1])
+    covered = max_pool2d(mask[None].float(), 2 * _EDGE + 1, 1, _EDGE)[0] > 0
     for row in reversed(range(mask.shape[0])):
-        hidden = mask[row].numpy()
+        hidden = covered[row].numpy()
         if hidden.all():
             filled[row] = filled[min(row + 1, mask.shape[0] - 1)]
         elif hidden.any():

@@ -32,7 +32,7 @@ def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
     path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
     arguments = [
         *("intervene", str(path), *FEW, "--methods", "pattern,published,controlnet"),
-        *("--strengths", "8", "--controlnet-strengths", "1"),
+        *("--strengths", "8", "--controlnet-strengths", "1", "--layers", "up2.1", "--shifts", "1"),
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
         ("published", "controlnet"),
     }
     fits = sorted(path.glob("interventions/published/*/*.safetensors"))
-    layers, edited, late = 2, 2, 1
+    layers, edited, late = 1, 2, 1
     assert len(fits) == layers * (2 * edited + late)
 
     def refuse(*_: object) -> None:
