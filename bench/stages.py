@@ -23,7 +23,7 @@ from datasets.splits import Block, count_items, grouped
 from extract.networks import TRAINED
 from extract.stream import BlockOutput, RecordedModel
 from probes.accumulate import Accumulator
-from probes.probe_set import ProbeSet, probes_of, tensors_of, united
+from probes.probe_set import STANDARDISED, ProbeSet, probes_of, tensors_of, united
 from probes.readout import Readout
 from probes.shared_eigenbases import KeptEigenbases, Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
@@ -149,7 +149,14 @@ def fit(
     def of_activations(site: Site) -> dict[str, Tensor]:
         steps, sums = study.config.probed_steps, _stored_sums(study, checkpoints, folds, [site])
         solved = solve_sites(
-            sums, tasks, steps, {TRAINED}, study.threads, device=study.device, sharing=sharing
+            sums,
+            tasks,
+            steps,
+            {TRAINED},
+            study.threads,
+            device=study.device,
+            sharing=sharing,
+            standardised=STANDARDISED in study.config.baselines,
         )
         return tensors_of(solved)
 

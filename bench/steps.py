@@ -9,6 +9,8 @@ MOST_STEPS = 1000
 """Timesteps that models of this kind are trained on: no sampler takes more steps."""
 EARLY_STEP = 4
 """Step 5, counted from 0, at which the paper reports that the scene is laid out."""
+BY_STEP, BY_NOISE = AXES = ("step", "log-snr")
+"""What tables and charts are ordered by: steps of one sampler, or noise levels of any."""
 
 
 def number_of(step: int) -> int:

@@ -39,8 +39,13 @@ class Level:
 
     @property
     def log_snr(self) -> float:
-        """Logarithm of the signal-to-noise ratio of variances; minus infinity for pure noise."""
-        return 2 * math.log(self.alpha / self.sigma) if self.alpha > 0 else -math.inf
+        """Logarithm of the signal-to-noise ratio of variances.
+
+        Minus infinity for pure noise, infinity without noise.
+        """
+        if self.alpha <= 0:
+            return -math.inf
+        return 2 * math.log(self.alpha / self.sigma) if self.sigma > 0 else math.inf
 
 
 class Sampler:
@@ -101,7 +106,10 @@ class Sampler:
 
 
 def finite_log_snr(sampler: Sampler) -> tuple[float | None, ...]:
-    """The log-SNR of every step; None for pure noise, as JSON has no infinity."""
+    """The log-SNR of every step; None where it is infinite, as JSON has no infinity.
+
+    That is at pure noise, and at a sigma of 0.
+    """
     values = (level.log_snr for level in sampler.levels)
     return tuple(value if math.isfinite(value) else None for value in values)
 

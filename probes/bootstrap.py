@@ -166,8 +166,8 @@ def _bootstrapped(
         t = _t_of_draws(scores[part], mean[part], weights)
         testable = (count[part] > 1) & ~np.isnan(t).any(1)
         for chosen, reaches in (
-            (testable & (count[part] >= few), _symmetric),
-            (testable & (count[part] < few), _strict),
+            (testable & (count[part] >= few), symmetric_reaches),
+            (testable & (count[part] < few), strict_reaches),
         ):
             if chosen.any():
                 n, m, s = (values[part][chosen] for values in (count, mean, error))
@@ -183,7 +183,7 @@ def _bootstrapped(
     return _Bootstrapped(mean, below, above, p, lowest, highest)
 
 
-def _symmetric(
+def symmetric_reaches(
     t: Array, observed: Array, count: NDArray[np.int_], level: float
 ) -> tuple[Array, Array, Array]:
     """Reaches below and above the mean in standard errors, and p, of the symmetric bootstrap."""
@@ -195,13 +195,13 @@ def _symmetric(
     return quantile, quantile, p
 
 
-def _strict(
+def strict_reaches(
     t: Array, observed: Array, count: NDArray[np.int_], level: float
 ) -> tuple[Array, Array, Array]:
     """The same where the equal-tailed bootstrap has to reject too, and both by the margin."""
     draws, margin = t.shape[1], 1 + MARGIN / count
     observed = observed / margin
-    symmetric, _, p = _symmetric(t, observed, count, level)
+    symmetric, _, p = symmetric_reaches(t, observed, count, level)
     rank = min(int(np.ceil((1 + level) / 2 * (draws + 1))), draws) - 1
     below, above = (
         margin * np.maximum(symmetric, np.partition(side, rank, axis=1)[:, rank])

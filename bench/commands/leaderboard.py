@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.config import FORMATS, names
 from bench.options.typed import typed_path
+from bench.steps import AXES, BY_NOISE, BY_STEP
 
 _OF_LEDGERS = (
     "across",
@@ -29,6 +30,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", type=typed_path, nargs="+", help="run folder, or one ledger")
     add("--format", choices=FORMATS, default=FORMATS[0], help="for a terminal, or Markdown")
+    add(
+        "--by",
+        choices=AXES,
+        help="name columns by step (default) or by noise level; several runs by log-snr are "
+        "compared at equal noise levels",
+    )
     ledger = parser.add_argument_group("of a ledger")
     add = ledger.add_argument
     add("--step", type=int, help="compare at this step, counted from 1 (default: the last)")
@@ -40,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--layers", action="store_true", default=None, help="compare the layers of each model too")
     add("--out", type=typed_path, help="folder of the two files (default: the ledger)")
     add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
-    add("--hub-model", metavar="NAME", help="of this model, where the ledger has several")
+    add("--hub-model", metavar="NAME", help="model to export, if the ledger has several")
     add("--hub-dataset", metavar="ID", help="the Hub's id of the benchmark (default: its name)")
     add("--hub-url", metavar="URL", help="source of the results")
 
@@ -56,16 +63,21 @@ def command(options: argparse.Namespace) -> int:
     if of_ledgers and len(options.run) > 1:
         raise UserError(f"{of_ledgers[0]} is a ledger, which is shown alone; leave the others out")
     if of_ledgers:
+        if options.by is not None:
+            raise UserError(f"--by is for runs, and {of_ledgers[0]} is a ledger; leave it out")
         return _ledger(options, of_ledgers[0])
     for name in _OF_LEDGERS:
         if getattr(options, name) is not None:
             raise UserError(f"{flag(name)} is for a ledger, and {options.run[0]} is none")
-    from bench.report.tables import print_comparison, print_run
+    from bench.report.side_by_side import print_at_levels, print_comparison
+    from bench.report.tables import print_run
     from bench.runs.results import read_results
 
     runs = [read_results(path) for path in options.run]
     if len(runs) == 1:
-        print_run(runs[0], options.format)
+        print_run(runs[0], options.format, options.by or BY_STEP)
+    elif options.by == BY_NOISE:
+        print_at_levels(runs, options.format)
     else:
         print_comparison(runs, options.format)
     return 0

@@ -2,7 +2,7 @@
 
 Entries are compared in the best layer (chosen on training images) at one step, by default the
 last, paired over the test items that they share. Ranks are not given: entries that share a letter
-do not differ at a false discovery rate of 5 % over all pairs and tasks of their group.
+do not differ significantly: at a false discovery rate of 5 % over all pairs and tasks of a group.
 """
 
 from __future__ import annotations
@@ -207,7 +207,10 @@ def lines(board: Board, form: str = FORMATS[0], layers: bool = False) -> list[st
         for entry in _ordered(group) if layers else ():
             said += ["", _text(f"{_name(entry)}, layers at the last step", form), ""]
             said += [tabulate(list(_layer_rows(entry, form)), headers="keys", tablefmt=form)]
-            said += ["", _text("layers of a model that share a letter do not differ", form)]
+            said += [
+                "",
+                _text("layers of a model that share a letter do not differ significantly", form),
+            ]
     return said
 
 
@@ -269,7 +272,7 @@ def _explained(board: Board, group: BoardGroup) -> str:
         return f"{scores}; a single entry, so nothing is compared"
     differing = sum(pair.differs for pair in group.pairs)
     return (
-        f"{scores}; entries that share a letter do not differ: {differing} of "
+        f"{scores}; entries that share a letter do not differ significantly: {differing} of "
         f"{len(group.pairs)} pairs differ, paired over shared items, at a false discovery rate of "
         f"{100 * board.rate:.0f} %"
     )

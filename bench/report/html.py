@@ -21,6 +21,7 @@ from bench.figures.charts import Line, heat, line_chart
 from bench.figures.images import png
 from bench.registry import plugins
 from bench.report.interventions import panel
+from bench.report.noise import log_snr_by_step, noise_header
 from bench.report.poster import probed_strip_steps, strip_rows
 from bench.report.tables import (
     baseline_line,
@@ -78,6 +79,7 @@ def write_report(results: Results) -> Path:
         results=results,
         caveats=caveats(results),
         number_of=number_of,
+        log_snr=log_snr_by_step(results),
         is_generated=results.config.source == "generated",
         tasks=[_task(results, task, findings) for task in results.tasks.values()],
         comparisons=[comparison_row(row) for row in findings.comparisons],
@@ -125,7 +127,8 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
         "compared": _baseline_chart(results, task),
         "catching_up": catching_up_line(results, task.name, onsets) if onsets else None,
         "learning": _learning(results, task),
-        "rows": layer_rows(results, task),
+        "rows": (rows := layer_rows(results, task)),
+        "noise_header": noise_header(results, [*rows[0]]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Tables for the terminal: one run by layer with its controls, or several runs side by side."""
+"""Tables of one run for the terminal: by layer with its controls, and its comparisons."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from bench.analysis.comparisons import Comparison
 from bench.analysis.degenerate import degenerate_labels
 from bench.analysis.emergence import Emergence, catching_up_line, onset_words
 from bench.analysis.findings import Findings, findings_of
+from bench.analysis.noise_levels import levels_of
 from bench.analysis.significance import Discoveries, at_rate
 from bench.config import FORMATS
-from bench.runs.conditions import differences, of_labels
+from bench.report.noise import by_noise, noise_header
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
-from bench.steps import EARLY_STEP, number_of, numbers_of
+from bench.steps import BY_NOISE, BY_STEP, EARLY_STEP, number_of, numbers_of
 from extract.networks import CLEAN, INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
@@ -29,6 +30,7 @@ from probes.probe_set import (
     MEAN_MAP,
     PERMUTED,
     POSITION,
+    STANDARDISED,
     WITH_POSITION,
     Cell,
 )
@@ -36,24 +38,29 @@ from probes.probe_set import (
 UNTRAINED = "untrained weights: the weights are random, and no score says anything about the model"
 
 
-def print_run(results: Results, form: str = FORMATS[0]) -> None:
-    """Print all findings of a run in tables; ``form`` is one of FORMATS."""
+def print_run(results: Results, form: str = FORMATS[0], by: str = BY_STEP) -> None:
+    """Print all findings of a run in tables; ``form`` is one of FORMATS, ``by`` one of AXES.
+
+    Raises UserError by noise level where the run did not record any.
+    """
+    if by == BY_NOISE:
+        levels_of(results)
     findings = findings_of(results)
     for caveat in caveats(results):
         print(f"\n{caveat}")
     for name, task in results.tasks.items():
         print(f"\n{title(task)}\n")
-        _print_table(layer_rows(results, task), form)
-        _print_line(baseline_line(results, task), form)
-        _print_line(emergence_line(findings.emergence[name]), form)
+        _print_rows(results, layer_rows(results, task), form, by)
+        print_line(baseline_line(results, task), form)
+        print_line(emergence_line(findings.emergence[name]), form)
         if sizes := object_size_line(findings, name):
-            _print_line(sizes, form)
+            print_line(sizes, form)
     print("\nThe best layer (chosen on training images) against each control, paired over test")
     print("images; a gain above zero favours the trained network.\n")
-    _print_table([comparison_row(row) for row in findings.comparisons], form)
+    _print_rows(results, [comparison_row(row) for row in findings.comparisons], form, by)
     for line in held_lines(findings):
-        _print_line(line, form)
-    _print_baselines(results, findings, form)
+        print_line(line, form)
+    _print_baselines(results, findings, form, by)
     print(f"\n{cost_line(results)}")
 
 
@@ -85,18 +92,32 @@ def _equal_labels(results: Results) -> list[str]:
     return []
 
 
-def _print_baselines(results: Results, findings: Findings, form: str) -> None:
+def _print_baselines(results: Results, findings: Findings, form: str, by: str) -> None:
     """Print the comparisons with the recorded baselines, if there are any."""
     if not findings.baselines:
         return
     print("\nThe trained network's probes against every baseline, paired over test images\n")
-    _print_table([comparison_row(row) for row in findings.baselines], form)
-    _print_line(held_line(findings.baselines), form)
+    _print_rows(results, [comparison_row(row) for row in findings.baselines], form, by)
+    print_line(held_line(findings.baselines), form)
     for task, onsets in findings.catching_up.items():
-        _print_line(catching_up_line(results, task, onsets), form)
+        print_line(catching_up_line(results, task, onsets), form)
 
 
-def _print_table(rows: Sequence[dict[str, str]], form: str) -> None:
+def _print_rows(results: Results, rows: list[dict[str, str]], form: str, by: str) -> None:
+    """Print rows that name steps, with a second header row, or by noise level."""
+    if by == BY_NOISE:
+        print_table(by_noise(results, rows), form)
+        return
+    header = noise_header(results, [*rows[0]])
+    if header and form == FORMATS[0]:
+        # Below the name of each column; Markdown has one header row.
+        titles = {name: f"{name}\n{level}" for name, level in header.items()}
+        rows = [{titles[name]: value for name, value in row.items()} for row in rows]
+    print_table([header, *rows] if header and form != FORMATS[0] else rows, form)
+
+
+def print_table(rows: Sequence[dict[str, str]], form: str) -> None:
+    """Print a table in one of FORMATS."""
     if form != FORMATS[0]:
         rows = [{key: in_markdown(value) for key, value in row.items()} for row in rows]
     print(tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True))
@@ -108,40 +129,10 @@ def in_markdown(text: str) -> str:
     return re.sub(r"([\\|`*])", r"\\\1", text)
 
 
-def _print_line(line: str, form: str) -> None:
+def print_line(line: str, form: str) -> None:
+    """Print a line below a table."""
     # Markdown would run lines together.
     print(line if form == FORMATS[0] else f"\n{in_markdown(line)}")
-
-
-def print_comparison(runs: Sequence[Results], form: str = FORMATS[0]) -> None:
-    """Print several runs side by side, with the best layer at the last step."""
-    rows = []
-    differing = differences(runs)
-    unlike = of_labels(differing)
-    for number, results in enumerate(runs):
-        row = {
-            "run": str(results.path),
-            "model": results.config.model,
-            "engine": results.config.engine,
-            "test items": str(len(results.record.test_items)),
-        }
-        for task in results.tasks.values():
-            _, layer, score = curve(results, task, TRAINED, ACTIVATIONS)[-1]
-            row[f"{task.name}: {measure(task)}"] = f"{score} {layer}"
-        row["minutes"] = f"{results.record.seconds / 60:.1f}{_of_processes(results)}"
-        row["peak GiB"] = f"{results.record.peak_bytes / 2**30:.2f}"
-        if differing:
-            others = [name for name, values in differing.items() if values[number] != values[0]]
-            row["unlike the first in"] = ", ".join(others)
-        rows.append(row)
-    _print_table(rows, form)
-    for name, values in differing.items():
-        has = ", ".join(f"{r.path} has {value}" for r, value in zip(runs, values, strict=True))
-        weight = "not comparable" if name in unlike else "the runs differ"
-        _print_line(f"{weight} in {name}: {has}", form)
-    for results in runs:
-        for caveat in caveats(results):
-            _print_line(f"{results.path}: {caveat}", form)
 
 
 def measure(task: TaskResults) -> str:
@@ -175,6 +166,8 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         if task.where(probe=EQUAL_WIDTH):
             narrow = cells(EQUAL_WIDTH)
             row["equal width"] = _mean(task.score(narrow[0])) if narrow else "-"
+        for unit in cells(STANDARDISED):
+            row[STANDARDISED] = str(score_of(task.score(unit)))
         random = [
             cell
             for name in results.random_networks
@@ -269,14 +262,14 @@ def cost_line(results: Results) -> str:
     items = len(record.train_items) + len(record.test_items)
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
-        f"cost: {items} items in {record.seconds / 60:.1f} min{_of_processes(results)} "
+        f"cost: {items} items in {record.seconds / 60:.1f} min{of_processes(results)} "
         f"on {_threads(results)} with {results.config.engine}, "
         f"{np.median(times):.1f} ms per row and step, peak memory "
         f"{record.peak_bytes / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
     )
 
 
-def _of_processes(results: Results) -> str:
+def of_processes(results: Results) -> str:
     """A remark on seconds that several processes took."""
     return f" (added up over {results.processes} processes)" if results.processes > 1 else ""
 

@@ -65,7 +65,8 @@ class RunRecord(Record):
     sigmas: tuple[float, ...] = ()
     """Noise level of the latents that a step reads, in the sampler's own scale."""
     log_snr: tuple[float | None, ...] = ()
-    """Logarithm of signal over noise (variances) at every step; null for pure noise."""
+    """Logarithm of signal over noise (variances) at every step; null for pure noise, where it is
+    minus infinity, and for a sigma of 0, where it is infinite."""
     conditions: dict[str, str | int | float] = Field(default_factory=dict)
     """What has to be equal for scores to be comparable (see runs/conditions.py)."""
     train_items: tuple[str, ...]
@@ -82,3 +83,10 @@ class RunRecord(Record):
     """Ranks that worked side by side."""
     sha256: dict[str, str]
     """File -> checksum, for the tables and tensors."""
+
+    @model_validator(mode="after")
+    def _one_noise_level_per_step(self) -> RunRecord:
+        count = len(self.timesteps)
+        if not len(self.sigmas) == len(self.log_snr) == count or 0 < count <= max(self.steps):
+            raise ValueError("it needs a timestep, a sigma and a log_snr for every step, or none")
+        return self

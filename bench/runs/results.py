@@ -4,7 +4,8 @@ config.json          the options, and the fingerprint of everything that determi
 environment.json     machine, versions, commit, command
 cells.csv            one row per cell: network, layer, step, probe, penalty, threshold, and scores
                      with 95 % intervals; the column side is ``16`` for 16 x 16 tokens, and
-                     ``12x16`` for 12 rows of 16
+                     ``12x16`` for 12 rows of 16; the column step counts from 1, and run.json has
+                     the noise level of each step of the sampler (timesteps, sigmas, log_snr)
 scores.safetensors   per task, every metric of every cell for every test image (cells x metrics x
                      images), and images/foreground, the share of each image that the object covers
 probes.safetensors   weights, intercepts and patterns (for edits), named
@@ -21,6 +22,7 @@ findings.json        comparisons, emergence and other findings (see analysis/fin
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -121,6 +123,30 @@ class Results:
     def steps(self) -> tuple[int, ...]:
         """Probed steps, counted from 0."""
         return self.record.steps
+
+    @property
+    def sigmas(self) -> tuple[float, ...] | None:
+        """Sigma of the latents that each probed step reads, in the sampler's own scale.
+
+        None for a run of an earlier version, which did not record noise levels.
+        """
+        sigmas = self.record.sigmas
+        return tuple(sigmas[step] for step in self.steps) if sigmas else None
+
+    @property
+    def log_snr(self) -> tuple[float, ...] | None:
+        """Log-SNR of the latents that each probed step reads, comparable between samplers.
+
+        It rises with the steps: minus infinity for pure noise, infinity where sigma is 0. None for
+        a run of an earlier version, which did not record noise levels.
+        """
+        if not self.record.log_snr or not self.record.sigmas:
+            return None
+        levels = (self.record.log_snr[step] for step in self.steps)
+        return tuple(
+            level if level is not None else -math.inf if sigma > 0 else math.inf
+            for level, sigma in zip(levels, self.sigmas or (), strict=True)
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.report.tables import caveats, print_comparison
+from bench.report.side_by_side import print_comparison
+from bench.report.tables import caveats
 from bench.run import run
 from bench.runs.results import read_results
 

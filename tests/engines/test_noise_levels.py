@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LMSDiscreteScheduler
 
-from engines.samplers import Sampler, finite_log_snr
+from engines.samplers import Level, Sampler, finite_log_snr
 
 
 def test_noise_prediction_has_the_ratio_of_the_training_schedule() -> None:
@@ -33,3 +33,8 @@ def test_rectified_flow_mixes_latent_and_noise() -> None:
     assert first is None
     assert middle == pytest.approx(0)
     assert last == pytest.approx(2 * np.log(3))
+
+
+def test_pure_noise_and_no_noise_are_infinite() -> None:
+    assert Level(0.0, 1.0).log_snr == -float("inf")
+    assert Level(1.0, 0.0).log_snr == float("inf")

@@ -28,6 +28,7 @@ def rewrite(folder: Path, name: str, **changes: object) -> None:
         ("run.json", {"steps": []}, "run.json: steps: tuple should have at least 1 item"),
         ("run.json", {"world": True}, "run.json: world: input should be a valid integer"),
         ("run.json", {"seconds": None}, "run.json: seconds: field required"),
+        ("run.json", {"sigmas": [1.0]}, "run.json: it needs a timestep, a sigma and a log_snr for"),
         ("run.json", {"tasks": {}}, "run.json: tasks: dictionary should have at least 1 item"),
         (
             "run.json",
