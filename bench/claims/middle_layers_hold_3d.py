@@ -29,10 +29,11 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     from extract.networks import TRAINED
     from probes.probe_set import ACTIVATIONS
 
-    models = {results.config.model for results in runs}
+    of_depth = cells.generated_with(runs, "depth")
+    models = {results.config.model for results in of_depth}
     if len(models) < 2:
-        raise LacksError("runs of two or more models; name them with --model")
-    for results in runs:
+        raise LacksError("runs of two or more models with depth; name them with --model")
+    for results in of_depth:
         (task,) = cells.tasks_of(results, ("depth",))
         chosen: list[Cell] = []
         rest: list[Cell] = []

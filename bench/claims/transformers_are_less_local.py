@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bench.verdicts.claim import Claim, LacksError
 
 if TYPE_CHECKING:
+    from bench.across.models import Model
     from bench.runs.results import Results
     from bench.verdicts.effect import Effect
     from datasets.grid import Grid
@@ -18,28 +19,61 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     """Compare how much of a mask a token tells of its own place, at the same number of tokens.
 
     The ceiling of a grid is the Dice of the best mask of whole tokens. At the last step, the best
-    layer's shortfall below its ceiling must be larger for every transformer than for every UNet,
-    on a grid that both have, over the test items that both have. A layer whose tokens mix places
-    falls short of its grid's ceiling; one that is coarse does not, since the ceiling is coarse too.
+    layer's shortfall below its ceiling must be larger for transformers than for UNets, on a grid
+    that they share, over the test items that they share. A layer whose tokens mix places falls
+    short of its grid's ceiling; one that is coarse does not, since the ceiling is coarse too.
+    Networks that differ by their seed alone are one group, whose spread widens the interval. Groups
+    are compared that were trained for the same objective on as many images; all of them are where
+    none was.
     """
+    from bench.across.contrasts import groups_of
+    from bench.across.models import described
     from bench.verdicts import cells
-    from bench.verdicts.effect import paired
 
-    unets = [results for results in runs if cells.is_unet(results)]
-    others = [results for results in runs if not cells.is_unet(results)]
+    models = [described(results) for results in cells.generated_with(runs, "saliency")]
+    groups = groups_of(models)
+    unets = [group for group in groups if cells.is_unet(group[0].results)]
+    others = [group for group in groups if not cells.is_unet(group[0].results)]
     if not (unets and others):
         missing = "a UNet" if others else "a transformer"
         raise LacksError(f"runs of {missing} beside those given; name models with --model")
-    for unet in unets:
-        for other in others:
-            grid = _shared_grid(unet, other)
-            rows, columns = _shared_items(unet, other)
-            yield paired(
-                f"saliency, {grid.rows} x {grid.columns} tokens: shortfall of "
-                f"{other.config.model} over that of {unet.config.model}",
-                _shortfall(other, grid)[columns],
-                _shortfall(unet, grid)[rows],
-            )
+    pairs = [(unet, other) for unet in unets for other in others]
+    matched = [(unet, other) for unet, other in pairs if _trained_alike(unet[0], other[0])]
+    for unet, other in matched or pairs:
+        yield _effect(unet, other, groups)
+
+
+def _trained_alike(one: Model, other: Model) -> bool:
+    return (one.objective, one.training_images) == (other.objective, other.training_images)
+
+
+def _effect(
+    unet: tuple[Model, ...], other: tuple[Model, ...], groups: Sequence[tuple[Model, ...]]
+) -> Effect:
+    """Return the shortfall of the transformers over that of the UNets."""
+    import numpy as np
+
+    from bench.across.seeds import group_difference, spread_of
+    from bench.verdicts.effect import Effect
+
+    both = (*unet, *other)
+    grid = _shared_grid([model.results for model in both])
+    items = _shared_items([model.results for model in both])
+
+    def shortfalls(group: Sequence[Model]) -> Array:
+        return np.array([_shortfall(model.results, grid, items) for model in group])
+
+    seeds = [shortfalls(group) for group in groups if len(group) > 1 and set(group) <= set(both)]
+    found = group_difference(shortfalls(other), shortfalls(unet), spread_of(seeds))
+    what = (
+        f"saliency, {grid.rows} x {grid.columns} tokens: shortfall of {_names(other)} over that of "
+        f"{_names(unet)}"
+    )
+    return Effect(what, found.value, 0.0, found.p)
+
+
+def _names(group: Sequence[Model]) -> str:
+    return " and ".join(model.name for model in group)
 
 
 def _grids(results: Results) -> set[Grid]:
@@ -50,25 +84,23 @@ def _grids(results: Results) -> set[Grid]:
     return {cell.grid for cell in task.where(network=TRAINED, step=results.steps[-1])}
 
 
-def _shared_grid(a: Results, b: Results) -> Grid:
-    """Return the finest grid that both models have."""
-    shared = _grids(a) & _grids(b)
+def _shared_grid(runs: Sequence[Results]) -> Grid:
+    """Return the finest grid that all models have."""
+    shared = set.intersection(*map(_grids, runs))
     if not shared:
         raise LacksError("runs of models with a layer of the same number of tokens")
     return max(shared)
 
 
-def _shared_items(a: Results, b: Results) -> tuple[list[int], list[int]]:
-    shared = [name for name in a.record.test_items if name in b.record.test_items]
+def _shared_items(runs: Sequence[Results]) -> list[str]:
+    others = [set(results.record.test_items) for results in runs[1:]]
+    shared = [x for x in runs[0].record.test_items if all(x in other for other in others)]
     if len(shared) < 2:
         raise LacksError("runs of the same items")
-    return (
-        [a.record.test_items.index(name) for name in shared],
-        [b.record.test_items.index(name) for name in shared],
-    )
+    return shared
 
 
-def _shortfall(results: Results, grid: Grid) -> Array:
+def _shortfall(results: Results, grid: Grid, items: Sequence[str]) -> Array:
     """Return, per image, the ceiling of a grid minus the score of its best layer."""
     from bench.verdicts import cells
     from extract.networks import TRAINED
@@ -78,7 +110,8 @@ def _shortfall(results: Results, grid: Grid) -> Array:
     probed = task.where(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS, grid=grid)
     best = cells.least_loss(task, probed, "probes of that grid")
     (ceiling,) = task.where(network=CEILING, grid=grid)
-    return cells.scores_of(task, ceiling) - cells.scores_of(task, best)
+    rows = [results.record.test_items.index(item) for item in items]
+    return (cells.scores_of(task, ceiling) - cells.scores_of(task, best))[rows]
 
 
 CLAIM = Claim(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -33,16 +33,29 @@ def read_probes(results: Results, prefix: str = "") -> dict[str, Tensor]:
 
 def stored_probe_set(results: Results, height: int, width: int) -> ProbeSet:
     """Return all probes of the trained network's activations, for images of a size in pixels."""
+    cells = {
+        name: [
+            cell
+            for cell in task.cells
+            if cell.network == TRAINED and cell.draw == 0 and cell.step != ALWAYS
+        ]
+        for name, task in results.tasks.items()
+    }
+    return chosen_probe_set(results, cells, height, width)
+
+
+def chosen_probe_set(
+    results: Results, cells: Mapping[str, Sequence[Cell]], height: int, width: int
+) -> ProbeSet:
+    """Return the stored probes of some cells per task, for images of a size in pixels."""
     tensors = read_probes(results)
     probes: dict[str, dict[Cell, FittedProbe]] = {}
     thresholds: dict[str, dict[Cell, float]] = {}
     mean_map: dict[str, Tensor] = {}
-    for name, task in results.tasks.items():
-        probes[name], thresholds[name] = {}, {}
-        for index, cell in enumerate(task.cells):
-            if cell.network == TRAINED and cell.draw == 0 and cell.step != ALWAYS:
-                probes[name][cell] = _fitted(tensors, name, cell)
-                thresholds[name][cell] = float(task.thresholds[index])
+    for name, chosen in cells.items():
+        task = results.tasks[name]
+        probes[name] = {cell: _fitted(tensors, name, cell) for cell in chosen}
+        thresholds[name] = {cell: float(task.thresholds[task.cells.index(cell)]) for cell in chosen}
         outputs = len(next(iter(probes[name].values())).intercept)
         # A probe set also scores this baseline, which nobody reads here.
         mean_map[name] = torch.zeros(outputs, height, width, dtype=torch.float64)

@@ -28,6 +28,15 @@ def tasks_of(results: Results, names: Sequence[str]) -> list[TaskResults]:
     return [results.tasks[name] for name in names]
 
 
+def generated_with(runs: Iterable[Results], name: str) -> list[Results]:
+    """Return the runs of generated images that have a task; others serve other claims."""
+    return [
+        results
+        for results in runs
+        if results.config.source == "generated" and name in results.tasks
+    ]
+
+
 def early_step(results: Results) -> int:
     """Return step 5 of the paper's 15, counted from 0; step 5 of others has another noise level."""
     if results.config.sampler_steps != PAPER_STEPS:

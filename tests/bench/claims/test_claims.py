@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.interventions.config import Plan
-from bench.interventions.records import ArmRecord, ChosenEdit, Summary, task_folder
+from bench.interventions.records import SCHEMA, ArmRecord, ChosenEdit, Summary, task_folder
 from bench.registry import plugin, plugins
 from bench.runs.results import Results
 from bench.verdicts.check import check
@@ -88,7 +88,7 @@ def two(of: Quality) -> Runs:
     """Two UNets, of which the second is as the claim says."""
     return lambda _: [
         made_run(of, layers=("down0", "down1", "mid", "up0", "up1")),
-        made_run(middle(0.9), layers=("down0", "down1", "mid", "up0", "up1"), model="unet_noise_1"),
+        made_run(middle(0.9), layers=("down0", "down1", "mid", "up0", "up1"), model="dit_noise_0"),
     ]
 
 
@@ -96,7 +96,7 @@ def matched(transformer: float) -> Runs:
     """A UNet with 0.8 below the ceiling of 0.9, and a transformer."""
     return lambda _: [
         made_run(),
-        made_run(network("trained", transformer), layers=BLOCKS, model="unet_noise_1"),
+        made_run(network("trained", transformer), layers=BLOCKS, model="dit_noise_0"),
     ]
 
 
@@ -151,7 +151,7 @@ def write_experiment(run: Path, means: dict[str, float], items: int = 40) -> Non
         writer.writeheader()
         writer.writerows(rows)
     summary = Summary(
-        schema=1,
+        schema=SCHEMA,
         task="saliency",
         headline="dice_shifted",
         higher_is_better=True,
@@ -287,6 +287,6 @@ def test_a_coarse_grid_is_no_lack_of_locality() -> None:
     low = changed(
         lambda _, cell: 0.8 if cell.network == CEILING or cell.network == "trained" else None
     )
-    runs = [made_run(), made_run(low, layers=BLOCKS, model="unet_noise_1")]
+    runs = [made_run(), made_run(low, layers=BLOCKS, model="dit_noise_0")]
     (checked,) = check({"x": plugin("claim", "transformers_are_less_local")}, runs)
     assert checked.verdict == "fails"

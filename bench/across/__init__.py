@@ -1,0 +1,1 @@
+"""Compare models that were run on the same items: noise levels, order, what they share."""
