@@ -88,6 +88,7 @@ ROOMS = {
         "options",
     },
     "interventions": {
+        "adam_vs_ridge",
         "analysis",
         "config",
         "errors",

@@ -73,13 +73,17 @@ class Baseline:
     """None takes the best layer."""
     against: str | None = None
     """The kind of the trained network's probe; None for that of the baseline's."""
+    first: str | None = None
+    """The networks that compute the same at the first step, where the latents are the noise."""
 
 
 BASELINES = (
     Baseline("random", "permuted weights, the trained network's latents"),
-    Baseline("own", "permuted weights, their own latents"),
+    Baseline("own", "permuted weights, their own latents", first="random"),
     Baseline("reinitialised", "re-initialised weights, the trained network's latents"),
-    Baseline("own reinitialised", "re-initialised weights, their own latents"),
+    Baseline(
+        "own reinitialised", "re-initialised weights, their own latents", first="reinitialised"
+    ),
     Baseline("vae", "the autoencoder's decoder"),
     Baseline(CONVOLUTION, "the residual blocks' convolutions"),
     Baseline(DECODED, "the labeler on the decoded image", layer=DECODED_LAYERS[0]),
@@ -215,6 +219,9 @@ def _with_baseline(
     best = task.best(network=TRAINED, step=step, probe=baseline.against or baseline.probe)
     cells = [cell for name in networks if (cell := cell_of(task, baseline, name, step))]
     if best is None or not cells or (baseline.network == DECODED and is_labelled(results, step)):
+        return None
+    if step == 0 and baseline.first is not None and results.family(baseline.first):
+        # The same comparison a second time.
         return None
     seeds = "" if baseline.network in networks else _if_one_seed(len(cells))
     what = f"{baseline.what}{seeds}"
