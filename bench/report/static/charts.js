@@ -3,7 +3,10 @@
 function drawChart(figure, spec, step = 0, choose = null) {
   const fitted = { ...spec, width: "container", autosize: { type: "fit-x", contains: "padding" } };
   const options = { renderer: "svg", actions: false, tooltip: { theme: "custom" } };
-  return vegaEmbed(figure, fitted, options).then(({ view }) => {
+  return vegaEmbed(figure, fitted, options).then(({ view, finalize }) => {
+    // The chart that was drawn here before lets go of its listeners.
+    figure.finalizeChart?.();
+    figure.finalizeChart = finalize;
     const mark = (number) => view.signal("chosen", number).runAsync();
     if (choose) {
       view.addEventListener("click", (_, item) => {

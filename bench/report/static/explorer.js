@@ -8,7 +8,7 @@ function explore(data) {
   ].map(byId);
   data.tasks.forEach((task) => { task.range = rangeOf(task); });
   const state = { task: 0, kind: 0, row: 0, column: 0, axis: "step" };
-  let [grid, markStep, timer, drawing] = [null, null, null, 0];
+  let [grid, markStep, timer, linking, drawing] = [null, null, null, null, 0];
 
   const task = () => data.tasks[state.task];
   const kind = () => task().kinds[state.kind];
@@ -35,8 +35,12 @@ function explore(data) {
     byId("readings").replaceChildren(readingsTable(data, task(), kind().name, layer(), step()));
     byId("beside").replaceChildren(scoresTable(data, task(), kind(), state.row, state.column));
     if (markStep) markStep(step());
-    const hash = [task().name, kind().name, layer(), step(), state.axis].map(encodeURIComponent);
-    history.replaceState(null, "", `#${hash.join("/")}`);
+    clearTimeout(linking);
+    // Browsers refuse more than a few changes of the address per second.
+    linking = setTimeout(() => {
+      const parts = [task().name, kind().name, layer(), step(), state.axis];
+      history.replaceState(null, "", `#${parts.map(encodeURIComponent).join("/")}`);
+    }, 400);
   }
 
   function choose(row, column, focus = false) {

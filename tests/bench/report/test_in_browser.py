@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,18 @@ def test_print_has_the_static_charts_instead(shown: Any) -> None:
         assert not shown.find_element("id", "explorer").is_displayed()
     finally:
         shown.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_run_of_an_older_version_says_what_it_lacks(
+    browser: Any, small_run: Results, tmp_path: Path
+) -> None:
+    new = ("map/", "decoded/", "clean/")
+    strips = {name: v for name, v in small_run.strips.items() if not name.startswith(new)}
+    page = write_report(replace(small_run, path=tmp_path, strips=strips))
+    browser.get("about:blank")
+    complaints(browser)
+    opened(browser, page)
+    cell(browser, 1, 2).click()
+    assert "made by an older version" in browser.find_element("id", "readings").text
+    assert f"{small_run.layers[1]}, step 3: dice 0." in said(browser)
+    assert complaints(browser) == []
