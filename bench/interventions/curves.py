@@ -21,7 +21,7 @@ from bench.interventions.config import Plan
 from bench.interventions.records import DAMAGE, Contest, Curve
 from bench.interventions.runner import edit_arm
 from bench.interventions.trials import NO_EDIT, Trials
-from probes.bootstrap import Array, effect_of
+from probes.bootstrap import Array, effect_of, score_of
 
 _POINTS = 51
 """Damages at which a curve is read for its area."""
@@ -69,9 +69,7 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
                 strengths=tuple(arm.strength for arm in arms),
                 damages=plan.damages,
                 damage=tuple(map(float, damage.mean(0))),
-                score=tuple(
-                    float(np.nanmean(trials.per_item(arm, trials.headline))) for arm in arms
-                ),
+                score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
                 reached=tuple(float((damage.max(1) > limit).mean()) for limit in plan.damages),
                 effects=_effects(values[method]),
                 over_random=None if random is None else _effects(random),
@@ -104,7 +102,8 @@ def turned(trials: Trials, method: str, most_damage: float) -> bool:
         (arm for arm in trials.arms if (arm.method, arm.control) == (method, EDIT)),
         key=lambda arm: arm.strength,
     )
-    quality = [float(np.nanmean(trials.quality(arm))) for arm in edits]
-    if float(np.nanmean(trials.per_item(edits[-1], DAMAGE))) > most_damage:
+    # An undefined score belongs to images that are destroyed.
+    quality = [np.nan_to_num(score_of(trials.quality(arm)).mean, nan=-np.inf) for arm in edits]
+    if score_of(trials.per_item(edits[-1], DAMAGE)).mean > most_damage:
         return True
     return len(quality) > 1 and not quality[-1] > max(quality[:-1])

@@ -44,7 +44,8 @@ def smallest_visible(effect: Array) -> float:
     Statistical Power Analysis for the Behavioral Sciences, 2.4).
     """
     means = resampled_means(effect[None], resampling_weights(len(effect)))[0]
-    return float(_POWER * np.nanstd(means))
+    finite = means[np.isfinite(means)]
+    return float(_POWER * finite.std()) if len(finite) else float("nan")
 
 
 def columns(task: Task) -> tuple[str, ...]:

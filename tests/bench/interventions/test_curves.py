@@ -96,6 +96,20 @@ def test_a_method_turns_where_its_score_falls_or_its_damage_is_large() -> None:
     assert turned(of((0.5, 0.3)), "pattern", 0.2)
     assert turned(of((0.3, 0.5), damage=0.3), "pattern", 0.2)
     assert not turned(of((0.3,)), "pattern", 0.2)
+    assert turned(of((0.3, nan)), "pattern", 0.2)
+
+
+def test_scores_that_are_undefined_for_every_item_are_no_error() -> None:
+    arms = {
+        ("null", "null", 0.0): (0.2, 0.0),
+        ("pattern", EDIT, 4.0): (nan, 0.3),
+        ("pattern", RANDOM, 4.0): (nan, 0.3),
+    }
+    trials = trials_of(SALIENCY, arms)
+    plan = Plan(methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=STEPS)
+    (curve,), _ = curves_of(trials, plan)
+    assert np.isnan(curve.score[0])
+    assert all(np.isnan(record.visible["null"]) for record in trials.records() if record.visible)
 
 
 def test_the_smallest_visible_effect_is_seen_in_four_of_five_samples() -> None:
