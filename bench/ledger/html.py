@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from math import isclose, log
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ from bench.figures.charts import (
 from bench.ledger.board import Board, BoardEntry, BoardGroup, BoardTask, Point
 from bench.ledger.entries import Entry
 from bench.ledger.leaderboard import compare, explained, layer_rows, name_of, ordered, span
+from bench.ledger.records import SamplerRecord
 from bench.ledger.ties import letters
 from bench.report.templates import asset, template
 from probes.bootstrap import Score
 
 _SCRIPTS = ("charts.js", "board.js")
+_TOLERANCE = 1e-3
+"""Of a log-SNR."""
 _NAMED = 2
 """Tasks whose best models the opening names."""
 
@@ -45,7 +49,7 @@ def board_page(board: Board, entries: Sequence[Entry]) -> str:
         steps=_steps(board),
         tasks={name: _title(name, task) for name, task in tasks.items()},
         families=sorted({family_of(entry.record.layers) for entry in entries}),
-        objectives=sorted({objective_of(entry.record.sampler.name) for entry in entries}),
+        objectives=sorted({objective_of(entry.record.sampler) for entry in entries}),
         groups=[_group(board, group, by_name) for group in board.groups],
         figures=[_figure(board, name, names) for name in tasks],
     )
@@ -61,9 +65,17 @@ def family_of(layers: Mapping[str, str]) -> str:
     return "transformer, cross-attention"
 
 
-def objective_of(sampler: str) -> str:
-    """What a model that is sampled so was trained for."""
-    return "rectified flow" if "Flow" in sampler else "diffusion"
+def objective_of(sampler: SamplerRecord) -> str:
+    """What a model was trained for, by how its latents mix image and noise.
+
+    Of a rectified flow they are (1 - sigma) image + sigma noise, whatever sampler it has.
+    """
+    levels = zip(sampler.sigmas, sampler.log_snr, strict=True)
+    mixed = [(sigma, level) for sigma, level in levels if level is not None and 0 < sigma < 1]
+    is_flow = bool(mixed) and all(
+        isclose(level, 2 * log((1 - sigma) / sigma), abs_tol=_TOLERANCE) for sigma, level in mixed
+    )
+    return "rectified flow" if is_flow else "diffusion"
 
 
 def opening(board: Board) -> list[str]:
@@ -153,7 +165,7 @@ def _row(entry: BoardEntry, stored: Entry) -> dict[str, Any]:
         "entry": entry,
         "name": name_of(entry),
         "family": family_of(stored.record.layers),
-        "objective": objective_of(entry.sampler),
+        "objective": objective_of(stored.record.sampler),
         "scores": {
             name: (span(task.score), task.letters, task.score.layer)
             for name, task in entry.tasks.items()

@@ -16,6 +16,8 @@ from bench.ledger.html import board_page, curve_names, family_of, objective_of, 
 from bench.ledger.leaderboard import leaderboard
 from tests.bench.ledger.synthetic import write_entry
 
+SHIPPED = Path(__file__).parents[3] / "ledger"
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
@@ -23,7 +25,7 @@ def ledger(tmp_path: Path) -> Path:
     write_entry(tmp_path, "alike", 0.6, 0.5, seed=1)
     write_entry(tmp_path, "best", 0.7, 0.4, seed=2)
     write_entry(tmp_path, "other", 0.6, 0.5, seed=3)
-    write_entry(tmp_path, "flow", 0.8, 0.3, seed=4, sampler="FlowMatchEulerDiscreteScheduler")
+    write_entry(tmp_path, "flow", 0.8, 0.3, seed=4, sampler="DPMSolver", flow=True)
     return tmp_path
 
 
@@ -117,7 +119,7 @@ def test_curves_lie_at_the_noise_of_each_entrys_own_steps(ledger: Path) -> None:
     entries = read_ledger(ledger)
     data = data_of(board_page(leaderboard(entries), entries))
     (rows,) = data["charts"]["saliency"]["log_snr"]["datasets"].values()
-    assert {row["log_snr"] for row in rows} == {-5.3, 1.4}
+    assert {row["log_snr"] for row in rows} == {-5.3, 1.4, -4.3944, 0.0}
     assert {row["curve"] for row in rows} == {
         f"{name} (abcdef)" for name in ("alike", "best", "other", "flow")
     }
@@ -149,5 +151,16 @@ def test_families_and_objectives_are_read_from_layers_and_samplers() -> None:
     assert family_of(joint) == "transformer, joint attention"
     crossed = {"block0": "transformer_blocks.0.attn1.to_out.0"}
     assert family_of(crossed) == "transformer, cross-attention"
-    assert objective_of("FlowMatchEulerDiscreteScheduler") == "rectified flow"
-    assert objective_of("LMSDiscreteScheduler") == "diffusion"
+
+
+def test_the_objective_is_read_from_the_noise_and_not_from_the_samplers_name(ledger: Path) -> None:
+    entries = {entry.record.model.name: entry.record.sampler for entry in read_ledger(ledger)}
+    assert objective_of(entries["flow"]) == "rectified flow"
+    assert objective_of(entries["best"]) == "diffusion"
+    shipped = {
+        entry.record.model.name: objective_of(entry.record.sampler)
+        for entry in read_ledger(SHIPPED)
+    }
+    assert shipped["tiny"] == "diffusion"
+    for name, objective in shipped.items():
+        assert ("flow" in name) == (objective == "rectified flow"), name

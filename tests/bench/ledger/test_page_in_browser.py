@@ -20,7 +20,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ledger")
     write_entry(folder, "alike", 0.6, 0.5, seed=1)
     write_entry(folder, "best", 0.7, 0.4, seed=2)
-    write_entry(folder, "flow", 0.8, seed=4, sampler="FlowMatchEulerDiscreteScheduler")
+    write_entry(folder, "flow", 0.8, seed=4, sampler="DPMSolver", flow=True)
     entries = read_ledger(folder)
     write_board(leaderboard(entries), entries, folder)
     return folder / HTML
@@ -49,7 +49,7 @@ def choose(browser: Any, name: str, text: str) -> None:
 
 
 def models(browser: Any) -> list[str]:
-    rows = browser.find_elements("css selector", "tr[data-entry] th")
+    rows = browser.find_elements("css selector", "tr[data-entry] th[scope='row']")
     return [row.text.split()[0] for row in rows if row.is_displayed()]
 
 
