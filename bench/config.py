@@ -30,6 +30,8 @@ BASELINES: tuple[str, ...] = (
     *("vae", "convolution", "text", "unconditional", "decoded"),
 )
 """What can be recorded beside the trained network and its controls; ``all`` selects all of them."""
+FURTHER_PROBES = ("standardised",)
+"""Baselines that record nothing, and fit further probes to the same activations; not in ``all``."""
 ALL = "all"
 RENAMED = {"compare": "baselines"}
 """Former name of an option -> its name."""
@@ -104,7 +106,7 @@ class Config:
         None, "height and width of its input (default: the file's; where open, the preset's)"
     )
     saliency_preset: Preset = option(
-        "tracer", "whose preparation: tracer, u2net, isnet, bria (default {})", beside=_SALIENCY
+        "tracer", "its preprocessing: tracer, u2net, isnet, bria (default {})", beside=_SALIENCY
     )
     saliency_mean: tuple[float, ...] = _prepared(
         (),
@@ -113,10 +115,13 @@ class Config:
         expected=ACCEPTED["saliency_mean"],
     )
     saliency_deviation: tuple[float, ...] = _prepared(
-        (), "divides them then, by channel", numbers, expected=ACCEPTED["saliency_deviation"]
+        (),
+        "standard deviation that divides them then, by channel",
+        numbers,
+        expected=ACCEPTED["saliency_deviation"],
     )
     saliency_cut: float | None = _prepared(
-        None, "least salient value of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
+        None, "threshold of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
     )
     saliency_normalise: bool | None = _prepared(
         None, "stretch its map to 0..1 by the map's minimum and maximum", None
@@ -144,7 +149,7 @@ class Config:
         least_length=1,
     )
     width: int | None = _count(
-        None, "project wider layers to so many channels, for memory (default: none)", least=1
+        None, "project wider layers to N channels, to save memory (default: none)", metavar="N"
     )
     size: tuple[int, ...] = option(
         (),
@@ -163,23 +168,29 @@ class Config:
     )
     true_guidance: float | None = option(
         None,
-        "guidance by a second call with the empty prompt, for models that need no second call",
+        "classifier-free guidance by a second row, for guidance-distilled models (FLUX)",
         parse=float,
     )
     limit: int | None = option(
-        None, "use only so many items, training and test together", parse=int, least=2
+        None, "use at most N items, training and test together", parse=int, least=2, metavar="N"
     )
     source: Source = option(
         "generated", "generated or rendered: rendered images noised to every step (default {})"
     )
     random_networks: int = option(
-        1, "networks of permuted weights to record beside it (default {})", parse=int, least=0
+        1,
+        "networks of permuted weights to record beside the trained one (default {})",
+        parse=int,
+        least=0,
     )
     baselines: tuple[str, ...] = option(
-        (), f"what else to record: {', '.join(BASELINES)}, or {ALL}", parse=names
+        (),
+        f"what else to record: {', '.join(BASELINES)}, or {ALL}; or further probes to fit: "
+        f"{', '.join(FURTHER_PROBES)}",
+        parse=names,
     )
     batch: int = _count(8, "rows per engine call (default {})")
-    shard: int = _count(24, "items per shard, the most that an interruption loses (default {})")
+    shard: int = _count(24, "items per shard; an interruption loses at most one shard (default {})")
     threads: int | None = _count(None, "CPU threads (default: all cores)", most=MOST_THREADS)
     out: str | None = _path(None, "run folder (default: one in runs/, named after the options)")
 
@@ -189,8 +200,9 @@ class Config:
 
         check_options(self)
         for name in self.baselines:
-            if name not in BASELINES:
-                raise UserError(f"there is no baseline {name!r}{nearest(name, (*BASELINES, ALL))}")
+            if name not in (*BASELINES, *FURTHER_PROBES):
+                choices = (*BASELINES, *FURTHER_PROBES, ALL)
+                raise UserError(f"there is no baseline {name!r}{nearest(name, choices)}")
             if self.source == "rendered" and name in _OF_GENERATED:
                 raise UserError(
                     f"baseline {name} needs generated images; drop it or use --source generated"
@@ -244,9 +256,9 @@ def config_of(options: Mapping[str, Any]) -> Config:
     values |= {name: expanded(value) for name, value in values.items() if isinstance(value, str)}
     chosen = values.get("baselines")
     if isinstance(chosen, tuple) and ALL in chosen:
-        # Further names add nothing, but a misspelt one is still refused.
-        misspelt = tuple(name for name in chosen if name not in (ALL, *BASELINES))
-        values["baselines"] = BASELINES + misspelt
+        # Names of further probes are kept; a misspelt one is still refused.
+        others = tuple(name for name in chosen if name not in (ALL, *BASELINES))
+        values["baselines"] = BASELINES + others
     return Config(**values)
 
 

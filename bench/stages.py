@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.measure import available_bytes, release_memory
 from bench.runs.checkpoints import Checkpoints, Work
-from bench.runs.filmstrips import strip_steps, strip_tensors
+from bench.runs.filmstrips import image_steps, strip_tensors
 from bench.runs.learning_curves import Row, learning_rows
 from bench.runs.results import FOREGROUND_AREA
 from bench.runs.shard_keys import COSTS, Section, Stage
@@ -23,7 +23,7 @@ from datasets.splits import Block, count_items, grouped
 from extract.networks import TRAINED
 from extract.stream import BlockOutput, RecordedModel
 from probes.accumulate import Accumulator
-from probes.probe_set import ProbeSet, probes_of, tensors_of, united
+from probes.probe_set import STANDARDISED, ProbeSet, probes_of, tensors_of, united
 from probes.readout import Readout
 from probes.shared_eigenbases import KeptEigenbases, Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
@@ -63,7 +63,7 @@ def score_block(
 ) -> tuple[dict[str, Tensor], BlockOutput]:
     """Generate a test block; return every metric of every cell, object sizes, and strips."""
     readout = Readout(probe_set, study.tasks, study.device)
-    noisy = strip_steps(study) if strips else ()
+    noisy = image_steps(study) if strips else ()
     steps = study.config.probed_steps
     output, labels = study.stream(recorded, block.items, [readout], steps, noisy)
     tensors = Section.SCORES.put(readout.scores()) | {FOREGROUND_AREA: readout.foreground}
@@ -149,7 +149,14 @@ def fit(
     def of_activations(site: Site) -> dict[str, Tensor]:
         steps, sums = study.config.probed_steps, _stored_sums(study, checkpoints, folds, [site])
         solved = solve_sites(
-            sums, tasks, steps, {TRAINED}, study.threads, device=study.device, sharing=sharing
+            sums,
+            tasks,
+            steps,
+            {TRAINED},
+            study.threads,
+            device=study.device,
+            sharing=sharing,
+            standardised=STANDARDISED in study.config.baselines,
         )
         return tensors_of(solved)
 

@@ -30,9 +30,11 @@ _ENTRIES_AT_ONCE = 1 << 25
 class Accumulator:
     """Reduce one block to sufficient statistics.
 
-    Activations are kept until the block's labels are known, then released. The statistics are
-    computed on ``device`` and returned on the CPU. Every element of ``permutations`` names, for
-    each image, the image whose labels it takes.
+    Activations are kept until the block's labels are known, then released: the products of
+    activations and labels need every token of both. Tasks of whole images read means over tokens,
+    so that without tasks of maps only means are kept. The statistics are computed on ``device`` and
+    returned on the CPU. Every element of ``permutations`` names, for each image, the image whose
+    labels it takes.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Accumulator:
         self.tasks = tasks
         self.permutations = permutations
         self.device = device
+        self._keeps_tokens = not all(task.per_image for task in tasks.values())
         self._activations: dict[Site, list[Tensor]] = defaultdict(list)
         self._grids: dict[Site, Grid] = {}
         self._sums: SufficientStatistics | None = None
@@ -56,9 +59,10 @@ class Accumulator:
         activation: Float[Tensor, "n t c"],
         grid: Grid,
     ) -> None:
-        """Keep a copy of an activation; steps must come in order."""
+        """Keep a copy of an activation, or its means; steps must come in order."""
         # An activation is often a view that would keep the other half of its batch in memory.
-        self._activations[network, layer].append(activation.clone())
+        kept = activation.clone() if self._keeps_tokens else self._means(activation)
+        self._activations[network, layer].append(kept)
         self._grids[network, layer] = grid
 
     def finish(self, labels: Labels) -> None:
@@ -83,7 +87,7 @@ class Accumulator:
             grid = self._grids[site]
             shapes[site] = Shape(grid, steps[0].shape[-1])
             if image_tasks:
-                means = [step.to(self.device).double().mean(1).cpu() for step in steps]
+                means = [self._means(step) for step in steps] if self._keeps_tokens else steps
                 rows = image_columns.flatten(0, 1).expand(len(means), -1, -1)
                 pooled[site] = moments_of(torch.cat([torch.stack(means), rows], dim=-1))
             if map_tasks:
@@ -105,6 +109,11 @@ class Accumulator:
         if self._sums is None:
             raise RuntimeError("the block is not finished, its labels are missing; call finish")
         return self._sums
+
+    def _means(self, activation: Float[Tensor, "n t c"]) -> Float[Tensor, "n c"]:
+        """Means over tokens, on the CPU."""
+        means: Tensor = activation.to(self.device).double().mean(1).cpu()
+        return means
 
     def _target_columns(self, blocks: Sequence[Blocks]) -> Float[Tensor, "n t y"]:
         orders = [list(range(len(blocks[0].target))), *self.permutations]

@@ -1,11 +1,11 @@
 """Probes trained as by Chen, Viegas and Wattenberg (2023): Adam, 30 epochs, batches of four images.
 
-The probe of a mask predicts two classes without an intercept and minimises the cross-entropy. The
-probe of a map predicts one number with an intercept and minimises the Huber loss. Predictions are
-upsampled to the image's resolution (nearest neighbour) and the loss is taken per pixel. As they are
-constant on a token's block of pixels, the same loss and gradient can be computed without
-upsampling: the cross-entropy of a block is taken with the share of its pixels that are foreground,
-and the Huber loss of a block is the mean over its pixels.
+No probe has an intercept. The probe of a mask predicts two classes and minimises the cross-entropy,
+the probe of a map predicts one number and minimises the Huber loss. Predictions are upsampled to
+the image's resolution (nearest neighbour) and the loss is taken per pixel. As they are constant on
+a token's block of pixels, the same loss and gradient can be computed without upsampling: the
+cross-entropy of a block is taken with the share of its pixels that are foreground, and the Huber
+loss of a block is the mean over its pixels.
 
 Source: the authors' scripts, github.com/yc015/scene-representation-diffusion-model.
 """
@@ -25,6 +25,8 @@ from probes.blocks import block_means, tiles_of
 
 EPOCHS, BATCH, RATE, SEED = 30, 4, 1e-3, 100
 """Of the published training; the seed sets the initial weights and the order of the images."""
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+"""PyTorch's defaults for Adam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +34,13 @@ class Epochs:
     """The states of a probe after each of e epochs."""
 
     weights: Float[Tensor, "e c o"]
-    intercept: Float[Tensor, "e o"]
     train_loss: Float[Tensor, " e"]
     """Mean over the epoch's batches, each before its update."""
 
     def predict(self, activations: Float[Tensor, "n t c"]) -> Float[Tensor, "e n t o"]:
         """The probe's outputs after every epoch."""
-        outputs = torch.einsum("ntc,eco->ento", activations, self.weights)
-        return outputs + self.intercept[:, None, None]
+        outputs: Tensor = torch.einsum("ntc,eco->ento", activations, self.weights)
+        return outputs
 
 
 def reading(prediction: Float[Tensor, "*b n t o"]) -> Float[Tensor, "*b n 1 t"]:
@@ -55,7 +56,7 @@ def new_probe(channels: int, is_mask: bool, seed: int = SEED) -> nn.Linear:
     """A probe with seeded initial weights; the state of the global generator does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return nn.Linear(channels, 2 if is_mask else 1, bias=not is_mask)
+        return nn.Linear(channels, 2 if is_mask else 1, bias=False)
 
 
 def optimizer(probe: nn.Linear) -> torch.optim.Adam:
@@ -107,20 +108,42 @@ def train(
     epochs: int = EPOCHS,
     seed: int = SEED,
 ) -> Epochs:
-    """Train a probe on n images, in a new seeded order in every epoch."""
-    probe = new_probe(activations.shape[-1], is_mask, seed)
-    adam = optimizer(probe)
-    weights, intercepts, losses = [], [], []
+    """Train a probe on n images, in a new seeded order in every epoch.
+
+    The gradient of a linear probe is written out, which takes a quarter of the time of a graph.
+    """
+    weights = new_probe(activations.shape[-1], is_mask, seed).weight.detach().mT.contiguous()
+    first, second, count = torch.zeros_like(weights), torch.zeros_like(weights), 0
+    states, losses = [], []
     for batches in _orders(len(activations), epochs, seed):
-        batch_losses = [
-            update(adam, block_loss(probe(activations[batch]), blocks[batch])) for batch in batches
-        ]
-        losses.append(sum(batch_losses) / len(batch_losses))
-        weights.append(probe.weight.detach().mT.clone())
-        intercepts.append(
-            torch.zeros(probe.out_features) if probe.bias is None else probe.bias.detach().clone()
-        )
-    return Epochs(torch.stack(weights), torch.stack(intercepts), torch.tensor(losses))
+        batch_losses = []
+        for batch in batches:
+            x, y = activations[batch].flatten(0, 1), blocks[batch].flatten(0, 1)
+            loss, derivative = _loss_and_derivative(x @ weights, y, is_mask)
+            gradient = x.mT @ derivative
+            count += 1
+            first.lerp_(gradient, 1 - _BETAS[0])
+            second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+            unbiased = second.sqrt().div_((1 - _BETAS[1] ** count) ** 0.5).add_(_EPS)
+            weights.addcdiv_(first, unbiased, value=-RATE / (1 - _BETAS[0] ** count))
+            batch_losses.append(loss)
+        losses.append(torch.stack(batch_losses).mean())
+        states.append(weights.clone())
+    return Epochs(torch.stack(states), torch.stack(losses))
+
+
+def _loss_and_derivative(
+    z: Float[Tensor, "m o"], y: Float[Tensor, "m k"], is_mask: bool
+) -> tuple[Tensor, Float[Tensor, "m o"]]:
+    """The mean of :func:`block_loss` over m tokens, and its derivative by the outputs z."""
+    if is_mask:
+        log_p = z.log_softmax(-1)
+        return -(y * log_p).sum() / len(z), (log_p.exp() - y) / len(z)
+    gap = z - y
+    within = gap.clamp(-1, 1)
+    # Huber: half the square up to 1, then linear with slope 1.
+    loss = (within * (gap - within / 2)).mean()
+    return loss, within.mean(-1, keepdim=True) / len(z)
 
 
 def _orders(images: int, epochs: int, seed: int) -> Iterator[tuple[Tensor, ...]]:

@@ -70,12 +70,14 @@ class Context:
         features: Tensor,
         problems: Sequence[Problem],
         decomposing: Decompose = every_time,
+        standardised: bool = False,
     ) -> list[Fit]:
         """Fit on :attr:`device`; the moments and the results are on the CPU."""
         there = [moments.to(self.device) for moments in folds]
-        return [
-            result.cpu() for result in fit_all(there, features, problems, decomposing=decomposing)
-        ]
+        fits = fit_all(
+            there, features, problems, decomposing=decomposing, standardised=standardised
+        )
+        return [result.cpu() for result in fits]
 
     def named(
         self,

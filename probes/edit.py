@@ -8,9 +8,12 @@ computes the change d; an edit adds ``strength`` times d to x. At strength 1
     pattern   d = (t - p) V',  V = S W (W'S W)^-1
               is the smallest such change in the Mahalanobis metric of the activations' covariance
               S. It follows how the activations vary with the prediction (Haufe et al. 2014).
-    adam      d is the result of 128 iterations of Adam on the probe's loss (Chen et al. 2023).
+    ridge-adam
+              d is the result of 128 iterations of Adam on the loss of the ridge probe.
 
-A control is a change of the same norm at every token in another direction.
+These use a ridge probe. The published procedure (Chen et al. 2023) has its own (``probes/adam.py``)
+and is in ``probes/published_edit.py``. A control is a change of the same norm at every token in
+another direction.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LEARNING_RATE, ITERATIONS = 5e-3, 128
-"""Of the published edits (Chen et al. 2023)."""
+"""Of the published edit (Chen et al. 2023)."""
 
 Change = Float[Tensor, "n t c"]
 
@@ -45,6 +48,12 @@ class Probe:
         """The prediction of the probe."""
         prediction: Tensor = x @ self.weights + self.intercept
         return prediction
+
+    def residual(
+        self, x: Float[Tensor, "n t c"], target: Float[Tensor, "n t k"]
+    ) -> Float[Tensor, "n t k"]:
+        """Target minus prediction."""
+        return target - self.read(x)
 
 
 def activation_pattern(
@@ -91,7 +100,7 @@ def probe_loss(
 
 
 def adam_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "n t k"]) -> Change:
-    """The change by the published optimiser; every row is optimised independently of the batch."""
+    """The change by Adam on :func:`probe_loss`; no row depends on the others of its batch."""
     start = x.detach()
     with torch.enable_grad():
         edited = start.clone().requires_grad_()
@@ -106,9 +115,9 @@ def adam_change(x: Float[Tensor, "n t c"], probe: Probe, target: Float[Tensor, "
 METHODS: dict[str, Callable[[Tensor, Probe, Tensor], Tensor]] = {
     "weights": weights_change,
     "pattern": pattern_change,
-    "adam": adam_change,
+    "ridge-adam": adam_change,
 }
-"""Name -> (activations, probe, target) -> change at strength 1."""
+"""Name -> (activations, ridge probe, target) -> change at strength 1."""
 
 
 def along(

@@ -21,16 +21,18 @@ the block means of the target itself, and all foreground.
 ALWAYS = -1
 """The step of a cell that is the same at all steps."""
 
-ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH = (
+ACTIVATIONS, WITH_POSITION, PERMUTED, EQUAL_WIDTH, STANDARDISED = (
     "activations",
     "activations+position",
     "permuted",
     "equal width",
+    "standardised",
 )
 """The kinds of probes.
 
 ``permuted`` probes are fit to the labels of other images. ``equal width`` probes use as many random
 directions of the activations as the narrowest layer has channels; that layer has no such probe.
+``standardised`` probes, which are fit on request, use channels of unit variance.
 """
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from probes.eigenbasis import Eigenbasis, decompose, weights_of, weights_with_further
 from probes.moments import Moments, total
+from probes.standardised import deviations, scaled
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 8 * i / 19) for i in range(20))
 """Relative penalties, 1e-6 to 1e2; :func:`absolute` multiplies them by the mean diagonal of X'X."""
@@ -179,24 +180,39 @@ def fit_all(
     problems: Sequence[Problem],
     penalties: Sequence[float] = PENALTIES,
     decomposing: Decompose = every_time,
+    standardised: bool = False,
 ) -> list[Fit]:
     """Choose penalties by K-fold cross-validation and refit on all folds, problem by problem.
 
     ``features`` and the columns of the problems are indices into the moments. All problems share
-    one eigenbasis per set of training folds. Computes on the device of the moments. Raises
-    ValueError for fewer than two folds.
+    one eigenbasis per set of training folds. With ``standardised``, features are divided by their
+    standard deviation over the training folds; weights are of the features themselves. Computes on
+    the device of the moments. Raises ValueError for fewer than two folds.
     """
     if len(folds) < 2:
         raise ValueError(f"cross-validation needs at least 2 folds, not {len(folds)}")
     all_moments = total(folds)
-    grids = [absolute(penalties, all_moments, features, problem.further) for problem in problems]
+
+    def prepared(train: Moments) -> tuple[Moments, Tensor | None]:
+        if not standardised:
+            return train, None
+        factors = 1 / deviations(train, features)
+        return scaled(train, features, factors), factors
+
+    units, _ = prepared(all_moments)
+    grids = [absolute(penalties, units, features, problem.further) for problem in problems]
 
     def solutions(chosen: Folds, train: Moments) -> list[tuple[Tensor, Tensor]]:
+        train, factors = prepared(train)
         eigenbasis = decomposing(chosen, train.scatter[features][:, features])
-        return [
+        solved = [
             solve(train, features, problem.targets, alphas, problem.further, eigenbasis)
             for problem, alphas in zip(problems, grids, strict=True)
         ]
+        if factors is not None:
+            for weights, _ in solved:
+                weights[:, : len(features)] *= factors[:, None]
+        return solved
 
     losses: list[list[Tensor]] = [[] for _ in problems]
     for held_out, fold in enumerate(folds):

@@ -27,6 +27,8 @@ class Features(NamedTuple):
     """Whether rows are whole images, not tokens."""
     width: int
     """Number of features: the channels, or the directions of a probe of equal width."""
+    standardised: bool = False
+    """Whether they are scaled to unit variance."""
 
 
 Sharing = Callable[[Features], Decompose]
@@ -95,9 +97,15 @@ class KeptEigenbases:
         return decomposing
 
 
-def bytes_of_eigenbases(sums: SufficientStatistics, steps: int, selective: Collection[str]) -> int:
-    """Memory of one eigenbasis for every set of features of a fit to tokens or to whole images."""
+def bytes_of_eigenbases(
+    sums: SufficientStatistics, steps: int, selective: Collection[str], standardised: bool = False
+) -> int:
+    """Memory of one eigenbasis for every set of features of a fit to tokens or to whole images.
+
+    ``standardised`` adds those of standardised probes.
+    """
     widths = [shape.channels for shape in sums.shapes.values()]
     own = [shape.channels for (network, _), shape in sums.shapes.items() if network in selective]
     widths += [min(own) for width in own if width > min(own)]
+    widths += own if standardised else []
     return sum(8 * width * (width + 1) for width in widths) * steps

@@ -21,6 +21,7 @@ from probes.probe_set import (
     ACTIVATIONS,
     EQUAL_WIDTH,
     POSITION,
+    STANDARDISED,
     WITH_POSITION,
     Cell,
     Probes,
@@ -39,15 +40,16 @@ def solve_probe_set(
     steps: Sequence[int],
     selective: Collection[str],
     threads: int,
+    standardised: bool = False,
 ) -> ProbeSet:
     """Solve every probe of the named tasks, which are some or all of those in the statistics.
 
     ``steps`` are the probed steps in the order of the moments' leading axis. Networks in
-    ``selective`` also get probes of permuted labels and of equal width. Sites are solved in
-    parallel on ``threads`` threads.
+    ``selective`` also get probes of permuted labels and of equal width, and with ``standardised``
+    those of standardised activations. Sites are solved in parallel on ``threads`` threads.
     """
     parts = [
-        solve_sites(folds, tasks, steps, selective, threads),
+        solve_sites(folds, tasks, steps, selective, threads, standardised=standardised),
         solve_position(folds, tasks, selective),
     ]
     return ProbeSet(united(parts, tasks), mean_maps(folds, tasks))
@@ -62,6 +64,7 @@ def solve_sites(
     only: Collection[tuple[Site, int]] | None = None,
     device: torch.device = CPU,
     sharing: Sharing = no_sharing,
+    standardised: bool = False,
 ) -> Probes:
     """The probes of all sites with moments, fit on ``device`` and returned on the CPU.
 
@@ -78,7 +81,9 @@ def solve_sites(
                 if network in selective
             ]
             narrowest = min(widths, default=0)
-            solve_site = partial(_solve_site, context, steps, selective, narrowest, sharing)
+            solve_site = partial(
+                _solve_site, context, steps, selective, narrowest, sharing, standardised
+            )
             jobs = [(site, index) for site in context.sites for index in range(len(steps))]
             jobs = [job for job in jobs if only is None or job in only]
             entries += map(solve_site, jobs) if pool is None else pool.map(solve_site, jobs)
@@ -129,6 +134,7 @@ def _solve_site(
     selective: Collection[str],
     narrowest: int,
     sharing: Sharing,
+    standardised: bool,
     job: tuple[Site, int],
 ) -> list[Entry]:
     """The probes of one site and step index; ``narrowest`` is the width of the narrowest layer."""
@@ -169,6 +175,17 @@ def _solve_site(
         narrow_fit = on_activations(narrow_fit, directions)
         narrow_cell = replace(cell, probe=EQUAL_WIDTH)
         entries.extend(context.named(narrow_cell, true, columns, narrow_fit))
+    if is_selective and standardised:
+        problem = Problem(columns.targets(true), groups=context.groups(true, columns))
+        (unit_fit,) = context.fit(
+            folds,
+            columns.activation_columns,
+            [problem],
+            sharing(features._replace(standardised=True)),
+            standardised=True,
+        )
+        unit_cell = replace(cell, probe=STANDARDISED)
+        entries.extend(context.named(unit_cell, true, columns, unit_fit))
     for solved in position_fit:
         position_cell = replace(cell, probe=WITH_POSITION)
         entries.extend(context.named(position_cell, true, columns, solved))

@@ -20,6 +20,24 @@ SCHEDULE = {
 }
 
 
+def save_sd1(folder: Path) -> Path:
+    """Stable Diffusion 1: projections by convolutions, eight heads, noise prediction."""
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_head_dim=8,
+        cross_attention_dim=24,
+        norm_num_groups=8,
+    )
+    text = CLIPTextModel(_text_config(24, 24))
+    schedule = {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "steps_offset": 1}
+    return _save(folder, unet, _vae((16, 16, 16), 0.18215), schedule | SCHEDULE, text=text)
+
+
 def save_sd2(folder: Path) -> Path:
     """Stable Diffusion 2: linear projections, heads by the level's width, v-prediction."""
     torch.manual_seed(2)

@@ -88,6 +88,7 @@ ROOMS = {
         "options",
     },
     "interventions": {
+        "adam_vs_ridge",
         "analysis",
         "config",
         "errors",
@@ -114,6 +115,7 @@ ROOMS = {
         "config",
         "environment",
         "errors",
+        "figures",
         "networks",
         "report",
         "runs",

@@ -6,7 +6,7 @@ again: the cells' activations of the training images are held, those of test ima
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from statistics import median
@@ -18,9 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.adam_vs_ridge.cells import Choice, ProbeCell, choose_cells
+from bench.adam_vs_ridge.fits import ActivationStore, Fits, generate
 from bench.adam_vs_ridge.results import SCHEMA, CellComparison, RecipeComparison, ScorePair
 from bench.measure import timed
-from bench.networks import alone
 from bench.profiling.published import update_seconds
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
@@ -28,10 +28,7 @@ from bench.steps import number_of
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.labels import Labels
-from datasets.splits import Block, count_items
-from engines.engine import Engine
-from extract.networks import TRAINED
-from extract.stream import Reducer
+from datasets.splits import count_items
 from probes.adam import BATCH, RATE, SEED, Epochs, block_loss, reading, target_blocks, train
 from probes.blocks import Blocks, block_means
 from probes.bootstrap import Array, paired_difference
@@ -52,16 +49,16 @@ def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Re
     tasks = {cell.task: study.tasks[cell.task] for cell in cells}
     store = ActivationStore({cell.site for cell in cells}, tasks)
     with tqdm(total=study.items + len(cells), desc="generating", smoothing=0.05) as bar:
-        _generate(study, engine, study.train, steps, store, bar)
+        generate(study, engine, study.train, steps, store, bar)
         bar.set_description("fitting")
         fits = []
         for cell in cells:
-            fits.append(_fit(cell, store, study, choice.epochs))
+            fits.append(_fit(cell, store, study, Fits(results, choice.epochs)))
             bar.update()
         store.activations.clear()
         bar.set_description("generating")
         evaluator = Evaluator(cells, [both.epochs for both in fits], tasks)
-        _generate(study, engine, study.test, steps, evaluator, bar)
+        generate(study, engine, study.test, steps, evaluator, bar)
     return RecipeComparison(
         schema=SCHEMA,
         epochs=choice.epochs,
@@ -78,35 +75,6 @@ def compare_recipes(results: Results, choice: Choice, threads: int | None) -> Re
     )
 
 
-class ActivationStore:
-    """A reducer that holds the activations of some sites and the images' targets, by block."""
-
-    def __init__(self, sites: Collection[tuple[str, int]], tasks: Mapping[str, Task]) -> None:
-        self.activations: dict[tuple[str, int], list[Float[Tensor, "n t c"]]] = {
-            site: [] for site in sites
-        }
-        self.targets: dict[str, list[Float[Tensor, "n h w"]]] = {name: [] for name in tasks}
-        self._tasks = tasks
-
-    def update(
-        self,
-        step: int,
-        network: str,
-        layer: str,
-        activation: Float[Tensor, "n t c"],
-        grid: Grid,
-    ) -> None:
-        """Hold an activation of the trained network at one of the sites."""
-        if network == TRAINED and (layer, step) in self.activations:
-            # Activations are often views, which would keep the other half of their batch alive.
-            self.activations[layer, step].append(activation.float().cpu().clone())
-
-    def finish(self, labels: Labels) -> None:
-        """Hold the block's targets."""
-        for name, targets in self.targets.items():
-            targets.append(self._tasks[name].target(labels)[:, 0].float())
-
-
 @dataclass(frozen=True, slots=True)
 class _Fits:
     epochs: Epochs
@@ -116,8 +84,8 @@ class _Fits:
     published_seconds: float
 
 
-def _fit(cell: ProbeCell, store: ActivationStore, study: Study, epochs: int) -> _Fits:
-    """Fit a cell both ways.
+def _fit(cell: ProbeCell, store: ActivationStore, study: Study, fits: Fits) -> _Fits:
+    """Fit a cell both ways; a fit of the published recipe that is stored is read.
 
     Ridge is timed before and after Adam, so that other load on the machine slows both down.
     """
@@ -130,15 +98,21 @@ def _fit(cell: ProbeCell, store: ActivationStore, study: Study, epochs: int) -> 
         return in_closed_form(blocks, targets, folds, grid)
 
     def by_adam() -> Epochs:
-        return train(activations, target_blocks(target, grid, is_mask), is_mask, epochs)
+        return train(activations, target_blocks(target, grid, is_mask), is_mask, fits.epochs)
 
     before = [timed(by_ridge)[1] for _ in range(_RIDGES)]
-    trained, seconds = timed(by_adam)
+    trained = fits.get(cell.task, (*cell.site, 0), by_adam)
     after = [timed(by_ridge)[1] for _ in range(_RIDGES)]
-    updates = epochs * ceil(len(activations) / BATCH)
+    updates = fits.epochs * ceil(len(activations) / BATCH)
     _, height, width = target.shape
     published = [update_seconds(activations[:1], (height, width), is_mask) for _ in range(_UPDATES)]
-    return _Fits(trained, by_ridge(), median(before + after), seconds, updates * median(published))
+    return _Fits(
+        trained.epochs,
+        by_ridge(),
+        median(before + after),
+        trained.seconds,
+        updates * median(published),
+    )
 
 
 def in_closed_form(
@@ -204,20 +178,6 @@ class Evaluator(ActivationStore):
             scores.loss.append(losses.double() * len(x))
         for activations in self.activations.values():
             activations.clear()
-
-
-def _generate(
-    study: Study,
-    engine: Engine,
-    blocks: Sequence[Block],
-    steps: Sequence[int],
-    reducer: Reducer,
-    bar: tqdm[None],
-) -> None:
-    recorded = alone(study, engine, study.config.batch)
-    for block in blocks:
-        study.stream(recorded, block.items, [reducer], steps)
-        bar.update(len(block.items))
 
 
 def _comparison(

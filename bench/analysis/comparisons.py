@@ -19,7 +19,15 @@ from bench.steps import early_and_last, number_of
 from extract.networks import CLEAN, CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
 from probes.bootstrap import Array, Score, paired_difference
 from probes.multiple_testing import RATE, over_permuted, q_values
-from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.probe_set import (
+    ACTIVATIONS,
+    MEAN_MAP,
+    PERMUTED,
+    POSITION,
+    STANDARDISED,
+    WITH_POSITION,
+    Cell,
+)
 
 STEPS = (0, 2, 4)
 """Steps 1, 3 and 5, which the paper reports; the last step is always added."""
@@ -63,13 +71,19 @@ class Baseline:
     probe: str = ACTIVATIONS
     layer: str | None = None
     """None takes the best layer."""
+    against: str | None = None
+    """The kind of the trained network's probe; None for that of the baseline's."""
+    first: str | None = None
+    """The networks that compute the same at the first step, where the latents are the noise."""
 
 
 BASELINES = (
     Baseline("random", "permuted weights, the trained network's latents"),
-    Baseline("own", "permuted weights, their own latents"),
+    Baseline("own", "permuted weights, their own latents", first="random"),
     Baseline("reinitialised", "re-initialised weights, the trained network's latents"),
-    Baseline("own reinitialised", "re-initialised weights, their own latents"),
+    Baseline(
+        "own reinitialised", "re-initialised weights, their own latents", first="reinitialised"
+    ),
     Baseline("vae", "the autoencoder's decoder"),
     Baseline(CONVOLUTION, "the residual blocks' convolutions"),
     Baseline(DECODED, "the labeler on the decoded image", layer=DECODED_LAYERS[0]),
@@ -77,6 +91,9 @@ BASELINES = (
     # The prompt is the same at every token: without position it cannot predict a map.
     Baseline("text", "the prompt alone, with position", probe=WITH_POSITION),
     Baseline("unconditional", "the branch without a prompt"),
+    Baseline(
+        TRAINED, "the same activations, standardised", probe=STANDARDISED, against=ACTIVATIONS
+    ),
 )
 
 
@@ -97,7 +114,7 @@ def baseline_comparisons(results: Results) -> list[Comparison]:
     Empty for a run without ``--baselines``.
     """
     if not any(
-        results.family(baseline.network) for baseline in BASELINES if baseline.network != "random"
+        _is_recorded(results, baseline) for baseline in BASELINES if baseline.network != "random"
     ):
         return []
     steps = [step for step in results.steps if step in STEPS or step == results.steps[-1]]
@@ -107,6 +124,15 @@ def baseline_comparisons(results: Results) -> list[Comparison]:
         for baseline in BASELINES
         for step in steps
         if (row := _with_baseline(results, task, baseline, step))
+    )
+
+
+def _is_recorded(results: Results, baseline: Baseline) -> bool:
+    """Whether a run has cells of a baseline."""
+    return any(
+        task.where(network=name, probe=baseline.probe)
+        for name in results.family(baseline.network)
+        for task in results.tasks.values()
     )
 
 
@@ -190,9 +216,12 @@ def _with_baseline(
     results: Results, task: TaskResults, baseline: Baseline, step: int
 ) -> Comparison | None:
     networks = results.family(baseline.network)
-    best = task.best(network=TRAINED, step=step, probe=baseline.probe)
+    best = task.best(network=TRAINED, step=step, probe=baseline.against or baseline.probe)
     cells = [cell for name in networks if (cell := cell_of(task, baseline, name, step))]
     if best is None or not cells or (baseline.network == DECODED and is_labelled(results, step)):
+        return None
+    if step == 0 and baseline.first is not None and results.family(baseline.first):
+        # The same comparison a second time.
         return None
     seeds = "" if baseline.network in networks else _if_one_seed(len(cells))
     what = f"{baseline.what}{seeds}"

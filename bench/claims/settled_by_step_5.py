@@ -1,4 +1,4 @@
-"""After step 5 the probes hardly gain."""
+"""After step 5 the probes improve little."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Measure how often intervals and tests are wrong where the truth is known.
 
 Exit code 1 when a rate is not what it should be. Printed intervals are of 95 % each; the verdict
-uses wider ones, so that all of them together cover in 95 % of seeds.
+uses simultaneous 95 % intervals.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cells", type=int, default=2400, help="cells of every trial (default %(default)s)")
     add("--draws", type=int, default=2000, help="bootstrap draws (default %(default)s)")
-    add("--seed", type=int, default=0, help="of all trials (default %(default)s)")
+    add("--seed", type=int, default=0, help="random seed (default %(default)s)")
     add(
         "--run",
         type=typed_path,
@@ -50,7 +50,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--limit",
         type=int,
-        help="use only so many images, training and test together (default: all 617)",
+        help="use at most N images, training and test together (default: all 617)",
     )
 
 

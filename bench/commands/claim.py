@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_options(
         running,
         *("engine", "labeler", "guidance", "limit", "sampler_steps", "threads"),
-        limit="use only so many items, training and test together (default 310)",
+        limit="use at most N items, training and test together (default 310)",
     )
     for action in (checking, running):
         action.add_argument("--effects", action="store_true", help="print every effect as well")

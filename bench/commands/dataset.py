@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_options(
         audit,
         *(*_FILES, "model"),
-        model="also find prompts that this model's text encoder cuts, or takes for one text",
+        model="also find prompts that this model's text encoder truncates or encodes identically",
     )
     audit.add_argument(
         "--threshold",

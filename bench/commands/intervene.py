@@ -24,12 +24,56 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="run folder; its probes edit, its engine generates, its labeler scores",
     )
     add("--task", help="task whose probes edit (default saliency)")
-    add("--methods", type=names, help="of weights,pattern,adam (default: all)")
+    add(
+        "--methods",
+        type=names,
+        help="of weights,pattern,ridge-adam (by the run's ridge probes), published (the paper's "
+        "probes and edit), controlnet (default: all that there are for the model and the task)",
+    )
+    add(
+        "--target",
+        help="what the edit aims at: shifted (default); depth: also farther, nearer, tilted",
+    )
+    add(
+        "--unfiltered",
+        action="store_true",
+        default=None,
+        help="draw shifts as the paper does, also those that leave less than 75 %% of the object "
+        "in the image",
+    )
     add(
         "--strengths",
         type=numbers,
-        help="multiples of the change after which the probe predicts the target "
-        "(default 1,2,4,8,16; depth: 0.1 to 1.6)",
+        help="of edits by ridge probes: multiples of the change after which the probe predicts the "
+        "target (default 4 to 64, doubling; depth: 0.2 to 3.2)",
+    )
+    add(
+        "--extend",
+        type=int,
+        help="double a method's largest strength up to so often, until its score on the training "
+        "items falls or its damage is large (default 2; 0 with --strengths)",
+    )
+    add(
+        "--published-strengths",
+        type=numbers,
+        help="multiples of the published edit (default 1: the paper has no strength)",
+    )
+    add(
+        "--controlnet-strengths",
+        type=numbers,
+        help="scales of the ControlNet's outputs (default 0.25,0.5,1)",
+    )
+    add(
+        "--controlnet",
+        type=typed_path,
+        help="folder of a diffusers ControlNet of the run's model, trained on masks or on inverse "
+        "depth times 0.5 m (default: the shipped one)",
+    )
+    add(
+        "--damages",
+        type=numbers,
+        help="damages at which methods are compared; no edit beyond the last is chosen if there "
+        "are others (default 0.05,0.1)",
     )
     add(
         "--controls",
@@ -49,7 +93,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=parse_steps,
         help="steps of the late control (default: the last third, 11-15 of 15)",
     )
-    add("--items", type=int, help="test items (default 100; --sweep 8; --path 4)")
+    add(
+        "--items",
+        type=int,
+        help="test items (default 100; --sweep, --map and --attributes 8; --path 4)",
+    )
     add("--shifts", type=int, help="random shifts per item (default 5)")
     add(
         "--choose-items",
@@ -64,10 +112,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--sweep", action="store_true", help="compare blocks of layers and windows of steps instead"
     )
     how.add_argument(
+        "--map",
+        action="store_true",
+        help="compare where and when the probes read with where and when edits act instead",
+    )
+    how.add_argument(
+        "--attributes",
+        action="store_true",
+        help="edit colour, shape, floor, wall and light instead, and measure all of them",
+    )
+    how.add_argument(
         "--path", choices=("circle", "line"), help="move the object along a path instead"
     )
     add("--frames", type=int, default=16, help="frames of a path (default %(default)s)")
     add("--gif", type=typed_path, help="write the frames of a path to this GIF")
+    add("--figure", type=typed_path, help="draw both maps to this PNG (needs the extra plot)")
 
 
 def resumes(_: argparse.Namespace) -> bool:
@@ -76,35 +135,52 @@ def resumes(_: argparse.Namespace) -> bool:
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run the experiment, the sweep or the path, and print its results."""
+    """Run the experiment, or what is chosen instead, and print its results."""
     from bench.errors import UserError
     from bench.interventions.config import Plan, completed, refuse_run
+    from bench.interventions.controlnet import folder_for
     from bench.interventions.runner import open_editable
     from bench.runs.folder import RunFolder
     from bench.runs.results import read_results
 
     if options.gif and not options.path:
         raise UserError("--gif needs frames: give a path too, such as --path circle")
-    if options.sweep or options.path:
+    if options.figure and not options.map:
+        raise UserError("--figure draws the maps of --map; give that too")
+    special = options.sweep or options.path or options.map or options.attributes
+    if special:
         _refuse_ignored(options)
     results = read_results(options.run)
-    few = 8 if options.sweep else 4 if options.path else None
+    few = 4 if options.path else 8 if special else None
     items = few if options.items is None else options.items
-    typed = {name: getattr(options, name) for name in Plan.__slots__ if name != "items"} | {
-        "items": items
-    }
+    typed = {name: getattr(options, name, None) for name in Plan.__slots__} | {"items": items}
     plan = Plan(**{name: value for name, value in typed.items() if value is not None})
     refuse_run(results, plan.task)
     numbers_of_run = numbers_of(results.steps)
-    plan = completed(plan, results.layers, numbers_of_run, results.config.sampler_steps)
-    if not (options.sweep or options.path):
+    controlnet = folder_for(results.config.model, plan.task, options.controlnet)
+    plan = completed(
+        plan,
+        results.layers,
+        numbers_of_run,
+        results.config.sampler_steps,
+        controlnet is not None,
+    )
+    if not special:
         plan = _without_absent_control(plan, results)
-    run = open_editable(results, options.threads)
+    run = open_editable(results, options.threads, plan, controlnet)
     with RunFolder(results.path).locked():
         if options.sweep:
             from bench.interventions.sweep import print_sweep
 
             print_sweep(run, plan, options.methods, options.strengths)
+        elif options.attributes:
+            from bench.interventions.attributes import print_attributes
+
+            print_attributes(run, plan, options.strengths)
+        elif options.map:
+            from bench.interventions.maps import print_maps
+
+            print_maps(run, plan, options.methods, options.strengths, options.figure)
         elif options.path:
             from bench.interventions.path import print_path
 
@@ -114,7 +190,7 @@ def command(options: argparse.Namespace) -> int:
             from bench.interventions.records import task_folder
             from bench.interventions.summary import print_summary
 
-            print_summary(experiment(run, plan), task_folder(results.path, plan.task))
+            print_summary(experiment(run, plan), task_folder(results.path, plan.name))
     return 0
 
 
@@ -135,14 +211,16 @@ def _without_absent_control(plan: Plan, results: Results) -> Plan:
 
 
 def _refuse_ignored(options: argparse.Namespace) -> None:
-    """Raise UserError for options of the experiment that a sweep or a path does not use."""
+    """Raise UserError for options of the experiment that a sweep, a map or a path does not use."""
     from bench.errors import UserError
 
-    how = "--sweep" if options.sweep else "--path"
+    how = next(f"--{x}" for x in ("sweep", "map", "attributes", "path") if getattr(options, x))
     for name in ("controls", "choose_items", "late_steps"):
         if getattr(options, name) is not None:
             raise UserError(f"{how} does not use --{name.replace('_', '-')}; leave it out")
-    for name in ("methods", "strengths"):
+    if options.attributes and options.methods is not None:
+        raise UserError("--attributes compares its own directions; leave --methods out")
+    for name in () if options.attributes else ("methods", "strengths"):
         if len(getattr(options, name) or ()) > 1:
             raise UserError(
                 f"{how} takes one of --{name}, not {len(getattr(options, name))}; name one"

@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--config",
         type=typed_path,
-        help="TOML file with any of these options; the command line wins",
+        help="TOML file with any of these options; the command line takes precedence",
     )
     add("--quick", action="store_true", help="fewer items and steps: under a minute")
     add_options(parser)

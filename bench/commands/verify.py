@@ -22,9 +22,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--items",
         type=int,
         default=8,
-        help="generate at least so many test items, in whole blocks (default %(default)s)",
+        metavar="N",
+        help="generate at least N test items, in whole blocks (default %(default)s)",
     )
-    add("--seed", type=int, help="of the choice of items (default: a new one every time)")
+    add("--seed", type=int, help="seed that selects the items (default: a new one every time)")
     add_options(
         parser,
         *("model", "engine", "prompts", "depth_model", "saliency_model", "threads"),

@@ -12,20 +12,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.adam_vs_ridge.fits import FitSite, PublishedProbes
 from bench.runs.probes import StoredProbes
 from bench.steps import numbers_of
 from datasets.grid import Grid
 from datasets.items import Item
 from engines.cache import key_of
+from probes.blocks import block_means
 from probes.edit import METHODS, along, matched
 from probes.probe_set import PERMUTED
+from probes.published_edit import PUBLISHED, published_change, published_target
 
-EDIT, RANDOM, LATE, NULL = "edit", "random", "late", "null"
+CONTROLNET = "controlnet"
+ALL_METHODS = (*METHODS, PUBLISHED, CONTROLNET)
+"""Edits by the run's ridge probes, the paper's procedure, and a network that is made to steer."""
+EDIT, RANDOM, LATE, NULL, UNMOVED = "edit", "random", "late", "null", "unmoved"
 CONTROLS = (RANDOM, PERMUTED, LATE)
 """A random direction and a probe of permuted labels, both with the edit's norm at every token, and
 the same edit at late steps."""
+CONTROLNET_CONTROLS = (RANDOM, UNMOVED, LATE)
+"""A ControlNet has no probe; in place of permuted labels it is shown the unedited image's own."""
 
-_DRAW = 1
+DRAW = 1
 """The permutation of the labels whose probe is the control."""
 
 
@@ -52,6 +60,43 @@ class Arm:
         """The steps counted from 1, for tables and files."""
         return numbers_of(self.steps)
 
+    @property
+    def fits(self) -> list[FitSite]:
+        """The published probes that the arm needs."""
+        if self.method != PUBLISHED:
+            return []
+        draws = (0, DRAW) if self.control == PERMUTED else (0,)
+        return [
+            (layer, step, draw) for layer in self.layers for step in self.steps for draw in draws
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class EditProbes:
+    """The probes by which a task's maps are edited."""
+
+    ridge: StoredProbes
+    """The run's own."""
+    published: PublishedProbes
+    """Those of the paper's recipe, at the sites that were asked for."""
+    is_mask: bool
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.ridge.task.name
+
+    def grid(self, layer: str, step: int) -> Grid:
+        """The tokens of a layer."""
+        return self.ridge.cell(layer, step).grid
+
+    def targets(self, arm: Arm, target: Float[Tensor, "n k h w"]) -> dict[Grid, Tensor]:
+        """Return a target map as the arm's method takes it, n x tokens x values, by grid."""
+        grids = {self.grid(layer, arm.steps[0]) for layer in arm.layers}
+        if arm.method == PUBLISHED:
+            return {grid: published_target(target, grid, self.is_mask) for grid in grids}
+        return {grid: block_means(target, grid).mT.float().contiguous() for grid in grids}
+
 
 @cache
 def random_directions(item: Item, layer: str, shape: tuple[int, int]) -> Float[Tensor, "c k"]:
@@ -62,29 +107,32 @@ def random_directions(item: Item, layer: str, shape: tuple[int, int]) -> Float[T
 
 def edit_at(
     arm: Arm,
-    probes: StoredProbes,
+    probes: EditProbes,
     step: int,
     items: Sequence[Item],
     targets: Mapping[Grid, Float[Tensor, "n t k"]],
 ) -> Callable[[str, Tensor], Tensor]:
     """Return the arm's edit at a step: a function (layer, output) -> edited output.
 
-    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` maps the grid
-    of a layer's tokens to the target at that resolution.
+    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` are those of
+    :meth:`EditProbes.targets`.
     """
+    published = arm.method == PUBLISHED
+    source = probes.published if published else probes.ridge
+    method: Callable[..., Tensor] = published_change if published else METHODS[arm.method]
 
     def edit(layer: str, x: Tensor) -> Tensor:
-        probe, target = probes.get(layer, step), targets[probes.cell(layer, step).grid]
-        method = METHODS[arm.method]
+        probe, target = source.get(layer, step), targets[probes.grid(layer, step)]
         change = method(x, probe, target)
         if arm.control == RANDOM:
-            shape = (probe.weights.shape[0], probe.weights.shape[1])
+            residual = probe.residual(x, target)
+            shape = x.shape[-1], residual.shape[-1]
             directions = torch.stack([random_directions(item, layer, shape) for item in items])
-            change = along(directions, target - probe.read(x), change)
+            change = along(directions, residual, change)
         elif arm.control == PERMUTED:
             # The weights of a permuted probe are tiny, so its patterns are huge: an edit of its own
             # norm would destroy the image.
-            change = matched(method(x, probes.get(layer, step, _DRAW), target), change)
+            change = matched(method(x, source.get(layer, step, DRAW), target), change)
         return x + arm.strength * change
 
     return edit

@@ -7,36 +7,67 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from bench.errors import UserError
-from bench.interventions.arms import Arm
+from bench.interventions.arms import CONTROLNET, Arm, EditProbes
 from bench.interventions.config import Plan
+from bench.interventions.curves import curves_of, turned
 from bench.interventions.grid import GRID, Grid, write_grid
 from bench.interventions.records import SCHEMA, SUMMARY, ChosenEdit, Summary, task_folder
-from bench.interventions.runner import EditableRun, edits, movable, run_arms, with_controls
-from bench.interventions.shifts import moved
+from bench.interventions.runner import (
+    EditableRun,
+    edits,
+    movable,
+    open_probes,
+    run_arms,
+    with_controls,
+)
+from bench.interventions.targets import aimed
 from bench.interventions.trials import Trials
-from bench.runs.probes import StoredProbes
 from extract.shards import set_default_permissions
+from probes.edit import METHODS
 
 TRIALS = "trials.csv"
+_TURN = 2.5
+"""Strengths are doubled no further once the damage is this many times the largest stated one."""
 
 
 def experiment(run: EditableRun, plan: Plan) -> Summary:
     """Run the experiment, or finish an interrupted one, and write its files."""
-    probes = StoredProbes(run.results, plan.task)
-    choice = None
-    if plan.choose_items:
-        choice = run_arms(run, probes, "train", plan.choose_items, plan, edits(plan))
+    probes = open_probes(run, plan.task, with_controls(plan, set(edits(plan))))
+    plan, choice = _choose(run, probes, plan)
     # Trials generated here are stored, and read again below.
-    trials = choice or run_arms(run, probes, "test", plan.items, plan, with_controls(plan))
-    arms = with_controls(plan, {trials.best(method) for method in plan.methods})
+    limit = plan.damages[-1]
+    chosen_on = choice or run_arms(run, probes, "test", plan.items, plan, with_controls(plan))
+    arms = with_controls(plan, {chosen_on.best(limit, method) for method in plan.methods})
     test = run_arms(run, probes, "test", plan.items, plan, arms)
-    chosen = (choice or test).best()
+    own = [name for name in plan.methods if name != CONTROLNET]
+    chosen = (choice or test).best(limit, *(own or plan.methods))
     summary = _summary(plan, chosen, choice, test)
     _write(run, plan, chosen, test, summary)
     return summary
 
 
+def _choose(run: EditableRun, probes: EditProbes, plan: Plan) -> tuple[Plan, Trials | None]:
+    """Run the edits on training items, and double strengths while the score rises."""
+    if not plan.choose_items:
+        return plan, None
+    grids = {method: plan.strengths_of(method) for method in plan.methods}
+    trials = run_arms(run, probes, "train", plan.choose_items, plan, edits(plan))
+    for _ in range(plan.extend or 0):
+        rising = [
+            method
+            for method in plan.methods
+            if method in METHODS and not turned(trials, method, _TURN * plan.damages[-1])
+        ]
+        if not rising:
+            break
+        grids |= {method: (*grids[method], 2 * max(grids[method])) for method in rising}
+        plan = plan.with_grids(grids)
+        trials = run_arms(run, probes, "train", plan.choose_items, plan, edits(plan))
+    return plan, trials
+
+
 def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Summary:
+    curves, contests = curves_of(test, plan)
     return Summary(
         schema=SCHEMA,
         task=plan.task,
@@ -53,12 +84,15 @@ def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Su
         ),
         choice=choice.records() if choice else (),
         arms=test.records(),
+        curves=curves,
+        contests=contests,
         seconds_per_trial=test.seconds(),
+        seconds_by_method={method: test.seconds(method) for method in plan.methods},
     )
 
 
 def _write(run: EditableRun, plan: Plan, chosen: Arm, test: Trials, summary: Summary) -> None:
-    folder = task_folder(run.results.path, plan.task)
+    folder = task_folder(run.results.path, plan.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         test.write_csv(folder / TRIALS)
@@ -77,10 +111,11 @@ def _grid(run: EditableRun, plan: Plan, chosen: Arm, test: Trials) -> Grid:
     """Show the first items before and after the chosen edit of their first shift."""
     edited = test.shown[chosen]
     n = len(edited["image"])
-    originals, offsets = movable(run, "test", max(n, 2), plan.shifts)
+    originals, offsets = movable(run, "test", max(n, 2), plan.shifts, plan.target, plan.unfiltered)
     images = originals.images[:n]
     labels = run.study.reader(images)
-    targets = moved(labels, [shifts[0] for shifts in offsets[:n]])
+    first = [shifts[0] for shifts in offsets[:n]]
+    targets = aimed(plan.target, labels, first, originals.items[:n], run.study.reader.scale)
     return Grid(
         np.round(images.numpy() * 255).astype(np.uint8),
         test.task.target(labels).float().numpy(),

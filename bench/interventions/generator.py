@@ -6,7 +6,7 @@ Steps before the first edit reuse the stored noise predictions of the unedited i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,16 +14,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.interventions.arms import Arm, edit_at
-from bench.runs.probes import StoredProbes
+from bench.errors import UserError
+from bench.interventions.arms import CONTROLNET, RANDOM, Arm, EditProbes, edit_at
+from bench.interventions.controlnet import Steering
 from bench.study import Study
 from datasets.items import Item
 from engines.conditioning import Conditioning
 from engines.editing import editing
 from engines.engine import Engine, Prediction
 from extract.trajectory import Predict, denoise, in_batches, initial_noise
-from probes.blocks import block_means
 
+Edit = Callable[[str, Tensor], Tensor]
+"""(layer, output) -> edited output."""
 _GIVEN = "conditioning."
 """Prefix of stored conditioning tensors."""
 
@@ -80,6 +82,8 @@ class ImageGenerator:
 
     study: Study
     engine: Engine
+    steering: Steering | None = None
+    """A ControlNet of the model."""
 
     def originals(self, items: Sequence[Item]) -> Originals:
         """Generate items without edits, in one batch."""
@@ -98,26 +102,40 @@ class ImageGenerator:
     def edited(
         self,
         arm: Arm,
-        probes: StoredProbes,
+        probes: EditProbes,
         originals: Originals,
         target: Float[Tensor, "n k height width"],
     ) -> Float[Tensor, "n 3 height width"]:
         """Generate each row's item with the arm's edits towards the row's target map."""
+        if arm.method == CONTROLNET:
+            return self._steered(arm, originals, target)
+        targets = probes.targets(arm, target)
+
+        def edit_of(step: int) -> Edit:
+            return edit_at(arm, probes, step, originals.items, targets)
+
+        return self.edited_by(arm.layers, arm.steps, originals, edit_of)
+
+    def edited_by(
+        self,
+        layers: Sequence[str],
+        steps: Sequence[int],
+        originals: Originals,
+        edit_of: Callable[[int], Edit],
+    ) -> Float[Tensor, "n 3 height width"]:
+        """Generate each row's item with the edit that ``edit_of`` returns for a step."""
         n, numbers = len(originals.items), count()
-        grids = {probes.cell(layer, arm.steps[0]).grid for layer in arm.layers}
-        targets = {grid: block_means(target, grid).mT.float().contiguous() for grid in grids}
-        taps = [tap for tap in self.study.taps if tap.layer in arm.layers]
-        denoiser, first = self.study.components.denoiser, min(arm.steps)
+        taps = [tap for tap in self.study.taps if tap.layer in layers]
+        denoiser, first = self.study.components.denoiser, min(steps)
 
         def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
             step = next(numbers)
             stored = originals.noise[:, step]
             if step < first:
                 return Prediction(stored.transpose(0, 1).flatten(0, 1), {})
-            if step not in arm.steps:
+            if step not in steps:
                 return Prediction(self._unedited(latents, timestep, conditioning), {})
-            edit = edit_at(arm, probes, step, originals.items, targets)
-            with torch.no_grad(), editing(denoiser, taps, edit):
+            with torch.no_grad(), editing(denoiser, taps, edit_of(step)):
                 prompted = denoiser(latents[-n:], torch.tensor(timestep), conditioning[-n:])
             if len(latents) == n:
                 return Prediction(prompted, {})
@@ -128,6 +146,30 @@ class ImageGenerator:
                 else self._unedited(latents[:n], timestep, conditioning[:n])
             )
             return Prediction(torch.cat([without, prompted]), {})
+
+        return self._generate(originals.items, originals.conditioning, predict)
+
+    def _steered(
+        self, arm: Arm, originals: Originals, target: Float[Tensor, "n k height width"]
+    ) -> Float[Tensor, "n 3 height width"]:
+        """Generate each row's item with a ControlNet that is shown the row's target map."""
+        if self.steering is None:
+            raise UserError(f"the method {CONTROLNET} needs a ControlNet; name one's folder")
+        steering, numbers = self.steering, count()
+        condition = steering.condition(target)
+        items = originals.items if arm.control == RANDOM else None
+
+        def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
+            step = next(numbers)
+            if step < min(arm.steps):
+                return Prediction(originals.noise[:, step].transpose(0, 1).flatten(0, 1), {})
+            if step not in arm.steps:
+                return Prediction(self._unedited(latents, timestep, conditioning), {})
+            halves = len(latents) // len(condition)
+            shown = condition.repeat(halves, 1, 1, 1)
+            given = None if items is None else items * halves
+            noise = steering.predict(latents, timestep, conditioning, shown, arm.strength, given)
+            return Prediction(noise, {})
 
         return self._generate(originals.items, originals.conditioning, predict)
 

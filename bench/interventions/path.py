@@ -19,13 +19,12 @@ from tqdm import tqdm
 
 from bench.errors import UserError
 from bench.figures.images import image_grid, image_of, write_gif
-from bench.interventions.arms import EDIT, RANDOM, Arm
+from bench.interventions.arms import EDIT, RANDOM, Arm, EditProbes
 from bench.interventions.config import Plan
 from bench.interventions.generator import Originals
 from bench.interventions.records import read_summary
-from bench.interventions.runner import EditableRun, edit_arm, movable
+from bench.interventions.runner import EditableRun, edit_arm, movable, open_probes
 from bench.interventions.shifts import NEAREST, Offset, moved
-from bench.runs.probes import StoredProbes
 from engines.cache import key_of
 from probes.bootstrap import Array, effect_of
 
@@ -88,14 +87,14 @@ def chosen_arm(
 
 def walk(
     run: EditableRun,
-    probes: StoredProbes,
+    probes: EditProbes,
     arm: Arm,
     item: Originals,
     offsets: Sequence[Offset],
     batch: int,
 ) -> Walk:
     """Generate one item's frames, or read them from disk."""
-    task, identity = probes.task.name, item.items[0].id
+    task, identity = probes.task, item.items[0].id
     targets = moved(run.study.reader(item.images).take([0] * len(offsets)), offsets)
     maps = run.study.tasks[task].target(targets).double()
 
@@ -115,8 +114,8 @@ def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> Non
     """Move the objects of a few items, print how well they follow, and write a GIF."""
     if options.frames < 3:
         raise UserError(f"frames must be at least 3, not {options.frames}")
-    probes = StoredProbes(run.results, plan.task)
     arm = chosen_arm(run, plan, options.methods, options.strengths)
+    probes = open_probes(run, plan.task, [arm])
     originals, _ = movable(run, "test", plan.items, 1)
     offsets = offsets_along(options.path, options.frames, *originals.images.shape[-2:])
     walk_of = partial(walk, run, probes, offsets=offsets, batch=plan.batch)

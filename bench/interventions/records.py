@@ -12,9 +12,10 @@ from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
 from bench.options.validation import Record, read_record
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever trials stored by older code are no longer right."""
-FOLDER, SUMMARY = "interventions", "summary.json"
+FOLDER, SUMMARY, MAPS = "interventions", "summary.json", "maps.json"
+ATTRIBUTES = "attributes"
 SHIFTED, ORIGINAL = "shifted", "original"
 """Agreement with the target label, and with the label of the unedited image."""
 DAMAGE, AREA_RATIO = "damage", "area_ratio"
@@ -45,6 +46,75 @@ class ArmRecord(Record):
     scores: dict[str, Interval]
     gains: dict[str, Interval] | None = None
     """Of an edit, over each of its controls; above zero the edit is better."""
+    visible: dict[str, float] | None = None
+    """The smallest gain over each control that this many items show with 80 % power."""
+
+
+class Curve(Record):
+    """A method's effect at stated damages; three or more intervals, the last of the area."""
+
+    method: str
+    strengths: tuple[float, ...]
+    damages: tuple[float, ...]
+    damage: tuple[float, ...]
+    """Mean, by strength."""
+    score: tuple[float, ...]
+    """Mean headline score, by strength."""
+    reached: tuple[float, ...]
+    """Share of the items whose damage passes each stated one at some strength."""
+    effects: tuple[Interval, ...]
+    """Gain over no edit at each stated damage; then the mean over damages up to the last."""
+    over_random: tuple[Interval, ...] | None = None
+    """The same, minus that of random directions."""
+
+
+class Contest(Record):
+    """Two methods at equal damage; above zero the first is better. See :class:`Curve`."""
+
+    first: str
+    second: str
+    effects: tuple[Interval, ...]
+
+
+class MapRecord(Record):
+    """``maps.json``: what can be read and what acts, by block and window; see ``maps.py``."""
+
+    task: str
+    method: str
+    strength: float
+    items: int
+    shifts: int
+    blocks: tuple[str, ...]
+    windows: tuple[tuple[int, ...], ...]
+    """Steps counted from 1."""
+    reading: tuple[tuple[Interval, ...], ...]
+    """Blocks x windows."""
+    acting: tuple[tuple[Interval, ...], ...]
+    correlation: Interval
+
+
+class AttributeRecord(Record):
+    """One entry of the matrix of edited x measured attributes; see ``attributes.py``."""
+
+    edited: str
+    measured: str
+    method: str
+    share: Interval
+    """Of images with the target class, or with another class than before."""
+    random: Interval
+    gain: Interval
+
+
+class AttributeTable(Record):
+    """``attributes.json``."""
+
+    change: float
+    """Mean absolute difference of pixels at which the shares are read."""
+    strengths: tuple[float, ...]
+    layers: tuple[str, ...]
+    steps: tuple[int, ...]
+    items: int
+    entries: tuple[AttributeRecord, ...]
 
 
 class Summary(Record):
@@ -64,7 +134,10 @@ class Summary(Record):
     """Arms on the training items."""
     arms: tuple[ArmRecord, ...] = Field(min_length=1)
     """Arms on the test items."""
+    curves: tuple[Curve, ...] = ()
+    contests: tuple[Contest, ...] = ()
     seconds_per_trial: float
+    seconds_by_method: dict[str, float] = Field(default_factory=dict)
 
     @property
     def original(self) -> str:
@@ -95,17 +168,17 @@ class Summary(Record):
         return json.dumps(self.model_dump(by_alias=True, exclude_none=True), indent=1) + "\n"
 
 
-def task_folder(run: Path, task: str) -> Path:
-    """Return the folder of a task's interventions."""
-    return run / FOLDER / task
+def task_folder(run: Path, name: str) -> Path:
+    """Return the folder of an experiment; its name is the task's, or that of ``Plan.name``."""
+    return run / FOLDER / name
 
 
-def read_summary(run: Path, task: str) -> Summary | None:
-    """Read a task's summary; None if there is none of this version.
+def read_summary(run: Path, name: str) -> Summary | None:
+    """Read an experiment's summary; None if there is none of this version.
 
     Raises UserError when it is damaged.
     """
-    path = task_folder(run, task) / SUMMARY
+    path = task_folder(run, name) / SUMMARY
     if not path.is_file():
         return None
     try:

@@ -7,17 +7,31 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from operator import add
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.adam_vs_ridge.fits import PublishedProbes, published_probes
 from bench.errors import UserError
-from bench.interventions.arms import EDIT, LATE, RANDOM, Arm
+from bench.interventions.arms import (
+    CONTROLNET,
+    CONTROLNET_CONTROLS,
+    CONTROLS,
+    EDIT,
+    LATE,
+    RANDOM,
+    UNMOVED,
+    Arm,
+    EditProbes,
+)
 from bench.interventions.config import Plan
+from bench.interventions.controlnet import Steering, folder_for
 from bench.interventions.generator import ImageGenerator, Originals
 from bench.interventions.records import FOLDER, SCHEMA
-from bench.interventions.shifts import Offset, draw_offsets, moved
+from bench.interventions.shifts import Offset
+from bench.interventions.targets import aimed, offsets_for
 from bench.interventions.trials import Reference, Trials
 from bench.runs.probes import StoredProbes
 from bench.runs.reopen import reopened
@@ -56,20 +70,45 @@ class EditableRun:
         return self.generator.originals(items).tensors()
 
 
-def open_editable(results: Results, threads: int | None) -> EditableRun:
-    """Open the model, the engine and the labeler of a run.
+def open_editable(
+    results: Results, threads: int | None, plan: Plan | None = None, controlnet: Path | None = None
+) -> EditableRun:
+    """Open the model, the engine and the labeler of a run, and the ControlNet that a plan needs.
 
-    Raises UserError when this installation would not generate the run's images.
+    ``controlnet`` is the folder that was typed; without it the shipped one is taken. Raises
+    UserError when this installation would not generate the run's images.
     """
     study, engine = reopened(results, threads)
     shards = Shards(
         results.path / FOLDER / "shards", key_of({"schema": SCHEMA, "run": results.fingerprint})
     )
-    return EditableRun(results, study, ImageGenerator(study, engine), shards)
+    steering = None
+    if plan and CONTROLNET in plan.methods:
+        folder = folder_for(results.config.model, plan.task, controlnet)
+        assert folder is not None
+        steering = Steering(study, folder, plan.task)
+    return EditableRun(results, study, ImageGenerator(study, engine, steering), shards)
+
+
+def open_probes(run: EditableRun, task: str, arms: Sequence[Arm] = ()) -> EditProbes:
+    """Read the run's probes of a task, and read or fit the published ones that the arms need."""
+    ridge = StoredProbes(run.results, task)
+    sites = list(dict.fromkeys(site for arm in arms for site in arm.fits))
+    published = (
+        published_probes(run.results, run.study, run.generator.engine, task, sites)
+        if sites
+        else PublishedProbes({})
+    )
+    return EditProbes(ridge, published, run.study.tasks[task].thresholded)
 
 
 def movable(
-    run: EditableRun, split: Split, count: int, shifts: int
+    run: EditableRun,
+    split: Split,
+    count: int,
+    shifts: int,
+    target: str = "shifted",
+    unfiltered: bool = False,
 ) -> tuple[Originals, list[tuple[Offset, ...]]]:
     """Select the first ``count`` items of a split whose object can be moved, with their shifts.
 
@@ -80,7 +119,7 @@ def movable(
     for originals in run.originals(run.items(split)):
         masks = run.study.reader(originals.images).saliency
         drawn = [
-            draw_offsets(mask, item.seed, shifts)
+            offsets_for(target, mask, item, shifts, unfiltered)
             for mask, item in zip(masks, originals.items, strict=True)
         ]
         rows = [row for row, shifted in enumerate(drawn) if shifted][: count - len(offsets)]
@@ -108,12 +147,12 @@ class Batch:
 
 def batches(
     run: EditableRun,
-    task: str,
+    plan: Plan,
     originals: Originals,
     offsets: Sequence[Sequence[Offset]],
-    size: int,
 ) -> Iterator[Batch]:
-    """Cut items and their shifts into batches of ``size`` items."""
+    """Cut items and their shifts into the plan's batches."""
+    size = plan.items_per_batch
     for start in range(0, len(originals.items), size):
         chosen = range(start, min(start + size, len(originals.items)))
         part = originals.take(chosen)
@@ -121,33 +160,34 @@ def batches(
         rows = [row - start for row in chosen for _ in offsets[row]]
         shifts = tuple(offset for row in chosen for offset in offsets[row])
         before, repeated = labels.take(rows), part.take(rows)
-        reference = Reference(run.study.tasks[task], repeated.images, before, moved(before, shifts))
+        after = aimed(plan.target, before, shifts, repeated.items, run.study.reader.scale)
+        reference = Reference(run.study.tasks[plan.task], repeated.images, before, after)
         yield Batch(repeated, shifts, reference)
 
 
 def run_arms(
     run: EditableRun,
-    probes: StoredProbes,
+    probes: EditProbes,
     split: Split,
     count: int,
     plan: Plan,
     arms: Sequence[Arm],
 ) -> Trials:
     """Generate the trials that are not on disk yet, and return the scores of all."""
-    originals, offsets = movable(run, split, count, plan.shifts)
+    originals, offsets = movable(run, split, count, plan.shifts, plan.target, plan.unfiltered)
     trials = Trials(run.study.tasks[plan.task], split, originals.items, offsets)
     total = len(originals.items) * plan.shifts * len(arms)
     with tqdm(total=total, unit="trial", desc=split, smoothing=0.02) as bar:
-        for number, batch in enumerate(
-            batches(run, plan.task, originals, offsets, plan.items_per_batch)
-        ):
+        for number, batch in enumerate(batches(run, plan, originals, offsets)):
             items = [item.id for item in batch.originals.items]
             trials.add_null(batch.reference)
             # All arms of a batch come before the next batch, so that an interrupted experiment
             # has the same items for every arm.
             for arm in arms:
                 facts = {"items": items, "offsets": batch.offsets, "arm": arm.key}
-                name = f"{plan.task}-{items[0]}-{arm.key}-{key_of(facts)[:8]}"
+                if arm.method == CONTROLNET and run.generator.steering:
+                    facts["controlnet"] = run.generator.steering.fingerprint
+                name = f"{plan.name}-{items[0]}-{arm.key}-{key_of(facts)[:8]}"
                 show_every = plan.shifts if number == 0 else None
                 generate = partial(generate_trials, run, probes, batch, arm, show_every)
                 trials.add(arm, run.shards.get(name, generate))
@@ -156,14 +196,15 @@ def run_arms(
 
 
 def generate_trials(
-    run: EditableRun, probes: StoredProbes, batch: Batch, arm: Arm, show_every: int | None
+    run: EditableRun, probes: EditProbes, batch: Batch, arm: Arm, show_every: int | None
 ) -> dict[str, Tensor]:
     """Generate and score a batch's trials.
 
     The result also holds the 8-bit image and the label of every ``show_every``-th trial.
     """
-    started = time.perf_counter()
-    images = run.generator.edited(arm, probes, batch.originals, batch.reference.target)
+    started, reference = time.perf_counter(), batch.reference
+    target = reference.original_map if arm.control == UNMOVED else reference.target
+    images = run.generator.edited(arm, probes, batch.originals, target)
     labels = run.study.reader(images)
     seconds = time.perf_counter() - started
     tensors = {"scores": batch.reference.scores(images, labels, seconds)}
@@ -175,14 +216,18 @@ def generate_trials(
 
 
 def edit_arm(plan: Plan, method: str, strength: float) -> Arm:
-    """Return the arm of an edit in the plan's layers and steps."""
+    """Return the arm of an edit in the plan's layers and steps; a ControlNet has no layers."""
+    if method == CONTROLNET:
+        return Arm(method, EDIT, strength, (), _indices(plan.all_steps))
     return Arm(method, EDIT, strength, plan.layers, _indices(plan.steps))
 
 
 def edits(plan: Plan) -> list[Arm]:
     """Return every method at every strength, without controls."""
     return [
-        edit_arm(plan, method, strength) for strength in plan.strengths for method in plan.methods
+        edit_arm(plan, method, strength)
+        for method in plan.methods
+        for strength in plan.strengths_of(method)
     ]
 
 
@@ -192,11 +237,20 @@ def with_controls(plan: Plan, chosen: Collection[Arm] = ()) -> list[Arm]:
     arms = []
     for arm in edits(plan):
         arms.append(arm)
-        for control in plan.controls or ():
+        for control in _controls_of(plan, arm.method):
             if control == RANDOM or arm in chosen:
                 steps = late if control == LATE else arm.steps
                 arms.append(replace(arm, control=control, steps=steps))
     return arms
+
+
+def _controls_of(plan: Plan, method: str) -> list[str]:
+    """The plan's controls as the method has them."""
+    controls = list(plan.controls or ())
+    if method != CONTROLNET:
+        return controls
+    own = dict(zip(CONTROLS, CONTROLNET_CONTROLS, strict=True))
+    return [own[control] for control in controls]
 
 
 def _indices(step_numbers: Sequence[int]) -> tuple[int, ...]:

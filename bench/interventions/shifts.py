@@ -20,8 +20,10 @@ Offset = tuple[int, int]
 """Pixels down and to the right."""
 
 
-def draw_offsets(mask: Bool[Tensor, "h w"], seed: int, count: int) -> tuple[Offset, ...]:
-    """Draw ``count`` different shifts that keep most of the object inside.
+def draw_offsets(
+    mask: Bool[Tensor, "h w"], seed: int, count: int, inside: float | None = None
+) -> tuple[Offset, ...]:
+    """Draw ``count`` different shifts that keep a share of the object inside, by default most.
 
     The result is empty where there are fewer such shifts.
     """
@@ -29,13 +31,14 @@ def draw_offsets(mask: Bool[Tensor, "h w"], seed: int, count: int) -> tuple[Offs
     rows, columns = np.nonzero(mask.numpy())
     if not len(rows):
         return ()
+    least = INSIDE if inside is None else inside
     allowed = []
     for down in _distances(height):
         for right in _distances(width):
             moved_rows, moved_columns = rows + down, columns + right
-            inside = (moved_rows >= 0) & (moved_rows < height)
-            inside &= (moved_columns >= 0) & (moved_columns < width)
-            if inside.mean() >= INSIDE:
+            kept = (moved_rows >= 0) & (moved_rows < height)
+            kept &= (moved_columns >= 0) & (moved_columns < width)
+            if kept.mean() >= least:
                 allowed.append((down, right))
     if len(allowed) < count:
         return ()

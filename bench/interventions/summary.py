@@ -1,4 +1,4 @@
-"""The table and the claim of a finished intervention experiment."""
+"""The tables and the claim of a finished intervention experiment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.interventions.arms import CONTROLS, EDIT, NULL
-from bench.interventions.records import AREA_RATIO, DAMAGE, SHIFTED, Summary
+from bench.interventions.arms import CONTROLNET, CONTROLS, EDIT, NULL, UNMOVED
+from bench.interventions.records import (
+    AREA_RATIO,
+    DAMAGE,
+    SHIFTED,
+    ArmRecord,
+    Curve,
+    Interval,
+    Summary,
+)
 from probes.bootstrap import Score
+from probes.published_edit import PUBLISHED
+
+LABELS = {
+    "weights": "along the weights of the ridge probe",
+    "pattern": "along the covariance pattern of the ridge probe",
+    "ridge-adam": "Adam on the loss of the ridge probe; not the paper's method",
+    PUBLISHED: "the paper's probes and the paper's edit",
+    CONTROLNET: "a ControlNet that is shown the target, in both halves of all steps",
+}
+"""What each method is, in words."""
 
 
 def rows(summary: Summary) -> list[dict[str, str]]:
@@ -31,7 +49,7 @@ def rows(summary: Summary) -> list[dict[str, str]]:
             row[_words(name)] = f"{arm.scores[name][0]:.3f}"
         row["damage"] = f"{arm.scores[DAMAGE][0]:.3f}"
         row["area ratio"] = f"{arm.scores[AREA_RATIO][0]:.2f}"
-        for control in (NULL, *CONTROLS):
+        for control in (NULL, *CONTROLS, UNMOVED):
             gain = (arm.gains or {}).get(control)
             row[f"gain {_over(control)}"] = str(Score(*gain)) if gain else ""
         table.append(row)
@@ -39,6 +57,46 @@ def rows(summary: Summary) -> list[dict[str, str]]:
         {name: value for name, value in row.items() if any(other[name] for other in table)}
         for row in table
     ]
+
+
+def curve_rows(summary: Summary) -> list[dict[str, str]]:
+    """Return the table of methods at equal damage; empty without curves."""
+    table = []
+    for curve in summary.curves:
+        row = {
+            "method": curve.method,
+            "strengths": _span(curve.strengths),
+            "damage": f"{max(curve.damage):.3f}",
+        }
+        row |= _at(curve.damages, curve.effects, "gain")
+        row |= {
+            f"reach {damage:g}": f"{share:.0%}"
+            for damage, share in zip(curve.damages, curve.reached, strict=True)
+        }
+        if curve.over_random:
+            row |= _at(curve.damages, curve.over_random, "over random")
+        table.append(row)
+    names = list(dict.fromkeys(name for row in table for name in row))
+    return [{name: row.get(name, "") for name in names} for row in table]
+
+
+def contest_rows(summary: Summary) -> list[dict[str, str]]:
+    """Return the table of differences between methods at equal damage."""
+    return [
+        {"methods": f"{contest.first} minus {contest.second}"}
+        | _at(summary.plan.damages, contest.effects, "gain")
+        for contest in summary.contests
+    ]
+
+
+def _at(damages: tuple[float, ...], effects: tuple[Interval, ...], what: str) -> dict[str, str]:
+    heads = [*(f"{what} at {damage:g}" for damage in damages), f"{what}, mean to {damages[-1]:g}"]
+    return {head: str(Score(*effect)) for head, effect in zip(heads, effects, strict=True)}
+
+
+def _span(strengths: tuple[float, ...]) -> str:
+    ends = f"{strengths[0]:g}", f"{strengths[-1]:g}"
+    return ends[0] if len(strengths) == 1 else " to ".join(ends)
 
 
 def claim(summary: Summary) -> str:
@@ -60,12 +118,42 @@ def claim(summary: Summary) -> str:
     )
 
 
+def nulls(summary: Summary) -> list[str]:
+    """Name the gains over controls that were not seen, and what would have been seen.
+
+    They are of every method at the strength whose controls were all run.
+    """
+    sentences = []
+    for arm in _best_arms(summary):
+        for name, gain in (arm.gains or {}).items():
+            if gain[1] <= 0 <= gain[2]:
+                sentences.append(
+                    f"{arm.method} at strength {arm.strength:g}: no gain {_over(name)} was seen "
+                    f"({Score(*gain)}); {len(summary.test_items)} items show a gain of "
+                    f"{(arm.visible or {}).get(name, float('nan')):.3f} with 80 % power"
+                )
+    return sentences
+
+
+def _best_arms(summary: Summary) -> list[ArmRecord]:
+    """Of each method, the edit with the most controls."""
+    best: dict[str, ArmRecord] = {}
+    for arm in summary.arms:
+        known = best.get(arm.method)
+        if arm.gains and (known is None or len(arm.gains) > len(known.gains or {})):
+            best[arm.method] = arm
+    return list(best.values())
+
+
 def _edge(summary: Summary) -> str:
     """The end of the strengths that was chosen; "" inside, or where there was no choice."""
-    strengths = summary.plan.strengths
+    return _end(summary.chosen.strength, summary.plan.strengths_of(summary.chosen.method))
+
+
+def _end(strength: float, strengths: tuple[float, ...]) -> str:
     if len(set(strengths)) > 1:
         for name, end in (("strongest", max(strengths)), ("weakest", min(strengths))):
-            if summary.chosen.strength == end:
+            if strength == end:
                 return f"the {name} tried"
     return ""
 
@@ -78,6 +166,7 @@ def caveats(summary: Summary) -> list[str]:
             f"the chosen strength {summary.chosen.strength:g} is {edge}: a better one may lie "
             "beyond; give others with --strengths"
         )
+    warnings += [text for curve in summary.curves if (text := _open_end(summary, curve))]
     for scores in (arm.scores for arm in summary.arms if arm.control == NULL):
         shifted, original = scores[summary.headline], scores[summary.original]
         if isnan(shifted[0]) or shifted == original:
@@ -86,6 +175,18 @@ def caveats(summary: Summary) -> list[str]:
                 "there is nothing to edit; check the labeler"
             )
     return warnings
+
+
+def _open_end(summary: Summary, curve: Curve) -> str:
+    """Say that a curve still rises at its end and ends before the last stated damage."""
+    sign = 1 if summary.higher_is_better else -1
+    scores = [sign * score for score in curve.score]
+    if len(scores) < 2 or max(scores) > scores[-1] or curve.damage[-1] > curve.damages[-1]:
+        return ""
+    return (
+        f"{curve.method} is best at the strongest tried, {curve.strengths[-1]:g}, whose damage "
+        f"{curve.damage[-1]:.3f} is below {curve.damages[-1]:g}: its curve ends before it turns"
+    )
 
 
 def intervals_line(summary: Summary) -> str:
@@ -97,17 +198,45 @@ def intervals_line(summary: Summary) -> str:
     )
 
 
+def curves_line(summary: Summary) -> str:
+    """State how the table of equal damage is to be read."""
+    return (
+        "gain: over no edit, where the curve of an item's trials over strengths passes the damage "
+        "(mean absolute change of background pixels); a curve that ends before keeps its last "
+        "gain, and a method of one strength is a straight line from no edit"
+    )
+
+
+def times_line(summary: Summary) -> str:
+    """State the time per trial of each method."""
+    times = ", ".join(f"{name} {took:.2f}" for name, took in summary.seconds_by_method.items())
+    return f"seconds per trial: {times}" if times else ""
+
+
 def print_summary(summary: Summary, folder: Path) -> None:
-    """Print the table and the claim."""
+    """Print the tables and the claim."""
     plan = summary.plan
     steps = ", ".join(map(str, plan.steps))
     for caveat in caveats(summary):
         print(f"{caveat}\n")
-    print(f"{summary.task}: edits of {', '.join(plan.layers)} at steps {steps}")
+    target = "" if plan.name == plan.task else f" ({plan.name})"
+    print(f"{summary.task}{target}: edits of {', '.join(plan.layers)} at steps {steps}")
+    for name in plan.methods:
+        print(f"  {name}: {LABELS[name]}")
     print(tabulate(rows(summary), headers="keys", disable_numparse=True))
+    for sentence in nulls(summary):
+        print(sentence)
+    if summary.curves:
+        print("\nat equal damage")
+        print(tabulate(curve_rows(summary), headers="keys", disable_numparse=True))
+        if summary.contests:
+            print(tabulate(contest_rows(summary), headers="keys", disable_numparse=True))
+        print(curves_line(summary))
     print(f"\n{claim(summary)}")
     seconds = f"{summary.seconds_per_trial:.2f} s per trial"
     print(f"{intervals_line(summary)}. {seconds}. Files: {folder}")
+    if times := times_line(summary):
+        print(times)
 
 
 def _words(score: str) -> str:

@@ -18,9 +18,8 @@ from bench.interventions.arms import EDIT, RANDOM
 from bench.interventions.config import Plan
 from bench.interventions.path import chosen_arm
 from bench.interventions.records import DAMAGE
-from bench.interventions.runner import EditableRun, run_arms
+from bench.interventions.runner import EditableRun, open_probes, run_arms
 from bench.interventions.trials import NO_EDIT
-from bench.runs.probes import StoredProbes
 from extract.taps import decoding_layers, fits
 from probes.bootstrap import Score, paired_difference
 from probes.multiple_testing import RATE, q_values
@@ -50,7 +49,6 @@ def print_sweep(
     run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
 ) -> None:
     """Run the sweep on a few training items and print its table."""
-    probes = StoredProbes(run.results, plan.task)
     base = chosen_arm(run, plan, methods, strengths)
     edits = {
         (group, window): replace(base, layers=layers, steps=window)
@@ -62,6 +60,7 @@ def print_sweep(
             f"{run.results.path} has no probes of the middle or the decoder to sweep over"
         )
     arms = [replace(arm, control=control) for arm in edits.values() for control in (EDIT, RANDOM)]
+    probes = open_probes(run, plan.task, arms)
     trials = run_arms(run, probes, "train", plan.items, plan, list(dict.fromkeys(arms)))
     baselines = ("random direction", "no edit")
     gains = [

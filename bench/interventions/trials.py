@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.stats import norm
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,7 +26,7 @@ from datasets.grid import Grid
 from datasets.items import Item, Split
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.bootstrap import Array, Score, effect_of, score_of
+from probes.bootstrap import Array, Score, effect_of, resampled_means, resampling_weights, score_of
 from probes.task import Task
 
 SECONDS = "seconds"
@@ -33,6 +34,18 @@ MARGIN = 3 / 64
 """Masks are dilated by this share of the image's shorter side; the background lies outside."""
 NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
 _MASK_THRESHOLD = 0.5
+_POWER = float(norm.ppf(0.975) + norm.ppf(0.8))
+
+
+def smallest_visible(effect: Array) -> float:
+    """The smallest mean effect that these items show with 80 % power at a level of 5 %.
+
+    It is (z(0.975) + z(0.8)) times the bootstrap's standard error of the mean (Cohen 1988,
+    Statistical Power Analysis for the Behavioral Sciences, 2.4).
+    """
+    means = resampled_means(effect[None], resampling_weights(len(effect)))[0]
+    finite = means[np.isfinite(means)]
+    return float(_POWER * finite.std()) if len(finite) else float("nan")
 
 
 def columns(task: Task) -> tuple[str, ...]:
@@ -57,6 +70,11 @@ class Reference:
     def target(self) -> Float[Tensor, "n k h w"]:
         """The map that edits aim at."""
         return self.task.target(self.shifted).double()
+
+    @property
+    def original_map(self) -> Float[Tensor, "n k h w"]:
+        """The same of the unedited image."""
+        return self.task.target(self.original).double()
 
     @cached_property
     def background(self) -> Bool[Tensor, "n h w"]:
@@ -152,19 +170,24 @@ class Trials:
         """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins."""
         return effect_of(self.quality(arm) - self.quality(baseline))
 
-    def best(self, method: str | None = None) -> Arm:
-        """Return the edit with the best mean headline score, of one method or of all.
+    def best(self, most_damage: float, *methods: str) -> Arm:
+        """Return the edit with the best mean headline score, of some methods or of all.
 
-        An edit whose score is undefined for more items than another's loses to it: it may have
-        destroyed the images.
+        One whose mean damage is above the limit loses to one below it. An edit whose score is
+        undefined for more items than another's loses to it: it may have destroyed the images.
         """
 
-        def rank(arm: Arm) -> tuple[int, float]:
+        def rank(arm: Arm) -> tuple[bool, int, float]:
             quality = self.quality(arm)
             defined = quality[np.isfinite(quality)]
-            return len(defined), float(defined.mean()) if len(defined) else -np.inf
+            mild = bool(self.per_item(arm, DAMAGE).mean() <= most_damage)
+            return mild, len(defined), float(defined.mean()) if len(defined) else -np.inf
 
-        edits = (arm for arm in self.arms if arm.control == EDIT and method in (None, arm.method))
+        edits = (
+            arm
+            for arm in self.arms
+            if arm.control == EDIT and (not methods or arm.method in methods)
+        )
         return max(edits, key=rank)
 
     def controls(self, edit: Arm) -> dict[str, Arm]:
@@ -191,16 +214,25 @@ class Trials:
                 }
                 if arm.control == EDIT
                 else None,
+                visible={
+                    name: smallest_visible(self.quality(arm) - self.quality(baseline))
+                    for name, baseline in self.controls(arm).items()
+                }
+                if arm.control == EDIT
+                else None,
             )
             for arm in self.arms
         )
 
-    def seconds(self) -> float:
-        """Return the mean seconds per trial over all arms but the unedited images."""
+    def seconds(self, method: str | None = None) -> float:
+        """Return the mean seconds per trial, of a method's edits or of all arms with edits."""
         at = self.columns.index(SECONDS)
-        return float(
-            np.mean([self.scores(arm)[..., at].mean() for arm in self.arms if arm != NO_EDIT])
-        )
+        arms = [
+            arm
+            for arm in self.arms
+            if (arm != NO_EDIT if method is None else (arm.method, arm.control) == (method, EDIT))
+        ]
+        return float(np.mean([self.scores(arm)[..., at].mean() for arm in arms]))
 
     def write_csv(self, path: Path) -> None:
         """Write one row per trial."""

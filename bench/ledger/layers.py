@@ -17,7 +17,7 @@ from probes.score import sign_of
 
 
 def layer_letters(entry: Entry) -> dict[str, dict[str, str]]:
-    """Return letters per task and layer: layers that share one do not differ.
+    """Return letters per task and layer: layers that share one do not differ significantly.
 
     The false discovery rate is controlled over all pairs of layers and tasks of the entry.
     """

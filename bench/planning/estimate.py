@@ -28,7 +28,7 @@ from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import RecordedModel
 from probes.bootstrap import intervals
-from probes.probe_set import ProbeSet, with_readings
+from probes.probe_set import STANDARDISED, ProbeSet, with_readings
 from probes.readout import best_thresholds
 from probes.shared_eigenbases import bytes_of_eigenbases
 from probes.statistics import SufficientStatistics, sums_of_tensors
@@ -170,7 +170,10 @@ class _Sample:
         # Results are stored twice: in shards, and in the run's own files.
         self.disk = shards * shard_bytes + _weight_bytes(draft) + 2 * results
         largest = max(bytes_of(sums, site) for site in sums.shapes)
-        kept = bytes_of_eigenbases(sums, len(config.probed_steps), {TRAINED}) if thresholded else 0
+        kept = 0
+        if thresholded:
+            steps, standardised = len(config.probed_steps), STANDARDISED in config.baselines
+            kept = bytes_of_eigenbases(sums, steps, {TRAINED}, standardised)
         self.memory = max(
             max(self._peaks, default=resident_bytes()) + bytes_of(sums) + min(kept, shared.limit),
             opened + _SUMS_HELD * largest,
@@ -218,7 +221,7 @@ def _weight_bytes(probe_set: ProbeSet) -> int:
 
 
 def _strip_bytes(study: Study) -> int:
-    """Size of the report's strips: images in bytes, labels in fp32, without the small readings."""
+    """Size of the report's strips: images in bytes, labels in fp32, without the readings."""
     images = 3 * (1 + len(strip_steps(study)))
     labels = 4 * sum(not task.per_image for task in study.tasks.values())
     height, width = study.components.image_size

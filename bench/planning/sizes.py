@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from bench.networks import chosen_convolutions
-from bench.profiling.flops import tap_shapes
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.splits import grouped
+from engines.shapes import tap_shapes
 from extract.networks import CLEAN, CONVOLUTION, INPUT, TRAINED
 from extract.stream import RecordedModel
 from probes.position import position_columns
@@ -99,7 +99,13 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
     """
     parts = study.components
     taps = (*study.taps, *(study.convolutions if CONVOLUTION in recorded.sources else ()))
-    shapes = tap_shapes(parts.denoiser, taps, parts.family.words(parts))
+    height, width = parts.latent_shape[1:]
+    shapes = {
+        layer: Shape(Grid.of(tokens, height, width), channels)
+        for layer, (tokens, channels) in tap_shapes(
+            parts.denoiser, taps, parts.family.words(parts)
+        ).items()
+    }
     sites = _sites(study, recorded, shapes)
     first = parts.family.denoiser
     counts = {name: _parameters(part) for name, part in parts.networks.items()}
@@ -153,7 +159,9 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
                 whole += own
                 trained += own if network == TRAINED else 0
                 packed += _SUM_BYTES * steps * (d * (d + 1) // 2 + d)
-        activations += _ACTIVATION_BYTES * steps * shape.grid.tokens * channels
+        # Tasks of whole images keep means over tokens, in double precision.
+        kept = _ACTIVATION_BYTES * shape.grid.tokens if maps else _SUM_BYTES
+        activations += steps * channels * kept
     block = max(len(block.items) for block in study.train)
     folds = [[block for block in study.train if block.fold == fold] for fold in range(study.folds)]
     return SumSizes(

@@ -11,7 +11,7 @@ from bench.measure import timed
 from bench.study import Study
 from extract.networks import TRAINED
 from probes.moments import CPU, Moments
-from probes.probe_set import Cell, FittedProbe, Probes, ProbeSet, united
+from probes.probe_set import STANDARDISED, Cell, FittedProbe, Probes, ProbeSet, united
 from probes.shared_eigenbases import Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
 from probes.statistics import Shape, Site, SufficientStatistics
@@ -49,6 +49,7 @@ def sampled_probe_set(
             only=sample,
             device=device,
             sharing=sharing,
+            standardised=STANDARDISED in study.config.baselines,
         )
         if device != CPU and not parts:
             # The libraries of a GPU initialise at their first use.

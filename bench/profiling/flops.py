@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.profiling.records import ModuleWork, Work
-from datasets.grid import Grid
-from engines.backends.torch_eager import recording_taps
 from engines.denoiser import Denoiser
 from engines.engine import Tap
-from probes.statistics import Shape
+from engines.shapes import decoder_without_weights, without_weights
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
@@ -44,7 +42,7 @@ def work_of(
     With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
     matrix products.
     """
-    shape, call = _on_meta(denoiser, words)
+    shape, call = without_weights(denoiser, words)
     sizes: dict[str, int] = {}
     handles = [
         module.register_forward_hook(_sizing(sizes, name))
@@ -70,18 +68,6 @@ def work_of(
     return work, tuple(ModuleWork(name, own[name], sizes[name]) for name in sizes)
 
 
-def tap_shapes(denoiser: Denoiser, taps: Sequence[Tap], words: int) -> dict[str, Shape]:
-    """Tokens and channels of every tap, by layer, for one row with ``words`` rows of text."""
-    shape, call = _on_meta(denoiser, words)
-    with recording_taps(shape, taps) as outputs, torch.inference_mode():
-        call()
-    height, width = denoiser.latent_shape[1:]
-    return {
-        layer: Shape(Grid.of(output.shape[1], height, width), output.shape[2])
-        for layer, output in outputs.items()
-    }
-
-
 def embedding_flops(encoder: nn.Module, tokens: int) -> int:
     """Floating-point operations of a text encoder for one prompt of ``tokens`` tokens."""
     kind: Any = type(encoder)
@@ -95,24 +81,10 @@ def embedding_flops(encoder: nn.Module, tokens: int) -> int:
 
 def decoding_flops(vae: Any, latent_shape: tuple[int, int, int]) -> int:
     """Floating-point operations that turn one latent (channels, height, width) into an image."""
-    with torch.device("meta"):
-        shape = type(vae).from_config(vae.config).eval()
-        latent = torch.zeros(1, *latent_shape)
+    shape, latent = decoder_without_weights(vae), torch.zeros(1, *latent_shape, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         shape.decode(latent)
     return int(counter.get_total_flops())
-
-
-def _on_meta(denoiser: Denoiser, words: int) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The denoiser's network without weights, and its call for one row."""
-    kind: Any = type(denoiser.module)
-    with torch.device("meta"):
-        # With gradients, the counter fails where a module is called with a parameter.
-        shape = kind.from_config(denoiser.config).eval().requires_grad_(False)
-        without = denoiser.with_module(shape)
-        row, conditioning = without.example(1, words)
-        timestep = torch.zeros(())
-    return shape, lambda: without(row, timestep, conditioning)
 
 
 def _without_children(inclusive: Mapping[str, int]) -> dict[str, int]:

@@ -11,7 +11,18 @@ from safetensors.numpy import load_file
 from bench.figures.images import png
 from bench.interventions.grid import COLUMNS, GRID, Grid
 from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
-from bench.interventions.summary import caveats, claim, intervals_line, rows
+from bench.interventions.summary import (
+    LABELS,
+    caveats,
+    claim,
+    contest_rows,
+    curve_rows,
+    curves_line,
+    intervals_line,
+    nulls,
+    rows,
+    times_line,
+)
 from bench.report.templates import template
 
 _GRID_ROWS = 12
@@ -31,7 +42,13 @@ def panel(run_path: Path) -> str | None:
 
 def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
     return {
-        "name": summary.task,
+        "name": summary.task if summary.plan.name == summary.plan.task else summary.plan.name,
+        "methods": [(name, LABELS[name]) for name in summary.plan.methods],
+        "nulls": nulls(summary),
+        "curves": curve_rows(summary),
+        "contests": contest_rows(summary),
+        "curves_line": curves_line(summary),
+        "times": times_line(summary),
         "caveats": caveats(summary),
         "claim": claim(summary),
         "intervals": intervals_line(summary),
@@ -39,7 +56,7 @@ def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
         "layers": ", ".join(summary.plan.layers),
         "steps": ", ".join(map(str, summary.plan.steps)),
         "seconds": summary.seconds_per_trial,
-        "grid": _grid(task_folder(run_path, summary.task) / f"{GRID}.safetensors"),
+        "grid": _grid(task_folder(run_path, summary.plan.name) / f"{GRID}.safetensors"),
     }
 
 

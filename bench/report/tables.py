@@ -30,6 +30,7 @@ from probes.probe_set import (
     MEAN_MAP,
     PERMUTED,
     POSITION,
+    STANDARDISED,
     WITH_POSITION,
     Cell,
 )
@@ -165,6 +166,8 @@ def layer_rows(results: Results, task: TaskResults) -> list[dict[str, str]]:
         if task.where(probe=EQUAL_WIDTH):
             narrow = cells(EQUAL_WIDTH)
             row["equal width"] = _mean(task.score(narrow[0])) if narrow else "-"
+        for unit in cells(STANDARDISED):
+            row[STANDARDISED] = str(score_of(task.score(unit)))
         random = [
             cell
             for name in results.random_networks

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU in single precision: the fastest exact engine on Intel processors."""
+"""OpenVINO on the CPU in single precision: the fastest fp32 engine measured on Intel processors."""
 
 from engines.engine import Backend
 from engines.openvino_model import opened, unavailable

@@ -41,7 +41,11 @@ class PixArt(Family):
         return int(config.get("in_channels", 4)), side, side
 
     def embed(self, parts: Components, prompts: Sequence[str]) -> Conditioning:
-        """T5's words with their mask and, for alpha at 1024 pixels, the image's size."""
+        """T5's words with their mask and, for alpha at 1024 pixels, the image's size.
+
+        Prompts are lowercased and stripped, and not cleaned: diffusers cleans them only where
+        BeautifulSoup and ftfy are installed, and scores must not depend on that.
+        """
         import torch
 
         from engines.conditioning import TEXT, Conditioning
@@ -54,7 +58,7 @@ class PixArt(Family):
                 chunk,
                 do_classifier_free_guidance=False,
                 device=parts.vae.device,
-                clean_caption=True,
+                clean_caption=False,
             )
             return words, mask
 

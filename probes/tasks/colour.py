@@ -1,4 +1,4 @@
-"""Colour of the salient object: can a linear map of the mean activation tell the eight apart?"""
+"""Colour of the salient object: can a linear map of the mean activation classify all eight?"""
 
 from datasets.labels import known
 from datasets.scenes import COLORS

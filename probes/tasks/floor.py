@@ -1,4 +1,4 @@
-"""Material of the floor: can a linear map of the mean activation tell the five apart?"""
+"""Material of the floor: can a linear map of the mean activation classify all five?"""
 
 from datasets.labels import known
 from datasets.scenes import FLOORS

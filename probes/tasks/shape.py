@@ -1,4 +1,4 @@
-"""Shape of the salient object: can a linear map of the mean activation tell the four apart?"""
+"""Shape of the salient object: can a linear map of the mean activation classify all four?"""
 
 from datasets.labels import known
 from datasets.scenes import SHAPES

@@ -1,4 +1,4 @@
-"""Colour of the wall: can a linear map of the mean activation tell the five apart?"""
+"""Colour of the wall: can a linear map of the mean activation classify all five?"""
 
 from datasets.labels import known
 from datasets.scenes import WALLS

@@ -35,7 +35,8 @@ def test_draft_final_probes_and_curves_share_their_eigenproblems(
             out=str(tmp_path / "run"),
         )
     )
-    folds, sites = 5, 2
+    # The input, the predicted clean latent, and the only layer.
+    folds, sites = 5, 3
     assert sides.count(POSITION) == folds + folds + 1
     # The fit with position needs none, and that of the draft is the last fold's.
     fits = sites * (folds + folds)

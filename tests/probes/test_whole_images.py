@@ -12,8 +12,9 @@ from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.metrics import accuracy_score
 
-from datasets.grid import WHOLE
+from datasets.grid import WHOLE, Grid
 from datasets.scenes import LIGHTS, SHAPES
+from probes.accumulate import Accumulator
 from probes.equal_width import projection
 from probes.probe_set import ACTIVATIONS, CEILING, EQUAL_WIDTH, MEAN_MAP, PERMUTED, Cell, ProbeSet
 from probes.readout import Readout
@@ -216,3 +217,26 @@ def test_sums_from_files_give_the_same_probes(
             torch.testing.assert_close(
                 again.probes[task][cell].weights, solved.weights, rtol=1e-9, atol=1e-12
             )
+
+
+def test_without_tasks_of_maps_only_means_are_kept_with_the_same_sums(
+    world: SimpleNamespace, blocks: list
+) -> None:
+    alone = Accumulator(TASKS, blocks[0].permutations)
+    both = Accumulator(TASKS | {"depth": world.tasks["depth"]}, blocks[0].permutations)
+    for accumulator in (alone, both):
+        for site, side in world.sides.items():
+            for at, activation in enumerate(blocks[0].activations[site]):
+                accumulator.update(world.steps[at], *site, activation, Grid(side, side))
+    for site in world.sides:
+        assert {tuple(kept.shape) for kept in alone._activations[site]} == {
+            (7, world.channels[site])
+        }
+    for accumulator in (alone, both):
+        accumulator.finish(blocks[0].labels)
+    for site in world.sides:
+        one, other = (accumulator.sums().pooled[site] for accumulator in (alone, both))
+        assert torch.equal(one.mean, other.mean)
+        assert torch.equal(one.scatter, other.scatter)
+    assert alone.sums().shapes == both.sums().shapes
+    assert not alone.sums().moments

@@ -1,4 +1,4 @@
-"""Brightness as depth and saliency: a labeler without a network, for images that show nothing."""
+"""Brightness as depth and saliency: a labeler without a network, for images of untrained models."""
 
 from __future__ import annotations
 

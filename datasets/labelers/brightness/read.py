@@ -12,7 +12,7 @@ from datasets.labels import DisparityScale, Labels
 
 @dataclass(frozen=True, slots=True)
 class Brightness:
-    """Takes brightness as depth and saliency, for images that show nothing."""
+    """Takes brightness as depth and saliency, for images of untrained models."""
 
     scale: DisparityScale = field(default_factory=lambda: DisparityScale(0.0, 1.0))
     fingerprint: str = "brightness"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.analysis.comparisons import comparisons
+from bench.analysis.comparisons import baseline_comparisons, comparisons
 from bench.analysis.emergence import emergence, onset, onset_words
 from bench.config import Config
 from bench.environment import Environment
@@ -227,3 +227,21 @@ def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:
 def test_undefined_scores_are_left_out() -> None:
     values = np.array([0.5, np.nan, 0.7, 0.6])
     assert score_of(values).mean == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_own_latents_are_compared_at_the_first_step_only_where_nothing_else_is_the_same(
+    recorded: bool,
+) -> None:
+    run = synthetic(dict.fromkeys(STEPS, 0.6), True)
+    task = run.tasks["t"]
+    networks = {"random-1": "random-1" if recorded else "other", "input": "own-1"}
+    cells = tuple(
+        replace(cell, network=networks.get(cell.network, cell.network)) for cell in task.cells
+    )
+    record = run.record.model_copy(
+        update={"networks": ("trained", "own-1", *(["random-1"] if recorded else []))}
+    )
+    renamed = replace(run, tasks={"t": replace(task, cells=cells)}, record=record)
+    own = [row.step for row in baseline_comparisons(renamed) if "their own latents" in row.what]
+    assert own == ([2, 4, 14] if recorded else [0, 2, 4, 14])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.interventions.config import Plan
-from bench.interventions.records import ArmRecord, ChosenEdit, Summary, task_folder
+from bench.interventions.records import SCHEMA, ArmRecord, ChosenEdit, Summary, task_folder
 from bench.registry import plugin, plugins
 from bench.runs.results import Results
 from bench.verdicts.check import check
@@ -151,7 +151,7 @@ def write_experiment(run: Path, means: dict[str, float], items: int = 40) -> Non
         writer.writeheader()
         writer.writerows(rows)
     summary = Summary(
-        schema=1,
+        schema=SCHEMA,
         task="saliency",
         headline="dice_shifted",
         higher_is_better=True,

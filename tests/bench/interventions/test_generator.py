@@ -39,7 +39,7 @@ def test_an_edit_that_changes_nothing_generates_the_same_images_with_sdxl(
     items = [Item("a", "a red sphere", 1, "test"), Item("b", "a cone", 2, "test")]
     originals = generator.originals(items)
     arm = Arm("matched", EDIT, 1.0, (taps[0].layer, taps[-1].layer), (1,))
-    probes: Any = SimpleNamespace(cell=lambda _layer, _step: SimpleNamespace(grid=Grid(2, 2)))
+    probes: Any = SimpleNamespace(targets=lambda _arm, _target: {Grid(2, 2): None})
     edited = generator.edited(arm, probes, originals, torch.zeros(2, 1, 8, 8))
     assert edited_layers == [taps[0].layer, taps[-1].layer]
     torch.testing.assert_close(edited, originals.images, rtol=0, atol=1e-4)

@@ -15,15 +15,21 @@ import torch
 from PIL import Image
 
 from bench.__main__ import main
-from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, edit_at
+from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, EditProbes, edit_at
 from bench.interventions.config import Plan
 from bench.interventions.records import read_summary
-from bench.interventions.runner import EditableRun, edits, movable, open_editable, run_arms
+from bench.interventions.runner import (
+    EditableRun,
+    edits,
+    movable,
+    open_editable,
+    open_probes,
+    run_arms,
+)
 from bench.interventions.summary import claim, rows
 from bench.interventions.trials import NO_EDIT
 from bench.networks import recorded_model
 from bench.report.interventions import panel
-from bench.runs.probes import StoredProbes
 from bench.runs.results import Results, read_results
 from extract.stream import BlockInput, stream
 from probes.probe_set import PERMUTED
@@ -50,8 +56,9 @@ def run(run_path: Path) -> EditableRun:
 
 
 @pytest.fixture(scope="module")
-def probes(run: EditableRun) -> StoredProbes:
-    return StoredProbes(run.results, "saliency")
+def probes(run: EditableRun) -> EditProbes:
+    arms = [Arm("published", control, 1.0, ("up2.1",), (1,)) for control in (EDIT, PERMUTED)]
+    return open_probes(run, "saliency", arms)
 
 
 def pattern(strength: float, control: str = EDIT, steps: tuple[int, ...] = (0, 1)) -> Arm:
@@ -132,7 +139,7 @@ def test_unedited_images_are_the_runs_own(run: EditableRun) -> None:
 
 @pytest.mark.parametrize("steps", [(0, 1), (2,)])
 def test_an_edit_of_no_strength_gives_the_unedited_image(
-    run: EditableRun, probes: StoredProbes, steps: tuple[int, ...]
+    run: EditableRun, probes: EditProbes, steps: tuple[int, ...]
 ) -> None:
     originals, _ = movable(run, "test", 2, 2)
     target = run.study.tasks["saliency"].target(run.study.reader(originals.images)).double()
@@ -143,17 +150,17 @@ def test_an_edit_of_no_strength_gives_the_unedited_image(
 
 
 @pytest.mark.parametrize("control", [RANDOM, PERMUTED])
-@pytest.mark.parametrize("method", ["weights", "pattern", "adam"])
+@pytest.mark.parametrize("method", ["weights", "pattern", "ridge-adam", "published"])
 def test_controls_have_the_norm_of_their_edit_at_every_token(
-    method: str, control: str, run: EditableRun, probes: StoredProbes
+    method: str, control: str, run: EditableRun, probes: EditProbes
 ) -> None:
-    items, grid = run.items("test")[:2], probes.cell("up2.1", 1).grid
-    channels = len(probes.get("up2.1", 1).weights)
+    items, grid = run.items("test")[:2], probes.grid("up2.1", 1)
+    channels = len(probes.ridge.get("up2.1", 1).weights)
     x = torch.randn(2, grid.tokens, channels, generator=torch.Generator().manual_seed(0))
-    targets = {grid: torch.rand(2, grid.tokens, 1, generator=torch.Generator().manual_seed(1))}
+    target = (torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) > 0.5).double()
+    arms = [Arm(method, kind, 3.0, ("up2.1",), (1,)) for kind in (EDIT, control)]
     change, other = (
-        edit_at(Arm(method, kind, 3.0, ("up2.1",), (1,)), probes, 1, items, targets)("up2.1", x) - x
-        for kind in (EDIT, control)
+        edit_at(arm, probes, 1, items, probes.targets(arm, target))("up2.1", x) - x for arm in arms
     )
     assert torch.allclose(change.norm(dim=-1), other.norm(dim=-1), rtol=1e-3, atol=1e-5)
     assert torch.cosine_similarity(change, other, dim=-1).abs().mean() < 0.9
@@ -163,7 +170,7 @@ def test_controls_have_the_norm_of_their_edit_at_every_token(
         assert abs(float(torch.cosine_similarity(other[0, 0], other[1, 0], dim=0))) < 0.9
 
 
-def test_batches_change_no_score(run: EditableRun, probes: StoredProbes) -> None:
+def test_batches_change_no_score(run: EditableRun, probes: EditProbes) -> None:
     plan = Plan(
         items=3,
         shifts=2,

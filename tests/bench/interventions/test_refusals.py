@@ -20,6 +20,18 @@ from bench.runs.results import read_results
         (["--steps", "1-9"], "no probes of step 5"),
         (["--layers", "down9", "--steps", "1"], "no probes of layer 'down9'"),
         (["--methods", "patern", "--steps", "1"], "did you mean pattern"),
+        (["--methods", "adam", "--steps", "1"], "did you mean ridge-adam"),
+        (["--target", "farther", "--steps", "1"], "the target farther is one of depth"),
+        (
+            ["--task", "depth", "--target", "tilted", "--unfiltered", "--steps", "1"],
+            "--unfiltered is of shifts",
+        ),
+        (["--damages", "0.1,0.05", "--steps", "1"], "damages must be numbers that rise"),
+        (["--extend", "-1", "--steps", "1"], "extend must be 0 to 10"),
+        (
+            ["--methods", "controlnet", "--controlnet", "nowhere", "--steps", "1"],
+            "nowhere is not a folder of a diffusers ControlNetModel",
+        ),
         (["--controls", "nul", "--steps", "1"], "no control 'nul'"),
         (["--strengths", "0", "--steps", "1"], "above zero"),
         (["--task", "normals", "--steps", "1"], "no probes of 'normals'"),
@@ -46,7 +58,7 @@ from bench.runs.results import read_results
             "--path takes one of --strengths, not 2",
         ),
         (
-            ["--sweep", "--methods", "adam,pattern", "--steps", "1"],
+            ["--sweep", "--methods", "ridge-adam,pattern", "--steps", "1"],
             "--sweep takes one of --methods, not 2",
         ),
         (["--steps", "1", "--gif", "x.gif"], "give a path too"),

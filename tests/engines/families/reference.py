@@ -123,6 +123,8 @@ def generate(
     accepted = inspect.signature(pipeline.__call__).parameters
     if "use_resolution_binning" in accepted:
         options["use_resolution_binning"] = False
+    if "clean_caption" in accepted:
+        options["clean_caption"] = False
     after: list[Tensor] = []
     calls: list[dict[str, Any]] = []
     handles = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -101,3 +102,30 @@ def named(call: dict[str, Any]) -> dict[str, Tensor]:
 
 def time_of(kind: str, timestep: float) -> float:
     return timestep / 1000 if kind.startswith("flux") else timestep
+
+
+@pytest.mark.parametrize("kind", ["pixart-alpha", "pixart-sigma"])
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_prompts_are_read_alike_whether_or_not_captions_could_be_cleaned(
+    models: Models, kind: str, is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = " A <b>red</b> sphere &amp; file.jpg  on a sand-floor 1234567 "
+    model = models(kind)
+    pipeline = model.parts.pipeline()
+    module = sys.modules[type(pipeline).__module__]
+    for package in ("bs4", "ftfy"):
+        monkeypatch.setattr(module, f"is_{package}_available", lambda: is_installed)
+    cleaned: list[str] = []
+    monkeypatch.setattr(
+        type(pipeline), "_clean_caption", lambda _, text: cleaned.append(text) or "cleaned"
+    )
+    embedded = model.parts.embed([prompt])
+    assert not cleaned
+    words, mask, _, _ = pipeline.encode_prompt(
+        [prompt], do_classifier_free_guidance=False, clean_caption=False
+    )
+    assert torch.equal(embedded["mask"], mask.float())
+    assert torch.allclose(embedded["text"], words, rtol=1e-5, atol=1e-6)
+    # diffusers' default depends on what is installed.
+    pipeline.encode_prompt([prompt], do_classifier_free_guidance=False, clean_caption=True)
+    assert bool(cleaned) is is_installed

@@ -1,0 +1,109 @@
+"""Methods compared at equal damage: the curve of effect against damage, over strengths.
+
+The trials of an item form one group. Its curve starts at no edit (damage 0, effect 0) and connects
+the strengths of a method in their order; the effect is the gain of the headline score over no edit,
+both are means over the item's trials. At a stated damage the effect is read where the curve first
+passes it; a curve that ends before keeps its last effect, as nothing stronger was run. The area is
+the mean effect over damages from 0 to the largest stated one. Intervals are bootstraps over items;
+differences between methods are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from itertools import combinations
+
+import numpy as np
+
+from bench.interventions.arms import EDIT, RANDOM, Arm
+from bench.interventions.config import Plan
+from bench.interventions.records import DAMAGE, Contest, Curve
+from bench.interventions.runner import edit_arm
+from bench.interventions.trials import NO_EDIT, Trials
+from probes.bootstrap import Array, effect_of, score_of
+
+_POINTS = 51
+"""Damages at which a curve is read for its area."""
+
+
+def curve_values(damage: Array, effect: Array, at: Array) -> Array:
+    """Read the curves of n items at some damages, n x damages; nan for items with an undefined one.
+
+    ``damage`` and ``effect`` are n x strengths, in the order of the strengths.
+    """
+    start = np.zeros((len(damage), 1))
+    x, y = np.hstack([start, damage]), np.hstack([start, effect])
+    values = np.full((len(x), len(at)), np.nan)
+    for row, (own, gains) in enumerate(zip(x, y, strict=True)):
+        if not (np.isfinite(own).all() and np.isfinite(gains).all()):
+            continue
+        for column, limit in enumerate(at):
+            beyond = np.flatnonzero(own > limit)
+            if not len(beyond):
+                values[row, column] = gains[-1]
+                continue
+            after = int(beyond[0])
+            share = (limit - own[after - 1]) / (own[after] - own[after - 1])
+            values[row, column] = gains[after - 1] + share * (gains[after] - gains[after - 1])
+    return values
+
+
+def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Contest, ...]]:
+    """Compare all methods of a plan, and each with random directions, at the plan's damages."""
+    grids = {
+        method: [edit_arm(plan, method, strength) for strength in sorted(plan.strengths_of(method))]
+        for method in plan.methods
+    }
+    values = {method: _values(trials, arms, plan.damages) for method, arms in grids.items()}
+    curves = []
+    for method, arms in grids.items():
+        others = [replace(arm, control=RANDOM) for arm in arms]
+        random = None
+        if all(other in trials.arms for other in others):
+            random = values[method] - _values(trials, others, plan.damages)
+        damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1)
+        curves.append(
+            Curve(
+                method=method,
+                strengths=tuple(arm.strength for arm in arms),
+                damages=plan.damages,
+                damage=tuple(map(float, damage.mean(0))),
+                score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
+                reached=tuple(float((damage.max(1) > limit).mean()) for limit in plan.damages),
+                effects=_effects(values[method]),
+                over_random=None if random is None else _effects(random),
+            )
+        )
+    contests = tuple(
+        Contest(first=first, second=second, effects=_effects(values[first] - values[second]))
+        for first, second in combinations(values, 2)
+    )
+    return tuple(curves), contests
+
+
+def _values(trials: Trials, arms: Sequence[Arm], damages: Sequence[float]) -> Array:
+    """Effects of every item at the stated damages, and its area; items x (damages + 1)."""
+    before = trials.quality(NO_EDIT)
+    damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1)
+    effect = np.stack([trials.quality(arm) - before for arm in arms], axis=1)
+    grid = np.linspace(0, damages[-1], _POINTS)
+    area = np.asarray(np.trapezoid(curve_values(damage, effect, grid), grid, axis=1)) / damages[-1]
+    return np.column_stack([curve_values(damage, effect, np.array(damages)), area])
+
+
+def _effects(values: Array) -> tuple[tuple[float, float, float], ...]:
+    return tuple(astuple(effect_of(column)) for column in values.T)
+
+
+def turned(trials: Trials, method: str, most_damage: float) -> bool:
+    """Whether a method's score no longer rises with its strength, or its damage passes a limit."""
+    edits = sorted(
+        (arm for arm in trials.arms if (arm.method, arm.control) == (method, EDIT)),
+        key=lambda arm: arm.strength,
+    )
+    # An undefined score belongs to images that are destroyed.
+    quality = [np.nan_to_num(score_of(trials.quality(arm)).mean, nan=-np.inf) for arm in edits]
+    if score_of(trials.per_item(edits[-1], DAMAGE)).mean > most_damage:
+        return True
+    return len(quality) > 1 and not quality[-1] > max(quality[:-1])

@@ -1,0 +1,228 @@
+"""Where and when: a map of what can be read, beside a map of what acts.
+
+The cells are the blocks of layers and windows of steps. On the same test images
+
+    reading    the score of the run's probes over that of probes of permuted labels, a mean over the
+               layers and steps of the cell
+    acting     the score of an edit in the cell over that of a random direction of the same norm
+
+Their agreement is Spearman's rank correlation of the two maps over cells. Its interval is a
+percentile bootstrap over images, which are the same in both maps; the cells stay as they are, so it
+says nothing about other networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from tabulate import tabulate
+
+from bench.errors import UserError
+from bench.figures.images import save_image
+from bench.figures.plots import HeatMap, draw_heat_maps, figure_image
+from bench.interventions.arms import DRAW, EDIT, RANDOM
+from bench.interventions.config import Plan
+from bench.interventions.path import chosen_arm
+from bench.interventions.records import MAPS, MapRecord, task_folder
+from bench.interventions.runner import EditableRun, open_probes, run_arms
+from bench.runs.results import Results
+from datasets.atomic_write import atomic_write
+from extract.networks import TRAINED
+from probes.bootstrap import LEVEL, Array, Score, effect_of, resampling_weights
+from probes.probe_set import ACTIVATIONS, PERMUTED
+
+WIDTH = 3
+"""Steps of a window, of all steps that the run probed."""
+
+
+def blocks_of(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Group layers by block, in their order."""
+    blocks: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        name = layer.partition(".")[0]
+        blocks[name] = (*blocks.get(name, ()), layer)
+    return blocks
+
+
+def windows_of(steps: Sequence[int]) -> list[tuple[int, ...]]:
+    """Cut the probed steps (0 to T-1) into windows of ``WIDTH``; the last may be shorter."""
+    return [tuple(steps[start : start + WIDTH]) for start in range(0, len(steps), WIDTH)]
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Both maps of n images, blocks x windows."""
+
+    blocks: Mapping[str, tuple[str, ...]]
+    windows: Sequence[tuple[int, ...]]
+    reading: Array
+    """n x blocks x windows."""
+    acting: Array
+    """n x blocks x windows."""
+
+    def correlation(self) -> Score:
+        """Spearman's correlation over cells, with its bootstrap interval over images."""
+        n = len(self.reading)
+        read, acts = (maps.reshape(n, -1) for maps in (self.reading, self.acting))
+        drawn = [
+            _rank_correlation(*(_means(maps, weights) for maps in (read, acts)))
+            for weights in resampling_weights(n)
+        ]
+        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        point = _rank_correlation(*(_means(maps, np.ones(n)) for maps in (read, acts)))
+        return Score(point, float(low), float(high))
+
+
+def _means(scores: Array, weights: Array) -> Array:
+    """Weighted means over images; images where a score is undefined are left out of it."""
+    defined = np.isfinite(scores) * weights[:, None]
+    with np.errstate(invalid="ignore"):
+        means: Array = np.where(defined > 0, scores, 0.0).T @ weights / defined.sum(0)
+    return means
+
+
+def _rank_correlation(a: Array, b: Array) -> float:
+    finite = np.isfinite(a) & np.isfinite(b)
+    if finite.sum() < 3 or np.ptp(a[finite]) == 0 or np.ptp(b[finite]) == 0:
+        return float("nan")
+    return float(spearmanr(a[finite], b[finite]).statistic)
+
+
+def reading_map(
+    results: Results,
+    task: str,
+    blocks: Mapping[str, tuple[str, ...]],
+    windows: Sequence[tuple[int, ...]],
+    items: Sequence[str],
+) -> Array:
+    """Scores of the run's probes over those of permuted labels, items x blocks x windows."""
+    stored = results.tasks[task]
+    rows = [results.record.test_items.index(item) for item in items]
+    sign = stored.sign()
+
+    def value(layer: str, step: int) -> NDArray[np.float64]:
+        cells = [
+            stored.where(network=TRAINED, layer=layer, step=step, probe=probe, draw=draw)
+            for probe, draw in ((ACTIVATIONS, 0), (PERMUTED, DRAW))
+        ]
+        if not all(cells):
+            raise UserError(
+                f"{results.path} has too few training items for probes of permuted labels, which "
+                "the map of what can be read needs; make a run of more items"
+            )
+        probe, control = (stored.score(cell[0])[rows] for cell in cells)
+        return sign * (probe - control)
+
+    table = [
+        [
+            np.mean([value(layer, step) for layer in layers for step in window], axis=0)
+            for window in windows
+        ]
+        for layers in blocks.values()
+    ]
+    return np.moveaxis(np.array(table), -1, 0)
+
+
+def both_maps(
+    run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
+) -> Maps:
+    """Generate the trials of every cell, or read them from disk."""
+    blocks, windows = blocks_of(run.results.layers), windows_of(run.results.steps)
+    base = chosen_arm(run, plan, methods, strengths)
+    edits = [
+        [replace(base, layers=layers, steps=window) for window in windows]
+        for layers in blocks.values()
+    ]
+    arms = [
+        replace(arm, control=control) for row in edits for arm in row for control in (EDIT, RANDOM)
+    ]
+    probes = open_probes(run, plan.task, arms)
+    trials = run_arms(run, probes, "test", plan.items, plan, arms)
+    acting = np.array(
+        [
+            [trials.quality(arm) - trials.quality(replace(arm, control=RANDOM)) for arm in row]
+            for row in edits
+        ]
+    )
+    items = [item.id for item in trials.items]
+    reading = reading_map(run.results, plan.task, blocks, windows, items)
+    return Maps(blocks, windows, reading, np.moveaxis(acting, -1, 0))
+
+
+def print_maps(
+    run: EditableRun,
+    plan: Plan,
+    methods: Sequence[str] | None,
+    strengths: Sequence[float] | None,
+    figure: Path | None,
+) -> None:
+    """Print both maps and their correlation, store them, and draw them."""
+    maps = both_maps(run, plan, methods, strengths)
+    base = chosen_arm(run, plan, methods, strengths)
+    n = len(maps.reading)
+    metric = run.results.tasks[plan.task].headline
+    spans = [_span(window) for window in maps.windows]
+    titles = {
+        "reading": f"what can be read: {metric} over permuted labels",
+        "acting": f"what acts: {metric} with the target over a random direction",
+    }
+    print(
+        f"{plan.task}, {base.method} at strength {base.strength:g}, {n} test items x {plan.shifts}"
+    )
+    for name, title in titles.items():
+        values = getattr(maps, name)
+        table = [
+            [block, *(str(effect_of(values[:, row, column])) for column in range(len(spans)))]
+            for row, block in enumerate(maps.blocks)
+        ]
+        print(f"\n{title}")
+        print(tabulate(table, headers=["block", *(f"steps {span}" for span in spans)]))
+    correlation = maps.correlation()
+    cells = len(maps.blocks) * len(spans)
+    print(f"\nrank correlation of the two maps over {cells} cells: {correlation}")
+    record = MapRecord(
+        task=plan.task,
+        method=base.method,
+        strength=base.strength,
+        items=n,
+        shifts=plan.shifts,
+        blocks=tuple(maps.blocks),
+        windows=tuple(tuple(step + 1 for step in window) for window in maps.windows),
+        reading=_intervals(maps.reading),
+        acting=_intervals(maps.acting),
+        correlation=astuple(correlation),
+    )
+    path = task_folder(run.results.path, plan.name) / MAPS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial:
+        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    print(f"figures in {path}")
+    if figure:
+        panels = [
+            HeatMap(
+                title=f"{plan.task}: {title.partition(':')[0]}",
+                measure="gain over the control",
+                layers=list(maps.blocks),
+                steps=spans,  # type: ignore[arg-type]
+                values=np.nanmean(getattr(maps, name), axis=0),
+                higher_is_better=True,
+            )
+            for name, title in titles.items()
+        ]
+        print(f"figure: {save_image(figure_image(draw_heat_maps(panels)), figure)}")
+
+
+def _intervals(maps: Array) -> tuple[tuple[tuple[float, float, float], ...], ...]:
+    return tuple(
+        tuple(astuple(effect_of(maps[:, row, column])) for column in range(maps.shape[2]))
+        for row in range(maps.shape[1])
+    )
+
+
+def _span(window: Sequence[int]) -> str:
+    return f"{window[0] + 1}" if len(window) == 1 else f"{window[0] + 1}-{window[-1] + 1}"

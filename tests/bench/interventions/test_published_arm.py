@@ -1,0 +1,138 @@
+"""The paper's procedure, a ControlNet and maps of where and when, on the small run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.__main__ import main
+from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, UNMOVED
+from bench.interventions.maps import Maps, blocks_of, reading_map, windows_of
+from bench.interventions.records import read_summary
+from bench.runs.results import Results
+from probes.probe_set import ACTIVATIONS, PERMUTED
+
+FEW = [
+    *("--items", "2", "--shifts", "2", "--choose-items", "2"),
+    *("--steps", "1-2", "--late-steps", "4", "--threads", "1"),
+]
+
+
+def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
+    small_run: Results,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
+    arguments = [
+        *("intervene", str(path), *FEW, "--methods", "pattern,published,controlnet"),
+        *("--strengths", "8", "--controlnet-strengths", "1", "--layers", "up2.1", "--shifts", "1"),
+    ]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "published: the paper's probes and the paper's edit" in printed
+    summary = read_summary(path, "saliency")
+    assert summary is not None
+    arms = {(arm.method, arm.control): arm for arm in summary.arms}
+    assert set(arms) == {
+        (NULL, NULL),
+        *(
+            (method, x)
+            for method in ("pattern", "published")
+            for x in (EDIT, RANDOM, PERMUTED, LATE)
+        ),
+        *(("controlnet", x) for x in (EDIT, RANDOM, UNMOVED, LATE)),
+    }
+    # A network that is made to steer moves the object, and the unmoved mask does not.
+    moved, unmoved = (arms["controlnet", x].scores for x in (EDIT, UNMOVED))
+    assert moved["dice_shifted"][0] > 0.7
+    assert unmoved["dice_original"][0] > 0.7
+    # The ceiling is never the edit that the experiment chooses.
+    assert summary.chosen.method != "controlnet"
+    assert set(summary.seconds_by_method) == {"pattern", "published", "controlnet"}
+    assert {(contest.first, contest.second) for contest in summary.contests} == {
+        ("pattern", "published"),
+        ("pattern", "controlnet"),
+        ("published", "controlnet"),
+    }
+    fits = sorted(path.glob("interventions/published/*/*.safetensors"))
+    layers, edited, late = 1, 2, 1
+    assert len(fits) == layers * (2 * edited + late)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("fitted or generated again")
+
+    monkeypatch.setattr("bench.adam_vs_ridge.fits.train", refuse)
+    monkeypatch.setattr("bench.interventions.generator.ImageGenerator._generate", refuse)
+    assert main(arguments) == 0
+
+
+def test_depth_is_pushed_away_by_a_controlnet_and_stored_apart(
+    small_run: Results, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
+    arguments = [
+        *("intervene", str(path), *FEW, "--task", "depth", "--target", "farther"),
+        *("--methods", "controlnet,weights", "--controlnet-strengths", "1"),
+        *("--strengths", "0.4", "--controls", "random"),
+    ]
+    assert main(arguments) == 0
+    assert read_summary(path, "depth") is None
+    summary = read_summary(path, "depth-farther")
+    assert summary is not None
+    arms = {(arm.method, arm.control): arm.scores for arm in summary.arms}
+    assert arms["controlnet", EDIT]["rmse_shifted"][0] < arms[NULL, NULL]["rmse_shifted"][0]
+    # The object is smaller where it is farther away.
+    assert arms["controlnet", EDIT]["area_ratio"][0] < 0.9
+
+
+def test_maps_of_reading_and_acting(
+    small_run: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
+    figure = tmp_path / "maps.png"
+    arguments = [
+        *("intervene", str(path), "--map", "--items", "2", "--shifts", "1", "--threads", "1"),
+        *("--steps", "1", "--figure", str(figure)),
+    ]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "rank correlation of the two maps over 6 cells" in printed
+    stored = json.loads((path / "interventions" / "saliency" / "maps.json").read_text())
+    assert stored["blocks"] == ["mid", "up2", "up3"]
+    assert stored["windows"] == [[1, 2, 3], [4]]
+    assert np.array(stored["acting"]).shape == np.array(stored["reading"]).shape == (3, 2, 3)
+    with Image.open(figure) as image:
+        assert image.size[0] > 1000
+
+
+def test_the_reading_map_is_the_mean_over_a_cells_layers_and_steps(small_run: Results) -> None:
+    blocks, windows = blocks_of(small_run.layers), windows_of(small_run.steps)
+    items = small_run.record.test_items[3:7]
+    values = reading_map(small_run, "depth", blocks, windows, items)
+    assert values.shape == (4, len(blocks), len(windows))
+    task = small_run.tasks["depth"]
+
+    def rmse(probe: str, draw: int, step: int) -> np.ndarray:
+        (cell,) = task.where(network="trained", layer="up2.1", step=step, probe=probe, draw=draw)
+        return task.score(cell)[3:7]
+
+    gaps = [rmse(PERMUTED, 1, step) - rmse(ACTIVATIONS, 0, step) for step in windows[0]]
+    np.testing.assert_allclose(values[:, list(blocks).index("up2"), 0], np.mean(gaps, axis=0))
+
+
+def test_maps_that_agree_are_correlated() -> None:
+    rng = np.random.default_rng(0)
+    blocks, windows = {name: (name,) for name in "abcd"}, [(0,), (1,), (2,)]
+    truth = rng.normal(size=(4, 3))
+    noise = rng.normal(0, 0.3, (2, 30, 4, 3))
+    same = Maps(blocks, windows, truth + noise[0], 2 * truth + noise[1]).correlation()
+    assert same.low > 0.8
+    other = Maps(blocks, windows, truth + noise[0], noise[1]).correlation()
+    assert other.low < 0 < other.high
