@@ -21,7 +21,7 @@ from bench.interventions.runner import (
     with_controls,
 )
 from bench.interventions.targets import aimed
-from bench.interventions.trials import Trials
+from bench.interventions.trials import Trials, metric_of
 from extract.shards import set_default_permissions
 from probes.edit import METHODS
 
@@ -72,7 +72,7 @@ def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Su
         schema=SCHEMA,
         task=plan.task,
         headline=test.headline,
-        higher_is_better=test.task.metrics[0].higher_is_better,
+        higher_is_better=metric_of(test.task).higher_is_better,
         plan=plan,
         test_items=tuple(item.id for item in test.items),
         choose_items=tuple(item.id for item in choice.items) if choice else (),

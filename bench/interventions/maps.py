@@ -30,6 +30,8 @@ from bench.interventions.config import Plan
 from bench.interventions.path import chosen_arm
 from bench.interventions.records import MAPS, MapRecord, task_folder
 from bench.interventions.runner import EditableRun, open_probes, run_arms
+from bench.interventions.trials import metric_of
+from bench.registry import plugin
 from bench.runs.results import Results
 from datasets.atomic_write import atomic_write
 from extract.networks import TRAINED
@@ -101,9 +103,9 @@ def reading_map(
     items: Sequence[str],
 ) -> Array:
     """Scores of the run's probes over those of permuted labels, items x blocks x windows."""
-    stored = results.tasks[task]
+    stored, metric = results.tasks[task], metric_of(plugin("task", task)).name
     rows = [results.record.test_items.index(item) for item in items]
-    sign = stored.sign()
+    sign = stored.sign(metric)
 
     def value(layer: str, step: int) -> NDArray[np.float64]:
         cells = [
@@ -115,7 +117,7 @@ def reading_map(
                 f"{results.path} has too few training items for probes of permuted labels, which "
                 "the map of what can be read needs; make a run of more items"
             )
-        probe, control = (stored.score(cell[0])[rows] for cell in cells)
+        probe, control = (stored.score(cell[0], metric)[rows] for cell in cells)
         return sign * (probe - control)
 
     table = [
@@ -165,7 +167,7 @@ def print_maps(
     maps = both_maps(run, plan, methods, strengths)
     base = chosen_arm(run, plan, methods, strengths)
     n = len(maps.reading)
-    metric = run.results.tasks[plan.task].headline
+    metric = metric_of(plugin("task", plan.task)).name
     spans = [_span(window) for window in maps.windows]
     titles = {
         "reading": f"what can be read: {metric} over permuted labels",

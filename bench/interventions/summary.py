@@ -11,7 +11,6 @@ from bench.interventions.arms import CONTROLNET, CONTROLS, EDIT, NULL, UNMOVED
 from bench.interventions.records import (
     AREA_RATIO,
     DAMAGE,
-    SHIFTED,
     ArmRecord,
     Curve,
     Interval,
@@ -35,7 +34,7 @@ def rows(summary: Summary) -> list[dict[str, str]]:
     extra = [
         name
         for name in summary.arms[0].scores
-        if name.startswith("spearman_") and summary.headline != f"spearman_{SHIFTED}"
+        if name.startswith(("rmse_shifted", "spearman_")) and name != summary.headline
     ]
     table = []
     for arm in summary.arms:

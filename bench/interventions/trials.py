@@ -27,6 +27,7 @@ from datasets.items import Item, Split
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.bootstrap import Array, Score, effect_of, resampled_means, resampling_weights, score_of
+from probes.score import RMSE_ALIGNED, Metric
 from probes.task import Task
 
 SECONDS = "seconds"
@@ -35,6 +36,15 @@ MARGIN = 3 / 64
 NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
 _MASK_THRESHOLD = 0.5
 _POWER = float(norm.ppf(0.975) + norm.ppf(0.8))
+
+
+def metric_of(task: Task) -> Metric:
+    """The metric by which edits of a task are compared: its main one, or the aligned RMSE.
+
+    A labeler only guesses the scale of a scene, and guesses another one for an edited image: that
+    error is one number per image and would hide what the edit did to the map.
+    """
+    return RMSE_ALIGNED if RMSE_ALIGNED in task.metrics else task.metrics[0]
 
 
 def smallest_visible(effect: Array) -> float:
@@ -160,11 +170,11 @@ class Trials:
     @property
     def headline(self) -> str:
         """The score by which arms are compared: agreement with the target label."""
-        return f"{self.task.metrics[0].name}_{SHIFTED}"
+        return f"{metric_of(self.task).name}_{SHIFTED}"
 
     def quality(self, arm: Arm) -> Array:
         """Return the headline score per item, with a sign that makes higher better."""
-        return self.task.metrics[0].sign * self.per_item(arm, self.headline)
+        return metric_of(self.task).sign * self.per_item(arm, self.headline)
 
     def gain(self, arm: Arm, baseline: Arm) -> Score:
         """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins."""

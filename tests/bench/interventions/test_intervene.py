@@ -197,6 +197,7 @@ def test_depth_is_scored_in_its_own_measures(
     ]
     assert main(["intervene", str(run_path), *FEW, *arguments]) == 0
     printed = capsys.readouterr().out
+    assert "rmse aligned shifted" in printed
     assert "rmse shifted" in printed
     assert "spearman original" in printed
     summary = read_summary(run_path, "depth")
