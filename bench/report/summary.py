@@ -14,11 +14,14 @@ from bench.config import COMMAND
 from bench.report.tables import caveats
 from bench.runs.results import Results, TaskResults
 from bench.steps import EARLY_STEP, number_of
-from extract.networks import INPUT, TRAINED
+from extract.networks import CLEAN, INPUT, TRAINED
 from probes.bootstrap import Score
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 
-_COLUMNS = ("layer", "score", "permuted labels", "the latent", "permuted weights")
+_COLUMNS = (
+    *("layer", "score", "permuted labels"),
+    *("noisy latent", "clean latent", "permuted weights"),
+)
 _ABSENT = "-"
 
 
@@ -79,7 +82,9 @@ def _cells(results: Results, task: TaskResults, step: int) -> tuple[str, ...]:
     if best is None:
         return (_ABSENT,) * len(_COLUMNS)
     permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
-    latent = task.where(network=INPUT, step=step, probe=ACTIVATIONS)
+    latents = (
+        task.where(network=network, step=step, probe=ACTIVATIONS) for network in (INPUT, CLEAN)
+    )
     random = [
         task.best(network=network, step=step, probe=ACTIVATIONS)
         for network in results.random_networks
@@ -88,7 +93,7 @@ def _cells(results: Results, task: TaskResults, step: int) -> tuple[str, ...]:
         best.layer,
         _mean([task.score(best)]),
         _mean(task.score(cell) for cell in permuted),
-        _mean(task.score(cell) for cell in latent),
+        *(_mean(task.score(cell) for cell in cells) for cells in latents),
         _mean(task.score(cell) for cell in random if cell),
     )
 

@@ -51,6 +51,7 @@ def test_figures_are_those_of_the_run_folder(small_run: Results) -> None:
         best = task.best(network="trained", step=3, probe=ACTIVATIONS)
         permuted = task.where(network="trained", step=3, probe=PERMUTED, layer=best.layer)
         (latent,) = task.where(network="input", step=3, probe=ACTIVATIONS)
+        (clean,) = task.where(network="clean", step=3, probe=ACTIVATIONS)
         random = task.best(network="random-1", step=3, probe=ACTIVATIONS)
         assert lines[at].split() == [
             "step",
@@ -59,6 +60,7 @@ def test_figures_are_those_of_the_run_folder(small_run: Results) -> None:
             mean(task.score(best)),
             mean(*(task.score(cell) for cell in permuted)),
             mean(task.score(latent)),
+            mean(task.score(clean)),
             mean(task.score(random)),
         ]
         both = task.best(network="trained", step=3, probe=WITH_POSITION)
@@ -106,4 +108,4 @@ def test_absent_controls_are_dashes(small_run: Results) -> None:
     steps = [line.split() for line in lines if line.startswith("  step")]
     assert steps
     for row in steps:
-        assert (row[4], row[6]) == ("-", "-")
+        assert (row[4], row[7]) == ("-", "-")
