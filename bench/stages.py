@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.measure import available_bytes, release_memory
 from bench.runs.checkpoints import Checkpoints, Work
-from bench.runs.filmstrips import strip_steps, strip_tensors
+from bench.runs.filmstrips import image_steps, strip_tensors
 from bench.runs.learning_curves import Row, learning_rows
 from bench.runs.results import FOREGROUND_AREA
 from bench.runs.shard_keys import COSTS, Section, Stage
@@ -63,7 +63,7 @@ def score_block(
 ) -> tuple[dict[str, Tensor], BlockOutput]:
     """Generate a test block; return every metric of every cell, object sizes, and strips."""
     readout = Readout(probe_set, study.tasks, study.device)
-    noisy = strip_steps(study) if strips else ()
+    noisy = image_steps(study) if strips else ()
     steps = study.config.probed_steps
     output, labels = study.stream(recorded, block.items, [readout], steps, noisy)
     tensors = Section.SCORES.put(readout.scores()) | {FOREGROUND_AREA: readout.foreground}

@@ -107,6 +107,8 @@ class BlockOutput:
     images: Float[Tensor, "n 3 height width"]
     noisy: dict[int, Float[Tensor, "n c h w"]]
     """Model inputs at the requested steps, scaled to unit variance."""
+    clean: dict[int, Float[Tensor, "n c h w"]]
+    """Predicted clean latents at the same steps."""
     costs: tuple[Cost, ...]
 
     def cost_table(self) -> Float[Tensor, "calls 5"]:
@@ -126,11 +128,12 @@ def stream(
     """Generate one block, pass the activations of the probed steps to the reducers, and label it.
 
     ``label`` maps the finished images to labels; ``keep_noisy`` are the steps whose model inputs
-    are returned. Raises EngineError when a network computes NaN or infinity, or when a layer's
-    tokens form no grid over the image.
+    and predicted clean latents are returned. Raises EngineError when a network computes NaN or
+    infinity, or when a layer's tokens form no grid over the image.
     """
     costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
+    clean: dict[int, Tensor] = {}
     parts = recorded.components
     start = Start(
         initial_noise(block.seeds, parts.latent_shape),
@@ -151,6 +154,7 @@ def stream(
         _check_finite(computed, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
+            clean[step.index] = step.clean.clone()
         if step.index not in probed_steps:
             continue
         for network, reader in readers.items():
@@ -168,7 +172,7 @@ def stream(
     labels = label(images)
     for reducer in reducers:
         reducer.finish(labels)
-    return BlockOutput(images, noisy, tuple(costs)), labels
+    return BlockOutput(images, noisy, clean, tuple(costs)), labels
 
 
 def _steps(

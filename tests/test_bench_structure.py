@@ -115,6 +115,7 @@ ROOMS = {
         "config",
         "environment",
         "errors",
+        "figures",
         "networks",
         "report",
         "runs",

@@ -23,7 +23,15 @@ from bench.across.readings import Readings
 from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.blocks import Blocks
-from probes.bootstrap import LEVEL, Array, Difference, Score, paired_difference, score_of
+from probes.bootstrap import (
+    LEVEL,
+    TEST_DRAWS,
+    Array,
+    Difference,
+    Score,
+    paired_difference,
+    score_of,
+)
 from probes.multiple_testing import RATE, q_values
 from probes.readout import THRESHOLDS
 from probes.score import SPEARMAN, Metric
@@ -168,7 +176,9 @@ def _row(
     )
 
 
-def over_controls(values: dict[str, Array], controls: Sequence[str]) -> Difference:
+def over_controls(
+    values: dict[str, Array], controls: Sequence[str], draws: int = TEST_DRAWS
+) -> Difference:
     """Return the gain of the same item over the strongest of the controls, paired over items.
 
     Values are per item, or rows of items. The p-value is the largest over controls. The interval is
@@ -176,7 +186,7 @@ def over_controls(values: dict[str, Array], controls: Sequence[str]) -> Differen
     significantly, it spans the interval over that one as well, so that interval and test agree.
     """
     same = np.atleast_2d(values[SAME])
-    gains = [paired_difference(same, values[name]) for name in controls]
+    gains = [paired_difference(same, values[name], draws) for name in controls]
     weakest = np.argmin([gain.mean for gain in gains], axis=0)
     least_sure = np.argmax([gain.p for gain in gains], axis=0)
 

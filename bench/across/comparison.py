@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.across.agreement import Agreement, agreements
 from bench.across.contrasts import (
+    LEVELS,
     LevelDifference,
     Point,
     differences,
@@ -57,6 +58,9 @@ def across(
     """
     common = shared(models_of(runs), tasks)
     levels = levels_in_range(common, log_snr)
+    if (left := [f"{level:g}" for level in LEVELS if level not in levels]) and log_snr is None:
+        note = f"left out, as not every run has steps on both sides: log-SNR {', '.join(left)}"
+        common = replace(common, notes=(*common.notes, note))
     chosen = chosen_items(common, items) if items else ()
     found = onsets(common)
     compared = (

@@ -37,7 +37,7 @@ from bench.analysis.noise_levels import at_log_snr
 from datasets.grid import Grid
 from extract.networks import INPUT, TRAINED
 from probes.blocks import Blocks
-from probes.bootstrap import Array, Difference, Score, effect_of, score_of
+from probes.bootstrap import DRAWS, Array, Difference, Score, effect_of, score_of
 from probes.probe_set import Cell
 from probes.task import Task
 
@@ -68,7 +68,8 @@ class Curves:
     @cached_property
     def gain(self) -> Difference:
         """Per step, the gain over the strongest control."""
-        return over_controls(self.scores, _CONTROLS)
+        # Intervals alone are used of so many curves, which need fewer draws than tests.
+        return over_controls(self.scores, _CONTROLS, DRAWS)
 
     @property
     def shared_from(self) -> int | None:

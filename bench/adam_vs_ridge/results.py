@@ -1,4 +1,4 @@
-"""``recipe.json`` of a run folder: the published recipe compared with ridge, and its table."""
+"""``adam_vs_ridge.json`` of a run folder: the published recipe compared with ridge, and its table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.options.validation import Record, read_record
 from datasets.atomic_write import atomic_write
 from probes.score import AVERAGE_PRECISION, sign_of
 
-RECIPE = "recipe.json"
+RECIPE = "adam_vs_ridge.json"
 SCHEMA: Literal[1] = 1
 _LAST_EPOCHS = 10
 """Epochs over which a falling training loss is reported; single epochs are too noisy."""
@@ -125,7 +125,7 @@ def _range(values: Sequence[float], form: str) -> str:
 
 
 def write_recipe(run: Path, comparison: RecipeComparison) -> None:
-    """Write ``recipe.json`` atomically. Raises UserError when it cannot be written."""
+    """Write ``adam_vs_ridge.json`` atomically. Raises UserError when it cannot be written."""
     path = run / RECIPE
     text = json.dumps(comparison.model_dump(by_alias=True), indent=1) + "\n"
     try:
@@ -138,7 +138,7 @@ def write_recipe(run: Path, comparison: RecipeComparison) -> None:
 
 
 def read_recipe(run: Path) -> RecipeComparison | None:
-    """Read ``recipe.json``; None where there is none. Raises UserError when it is damaged."""
+    """Read ``adam_vs_ridge.json``; None where there is none. Raises UserError when it is damaged."""
     path = run / RECIPE
     if not path.exists():
         return None

@@ -63,7 +63,15 @@ def _effect(
     def shortfalls(group: Sequence[Model]) -> Array:
         return np.array([_shortfall(model.results, grid, items) for model in group])
 
-    seeds = [shortfalls(group) for group in groups if len(group) > 1 and set(group) <= set(both)]
+    # The spread over seeds is pooled over all groups that can be measured in the same way.
+    alike = [
+        group
+        for group in groups
+        if len(group) > 1
+        and all(grid in _grids(model.results) for model in group)
+        and all(set(items) <= set(model.results.record.test_items) for model in group)
+    ]
+    seeds = [shortfalls(group) for group in alike]
     found = group_difference(shortfalls(other), shortfalls(unet), spread_of(seeds))
     what = (
         f"saliency, {grid.rows} x {grid.columns} tokens: shortfall of {_names(other)} over that of "

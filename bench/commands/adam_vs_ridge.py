@@ -1,7 +1,7 @@
 """Compare fitting probes by Adam, as the paper does, with ridge regression in closed form.
 
 Generates the run's items again, fits the same cells both ways, scores both on the same test
-images, and writes recipe.json into the run folder.
+images, and writes adam_vs_ridge.json into the run folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Print the tables of a run, of several runs side by side, or of a ledger.
 
 Of a ledger, nothing is generated: models are compared by the scores in its entries, and
-leaderboard.json and leaderboard.md are written into it.
+leaderboard.json, leaderboard.md and leaderboard.html are written into it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="compare entries although they differ in these, of sampler,steps,precision",
     )
     add("--layers", action="store_true", default=None, help="compare the layers of each model too")
-    add("--out", type=typed_path, help="folder of the two files (default: the ledger)")
+    add("--out", type=typed_path, help="folder of the three files (default: the ledger)")
     add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
     add("--hub-model", metavar="NAME", help="model to export, if the ledger has several")
     add("--hub-dataset", metavar="ID", help="the Hub's id of the benchmark (default: its name)")
@@ -86,13 +86,14 @@ def command(options: argparse.Namespace) -> int:
 def _ledger(options: argparse.Namespace, folder: Path) -> int:
     from bench.ledger.entries import read_ledger
     from bench.ledger.hub import export_hub
-    from bench.ledger.leaderboard import leaderboard, lines, write_board
+    from bench.ledger.leaderboard import leaderboard, lines
+    from bench.ledger.write import write_board
 
     entries = read_ledger(folder)
     board = leaderboard(entries, options.across or (), options.step)
     for line in lines(board, options.format, bool(options.layers)):
         print(line)
-    paths = write_board(board, options.out or folder)
+    paths = write_board(board, entries, options.out or folder)
     print(f"\nfiles: {', '.join(map(str, paths))}")
     if options.export_hub:
         count = export_hub(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#cc79a7", "#8a6d00", "#55565c")
 _DASHES = {"noise": "-", "flow": "--"}
 _COLUMNS = 2
+_LONG = 24
+"""Letters of a name from which on three columns of a legend do not fit below a panel."""
+_MARGIN = 0.3
 _TILE, _GAP, _LEFT, _TOP = 96, 3, 170, 8
 
 
@@ -66,12 +69,26 @@ def draw_levels(panels: Sequence[LevelPanel]) -> Figure:
         if panel.ticks:
             ax.set_xticks(list(panel.ticks), list(panel.ticks.values()))
         # Below the curves, which it would cover.
+        longest = max(len(line.name) for line in panel.lines)
         ax.legend(
-            fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3
+            fontsize=7,
+            frameon=False,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.13),
+            ncols=3 if longest < _LONG else 2,
         )
+        ax.set_xlim(*_common(panel))
     for ax in list(axes.flat)[len(panels) :]:
         ax.set_axis_off()
     return figure
+
+
+def _common(panel: LevelPanel) -> tuple[float, float]:
+    """Return the range in which two or more curves lie."""
+    ends = [(min(line.levels), max(line.levels)) for line in panel.lines]
+    lows, highs = sorted(low for low, _ in ends), sorted(high for _, high in ends)
+    second = min(1, len(ends) - 1)
+    return lows[second] - _MARGIN, highs[-1 - second] + _MARGIN
 
 
 def scenes_sheet(images: Mapping[str, Sequence[Bytes]]) -> Image.Image:

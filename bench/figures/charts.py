@@ -1,9 +1,15 @@
-"""Charts for the report: the colours of heat maps, and line charts as inline SVG."""
+"""Charts of the pages: Vega-Lite specifications of curves, their SVG, and the colours of heat maps.
+
+Colours are variables of the style sheet, so that one chart serves a light and a dark page. Altair
+and its converter are imported when the first chart is drawn: they take a second to start.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -12,7 +18,12 @@ from bench.figures.images import cividis
 from probes.bootstrap import Score
 
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 168, 14, 34
+STEP, NOISE = "step", "log_snr"
+"""The fields along which curves are drawn."""
+AXES = {STEP: "denoising step", NOISE: "log-SNR (noise on the left)"}
+CHOSEN = "chosen"
+"""The chart's parameter that marks a step; 0 marks none."""
+_FONT = "system-ui, sans-serif"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +32,23 @@ class Line:
 
     name: str
     style: str
-    """A class of the style sheet, which sets colour and dashes."""
+    """A name in ``STYLES``."""
     points: Sequence[tuple[int, Score]]
+    log_snr: Mapping[int, float | None] | None = None
+    """Of its own steps; None where all curves of a chart have the same."""
+
+
+STYLES: dict[str, tuple[str, tuple[int, ...], float]] = {
+    "trained": ("--trained", (1, 0), 3.0),
+    "both": ("--both", (9, 3), 3.0),
+    "permuted": ("--permuted", (9, 3, 2, 3), 2.0),
+    "latent": ("--latent", (2, 3), 2.0),
+    "clean": ("--clean", (6, 2), 2.0),
+    "random": ("--random", (7, 4), 2.0),
+    "position": ("--flat", (4, 3), 2.0),
+    "mean": ("--flat", (1, 4), 2.0),
+}
+"""Style of a curve -> variable of its colour, dashes in pixels, width."""
 
 
 def heat(value: float, low: float, high: float) -> tuple[str, str]:
@@ -34,81 +60,147 @@ def heat(value: float, low: float, high: float) -> tuple[str, str]:
     return f"rgb({red} {green} {blue})", "#111" if at > 0.55 else "#fff"
 
 
-def line_chart(lines: Sequence[Line], steps: Sequence[int], label: str) -> Markup:
-    """Draw curves with interval bands; each curve's name stands at its end."""
-    values = [
-        value
-        for line in lines
-        for _, score in line.points
-        for value in (score.low, score.high, score.mean)
-        if np.isfinite(value)
-    ]
-    low, high = min(values), max(values)
-    pad = (high - low or 1.0) * 0.04
-    low, high = low - pad, high + pad
-    first, last = min(steps), max(steps)
+def curve_chart(
+    lines: Sequence[Line],
+    steps: Sequence[int],
+    log_snr: Sequence[float | None],
+    measure: str,
+    along: str = STEP,
+) -> dict[str, Any]:
+    """Return the Vega-Lite specification of curves with interval bands.
 
-    def x(step: float) -> float:
-        return _LEFT + (step - first) / max(last - first, 1) * (WIDTH - _LEFT - _RIGHT)
-
-    def y(value: float) -> float:
-        return HEIGHT - _BOTTOM - (value - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{Markup.escape(label)}">']
-    right = WIDTH - _RIGHT
-    for tick in _ticks(low, high):
-        ends = f'x1="{_LEFT}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"'
-        parts.append(f'<line class="grid" {ends}/>')
-        parts.append(_text("tick", _LEFT - 6, f"{y(tick) + 4:.1f}", f"{tick:g}", "end"))
-    for step in steps:
-        parts.append(_text("tick", f"{x(step):.1f}", HEIGHT - _BOTTOM + 16, str(step), "middle"))
-    middle = f"{(_LEFT + right) / 2:.0f}"
-    parts.append(_text("tick", middle, HEIGHT - 4, "denoising step", "middle"))
-    names = []
-    for line in lines:
-        points = [(step, score) for step, score in line.points if np.isfinite(score.mean)]
-        if not points:
-            continue
-        if len(points) == 1:
-            points = [(first, points[0][1]), (last, points[0][1])]
-        upper = [f"{x(step):.1f},{y(score.high):.1f}" for step, score in points]
-        lower = [f"{x(step):.1f},{y(score.low):.1f}" for step, score in reversed(points)]
-        means = [f"{x(step):.1f},{y(score.mean):.1f}" for step, score in points]
-        parts.append(f'<polygon class="band {line.style}" points="{" ".join(upper + lower)}"/>')
-        parts.append(f'<polyline class="curve {line.style}" points="{" ".join(means)}"/>')
-        names.append((y(points[-1][1].mean), line))
-    for height, line in _spread(names):
-        parts.append(_text(f"name {line.style}", right + 8, f"{height + 4:.1f}", line.name))
-    parts.append("</svg>")
-    return Markup("".join(parts))
-
-
-def _text(style: str, x: object, y: object, text: str, anchor: str | None = None) -> str:
-    end = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text class="{style}" x="{x}" y="{y}"{end}>{Markup.escape(text)}</text>'
-
-
-def _spread(names: list[tuple[float, Line]], gap: float = 14.0) -> list[tuple[float, Line]]:
-    """Move names apart so that none covers another, and keep them inside the chart.
-
-    Takes and returns (height, line).
+    ``log_snr`` has a value per step, None for pure noise; such a step is left out along it.
     """
-    placed: list[tuple[float, Line]] = []
-    for height, line in sorted(names, key=lambda pair: pair[0]):
-        placed.append((max(height, placed[-1][0] + gap) if placed else max(height, _TOP), line))
-    bottom = float(HEIGHT - _BOTTOM)
-    if not placed or placed[-1][0] <= bottom:
-        return placed
-    raised: list[tuple[float, Line]] = []
-    for height, line in reversed(placed):
-        bottom = min(height, bottom)
-        raised.append((bottom, line))
-        bottom -= gap
-    return raised[::-1]
+    import altair as alt
+
+    rows = _rows(lines, dict(zip(steps, log_snr, strict=True)), along)
+    names = [line.name for line in lines]
+    styles = [STYLES[line.style] for line in lines]
+    axis = alt.Axis(values=list(steps), format="d") if along == STEP else alt.Axis()
+    x = alt.X(along, type="quantitative", title=AXES[along], axis=axis).scale(
+        nice=False, zero=False, padding=6
+    )
+
+    def y(field: str) -> alt.Y:
+        return alt.Y(field, type="quantitative", title=measure).scale(zero=False)
+
+    def of(values: Sequence[Any]) -> alt.Scale:
+        return alt.Scale(domain=names, range=list(values))
+
+    tooltip = [
+        alt.Tooltip(field, type="nominal", title=title)
+        for field, title in (("curve", "curve"), ("at", "step"), ("score", measure))
+    ]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=x,
+        color=alt.Color("curve", type="nominal", legend=None).scale(
+            domain=names, range=[f"var({variable})" for variable, *_ in styles]
+        ),
+    )
+    band = base.mark_area(opacity=0.12, aria=False).encode(y=y("low"), y2="high")
+    line = base.mark_line(aria=False).encode(
+        y=y("mean"),
+        strokeDash=alt.StrokeDash(
+            "curve", type="nominal", legend=None, scale=of([dash for _, dash, _ in styles])
+        ),
+        strokeWidth=alt.StrokeWidth("width", type="quantitative", scale=None, legend=None),
+    )
+    points = base.mark_point(size=140, filled=True, opacity=0, aria=False).encode(
+        y=y("mean"), tooltip=tooltip
+    )
+    places = _positions(steps, log_snr, along)
+    mark = (
+        alt.Chart(alt.InlineData(values=places))
+        .mark_rule(color="var(--fg)", strokeDash=[3, 3], aria=False)
+        .encode(
+            x=x,
+            opacity=alt.condition(f"datum.step == {CHOSEN}", alt.value(1), alt.value(0)),
+        )
+    )
+    layers = [band, *([mark] if places else []), line, points]
+    chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
+    return _styled(chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    raw = (high - low) / 5
-    size = 10.0 ** np.floor(np.log10(raw))
-    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw)
-    return [round(float(tick), 10) for tick in np.arange(np.ceil(low / step) * step, high, step)]
+def legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Names, colours and dashes of curves, for a legend outside the chart."""
+    return [
+        {"name": line.name, "colour": colour, "dashes": dashes, "width": width}
+        for line in lines
+        for colour, dashes, width in [STYLES[line.style]]
+    ]
+
+
+def _rows(
+    lines: Sequence[Line], noise: dict[int, float | None], along: str
+) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        levels = noise if line.log_snr is None else line.log_snr
+        points = [(step, score) for step, score in line.points if np.isfinite(score.mean)]
+        if len(points) == 1:
+            points = [(step, points[0][1]) for step in levels]
+        for step, score in points:
+            place = step if along == STEP else levels[step]
+            if place is None:
+                continue
+            at = str(step) if levels[step] is None else f"{step}, log-SNR {levels[step]:.2f}"
+            rows.append(
+                {
+                    "curve": line.name,
+                    "width": STYLES[line.style][2],
+                    STEP: step,
+                    along: place,
+                    "at": at,
+                    "score": str(score),
+                }
+                | {name: _finite(getattr(score, name)) for name in ("mean", "low", "high")}
+            )
+    return rows
+
+
+def _positions(
+    steps: Sequence[int], log_snr: Sequence[float | None], along: str
+) -> list[dict[str, Any]]:
+    places = steps if along == STEP else log_snr
+    return [
+        {STEP: step, along: place}
+        for step, place in zip(steps, places, strict=True)
+        if place is not None
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return float(f"{value:.5g}") if np.isfinite(value) else None
+
+
+def _styled(spec: dict[str, Any]) -> dict[str, Any]:
+    """Leave colours and fonts to the page."""
+    soft = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "titleFontWeight": "normal"}
+    lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}
+    spec["config"] = {
+        "background": "transparent",
+        "font": _FONT,
+        "view": {"stroke": None},
+        "axis": {"labelFontSize": 12, "titleFontSize": 12, **soft, **lines},
+    }
+    return spec
+
+
+def svg(spec: dict[str, Any], label: str) -> Markup:
+    """Draw a chart as an image for print and for readers without scripts."""
+    import vl_convert
+
+    drawn: str = vl_convert.vegalite_to_svg(spec)
+    _, _, rest = drawn.partition("<svg ")
+    return Markup(f'<svg role="img" aria-label="{Markup.escape(label)}" ') + Markup(rest)
+
+
+@lru_cache(maxsize=1)
+def drawing_script() -> Markup:
+    """Return Vega, Vega-Lite and Vega-Embed as one script, which defines ``vegaEmbed``."""
+    import vl_convert
+
+    return Markup(
+        "(() => {\n" + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;") + "\n})();"
+    )

@@ -42,10 +42,13 @@ def shaded(values: NDArray[np.floating], low: float, high: float) -> Bytes:
 def label_image(values: NDArray[np.floating], low: float, high: float) -> Bytes:
     """A label or a prediction as an image, 3 x h x w.
 
-    One channel is shaded between ``low`` and ``high``; three channels from -1 to 1 become colours.
+    One channel is shaded between ``low`` and ``high``; two or three channels from -1 to 1 become
+    colours.
     """
     if len(values) == 1:
         return shaded(values[0], low, high)
+    if len(values) == 2:
+        values = np.concatenate([values, np.zeros_like(values[:1])])
     colours: Bytes = np.clip((values + 1) * 127.5, 0, 255).astype(np.uint8)
     return colours
 
@@ -118,8 +121,26 @@ def write_gif(frames: Sequence[Image.Image], path: Path) -> Path:
     )
 
 
-def png(image: Bytes) -> str:
-    """An image (3 x h x w, or h x w in grey) as a data URL."""
+def png(image: Bytes, longest: int | None = None) -> str:
+    """An image (3 x h x w, or h x w in grey) as a data URL; ``longest`` makes it smaller."""
+    if longest is not None and max(image.shape[-2:]) > longest:
+        return _url(image_of(image, longest, Image.Resampling.BOX), "PNG", optimize=True)
+    return _url(image_of(image), "PNG", optimize=True)
+
+
+def shaded_png(levels: Bytes) -> str:
+    """A map of levels from 0 to 255 (h x w) in the colours of cividis, as a data URL."""
+    converted = Image.fromarray(np.ascontiguousarray(levels)).convert("P")
+    converted.putpalette(cividis(np.linspace(0, 1, 256)).T.round().astype(np.uint8).tobytes())
+    return _url(converted, "PNG", optimize=True)
+
+
+def jpeg(image: Bytes) -> str:
+    """A photograph (3 x h x w) as a data URL, without loss of colour resolution."""
+    return _url(image_of(image), "JPEG", quality=85, subsampling=0)
+
+
+def _url(image: Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
-    image_of(image).save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    image.save(stream, format=kind, **options)
+    return f"data:image/{kind.lower()};base64," + base64.b64encode(stream.getvalue()).decode()

@@ -8,9 +8,9 @@ do not differ significantly: at a false discovery rate of 5 % over all pairs and
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tabulate import tabulate
 
 from bench.config import FORMATS
@@ -30,7 +30,6 @@ from bench.ledger.layers import layer_letters
 from bench.ledger.records import CellRecord
 from bench.ledger.ties import Pair, letters, pairs, tied
 from bench.report.tables import in_markdown
-from datasets.atomic_write import atomic_write
 from extract.networks import TRAINED
 from probes.multiple_testing import RATE
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
@@ -65,23 +64,8 @@ def leaderboard(
 
 def _group(group: Group, step: int | None) -> BoardGroup:
     entries = group.entries
-    names = list(dict.fromkeys(name for entry in entries for name in entry.record.tasks))
-    found = {
-        name: {
-            number: at
-            for number, entry in enumerate(entries)
-            if (at := entry.at(name, step or entry.record.steps[-1]))
-        }
-        for name in names
-    }
-    found = {name: table for name, table in found.items() if table}
-    compared = pairs(
-        entries, {name: {n: at[1] for n, at in table.items()} for name, table in found.items()}
-    )
-    tasks, groups = {}, {}
-    for name, table in found.items():
-        groups[name] = _tied(entries, name, {n: at[0] for n, at in table.items()}, compared)
-        tasks[name] = tuple(tuple(sorted(members)) for members in groups[name])
+    found, compared, groups = compare(entries, step)
+    tasks = {name: tuple(tuple(sorted(m)) for m in members) for name, members in groups.items()}
     return BoardGroup(
         conditions=group.conditions,
         apart=group.apart,
@@ -110,6 +94,34 @@ def _group(group: Group, step: int | None) -> BoardGroup:
             for pair in compared
         ),
     )
+
+
+Found = dict[str, dict[int, tuple[CellRecord, NDArray[np.float64]]]]
+"""Per task and number of an entry: the best layer's cell and its scores."""
+
+
+def compare(
+    entries: Sequence[Entry], step: int | None
+) -> tuple[Found, list[Pair], dict[str, list[set[int]]]]:
+    """Return the best cells at a step, the compared pairs, and the tied groups per task."""
+    names = list(dict.fromkeys(name for entry in entries for name in entry.record.tasks))
+    found = {
+        name: {
+            number: at
+            for number, entry in enumerate(entries)
+            if (at := entry.at(name, step or entry.record.steps[-1]))
+        }
+        for name in names
+    }
+    found = {name: table for name, table in found.items() if table}
+    compared = pairs(
+        entries, {name: {n: at[1] for n, at in table.items()} for name, table in found.items()}
+    )
+    groups = {
+        name: _tied(entries, name, {n: at[0] for n, at in table.items()}, compared)
+        for name, table in found.items()
+    }
+    return found, compared, groups
 
 
 def _tied(
@@ -201,12 +213,12 @@ def lines(board: Board, form: str = FORMATS[0], layers: bool = False) -> list[st
     for group in board.groups:
         if group.apart:
             said += ["", _text(f"kept apart: {group.apart}", form), ""]
-        rows = [_row(entry, group, form) for entry in _ordered(group)]
+        rows = [_row(entry, group, form) for entry in ordered(group)]
         said += [tabulate(rows, headers="keys", tablefmt=form, disable_numparse=True)]
-        said += ["", _text(_explained(board, group), form)]
-        for entry in _ordered(group) if layers else ():
-            said += ["", _text(f"{_name(entry)}, layers at the last step", form), ""]
-            said += [tabulate(list(_layer_rows(entry, form)), headers="keys", tablefmt=form)]
+        said += ["", _text(explained(board, group), form)]
+        for entry in ordered(group) if layers else ():
+            said += ["", _text(f"{name_of(entry)}, layers at the last step", form), ""]
+            said += [tabulate(list(layer_rows(entry, form)), headers="keys", tablefmt=form)]
             said += [
                 "",
                 _text("layers of a model that share a letter do not differ significantly", form),
@@ -214,21 +226,23 @@ def lines(board: Board, form: str = FORMATS[0], layers: bool = False) -> list[st
     return said
 
 
-def _layer_rows(entry: BoardEntry, form: str) -> Iterator[dict[str, str]]:
+def layer_rows(entry: BoardEntry, form: str = FORMATS[0]) -> Iterator[dict[str, str]]:
+    """Yield a row per layer of an entry, with its scores at the last step and their letters."""
     points = {name: {p.layer: p for p in task.by_layer} for name, task in entry.tasks.items()}
     for layer in entry.layers:
         row = {"layer": layer}
         for name, by_layer in points.items():
             point = by_layer.get(layer)
-            row[name] = "-" if point is None else f"{_span(point)} {point.letters}"
+            row[name] = "-" if point is None else f"{span(point)} {point.letters}"
         yield row if form == FORMATS[0] else {k: in_markdown(value) for k, value in row.items()}
 
 
-def _name(entry: BoardEntry) -> str:
+def name_of(entry: BoardEntry) -> str:
+    """Return the model with the beginning of its revision."""
     return f"{entry.model} ({entry.revision[:6]})"
 
 
-def _ordered(group: BoardGroup) -> list[BoardEntry]:
+def ordered(group: BoardGroup) -> list[BoardEntry]:
     """Sort entries by their tied groups, task after task, then by their means."""
 
     def key(entry: BoardEntry) -> tuple[tuple[str, float], ...]:
@@ -245,27 +259,29 @@ def _ordered(group: BoardGroup) -> list[BoardEntry]:
 
 
 def _row(entry: BoardEntry, group: BoardGroup, form: str) -> dict[str, str]:
-    row = {"model": _name(entry)}
+    row = {"model": name_of(entry)}
     for name in group.tied:
         task = entry.tasks.get(name)
         known = next(e.tasks[name] for e in group.entries if name in e.tasks)
         unit = f" ({known.unit})" if known.unit else ""
         lower = "" if known.higher_is_better else ", lower is better"
         title = f"{name}: {known.metric}{unit}{lower}"
-        row[title] = "-" if task is None else f"{_span(task.score)} {task.letters}"
+        row[title] = "-" if task is None else f"{span(task.score)} {task.letters}"
         row[f"{name}: layer"] = "-" if task is None else task.score.layer
     row |= {"test items": str(entry.test_items), "engine": entry.engine}
     return row if form == FORMATS[0] else {k: in_markdown(value) for k, value in row.items()}
 
 
-def _span(point: Point) -> str:
+def span(point: Point) -> str:
+    """Return a score with its interval."""
     if point.mean is None:
         return "undefined"
     ends = ("?" if end is None else f"{end:.3f}" for end in (point.low, point.high))
     return f"{point.mean:.3f} [{', '.join(ends)}]"
 
 
-def _explained(board: Board, group: BoardGroup) -> str:
+def explained(board: Board, group: BoardGroup) -> str:
+    """Return what the scores and letters of a group mean."""
     step = "the last step" if board.step is None else f"step {board.step}"
     scores = f"the best layer at {step}, 95 % intervals over test items"
     if not group.pairs:
@@ -280,18 +296,3 @@ def _explained(board: Board, group: BoardGroup) -> str:
 
 def _text(line: str, form: str) -> str:
     return line if form == FORMATS[0] else in_markdown(line)
-
-
-def write_board(board: Board, folder: Path) -> tuple[Path, Path]:
-    """Write ``leaderboard.json`` and ``leaderboard.md`` into the ledger. Raises UserError."""
-    paths = folder / BOARD, folder / PAGE
-    texts = board.model_dump_json(indent=1, by_alias=True), "\n".join(lines(board, FORMATS[1]))
-    try:
-        for path, text in zip(paths, texts, strict=True):
-            with atomic_write(path) as partial:
-                partial.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write {paths[0]} ({error.strerror}); choose another folder with --out"
-        ) from error
-    return paths

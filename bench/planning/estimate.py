@@ -221,7 +221,7 @@ def _weight_bytes(probe_set: ProbeSet) -> int:
 
 
 def _strip_bytes(study: Study) -> int:
-    """Size of the report's strips: images in bytes, labels in fp32, without the small readings."""
+    """Size of the report's strips: images in bytes, labels in fp32, without the readings."""
     images = 3 * (1 + len(strip_steps(study)))
     labels = 4 * sum(not task.per_image for task in study.tasks.values())
     height, width = study.components.image_size

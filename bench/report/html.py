@@ -12,16 +12,17 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.adam_vs_ridge.results import read_recipe, recipe_rows
-from bench.analysis.curves import curves
 from bench.analysis.emergence import catching_up_line
 from bench.analysis.findings import Findings, findings_of, write_findings
 from bench.command_line import run_command
 from bench.errors import UserError
-from bench.figures.charts import Line, heat, line_chart
-from bench.figures.images import png
+from bench.figures.charts import Line, drawing_script, heat, legend, svg
+from bench.figures.images import CIVIDIS, png
 from bench.registry import plugins
+from bench.report.explorer import explorer_data
 from bench.report.interventions import panel
 from bench.report.noise import log_snr_by_step, noise_header
+from bench.report.opening import opening
 from bench.report.poster import probed_strip_steps, strip_rows
 from bench.report.tables import (
     baseline_line,
@@ -36,35 +37,21 @@ from bench.report.tables import (
     object_size_line,
     title,
 )
-from bench.report.templates import template
-from bench.runs.curves import control_curves
+from bench.report.task_charts import (
+    baseline_lines,
+    chart,
+    control_lines,
+    explorer_charts,
+)
+from bench.report.templates import asset, template
 from bench.runs.learning_curves import LEARNING
+from bench.runs.readings import LONGEST
 from bench.runs.results import Results, TaskResults
 from bench.steps import number_of, numbers_of
 from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
-_CONTROL_STYLES = {
-    "activations": "trained",
-    "activations + position": "both",
-    "permuted labels": "permuted",
-    "the latent itself": "latent",
-    "the predicted clean latent": "clean",
-    "permuted weights": "random",
-    "position alone": "position",
-    "mean training map": "mean",
-    "mean training label": "mean",
-}
-"""Curves in the chart of controls, and their classes in the style sheet."""
-_BASELINE_STYLES = {
-    "activations": ("self-attention", "trained"),
-    "permuted weights, the trained network's latents": ("permuted weights", "random"),
-    "the autoencoder's decoder": ("autoencoder", "latent"),
-    "the residual blocks' convolutions": ("convolutions", "both"),
-    "the labeler on the decoded image": ("decoded image", "permuted"),
-    "the labeler on the predicted clean image": ("predicted clean image", "position"),
-}
-"""Curves in the chart of baselines: short names, and classes in the style sheet."""
+_SCRIPTS = ("charts.js", "heatmap.js", "readings.js", "explorer.js")
 
 
 def write_report(results: Results) -> Path:
@@ -77,6 +64,10 @@ def write_report(results: Results) -> Path:
     recipe = read_recipe(results.path)
     page = template("report.html.jinja").render(
         results=results,
+        style=asset("style.css") + asset("explorer.css"),
+        scripts=[drawing_script(), *map(asset, _SCRIPTS)],
+        data=_data(results),
+        opening=opening(results, findings),
         caveats=caveats(results),
         number_of=number_of,
         log_snr=log_snr_by_step(results),
@@ -107,6 +98,14 @@ def write_report(results: Results) -> Path:
     return path
 
 
+def _data(results: Results) -> dict[str, Any]:
+    """What the page's scripts read."""
+    data = explorer_data(results)
+    for entry in data["tasks"]:
+        entry |= explorer_charts(results, results.tasks[entry["name"]])
+    return data | {"palette": CIVIDIS.astype(int).tolist()}
+
+
 def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, Any]:
     onsets = findings.catching_up.get(task.name)
     return {
@@ -121,10 +120,10 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
             for probe in (ACTIVATIONS, WITH_POSITION)
             if task.where(probe=probe)
         ],
-        "chart": _chart(results, task, _control_lines(results, task)),
+        "chart": _figure(results, task, control_lines(results, task)),
         "share": findings.emergence[task.name],
         "object_sizes": object_size_line(findings, task.name),
-        "compared": _baseline_chart(results, task),
+        "compared": _figure(results, task, baseline_lines(results, task)),
         "catching_up": catching_up_line(results, task.name, onsets) if onsets else None,
         "learning": _learning(results, task),
         "rows": (rows := layer_rows(results, task)),
@@ -132,27 +131,12 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
     }
 
 
-def _chart(results: Results, task: TaskResults, lines: list[Line], suffix: str = "") -> Markup:
-    steps = list(numbers_of(results.steps))
-    return line_chart(lines, steps, f"{task.name}: {measure(task)}{suffix}")
-
-
-def _baseline_chart(results: Results, task: TaskResults) -> Markup | None:
-    """The trained network's curve with those of the recorded baselines; None without baselines."""
-    lines = [
-        Line(*_BASELINE_STYLES[name], points)
-        for name, points in curves(results, task)
-        if name in _BASELINE_STYLES
-    ]
-    return _chart(results, task, lines, ", with baselines") if len(lines) >= 3 else None
-
-
-def _control_lines(results: Results, task: TaskResults) -> list[Line]:
-    """The trained network's curves and those of its controls."""
-    return [
-        Line(name, _CONTROL_STYLES[name], [(number_of(step), score) for step, score in points])
-        for name, points in control_curves(results, task).items()
-    ]
+def _figure(results: Results, task: TaskResults, lines: list[Line]) -> dict[str, Any] | None:
+    """A chart as an image with its legend; None without curves."""
+    if not lines:
+        return None
+    label = f"{task.name}: {measure(task)} by denoising step"
+    return {"svg": svg(chart(results, task, lines), label), "legend": legend(lines), "label": label}
 
 
 def _learning(results: Results, task: TaskResults) -> list[dict[str, str]]:
@@ -192,7 +176,7 @@ def _strips(results: Results) -> list[dict[str, Any]]:
         {
             "prompt": results.record.strip_prompts[index],
             "rows": [
-                (name, [png(tile) for tile in tiles])
+                (name, [png(tile, LONGEST) for tile in tiles])
                 for name, tiles in strip_rows(results, index, steps)
             ],
         }

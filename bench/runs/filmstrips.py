@@ -5,6 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.runs.readings import (
+    MOST_IMAGE_STEPS,
+    SHOWN_ITEMS,
+    image_tensors,
+    reading_tensors,
+    spread,
+)
 from bench.steps import steps_of
 from bench.study import Study
 from datasets.labels import Labels
@@ -18,6 +25,13 @@ STRIP_STEPS = (1, 2, 3, 5, 10, 15)
 """Counted from 1."""
 
 
+def image_steps(study: Study) -> tuple[int, ...]:
+    """Return the steps whose images are decoded, counted from 0."""
+    return tuple(
+        sorted({*strip_steps(study), *spread(study.config.probed_steps, MOST_IMAGE_STEPS)})
+    )
+
+
 def strip_steps(study: Study) -> tuple[int, ...]:
     """Return the steps of the strips that are probed, counted from 0."""
     return tuple(step for step in steps_of(STRIP_STEPS) if step in study.config.probed_steps)
@@ -26,11 +40,22 @@ def strip_steps(study: Study) -> tuple[int, ...]:
 def strip_tensors(
     study: Study, probe_set: ProbeSet, readout: Readout, output: BlockOutput, labels: Labels
 ) -> dict[str, Tensor]:
-    """Return images, decoded noisy images, labels and predictions of the first items of a block."""
-    n = min(STRIP_ITEMS, len(output.images))
+    """Return images, decoded noisy images, labels and predictions of the first items of a block.
+
+    With them come the readings of every layer and step (see readings.py).
+    """
+    n, shown = min(STRIP_ITEMS, len(output.images)), min(SHOWN_ITEMS, len(output.images))
     tensors = {"image": _bytes(output.images[:n])}
-    for step in strip_steps(study):
-        tensors[f"noisy/{step}"] = _bytes(study.components.decode(output.noisy[step][:n]))
+    decode, decoded = study.components.decode, {}
+    for step in image_steps(study):
+        of_strip = step in strip_steps(study)
+        decoded[step] = decode(output.noisy[step][: n if of_strip else shown])
+        if of_strip:
+            tensors[f"noisy/{step}"] = _bytes(decoded[step])
+    tensors |= image_tensors(
+        decoded, {step: decode(output.clean[step][:shown]) for step in decoded}
+    )
+    tensors |= reading_tensors(readout, labels, study.config.probed_steps, n)
     for name, task in study.tasks.items():
         if task.per_image:
             continue

@@ -1,8 +1,11 @@
-"""The Jinja templates of the report."""
+"""The Jinja templates of the pages, and their style sheets and scripts."""
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 
 def template(name: str) -> Template:
@@ -14,3 +17,8 @@ def template(name: str) -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     ).get_template(name)
+
+
+def asset(name: str) -> Markup:
+    """A style sheet or script of the folder ``static``, to be put into a page as it is."""
+    return Markup(files("bench.report").joinpath("static", name).read_text(encoding="utf-8"))

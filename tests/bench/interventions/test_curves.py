@@ -48,7 +48,9 @@ def trials_of(task: Task, arms: dict[tuple[str, str, float], tuple[float, float]
     for (method, control, strength), (score, damage) in arms.items():
         arm = NO_EDIT if method == "null" else Arm(method, control, strength, LAYERS, (0,))
         table = torch.zeros(2 * ITEMS, len(trials.columns), dtype=torch.float64)
-        table[:, trials.columns.index(trials.headline)] = score + torch.from_numpy(rng.normal(0, 0.01, 2 * ITEMS))
+        table[:, trials.columns.index(trials.headline)] = score + torch.from_numpy(
+            rng.normal(0, 0.01, 2 * ITEMS)
+        )
         table[:, trials.columns.index("damage")] = damage
         trials.add(arm, {"scores": table})
     return trials

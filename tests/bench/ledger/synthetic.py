@@ -55,6 +55,8 @@ def write_entry(
         "sigmas": (14.0, 0.5),
         "log_snr": (-5.3, 1.4),
     }
+    if changes.get("flow"):
+        sampler |= {"sigmas": (0.9, 0.5), "log_snr": (-4.3944, 0.0)}
     folder = ledger / model / "abc" / "scenes617" / f"f{seed}"
     folder.mkdir(parents=True)
     write_arrays(folder / "scores.npz", tables)

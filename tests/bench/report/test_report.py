@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from bench.analysis.emergence import emergence
 from bench.analysis.findings import FINDINGS, FINDINGS_SCHEMA, findings_of
 from bench.analysis.significance import discoveries
 from bench.command_line import run_command
-from bench.figures.charts import Line, heat, line_chart
+from bench.figures.charts import NOISE, Line, curve_chart, heat, svg
 from bench.figures.images import shaded
 from bench.report.html import write_report
 from bench.report.tables import UNTRAINED, comparison_row, held_lines, print_run
@@ -24,21 +25,38 @@ from probes.bootstrap import Score
 
 
 class Page(HTMLParser):
-    """Collects tags, text and what is loaded."""
+    """Collects tags, text, style, the scripts' data and what is loaded."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.images: list[str] = []
         self.text: list[str] = []
+        self.style = ""
+        self.data = ""
         self.loads: list[str] = []
+        self._inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.loads += [value or "" for name, value in attrs if name in ("src", "href")]
+        named = dict(attrs)
+        if tag == "svg" and named.get("role") == "img":
+            self.images.append(named["aria-label"] or "")
+        if tag in ("script", "style"):
+            self._inside = named.get("id") or tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self._inside == "data":
+            self.data += data
+        elif self._inside == "style":
+            self.style += data
+        elif not self._inside:
+            self.text.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +67,14 @@ def page(small_run: Results) -> Page:
 def test_nothing_is_loaded_from_elsewhere(page: Page, small_run: Results) -> None:
     assert page.loads
     assert all(address.startswith("data:image/png;base64,") for address in page.loads)
-    text = (small_run.path / "report.html").read_text()
-    assert not re.search(r"@import|url\(", text)
-    assert len(text) < 10_000_000
+    assert page.style
+    assert not re.search(r"@import|url\(|https?:", page.style)
+    assert {
+        re.sub(r"v[\d.]+json", "v.json", url) for url in re.findall(r"https?:[^\"]*", page.data)
+    } == {"https://vega.github.io/schema/vega-lite/v.json"}
+    addresses = re.findall(r'"(data:[^,]*),', page.data)
+    assert {"data:image/png;base64", "data:image/jpeg;base64"} == set(addresses)
+    assert (small_run.path / "report.html").stat().st_size < 3_000_000
 
 
 def test_every_layer_task_and_control_is_there(page: Page, small_run: Results) -> None:
@@ -66,7 +89,7 @@ def test_every_layer_task_and_control_is_there(page: Page, small_run: Results) -
         "denoising step",
     ):
         assert word in text
-    assert page.tags.count("svg") == len(small_run.tasks)
+    assert [label.partition(":")[0] for label in page.images] == list(small_run.tasks)
 
 
 def test_figures_are_those_of_the_run_folder(page: Page, small_run: Results) -> None:
@@ -161,9 +184,11 @@ def test_a_prompt_cannot_act(copied_run: Path) -> None:
     facts["strip_prompts"] = [prompt] * len(facts["strip_prompts"])
     (copied_run / "run.json").write_text(json.dumps(facts))
     hostile = Page(write_report(read_results(copied_run)).read_text(encoding="utf-8"))
-    assert "script" not in hostile.tags
+    # The data of the scripts, the charts' library, and four scripts of the page.
+    assert hostile.tags.count("script") == 6
     assert all(address.startswith("data:image/png;base64,") for address in hostile.loads)
     assert prompt in hostile.text
+    assert json.loads(hostile.data)["prompts"][0] == prompt
 
 
 def test_the_report_is_written_again_to_the_same_bytes(small_run: Results) -> None:
@@ -182,19 +207,42 @@ def test_heat_rises_in_lightness() -> None:
 
 def test_a_line_without_a_finite_point_is_left_out() -> None:
     nan = Score(float("nan"), float("nan"), float("nan"))
-    chart = line_chart(
-        [Line("a", "trained", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])],
-        [1, 2],
-        "t",
-    )
-    assert ">a<" in chart
-    assert ">b<" not in chart
+    lines = [Line("a", "trained", [(1, Score(0.5, 0.4, 0.6))]), Line("b", "both", [(1, nan)])]
+    rows = rows_of(curve_chart(lines, [1, 2], [None, 0.5], "m"))
+    # A single score holds at every step.
+    assert [(row["curve"], row["step"], row["mean"]) for row in rows] == [
+        ("a", 1, 0.5),
+        ("a", 2, 0.5),
+    ]
+
+
+def test_pure_noise_is_left_out_along_the_log_snr() -> None:
+    scores = [(1, Score(0.5, 0.4, 0.6)), (2, Score(0.7, 0.6, 0.8))]
+    rows = rows_of(curve_chart([Line("a", "trained", scores)], [1, 2], [None, 0.5], "m", NOISE))
+    assert [(row["step"], row["log_snr"], row["score"]) for row in rows] == [
+        (2, 0.5, "0.700 [0.600, 0.800]")
+    ]
+
+
+def rows_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a chart's curves."""
+    return next(rows for rows in spec["datasets"].values() if "curve" in rows[0])
+
+
+def test_a_chart_is_what_the_schema_of_vega_lite_allows() -> None:
+    import altair
+
+    line = Line("a", "trained", [(1, Score(0.5, 0.4, 0.6)), (2, Score(0.7, 0.6, 0.8))])
+    spec = curve_chart([line], [1, 2], [-1.0, 0.5], "m")
+    altair.Chart.from_dict(spec).to_dict(validate=True)
 
 
 def test_names_in_a_chart_are_escaped() -> None:
-    chart = line_chart([Line("<b>", "trained", [(1, Score(0.5, 0.4, 0.6))])], [1, 2], '"><script>')
+    line = Line("<b>", "trained", [(1, Score(0.5, 0.4, 0.6))])
+    chart = svg(curve_chart([line], [1, 2], [None, None], "<i>"), '"><script>')
     assert "<script>" not in chart
-    assert "<b>" not in chart
+    assert "<i>" not in chart
+    assert chart.count("<svg") == 1
 
 
 def test_shading_spans_the_whole_range() -> None:

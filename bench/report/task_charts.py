@@ -1,0 +1,73 @@
+"""The charts of a task: its curves beside those of controls and of recorded baselines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.analysis.curves import curves
+from bench.figures.charts import NOISE, STEP, Line, curve_chart, legend
+from bench.report.explorer import curves_of, log_snr
+from bench.report.tables import measure
+from bench.runs.results import Results, TaskResults
+from bench.steps import number_of, numbers_of
+
+_CONTROL_STYLES = {
+    "activations": "trained",
+    "activations + position": "both",
+    "permuted labels": "permuted",
+    "the latent itself": "latent",
+    "the predicted clean latent": "clean",
+    "permuted weights": "random",
+    "position alone": "position",
+    "mean training map": "mean",
+    "mean training label": "mean",
+}
+"""Curves in the chart of controls, and their styles."""
+_BASELINE_STYLES = {
+    "activations": ("self-attention", "trained"),
+    "permuted weights, the trained network's latents": ("permuted weights", "random"),
+    "the autoencoder's decoder": ("autoencoder", "latent"),
+    "the residual blocks' convolutions": ("convolutions", "both"),
+    "the labeler on the decoded image": ("decoded image", "permuted"),
+    "the labeler on the predicted clean image": ("predicted clean image", "position"),
+}
+"""Curves in the chart of baselines: short names, and styles."""
+
+
+def control_lines(results: Results, task: TaskResults) -> list[Line]:
+    """The trained network's curves and those of its controls."""
+    return [
+        Line(name, _CONTROL_STYLES[name], [(number_of(step), score) for step, score in points])
+        for name, points in curves_of(results, task.name).items()
+    ]
+
+
+def baseline_lines(results: Results, task: TaskResults) -> list[Line]:
+    """The trained network's curve with those of the recorded baselines; none without baselines."""
+    lines = [
+        Line(*_BASELINE_STYLES[name], points)
+        for name, points in curves(results, task)
+        if name in _BASELINE_STYLES
+    ]
+    return lines if len(lines) >= 3 else []
+
+
+def chart(
+    results: Results, task: TaskResults, lines: list[Line], along: str = STEP
+) -> dict[str, Any]:
+    """The chart of some curves of a task, as a Vega-Lite specification."""
+    steps = numbers_of(results.steps)
+    return curve_chart(lines, steps, log_snr(results), measure(task), along)
+
+
+def explorer_charts(results: Results, task: TaskResults) -> dict[str, Any]:
+    """What the interactive page needs: the chart along each axis, and its legend."""
+    lines = control_lines(results, task)
+    by_noise = any(value is not None for value in log_snr(results))
+    return {
+        "charts": {
+            STEP: chart(results, task, lines),
+            NOISE: chart(results, task, lines, NOISE) if by_noise else None,
+        },
+        "lines": legend(lines),
+    }
