@@ -23,11 +23,11 @@ from probes.probe_set import (
     EQUAL_WIDTH,
     PERMUTED,
     WITH_POSITION,
-    Cell,
 )
 
 _DIGITS = 4
 """Significant digits of scores in the page."""
+_RANDOM = "permuted weights"
 _OF_STEPS = ("the latent itself", "the predicted clean latent")
 """Controls that have one score per step, whatever the layer."""
 
@@ -65,7 +65,7 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
         "metric": task.headline,
         "higher": task.higher_is_better[0],
         "kinds": [
-            {"name": name, **_spans(results, task, cells)} for name, cells in _kinds(results, task)
+            {"name": name, **_spans(results, task, rows)} for name, rows in _kinds(results, task)
         ],
         "best": [_best(results, task, step) for step in results.steps],
         "ceiling": _spans_of([_ceiling(results, task, layer) for layer in results.layers]),
@@ -74,35 +74,35 @@ def _task(results: Results, task: TaskResults) -> dict[str, Any]:
     }
 
 
-def _kinds(
-    results: Results, task: TaskResults
-) -> Iterator[tuple[str, dict[tuple[str, int], list[Cell]]]]:
-    """(name, cells by layer and step) of the kinds of probes that have a score per layer."""
-    found: dict[str, dict[tuple[str, int], list[Cell]]] = {}
+Rows = dict[tuple[str, int], list[int]]
+"""Layer and step -> rows of the task's cells; several of draws or networks."""
+
+
+def _kinds(results: Results, task: TaskResults) -> Iterator[tuple[str, Rows]]:
+    """(name, rows) of the kinds of probes that have a score per layer."""
     names = {ACTIVATIONS: ACTIVATIONS, WITH_POSITION: WITH_POSITION, PERMUTED: "permuted labels"}
     names |= {EQUAL_WIDTH: "equal width"}
-    for cell in task.cells:
+    found: dict[str, Rows] = {name: {} for name in (*names.values(), _RANDOM)}
+    random = set(results.random_networks)
+    for row, cell in enumerate(task.cells):
         if cell.network == TRAINED and cell.probe in names:
             name = names[cell.probe]
-        elif cell.network in results.random_networks and cell.probe == ACTIVATIONS:
-            name = "permuted weights"
+        elif cell.network in random and cell.probe == ACTIVATIONS:
+            name = _RANDOM
         else:
             continue
-        found.setdefault(name, {}).setdefault((cell.layer, cell.step), []).append(cell)
-    order = [*names.values(), "permuted weights"]
-    for name in order:
-        if name in found:
-            yield name, found[name]
+        found[name].setdefault((cell.layer, cell.step), []).append(row)
+    yield from ((name, rows) for name, rows in found.items() if rows)
 
 
-def _spans(
-    results: Results, task: TaskResults, cells: dict[tuple[str, int], list[Cell]]
-) -> dict[str, list[list[float | None]]]:
+def _spans(results: Results, task: TaskResults, rows: Rows) -> dict[str, list[list[float | None]]]:
     """Mean, low and high by layer and step; draws and networks are averaged per image."""
+    # By row, as looking up a cell takes time where there are thousands.
+    scores = task.scores[:, task.metrics.index(task.headline)]
     tables = [
-        np.mean([task.score(cell) for cell in found], axis=0)
-        if (found := cells.get((layer, step)))
-        else np.full(task.scores.shape[-1], np.nan)
+        scores[rows[layer, step]].mean(0)
+        if (layer, step) in rows
+        else np.full(scores.shape[-1], np.nan)
         for layer in results.layers
         for step in results.steps
     ]
