@@ -1,4 +1,4 @@
-"""``adam_vs_ridge.json`` of a run folder: the published recipe compared with ridge, and its table."""
+"""``adam_vs_ridge.json`` of a run: the published recipe compared with ridge, and its table."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def write_recipe(run: Path, comparison: RecipeComparison) -> None:
 
 
 def read_recipe(run: Path) -> RecipeComparison | None:
-    """Read ``adam_vs_ridge.json``; None where there is none. Raises UserError when it is damaged."""
+    """Read ``adam_vs_ridge.json``; None if there is none. Raises UserError when it is damaged."""
     path = run / RECIPE
     if not path.exists():
         return None
