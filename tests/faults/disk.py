@@ -119,7 +119,7 @@ def _commands(
         (run(finished), refused),
         (["report", str(finished)], refused),
         (["intervene", str(finished), *EDIT], refused),
-        (["recipe", str(finished), "--cells", "1", "--epochs", "1"], refused),
+        (["adam-vs-ridge", str(finished), "--cells", "1", "--epochs", "1"], refused),
         # Commands that only read succeed.
         (["leaderboard", str(finished)], done),
         (["compare", str(world.finished), str(finished)], done),
