@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.runs.results import Results
 
 STRENGTHS = (4.0, 8.0, 16.0, 32.0, 64.0)
-WEAK_STRENGTHS = (0.2, 0.4, 0.8, 1.6, 3.2)
+WEAK_STRENGTHS = (0.0125, 0.025, 0.05, 0.1, 0.2)
 """For tasks whose edits go into all layers, where the changes of sixteen layers add up."""
 PUBLISHED_STRENGTHS = (1.0,)
 """The paper's procedure has no strength; another value is a multiple of its change."""
