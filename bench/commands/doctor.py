@@ -6,13 +6,37 @@ import argparse
 import os
 import shutil
 
+from bench.options.typed import typed_path
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare no options."""
+    """Declare the options."""
+    add = parser.add_argument
+    add(
+        "--measure",
+        action="store_true",
+        help="measure engines, statistics and scores here, in at most three minutes",
+    )
+    add("--engine", help="measure this engine alone (default: all usable ones)")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+    add(
+        "--out",
+        type=typed_path,
+        metavar="FILE",
+        help="file of the measurements, for plan --machine (default: in the cache folder)",
+    )
 
 
-def command(_: argparse.Namespace) -> int:
-    """Print machine, packages and engines; 2 if the default run cannot start."""
+def command(options: argparse.Namespace) -> int:
+    """Print machine, packages and engines, or measurements; 2 if the default run cannot start."""
+    if options.measure:
+        return _measure(options)
+    from bench.command_line import flag
+    from bench.errors import UserError
+
+    for name in ("engine", "threads", "out"):
+        if getattr(options, name) is not None:
+            raise UserError(f"{flag(name)} is for --measure; add it, or leave {flag(name)} out")
     from bench.environment import environment
 
     machine = environment()
@@ -27,6 +51,33 @@ def command(_: argparse.Namespace) -> int:
         print(f"problem    {problem}")
     print("ready: python -m bench run" if not problems else "not ready")
     return 2 if problems else 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    """Measure, print and store."""
+    from bench.machine.measure import Effort, measure
+    from bench.machine.predictions import PAPER, default_run, paper_run
+    from bench.machine.records import default_file, write_machine
+    from bench.machine.stages import seconds_of
+    from bench.machine.tables import clock, machine_tables, stage_table
+
+    machine = measure(options.engine, options.threads, Effort())
+    path = options.out or default_file()
+    write_machine(machine, path)
+    engine = machine.main.name
+    print(f"{machine.environment.processor}, {machine.threads} threads")
+    print(f"\n{machine_tables(machine)}")
+    _, stages = default_run(machine)
+    print(f"\n{stage_table('the default run here', [(engine, stages)])}")
+    paper = paper_run(machine)
+    if paper is not None:
+        _, stages_of_paper, remarks = paper
+        print(f"\n{stage_table(PAPER, [(engine, stages_of_paper)])}")
+        print("\n".join(remarks))
+        print(f"\n{PAPER}, would take {clock(seconds_of(stages_of_paper))}")
+    print(f"the default run would take {clock(seconds_of(stages))} here")
+    print(f"measured in {machine.took_seconds:.0f} s; the file for plan --machine is {path}")
+    return 0
 
 
 def gpus() -> list[str]:

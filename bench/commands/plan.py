@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from bench.commands import run
-from bench.options.typed import names
+from bench.config import Config
+from bench.options.typed import names, typed_path
 
-_GIB = 2**30
+if TYPE_CHECKING:
+    from bench.machine.records import Machine
+    from bench.planning.gpus import Gpu
+    from bench.planning.plan import Plan
+
+_GIB, _GB = 2**30, 10**9
+_OWN = ("gpu", "machine", "sample")
+"""Options that are not those of run."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of run, and two more."""
+    """Declare the options of run, and three more."""
     run.arguments(parser)
     parser.add_argument(
         "--sample",
@@ -21,7 +30,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         type=names,
-        help="also estimate the time of its networks on GPUs, such as h100 or h100,4090",
+        help="also estimate every stage on GPUs, such as h100 or h100,4090, from published peaks",
+    )
+    parser.add_argument(
+        "--machine",
+        type=typed_path,
+        metavar="FILE",
+        help="also estimate every stage from a file of doctor --measure",
     )
 
 
@@ -30,10 +45,12 @@ def command(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UserError
+    from bench.machine.records import read_machine
     from bench.planning.advice import NOT_GENERATED, advice_on, sum_table, weights_of
     from bench.planning.estimate import plan_of
-    from bench.planning.gpus import fits_on, gpu_named, times_on
+    from bench.planning.gpus import gpu_named
 
+    machine = None if options.machine is None else read_machine(options.machine)
     gpus = [gpu_named(name) for name in options.gpu or ()]
     if options.part:
         raise UserError(
@@ -45,7 +62,7 @@ def command(options: argparse.Namespace) -> int:
             f"--sample {sample}: controls permute labels, which takes at least 2 items; "
             "or 0 for none"
         )
-    of_run = {name: value for name, value in vars(options).items() if name not in ("gpu", "sample")}
+    of_run = {name: value for name, value in vars(options).items() if name not in _OWN}
     config = run.config_from(argparse.Namespace(**of_run))
     plan = plan_of(config, sample)
     work = f"{plan.flops / 1e12:,.2f} TFLOP ({plan.flops_per_row / 1e9:,.2f} GFLOP per row)"
@@ -91,8 +108,45 @@ def command(options: argparse.Namespace) -> int:
         aligned = ["left", "right", "right", "right"]
         print()
         print(tabulate(rows, headers=headers, disable_numparse=True, colalign=aligned))
+    if machine is not None:
+        print(f"\n{_on_machine(plan, config, machine)}")
     for gpu in gpus:
-        taps = 2 * plan.sizes.tap_values
-        print(f"\n{times_on(gpu, plan.flops, plan.decoding_flops + plan.prompt_flops)}")
-        print(fits_on(gpu, *plan.sizes.half_bytes, taps))
+        print(f"\n{_on_gpu(plan, gpu)}")
     return 0
+
+
+def _on_machine(plan: Plan, config: Config, machine: Machine) -> str:
+    """Every stage on a measured machine, and what is left out."""
+    from bench.labeling import labeler_of
+    from bench.machine.measured import measured_rates, notes
+    from bench.machine.stages import stages_of
+    from bench.machine.tables import stage_table
+    from bench.model import model_spec
+
+    labeler = labeler_of(config, model_spec(config.model))
+    rates = measured_rates(machine, plan, config.engine, labeler)
+    lines = [stage_table(rates.name, [("measured", stages_of(plan, rates))])]
+    return "\n".join([*lines, *notes(machine, plan, config.engine, labeler)])
+
+
+def _on_gpu(plan: Plan, gpu: Gpu) -> str:
+    """Every stage on a card in both precisions, its memory, and what is assumed."""
+    from bench.machine.published import PRECISIONS, assumptions, published_rates, value_bytes
+    from bench.machine.stages import card_bytes, stages_of
+    from bench.machine.tables import stage_table
+    from bench.planning.gpus import fits_on
+
+    columns = [
+        (precision, stages_of(plan, published_rates(gpu, precision))) for precision in PRECISIONS
+    ]
+    memory = [
+        f"{card_bytes(plan, value_bytes(precision)) / _GB:.1f} GB in {precision}"
+        for precision in PRECISIONS
+    ]
+    lines = [
+        stage_table(f"{gpu.name}, not measured", columns),
+        f"card memory: {' or '.join(memory)}, of {gpu.gigabytes} GB, without the working memory "
+        "of layers",
+        fits_on(gpu, *plan.sizes.half_bytes, 2 * plan.sizes.tap_values),
+    ]
+    return "\n".join([*lines, "assumptions:", *(f"- {line}" for line in assumptions(gpu))])

@@ -18,6 +18,7 @@ from bench.networks import Networks, recorded_model
 from bench.planning.plan import Measured, Plan, Term
 from bench.planning.sizes import sizes_of
 from bench.planning.solving import bytes_of, cut, sampled_probe_set
+from bench.planning.work import stage_work_of
 from bench.profiling.flops import decoding_flops, embedding_flops, work_of
 from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
@@ -61,20 +62,22 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
     measured = None if items == 0 else _measured(_Sample(study, recorded, networks, items), loading)
     train, test = (count_items(blocks) for blocks in (study.train, study.test))
     parts = study.components
-    words = parts.family.words(parts)
+    words, decodings = parts.family.words(parts), _decodings(study, train, test)
     return Plan(
         train_items=train,
         test_items=test,
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, recorded.fitted, train) + _rows(study, recorded, test),
         flops_per_row=work_of(parts.denoiser, study.taps, words)[0].flops_per_row,
-        decodings=_decodings(study, train, test),
+        decodings=decodings,
         flops_per_decoding=decoding_flops(parts.vae, parts.latent_shape),
         flops_per_prompt=sum(
             embedding_flops(parts.parts[name], tokens)
             for name, tokens in parts.family.lengths(parts).items()
         ),
         sizes=sizes_of(study, recorded, len(networks.engines)),
+        width=config.width,
+        work=stage_work_of(study, recorded, decodings),
         measured=measured,
     )
 
@@ -159,7 +162,7 @@ class _Sample:
             len(grouped([b for b in study.train if b.fold == fold], config.shard))
             for fold in range(study.folds)
         )
-        storing, shard_bytes = _stored(sums)
+        storing, shard_bytes = stored_seconds(sums)
         per_image = sum(
             len(probe_set.cells(name)) * len(task.metrics) for name, task in study.tasks.items()
         )
@@ -189,7 +192,7 @@ class _Sample:
             Term("storing and adding sums", shards, "shards", storing),
             Term("solving drafts, then all probes", 1, "run", drafting + solving),
             Term("learning curves", curves, "curves", learning),
-            Term("intervals", per_image, "cells and metrics", _interval_seconds(images)),
+            Term("intervals", per_image, "cells and metrics", interval_seconds(images)),
         ]
 
     def _timed(self, block: Block, stage: Callable[[Block], T]) -> tuple[T, float]:
@@ -228,7 +231,7 @@ def _strip_bytes(study: Study) -> int:
     return STRIP_ITEMS * height * width * (images + labels)
 
 
-def _stored(sums: SufficientStatistics) -> tuple[float, int]:
+def stored_seconds(sums: SufficientStatistics) -> tuple[float, int]:
     """Seconds to write a shard and to read it as often as a run does, and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         shards = Shards(Path(folder), "plan")
@@ -238,7 +241,7 @@ def _stored(sums: SufficientStatistics) -> tuple[float, int]:
     return writing + _READS * reading, size
 
 
-def _interval_seconds(images: int) -> float:
+def interval_seconds(images: int) -> float:
     """Seconds per cell and metric."""
     scores = np.random.default_rng(0).random((_CELLS, images))
     intervals(scores)

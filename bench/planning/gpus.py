@@ -17,19 +17,30 @@ class Gpu:
     """Dense peak with fp16 inputs and fp32 sums, FLOP/s."""
     single_flops: float
     """Peak in fp32 without TF32, FLOP/s."""
+    double_flops: float
+    """Peak in float64, on matrix units where a card has them, FLOP/s."""
     gigabytes: int
     """Memory, in units of 1e9 bytes."""
     source: str
 
 
 GPUS = {
-    "h100": Gpu("H100 SXM", 989e12, 67e12, 80, "NVIDIA H100 datasheet, without sparsity"),
-    "h200": Gpu("H200 SXM", 989e12, 67e12, 141, "NVIDIA H200 datasheet, without sparsity"),
-    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, 80, "NVIDIA A100 datasheet"),
-    "l4": Gpu("L4", 121e12, 30.3e12, 24, "NVIDIA L4 datasheet, without sparsity"),
-    "t4": Gpu("T4", 65e12, 8.1e12, 16, "NVIDIA T4 datasheet"),
-    "4090": Gpu("GeForce RTX 4090", 165.2e12, 82.6e12, 24, "NVIDIA Ada architecture whitepaper"),
-    "3090": Gpu("GeForce RTX 3090", 71e12, 35.6e12, 24, "NVIDIA GA102 architecture whitepaper"),
+    "h100": Gpu("H100 SXM", 989e12, 67e12, 67e12, 80, "NVIDIA H100 datasheet, without sparsity"),
+    "h200": Gpu("H200 SXM", 989e12, 67e12, 67e12, 141, "NVIDIA H200 datasheet, without sparsity"),
+    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, 19.5e12, 80, "NVIDIA A100 datasheet"),
+    "l4": Gpu("L4", 121e12, 30.3e12, 30.3e12 / 64, 24, "NVIDIA L4 datasheet, without sparsity"),
+    "t4": Gpu("T4", 65e12, 8.1e12, 8.1e12 / 32, 16, "NVIDIA T4 datasheet"),
+    "4090": Gpu(
+        "GeForce RTX 4090",
+        165.2e12,
+        82.6e12,
+        82.6e12 / 64,
+        24,
+        "NVIDIA Ada architecture whitepaper",
+    ),
+    "3090": Gpu(
+        "GeForce RTX 3090", 71e12, 35.6e12, 35.6e12 / 64, 24, "NVIDIA GA102 architecture whitepaper"
+    ),
 }
 
 MEASURED = "h100"
@@ -43,8 +54,11 @@ HALF_SHARE = 242.9e12 / GPUS[MEASURED].half_flops
 SINGLE_SHARE = 33.0e12 / GPUS[MEASURED].single_flops
 """Share of the published fp32 peak: 49 %. Assumed for the decoder as well."""
 
+# Gram matrix of 32,768 x 320 in float64 in 0.25 ms on that GPU (RESULTS.md).
+DOUBLE_SHARE = 2 * 32_768 * 320**2 / 0.25e-3 / GPUS[MEASURED].double_flops
+"""Share of the published float64 peak: 40 %."""
+
 _GB = 10**9
-_HOUR = 3600
 
 
 def gpu_named(name: str) -> Gpu:
@@ -52,20 +66,6 @@ def gpu_named(name: str) -> Gpu:
     if name.lower() not in GPUS:
         raise UserError(f"the figures of GPU {name!r} are not known{nearest(name, tuple(GPUS))}")
     return GPUS[name.lower()]
-
-
-def times_on(gpu: Gpu, denoiser_flops: int, other_flops: int) -> str:
-    """Two lines: the time of a run's networks on a GPU, in either precision, and its basis."""
-    half, single = gpu.half_flops * HALF_SHARE, gpu.single_flops * SINGLE_SHARE
-    basis = "measured on this GPU" if gpu is GPUS[MEASURED] else "measured on an H100, assumed here"
-    return (
-        f"{gpu.name}: denoisers {_clock(denoiser_flops / half)} in fp16 or "
-        f"{_clock(denoiser_flops / single)} in fp32, decoder and text encoders "
-        f"{_clock(other_flops / single)}; labels and statistics not included\n"
-        f"from {gpu.half_flops / 1e12:.0f} TFLOP/s in fp16 and {gpu.single_flops / 1e12:.1f} in "
-        f"fp32 ({gpu.source}), of which Stable Diffusion v1's UNet reaches {HALF_SHARE:.0%} and "
-        f"{SINGLE_SHARE:.0%} ({basis}; assumed of other denoisers and parts)"
-    )
 
 
 def fits_on(gpu: Gpu, denoiser_bytes: int, model_bytes: int, tap_bytes: int) -> str:
@@ -80,7 +80,3 @@ def fits_on(gpu: Gpu, denoiser_bytes: int, model_bytes: int, tap_bytes: int) -> 
         f"({tap_bytes / _GB:.1f} GB) {said(denoiser_bytes)} into {gpu.gigabytes} GB; with text "
         f"encoders and autoencoder ({model_bytes / _GB:.1f} GB in all) they {said(model_bytes)}"
     )
-
-
-def _clock(seconds: float) -> str:
-    return f"{seconds:.1f} s ({seconds / 3600:.1f} h)" if seconds >= _HOUR else f"{seconds:.1f} s"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.planning.sizes import Sizes
+from bench.planning.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Plan:
     flops_per_prompt: int
     """Operations of all text encoders."""
     sizes: Sizes
+    width: int | None
+    """Columns to which wide activations are projected; None for exact sums."""
+    work: Work
+    """Sums, eigenproblems, scores and copies."""
     measured: Measured | None
     """None if nothing was generated."""
 

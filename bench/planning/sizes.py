@@ -98,14 +98,7 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
     The baseline ``vae`` is left out: the shapes of a decoder are known once it has run.
     """
     parts = study.components
-    taps = (*study.taps, *(study.convolutions if CONVOLUTION in recorded.sources else ()))
-    height, width = parts.latent_shape[1:]
-    shapes = {
-        layer: Shape(Grid.of(tokens, height, width), channels)
-        for layer, (tokens, channels) in tap_shapes(
-            parts.denoiser, taps, parts.family.words(parts)
-        ).items()
-    }
+    shapes = _tap_shapes(study, recorded)
     sites = _sites(study, recorded, shapes)
     first = parts.family.denoiser
     counts = {name: _parameters(part) for name, part in parts.networks.items()}
@@ -119,6 +112,22 @@ def sizes_of(study: Study, recorded: RecordedModel, engines: int) -> Sizes:
         exact=_sums(study, sites, None),
         sketched=_sums(study, sites, study.config.width or SKETCH),
     )
+
+
+def site_shapes(study: Study, recorded: RecordedModel) -> dict[Site, Shape]:
+    """Shapes of all activations that probes are fit to, but those of the baseline ``vae``."""
+    return _sites(study, recorded, _tap_shapes(study, recorded))
+
+
+def _tap_shapes(study: Study, recorded: RecordedModel) -> dict[str, Shape]:
+    parts = study.components
+    taps = (*study.taps, *(study.convolutions if CONVOLUTION in recorded.sources else ()))
+    height, width = parts.latent_shape[1:]
+    shapes = tap_shapes(parts.denoiser, taps, parts.family.words(parts))
+    return {
+        layer: Shape(Grid.of(tokens, height, width), channels)
+        for layer, (tokens, channels) in shapes.items()
+    }
 
 
 def _sites(study: Study, recorded: RecordedModel, shapes: Mapping[str, Shape]) -> dict[Site, Shape]:

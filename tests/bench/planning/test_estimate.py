@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +16,6 @@ from bench.__main__ import main
 from bench.config import Config
 from bench.networks import Deferred, Networks
 from bench.planning.estimate import Plan, plan_of
-from bench.planning.gpus import GPUS, times_on
 from bench.planning.solving import sampled_probe_set
 from bench.run import run
 from bench.runs.filmstrips import STRIP_ITEMS
@@ -168,20 +166,3 @@ def test_unknown_cards_and_samples_of_one_are_refused(capsys: pytest.CaptureFixt
     assert "did you mean h100?" in capsys.readouterr().err
     assert main(["plan", "--sample", "1"]) == 2
     assert "at least 2" in capsys.readouterr().err
-
-
-def test_networks_take_the_time_that_was_measured_on_an_h100() -> None:
-    """16 rows of Stable Diffusion v1's UNet took 3.31 ms per row in fp16 and 24.31 ms in fp32."""
-    rows, flops_per_row = 27_765, 803.27e9
-    text = times_on(GPUS["h100"], round(rows * flops_per_row), 0)
-    half, single = (float(x) for x in re.findall(r"([\d.]+) s in (?:fp16|fp32)", text))
-    assert half == pytest.approx(rows * 3.31e-3, rel=0.01)
-    assert single == pytest.approx(rows * 24.31e-3, rel=0.01)
-
-
-@pytest.mark.parametrize(("name", "basis"), [("h100", "on this GPU"), ("a100", "assumed here")])
-def test_the_basis_of_a_time_is_stated(name: str, basis: str) -> None:
-    text = times_on(GPUS[name], 10**15, 10**14)
-    assert basis in text
-    assert GPUS[name].source in text
-    assert "25% and 49%" in text

@@ -1,0 +1,101 @@
+"""Rates of a card that nobody measured: published peaks, and what is assumed besides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.machine.curve import Curve
+from bench.machine.stages import Rates
+from bench.planning.gpus import DOUBLE_SHARE, GPUS, HALF_SHARE, MEASURED, SINGLE_SHARE, Gpu
+
+Precision = Literal["fp16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+_VALUE_BYTES = {"fp16": 2, "fp32": 4}
+PENALTIES = 20
+_PROBES_PER_SITE = 16
+"""Columns that are predicted from a site of the trained network by two tasks with one channel."""
+
+# Measured on an NVIDIA H100 and its machine (RESULTS.md, "On an NVIDIA H100").
+EIGENPROBLEMS = ((334.0, 0.0033), (666.0, 0.0074), (1294.0, 0.0157))
+"""(columns, seconds) of one symmetric eigenproblem in float64."""
+TO_HOST = 47.3 * 2**30
+"""Bytes per second through page-locked memory."""
+TO_CARD = 6.1 * 2**30
+"""Bytes per second from ordinary memory."""
+STORING = 6.55 / (16.42 * 2**30 / 11)
+"""Seconds per byte of a shard: 6.55 s for each of 11, of 16.42 GiB in all."""
+OPENING = 41.2 / 2 / 859.5e6
+"""Seconds per parameter: two denoisers of Stable Diffusion v1, with random weights."""
+# Measured on one core of an Intel Xeon with ``python -m bench doctor --measure --threads 1``;
+# torch spreads this work over the cores, of which four are assumed.
+CORES = 4
+SCORES = {"saliency": 60e-9 / CORES, "depth": 200e-9 / CORES}
+TARGETS = {"saliency": 3e-9 / CORES, "depth": 330e-9 / CORES}
+SWEEP = 150e-9 / CORES
+INTERVAL = 5.19e-5 / 371
+"""On the H100's machine: 5.19e-5 s per cell and metric of 371 images."""
+CHECK = 2e-9 / CORES
+
+
+def published_rates(gpu: Gpu, precision: Precision) -> Rates:
+    """Rates of a run on a card in one of the precisions of an engine."""
+    peak = gpu.half_flops * HALF_SHARE if precision == "fp16" else gpu.single_flops * SINGLE_SHARE
+    single = Curve(((1.0, gpu.single_flops * SINGLE_SHARE),))
+    double = gpu.double_flops * DOUBLE_SHARE
+
+    def products(of_one: float, of_thousand: float) -> Curve:
+        """Seconds of products that grow with a power of the width."""
+        return Curve(((1.0, of_one / double), (1000.0, of_thousand / double)), extrapolated=True)
+
+    reads = 2 * _PROBES_PER_SITE
+    # Two products of c x c with a column, for the weights and for their losses, per penalty.
+    solves = 2 * PENALTIES * 2
+    return Rates(
+        name=f"{gpu.name}, {precision}",
+        network=Curve(((1.0, peak),)),
+        autoencoder=single,
+        text=single,
+        opening=lambda parameters: OPENING * parameters,
+        sums=products(2, 2e6),
+        reads=products(reads, reads * 1e3),
+        problems=Curve(EIGENPROBLEMS, extrapolated=True),
+        targets=products(solves, solves * 1e6),
+        scores=SCORES,
+        target_pixels=TARGETS,
+        sweep=SWEEP,
+        interval=INTERVAL,
+        check=CHECK,
+        storing=STORING,
+        labels=None,
+        tap_bytes=_VALUE_BYTES[precision],
+        to_host=TO_HOST,
+        to_card=TO_CARD,
+    )
+
+
+def value_bytes(precision: Precision) -> int:
+    """Bytes of a weight or an activation."""
+    return _VALUE_BYTES[precision]
+
+
+def assumptions(gpu: Gpu) -> tuple[str, ...]:
+    """One line for everything that the rates of a card assume."""
+    measured = gpu is GPUS[MEASURED]
+    basis = "measured on this card" if measured else "measured on an H100, assumed here"
+    sizes = ", ".join(f"{1e3 * seconds:.1f}" for _, seconds in EIGENPROBLEMS)
+    columns = ", ".join(f"{width:,.0f}" for width, _ in EIGENPROBLEMS)
+    return (
+        f"peaks: {gpu.half_flops / 1e12:.0f} TFLOP/s in fp16, {gpu.single_flops / 1e12:.1f} in "
+        f"fp32, {gpu.double_flops / 1e12:.2f} in float64 ({gpu.source})",
+        f"denoisers reach {HALF_SHARE:.0%} of the fp16 peak or {SINGLE_SHARE:.0%} of the fp32 "
+        f"peak, as Stable Diffusion v1's UNet does with PyTorch at 16 rows ({basis})",
+        f"autoencoder and text encoders compute in fp32 and reach {SINGLE_SHARE:.0%} of its peak",
+        f"sums reach {DOUBLE_SHARE:.0%} of the float64 peak, as a Gram matrix of 320 columns does "
+        f"({basis}); weights, losses and predictions as well",
+        f"eigenproblems take {sizes} ms at {columns} columns ({basis}), one at a time",
+        f"copies: {TO_HOST / 2**30:.0f} GiB/s to the host, {TO_CARD / 2**30:.0f} GiB/s to the card "
+        f"({basis}), not overlapped",
+        "loading and storing: as on the H100's machine",
+        f"scores, thresholds, joins and checks: {CORES} cores of a server's CPU",
+        "labels are not included",
+    )
