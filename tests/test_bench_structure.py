@@ -137,7 +137,7 @@ ROOMS = {
         "study",
         "options",
     },
-    "verdicts": {"config", "errors", "interventions", "run", "runs", "steps", "options"},
+    "verdicts": {"config", "errors", "interventions", "model", "options", "run", "runs", "steps"},
     "across": {
         "analysis",
         "errors",

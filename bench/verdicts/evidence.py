@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bench.config import Config, config_of, default_of
 from bench.interventions.config import Plan, completed
 from bench.interventions.experiment import experiment
 from bench.interventions.runner import open_editable
+from bench.model import chosen_components, model_spec
 from bench.run import run
 from bench.runs.folder import RunFolder
 from bench.runs.results import Results, read_results
 from bench.steps import numbers_of
 from bench.verdicts.claim import Claim
+from extract.networks import CONVOLUTION
 
 ITEMS = 310
 """Items of a run unless ``--limit`` is given: half of the shipped set."""
@@ -45,6 +48,17 @@ def configs(claims: Sequence[Claim], model: str, typed: Mapping[str, Any]) -> li
     return merged
 
 
+def possible(config: Config) -> Config:
+    """Leave out convolutions as a baseline where a model has none; a claim is undecided then."""
+    if CONVOLUTION not in config.baselines:
+        return config
+    if chosen_components(config, model_spec(config.model), drawn=False).convolutions:
+        return config
+    return replace(
+        config, baselines=tuple(name for name in config.baselines if name != CONVOLUTION)
+    )
+
+
 def make_runs(
     claims: Sequence[Claim],
     models: Sequence[str],
@@ -59,7 +73,7 @@ def make_runs(
     finished = []
     for model in models:
         for config in configs(claims, model, typed):
-            results = read_results(run(config).path)
+            results = read_results(run(possible(config)).path)
             finished.append(results)
             if config.source == "generated" and any(c.kind == "interventions" for c in claims):
                 _edit(results, config, items, shifts)
