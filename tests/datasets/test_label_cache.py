@@ -28,7 +28,8 @@ def test_labels_come_back_bit_by_bit_from_bytes_and_from_another_device(
     }
     maps = {name: torch.randn(2, *size, generator=generator) for name in ("disparity", "depth_m")}
     words = {
-        name: torch.randint(3, (2,), generator=generator) for name in ("color", "shape", "light")
+        name: torch.randint(3, (2,), generator=generator)
+        for name in ("color", "shape", "light", "floor", "wall")
     }
     everything = {
         **masks,
