@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engines.backends.torch_eager import recording_taps
+from engines.silence import silenced
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +30,7 @@ def tap_shapes(
 def without_weights(denoiser: Denoiser, words: int) -> tuple[nn.Module, Callable[[], Tensor]]:
     """Return the denoiser's network on the meta device, and its call for one row."""
     kind: Any = type(denoiser.module)
-    with torch.device("meta"):
+    with silenced(), torch.device("meta"):
         # With gradients, torch's counter of operations fails where a module is called with a
         # parameter.
         module = kind.from_config(denoiser.config).eval().requires_grad_(False)
@@ -41,5 +42,5 @@ def without_weights(denoiser: Denoiser, words: int) -> tuple[nn.Module, Callable
 
 def decoder_without_weights(vae: Any) -> Any:
     """Return the autoencoder on the meta device."""
-    with torch.device("meta"):
+    with silenced(), torch.device("meta"):
         return type(vae).from_config(vae.config).eval()

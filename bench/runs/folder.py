@@ -98,8 +98,10 @@ def open_folder(path: Path, study: Study) -> RunFolder:
         folder = RunFolder(path)
         _refuse_another_run(folder, read_record(StoredConfig, stored), study)
     except (OSError, ValueError) as error:
+        # The message of an OSError repeats the path.
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot use {path} as the run folder ({error}); choose another --out"
+            f"cannot use {path} as the run folder ({reason}); choose another --out"
         ) from error
     return folder
 

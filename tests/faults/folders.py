@@ -85,7 +85,7 @@ def _unlike(outcome: Outcome, usual: str) -> str | None:
 
 def _figures(printed: str) -> str:
     """The output without clock readings, which differ between runs."""
-    return re.sub(r"[\d.]+ s per trial", "", printed)
+    return re.sub(r"[\d.]+ s per trial|seconds per trial: .*", "", printed)
 
 
 def _damage(path: Path, rng: Random) -> tuple[str, bool]:
