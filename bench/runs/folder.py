@@ -165,9 +165,13 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def refuse_changed(folder: Path, record: RunRecord, names: Iterable[str]) -> None:
     """Raise UserError when one of the files is not the one that the run wrote."""
     for name in names:
-        if name in record.sha256 and record.sha256[name] != _sha256(folder / name):
+        if name not in record.sha256:
+            continue
+        there = (folder / name).exists()
+        if not there or record.sha256[name] != _sha256(folder / name):
+            fault = "is not the file that the run wrote" if there else "is missing"
             raise UserError(
-                f"the run folder {folder} is damaged ({name} is not the file that the run wrote); "
+                f"the run folder {folder} is damaged ({name} {fault}); "
                 "run its command again in another --out"
             )
 

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from bench.__main__ import main
 from bench.config import Config
 from bench.errors import UserError
+from bench.regression.compare import compared
 from bench.regression.scores import quality_changes
 from bench.run import run
 from bench.runs.folder import checksums
@@ -259,3 +260,11 @@ def test_a_layer_that_lost_most_of_its_values_is_found(
     lines = [line for line in text.splitlines() if line.endswith("regression")]
     assert lines
     assert all(" up2.1 " in line for line in lines)
+
+
+def test_timings_that_a_run_wrote_and_that_are_missing_are_damage(
+    small_run: Results, copied_run: Path
+) -> None:
+    (copied_run / CALLS).unlink()
+    with pytest.raises(UserError, match=f"damaged \\({CALLS} is missing\\)"):
+        compared(small_run.path, copied_run, None)
