@@ -32,7 +32,7 @@ from extract.taps import choose
 from probes.accumulate import DRAWS
 from probes.task import Task
 
-SCHEMA = 6
+SCHEMA = 7
 """Incremented whenever stored sums or scores of older code would be wrong."""
 
 

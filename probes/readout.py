@@ -19,6 +19,7 @@ from probes.probe_set import (
     FOREGROUND,
     MEAN_MAP,
     POSITION,
+    WITH_POSITION,
     Cell,
     ProbeSet,
     baseline_cell,
@@ -196,7 +197,9 @@ def _group(
     for (network, layer, step, pooled), cells in members.items():
         position = position_columns(cells[0][1].grid)
         solved = [probe_set.probes[name][cell] for name, cell in cells]
-        channels = min(len(probe.weights) for probe in solved)
+        first = cells[0][1]
+        columns_of_position = position.shape[1] if first.probe == WITH_POSITION else 0
+        channels = len(solved[0].weights) - columns_of_position
         offset = torch.cat(
             [
                 position @ probe.weights[channels:] + probe.intercept

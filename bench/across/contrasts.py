@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -132,11 +133,17 @@ def points(shared: Shared, levels: Sequence[float]) -> Iterator[Point]:
 
 
 def groups_of(models: Sequence[Model]) -> list[tuple[Model, ...]]:
-    """Return the models in groups that differ by their seed alone; often a group is one network."""
-    groups: dict[tuple[str, str, int | None, str | None], list[Model]] = {}
+    """Return the models in groups that differ by their seed alone; often a group is one network.
+
+    A second run of one seed is no further network: it stands alone.
+    """
+    groups: dict[tuple[str, str, int | None, Path | None], list[Model]] = {}
+    seen: set[tuple[object, ...]] = set()
     for model in models:
+        seed = (*model.kind, model.seed)
         # Of an unknown training nothing tells which other network it is a repetition of.
-        alone = model.name if model.seed is None else None
+        alone = model.results.path if model.seed is None or seed in seen else None
+        seen.add(seed)
         groups.setdefault((*model.kind, alone), []).append(model)
     return [tuple(group) for group in groups.values()]
 

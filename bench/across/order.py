@@ -65,7 +65,7 @@ class Onset:
 
 @dataclass(frozen=True, slots=True)
 class OnsetDifference:
-    """The later minus the earlier named onset, of attributes or of groups, in one model."""
+    """The onset of ``first`` minus that of ``second``: attributes, or groups, in one model."""
 
     model: str
     first: str
@@ -204,9 +204,10 @@ def _difference(
 ) -> OnsetDifference:
     mean = _mean(one) - _mean(other)
     drawn = np.mean([x.drawn for x in one], axis=0) - np.mean([x.drawn for x in other], axis=0)
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.quantile(drawn, TAILS)
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    low, high = np.nanquantile(drawn, TAILS)
+    # A draw without an onset speaks for no order.
+    undefined = np.isnan(drawn).sum()
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + undefined
     p = min(1.0, 2 * (1 + float(tail)) / (1 + len(drawn)))
     return OnsetDifference(model, first, second, Score(mean, float(low), float(high)), p, np.nan)
 

@@ -23,6 +23,7 @@ from bench.across.models import Model
 from bench.across.shared import Shared, gain_probe_of
 from bench.errors import UserError
 from bench.networks import alone
+from bench.registry import plugin
 from bench.runs.probes import chosen_probe_set
 from bench.runs.reopen import reopened
 from bench.runs.results import TaskResults
@@ -34,7 +35,7 @@ from engines.cache import key_of
 from extract.networks import CLEAN, INPUT, TRAINED
 from extract.shards import set_default_permissions
 from extract.stream import RecordedModel
-from probes.probe_set import ACTIVATIONS, Cell
+from probes.probe_set import Cell
 from probes.readout import Readout
 from probes.task import Task
 
@@ -102,18 +103,16 @@ def read_items(
         }
     )
     path = folder / f"{model.name}-{key[:12]}.safetensors"
-    study: Study | None = None
     stored = _stored(path)
     if stored is None:
         study, engine = reopened(model.results, threads)
         recorded = alone(study, engine, study.config.batch)
         stored = _generated(study, recorded, model, items, cells)
         _write(path, stored)
-    tasks = study.tasks if study else _tasks_of(shared)
     return Readings(
         model,
         tuple(items),
-        tasks,
+        {name: plugin("task", name) for name in shared.tasks},
         stored[_IMAGES],
         _labels(stored, "own"),
         _labels(stored, "reseeded"),
@@ -123,12 +122,6 @@ def read_items(
             for cell in chosen
         },
     )
-
-
-def _tasks_of(shared: Shared) -> dict[str, Task]:
-    from bench.registry import plugin
-
-    return {name: plugin("task", name) for name in shared.tasks}
 
 
 def _cells(task: TaskResults) -> list[Cell]:
@@ -151,12 +144,7 @@ def _generated(
 ) -> dict[str, Tensor]:
     by_id = {item.id: item for block in study.test for item in block.items}
     chosen = [by_id[name] for name in items]
-    # A readout tells the columns of positions by the probe without them, so that one is there too.
-    both = {
-        name: list(dict.fromkeys(y for x in table for y in (x, replace(x, probe=ACTIVATIONS))))
-        for name, table in cells.items()
-    }
-    probe_set = chosen_probe_set(model.results, both, *study.components.image_size)
+    probe_set = chosen_probe_set(model.results, cells, *study.components.image_size)
     tasks = {name: study.tasks[name] for name in cells}
     networks = {cell.network for table in cells.values() for cell in table}
     kept = {name: source for name, source in recorded.sources.items() if name in networks}

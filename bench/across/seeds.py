@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import t
 
@@ -63,7 +64,12 @@ def spread_of(groups: Sequence[Array]) -> Spread:
 
 
 def group_difference(first: Array, second: Array, spread: Spread) -> GroupDifference:
-    """Return the mean of ``first`` minus that of ``second``, both networks x images."""
+    """Return the mean of ``first`` minus that of ``second``, both networks x images.
+
+    Images whose score is undefined in any network are left out.
+    """
+    defined = np.isfinite(first).all(0) & np.isfinite(second).all(0)
+    first, second = first[:, defined], second[:, defined]
     means = first.mean(0), second.mean(0)
     images = paired_difference(means[0][None], means[1][None])
     mean, low, high, p = (float(x[0]) for x in (images.mean, images.low, images.high, images.p))

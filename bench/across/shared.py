@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from bench.across.models import Model
 from bench.errors import UserError
 from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS, differences, of_labels
@@ -67,6 +69,11 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
             raise UserError(
                 f"{model.results.path} does not hold the noise levels of its steps, as an earlier "
                 "version made it; make the run again"
+            )
+        if not np.isfinite(model.results.log_snr).any():
+            raise UserError(
+                f"{model.results.path} has no step at a finite noise level to compare at; "
+                "run the model with more --steps"
             )
     return Shared(tuple(models), _tasks(models, tasks), tuple(common), _notes(models, differing))
 

@@ -30,7 +30,8 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     from bench.across.models import described
     from bench.verdicts import cells
 
-    models = [described(results) for results in cells.generated_with(runs, "saliency")]
+    generated = cells.generated_with(runs, "saliency")
+    models = [described(results) for results in generated if not results.untrained]
     groups = groups_of(models)
     unets = [group for group in groups if cells.is_unet(group[0].results)]
     others = [group for group in groups if not cells.is_unet(group[0].results)]

@@ -274,3 +274,18 @@ def test_the_all_foreground_baseline_has_the_dice_of_the_masks_share(
     )
     np.testing.assert_allclose(readout.scores()["saliency"][at, 2], share, rtol=1e-12)
     np.testing.assert_allclose(readout.foreground, share, rtol=1e-12)
+
+
+def test_probes_with_position_alone_predict_as_beside_those_without(
+    world: SimpleNamespace, probe_set: ProbeSet, readout: Readout, block: object
+) -> None:
+    only = {
+        name: {cell: probe for cell, probe in found.items() if cell.probe == WITH_POSITION}
+        for name, found in probe_set.probes.items()
+    }
+    alone = Readout(replace(probe_set, probes=only), world.tasks)
+    block.feed(alone)
+    cells = [(name, cell) for name, found in only.items() for cell in found]
+    assert cells
+    for key in cells:
+        assert torch.allclose(alone.predictions[key], readout.predictions[key], rtol=1e-12)

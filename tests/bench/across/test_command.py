@@ -149,3 +149,15 @@ def test_bad_input_is_one_sentence(
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1
     assert sentence in said[0]
+
+
+def test_tasks_that_are_not_named_are_compared_by_neither_call(
+    two: list[str], tmp_path: Path
+) -> None:
+    typed = ["across", *two, "--out", str(tmp_path), "--items", "5", "--tasks", "saliency"]
+    tables = []
+    for _ in range(2):
+        assert main([*typed, "--threads", "1"]) == 0
+        tables.append(rows_of(tmp_path / "agreement.csv"))
+    assert tables[0] == tables[1]
+    assert {row["task"] for row in tables[0]} == {"saliency"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -138,3 +141,10 @@ def test_a_task_of_whole_images_is_read_without_position() -> None:
     tasks = ("depth", "colour")
     common = shared(models_of([run_of("tiny", tasks=tasks), run_of("dit_noise_0", tasks=tasks)]))
     assert [str(x) for x in readings_of(common)] == ["depth", "depth with position", "colour"]
+
+
+def test_a_second_run_of_one_seed_is_no_further_network(tmp_path: Path) -> None:
+    first, other = models_of([run_of("tiny", rising), run_of("unet_noise_1", rising, seed=2)])
+    again = replace(first, results=replace(first.results, path=tmp_path))
+    assert [len(group) for group in groups_of([first, other])] == [2]
+    assert [len(group) for group in groups_of([first, other, again])] == [2, 1]
