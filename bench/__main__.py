@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,6 +15,8 @@ from typing import NoReturn
 import bench.commands
 from bench.errors import UserError
 
+_PIPE_CLOSED = 128 + 13
+"""Exit code after SIGPIPE, as shells give it."""
 _RENAMED = {"recipe": "adam-vs-ridge"}
 """Former command -> the present one."""
 
@@ -30,7 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refused(str(error))
     options = _parser().parse_args(typed)
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        # A reader that has left shows here, not when Python ends.
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
     except KeyboardInterrupt:
         hint = "; the same command continues from here" if _resumes(options) else ""
         print(f"\nstopped{hint}", file=sys.stderr)

@@ -91,9 +91,9 @@ def _ledger(options: argparse.Namespace, folder: Path) -> int:
 
     entries = read_ledger(folder)
     board = leaderboard(entries, options.across or (), options.step)
+    paths = write_board(board, entries, options.out or folder)
     for line in lines(board, options.format, bool(options.layers)):
         print(line)
-    paths = write_board(board, entries, options.out or folder)
     print(f"\nfiles: {', '.join(map(str, paths))}")
     if options.export_hub:
         count = export_hub(

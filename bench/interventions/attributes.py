@@ -36,10 +36,15 @@ from bench.interventions.config import Plan
 from bench.interventions.curves import curve_values
 from bench.interventions.generator import Edit, Originals
 from bench.interventions.image_probes import ImageProbes, class_means, classes_of
-from bench.interventions.records import ATTRIBUTES, AttributeRecord, AttributeTable, task_folder
+from bench.interventions.records import (
+    ATTRIBUTES,
+    AttributeRecord,
+    AttributeTable,
+    task_folder,
+    write_record,
+)
 from bench.interventions.runner import EditableRun
 from bench.registry import plugin
-from datasets.atomic_write import atomic_write
 from datasets.items import Item
 from engines.cache import key_of
 from probes.bootstrap import Array, effect_of, score_of
@@ -199,7 +204,7 @@ def attributes_table(run: EditableRun, plan: Plan, strengths: Sequence[float]) -
 
 def print_attributes(run: EditableRun, plan: Plan, strengths: Sequence[float] | None) -> None:
     """Print one matrix per direction, and store them."""
-    table = attributes_table(run, plan, strengths or STRENGTHS)
+    table = attributes_table(run, plan, sorted(set(strengths or STRENGTHS)))
     measured = list(dict.fromkeys(entry.measured for entry in table.entries))
     print(
         f"edits of {', '.join(table.layers)} at steps {', '.join(map(str, table.steps))}, "
@@ -220,7 +225,5 @@ def print_attributes(run: EditableRun, plan: Plan, strengths: Sequence[float] | 
         "changed. In brackets the gain over a random direction of the same norm, paired, 95 %"
     )
     path = task_folder(run.results.path, ATTRIBUTES) / f"{ATTRIBUTES}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial_file:
-        partial_file.write_text(table.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_record(table, path)
     print(f"figures in {path}")

@@ -22,6 +22,7 @@ from bench.interventions.arms import CONTROLNET, random_directions
 from bench.study import Study
 from datasets.items import Item
 from engines.conditioning import TEXT, Conditioning
+from engines.validate import quoted
 from probes.edit import matched
 
 if TYPE_CHECKING:
@@ -106,15 +107,17 @@ def _turned(part: Tensor, items: Sequence[Item], name: str) -> Tensor:
 def _loaded(folder: Path) -> tuple[ControlNetModel, str]:
     from diffusers import ControlNetModel
 
+    files = list(folder.glob("*.safetensors"))
     try:
-        (stored,) = folder.glob("*.safetensors")
-        digest = hashlib.sha256(stored.read_bytes()).hexdigest()
+        if len(files) != 1:
+            raise ValueError(f"it holds {len(files)} safetensors files, where one is read")
+        with files[0].open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
         net = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
         raise UserError(
-            f"{folder} is not a folder of a diffusers ControlNetModel ({line}); give another "
-            f"--controlnet, or leave {CONTROLNET} out of --methods"
+            f"{folder} is not a folder of a diffusers ControlNetModel ({quoted(error)}); give "
+            f"another --controlnet, or leave {CONTROLNET} out of --methods"
         ) from error
     return net.eval().requires_grad_(False), digest
 

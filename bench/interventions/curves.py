@@ -68,7 +68,7 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
                 method=method,
                 strengths=tuple(arm.strength for arm in arms),
                 damages=plan.damages,
-                damage=tuple(map(float, damage.mean(0))),
+                damage=tuple(trials.mean_damage(arm) for arm in arms),
                 score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
                 reached=tuple(float((damage.max(1) > limit).mean()) for limit in plan.damages),
                 effects=_effects(values[method]),

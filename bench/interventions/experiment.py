@@ -22,6 +22,7 @@ from bench.interventions.runner import (
 )
 from bench.interventions.targets import aimed
 from bench.interventions.trials import Trials, metric_of
+from datasets.atomic_write import atomic_write
 from extract.shards import set_default_permissions
 from probes.edit import METHODS
 
@@ -100,7 +101,8 @@ def _write(run: EditableRun, plan: Plan, chosen: Arm, test: Trials, summary: Sum
         save_file(grid.tensors(), folder / f"{GRID}.safetensors")
         set_default_permissions(folder / f"{GRID}.safetensors")
         write_grid(grid, folder / f"{GRID}.png")
-        (folder / SUMMARY).write_text(summary.text(), encoding="utf-8")
+        with atomic_write(folder / SUMMARY) as partial:
+            partial.write_text(summary.text(), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"cannot write to {folder} ({error}); mend it and run again: nothing is lost"

@@ -27,13 +27,12 @@ from bench.figures.images import save_image
 from bench.figures.plots import HeatMap, draw_heat_maps, figure_image
 from bench.interventions.arms import DRAW, EDIT, RANDOM
 from bench.interventions.config import Plan
-from bench.interventions.path import chosen_arm
-from bench.interventions.records import MAPS, MapRecord, task_folder
+from bench.interventions.path import layered_arm
+from bench.interventions.records import MAPS, MapRecord, task_folder, write_record
 from bench.interventions.runner import EditableRun, open_probes, run_arms
 from bench.interventions.trials import metric_of
 from bench.registry import plugin
 from bench.runs.results import Results
-from datasets.atomic_write import atomic_write
 from extract.networks import TRAINED
 from probes.bootstrap import LEVEL, Array, Score, effect_of, resampling_weights
 from probes.probe_set import ACTIVATIONS, PERMUTED
@@ -135,7 +134,7 @@ def both_maps(
 ) -> Maps:
     """Generate the trials of every cell, or read them from disk."""
     blocks, windows = blocks_of(run.results.layers), windows_of(run.results.steps)
-    base = chosen_arm(run, plan, methods, strengths)
+    base = layered_arm(run, plan, methods, strengths)
     edits = [
         [replace(base, layers=layers, steps=window) for window in windows]
         for layers in blocks.values()
@@ -165,7 +164,7 @@ def print_maps(
 ) -> None:
     """Print both maps and their correlation, store them, and draw them."""
     maps = both_maps(run, plan, methods, strengths)
-    base = chosen_arm(run, plan, methods, strengths)
+    base = layered_arm(run, plan, methods, strengths)
     n = len(maps.reading)
     metric = metric_of(plugin("task", plan.task)).name
     spans = [_span(window) for window in maps.windows]
@@ -200,9 +199,7 @@ def print_maps(
         correlation=astuple(correlation),
     )
     path = task_folder(run.results.path, plan.name) / MAPS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial:
-        partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_record(record, path)
     print(f"figures in {path}")
     if figure:
         panels = [

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from bench.errors import UserError
 from bench.figures.images import image_grid, image_of, write_gif
-from bench.interventions.arms import EDIT, RANDOM, Arm, EditProbes
+from bench.interventions.arms import CONTROLNET, EDIT, RANDOM, Arm, EditProbes
 from bench.interventions.config import Plan
 from bench.interventions.generator import Originals
 from bench.interventions.records import read_summary
@@ -27,6 +27,7 @@ from bench.interventions.runner import EditableRun, edit_arm, movable, open_prob
 from bench.interventions.shifts import NEAREST, Offset, moved
 from engines.cache import key_of
 from probes.bootstrap import Array, effect_of
+from probes.published_edit import PUBLISHED
 
 METHOD, STRENGTH = "pattern", 8.0
 """Of a run without an experiment, which would choose them."""
@@ -75,14 +76,34 @@ def centres(masks: Bool[Tensor, "n h w"]) -> Array:
 def chosen_arm(
     run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
 ) -> Arm:
-    """Return the edit of a path or a sweep: as typed, else the experiment's, else the default."""
-    summary = read_summary(run.results.path, plan.task)
-    method, strength = METHOD, STRENGTH
-    if summary:
-        method, strength = summary.chosen.method, summary.chosen.strength
-    return edit_arm(
-        plan, methods[0] if methods else method, strengths[0] if strengths else strength
-    )
+    """Return the edit of a path or a map: as typed, else the experiment's, else the default.
+
+    The strength that an experiment chose is that of its method alone.
+    """
+    summary = read_summary(run.results.path, plan.name)
+    chosen = summary.chosen if summary else None
+    method = methods[0] if methods else chosen.method if chosen else METHOD
+    if strengths:
+        strength = strengths[0]
+    elif chosen and chosen.method == method:
+        strength = chosen.strength
+    elif method in (PUBLISHED, CONTROLNET):
+        strength = plan.strengths_of(method)[-1]
+    else:
+        strength = STRENGTH
+    return edit_arm(plan, method, strength)
+
+
+def layered_arm(
+    run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
+) -> Arm:
+    """Return :func:`chosen_arm` for maps over layers. Raises UserError for a ControlNet."""
+    arm = chosen_arm(run, plan, methods, strengths)
+    if arm.method == CONTROLNET:
+        raise UserError(
+            f"{CONTROLNET} edits no layers that could be told apart; name another of --methods"
+        )
+    return arm
 
 
 def walk(

@@ -11,6 +11,7 @@ from bench.errors import UserError
 from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
 from bench.options.validation import Record, read_record
+from datasets.atomic_write import atomic_write
 
 SCHEMA = 2
 """Raised whenever trials stored by older code are no longer right."""
@@ -171,6 +172,18 @@ class Summary(Record):
 def task_folder(run: Path, name: str) -> Path:
     """Return the folder of an experiment; its name is the task's, or that of ``Plan.name``."""
     return run / FOLDER / name
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record atomically. Raises UserError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as partial:
+            partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost"
+        ) from error
 
 
 def read_summary(run: Path, name: str) -> Summary | None:

@@ -16,7 +16,7 @@ from bench.analysis.significance import at_rate
 from bench.errors import UserError
 from bench.interventions.arms import EDIT, RANDOM
 from bench.interventions.config import Plan
-from bench.interventions.path import chosen_arm
+from bench.interventions.path import layered_arm
 from bench.interventions.records import DAMAGE
 from bench.interventions.runner import EditableRun, open_probes, run_arms
 from bench.interventions.trials import NO_EDIT
@@ -49,7 +49,7 @@ def print_sweep(
     run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
 ) -> None:
     """Run the sweep on a few training items and print its table."""
-    base = chosen_arm(run, plan, methods, strengths)
+    base = layered_arm(run, plan, methods, strengths)
     edits = {
         (group, window): replace(base, layers=layers, steps=window)
         for group, layers in groups(run.results.layers).items()

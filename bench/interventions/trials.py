@@ -190,7 +190,7 @@ class Trials:
         def rank(arm: Arm) -> tuple[bool, int, float]:
             quality = self.quality(arm)
             defined = quality[np.isfinite(quality)]
-            mild = bool(self.per_item(arm, DAMAGE).mean() <= most_damage)
+            mild = bool(self.mean_damage(arm) <= most_damage)
             return mild, len(defined), float(defined.mean()) if len(defined) else -np.inf
 
         edits = (
@@ -233,6 +233,12 @@ class Trials:
             )
             for arm in self.arms
         )
+
+    def mean_damage(self, arm: Arm) -> float:
+        """Return the mean damage over items; nan where no image has a background."""
+        damage = self.per_item(arm, DAMAGE)
+        defined = damage[np.isfinite(damage)]
+        return float(defined.mean()) if len(defined) else float("nan")
 
     def seconds(self, method: str | None = None) -> float:
         """Return the mean seconds per trial, of a method's edits or of all arms with edits."""

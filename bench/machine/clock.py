@@ -10,16 +10,8 @@ from statistics import median
 import torch
 
 from bench.machine.records import CopyRates
-from bench.measure import timed
+from bench.measure import matrix_product, timed
 
-_DTYPES = {
-    "fp64": torch.float64,
-    "fp32": torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
-_SIDES = {"cpu": 1024, "cuda": 8192}
-"""Sides of square matrices; in float64 half of them."""
 _MOST = 50
 _COPIED_BYTES = 64 << 20
 
@@ -58,21 +50,12 @@ def at_once(
 
 
 def matrix_peak(precision: str, device: str, seconds: float) -> float | None:
-    """Best FLOP/s of a large product of random matrices; None for an unknown precision or device.
-
-    Products of ones are faster on a card, as fewer bits change.
-    """
-    kind = device.partition(":")[0]
-    dtype, side = _DTYPES.get(precision), _SIDES.get(kind)
-    if dtype is None or side is None:
+    """Best FLOP/s of a large product of random matrices; None for unknown names."""
+    product = matrix_product(precision, device)
+    if product is None:
         return None
-    side //= 2 if dtype == torch.float64 else 1
-    generator = torch.Generator(device).manual_seed(0)
-    left, right = (
-        torch.randn(side, side, generator=generator, device=device).to(dtype) for _ in range(2)
-    )
-    out = torch.empty(side, side, dtype=dtype, device=device)
-    return 2 * side**3 / min(readings(lambda: torch.mm(left, right, out=out), seconds, device))
+    call, operations = product
+    return operations / min(readings(call, seconds, device))
 
 
 def matrix_peaks(kinds: Sequence[tuple[str, str]], seconds: float) -> dict[str, float]:

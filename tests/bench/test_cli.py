@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -176,3 +180,20 @@ def test_parity_of_onnxruntime_is_within_the_limit(
     said = capsys.readouterr().out
     assert "up3.2" in said
     assert "own trajectory" in said
+
+
+def test_a_reader_that_leaves_ends_a_command_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "list"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

@@ -41,9 +41,7 @@ def test_a_run_has_the_readings_of_every_layer_and_step(small_run: Results) -> N
 
 def test_the_best_layers_readings_are_those_of_the_strips(small_run: Results) -> None:
     for name, task in small_run.tasks.items():
-        best = task.best(network="trained", step=3, probe=ACTIVATIONS)
-        if f"reading/{name}/{best.step}" not in small_run.strips:
-            continue
+        best = task.best(network="trained", step=2, probe=ACTIVATIONS)
         exact = small_run.strips[f"reading/{name}/{best.step}"][:SHOWN_ITEMS]
         label = small_run.strips[f"label/{name}"][:SHOWN_ITEMS]
         low, high = (
