@@ -61,7 +61,8 @@ def notes(machine: Machine, plan: Plan, engine: str, labeler: str) -> tuple[str,
     """What a prediction of a measured machine leaves out or assumes."""
     lines = [
         f"measured with {machine.threads} threads in {machine.took_seconds:.0f} s; "
-        "nothing is overlapped"
+        "nothing is overlapped",
+        "predictions of probes are counted for two tasks of one channel",
     ]
     chosen = _engine(machine, plan, engine)
     if chosen.full_size is not None and plan.flops_per_row > _ALIKE * machine.flops_per_row:

@@ -7,12 +7,13 @@ from typing import Literal
 from bench.machine.curve import Curve
 from bench.machine.stages import Rates
 from bench.planning.gpus import DOUBLE_SHARE, GPUS, HALF_SHARE, MEASURED, SINGLE_SHARE, Gpu
+from probes.accumulate import DRAWS
+from probes.ridge import PENALTIES
 
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 _VALUE_BYTES = {"fp16": 2, "fp32": 4}
-PENALTIES = 20
-_PROBES_PER_SITE = 16
+_PROBES_PER_SITE = 2 * (3 + DRAWS)
 """Columns that are predicted from a site of the trained network by two tasks with one channel."""
 
 # Measured on an NVIDIA H100 and its machine (RESULTS.md, "On an NVIDIA H100").
@@ -26,15 +27,18 @@ STORING = 6.55 / (16.42 * 2**30 / 11)
 """Seconds per byte of a shard: 6.55 s for each of 11, of 16.42 GiB in all."""
 OPENING = 41.2 / 2 / 859.5e6
 """Seconds per parameter: two denoisers of Stable Diffusion v1, with random weights."""
-# Measured on one core of an Intel Xeon with ``python -m bench doctor --measure --threads 1``;
-# torch spreads this work over the cores, of which four are assumed.
+# Measured on one core of an Intel Xeon with ``python -m bench doctor --measure --threads 1``
+# (RESULTS.md, "A machine measured by itself"); torch spreads this work over the cores, of which
+# four are assumed.
 CORES = 4
-SCORES = {"saliency": 60e-9 / CORES, "depth": 200e-9 / CORES}
-TARGETS = {"saliency": 3e-9 / CORES, "depth": 330e-9 / CORES}
-SWEEP = 150e-9 / CORES
+SCORES = {"saliency": 69.3e-9 / CORES, "depth": 213e-9 / CORES}
+TARGETS = {"saliency": 3.82e-9 / CORES, "depth": 362e-9 / CORES}
+SWEEP = 214e-9 / CORES
 INTERVAL = 5.19e-5 / 371
 """On the H100's machine: 5.19e-5 s per cell and metric of 371 images."""
 CHECK = 2e-9 / CORES
+"""Seconds per value to join and check large tensors: assumed. The shipped model's small tensors
+take 7.3e-9 s on that core."""
 
 
 def published_rates(gpu: Gpu, precision: Precision) -> Rates:
@@ -49,7 +53,7 @@ def published_rates(gpu: Gpu, precision: Precision) -> Rates:
 
     reads = 2 * _PROBES_PER_SITE
     # Two products of c x c with a column, for the weights and for their losses, per penalty.
-    solves = 2 * PENALTIES * 2
+    solves = 2 * len(PENALTIES) * 2
     return Rates(
         name=f"{gpu.name}, {precision}",
         network=Curve(((1.0, peak),)),
@@ -97,5 +101,6 @@ def assumptions(gpu: Gpu) -> tuple[str, ...]:
         f"({basis}), not overlapped",
         "loading and storing: as on the H100's machine",
         f"scores, thresholds, joins and checks: {CORES} cores of a server's CPU",
+        "predictions of probes are counted for two tasks of one channel",
         "labels are not included",
     )
