@@ -21,7 +21,7 @@ class Point(Record):
     log_snr: float | None
     """Logarithm of the signal-to-noise ratio before the step; None without a finite one."""
     letters: str = ""
-    """Of a layer among those of its entry: layers that share a letter do not differ significantly."""
+    """Layers of one entry that share a letter do not differ significantly."""
     mean: float | None
     low: float | None
     """Ends of the 95 % interval over test items; None where undefined."""
