@@ -6,7 +6,7 @@ A stage makes the shards that are missing, and the next stages read them from di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -20,11 +20,12 @@ from bench.runs.shard_keys import COSTS, Section, Stage
 from bench.runs.write import ScoredImages
 from bench.study import Study
 from datasets.splits import Block, count_items, grouped
+from engines.host_copy import to_host
 from extract.networks import TRAINED
 from extract.stream import BlockOutput, RecordedModel
 from probes.accumulate import Accumulator
 from probes.probe_set import STANDARDISED, ProbeSet, probes_of, tensors_of, united
-from probes.readout import Readout
+from probes.readout import Groups, Readout, grouped_probes
 from probes.shared_eigenbases import KeptEigenbases, Sharing, no_sharing
 from probes.solve import mean_maps, position_sites, solve_position, solve_sites
 from probes.statistics import Site, SufficientStatistics, Total, at_sites, sums_of_tensors
@@ -59,15 +60,24 @@ def sweep_block(
 
 
 def score_block(
-    study: Study, recorded: RecordedModel, block: Block, probe_set: ProbeSet, strips: bool = False
+    study: Study,
+    recorded: RecordedModel,
+    block: Block,
+    probe_set: ProbeSet,
+    strips: bool = False,
+    groups: Groups | None = None,
 ) -> tuple[dict[str, Tensor], BlockOutput]:
-    """Generate a test block; return every metric of every cell, object sizes, and strips."""
-    readout = Readout(probe_set, study.tasks, study.device)
+    """Generate a test block; return every metric of every cell, object sizes, and strips.
+
+    ``groups`` are those of the probe set, which all blocks share.
+    """
+    readout = Readout(probe_set, study.tasks, study.device, groups)
     noisy = image_steps(study) if strips else ()
     steps = study.config.probed_steps
     output, labels = study.stream(recorded, block.items, [readout], steps, noisy)
     tensors = Section.SCORES.put(readout.scores()) | {FOREGROUND_AREA: readout.foreground}
     if strips:
+        readout.predictions = to_host(readout.predictions)
         tensors |= Section.STRIP.put(strip_tensors(study, probe_set, readout, output, labels))
     return tensors, output
 
@@ -109,11 +119,15 @@ def sweep_thresholds(
 def score(study: Study, opened: Opened, checkpoints: Checkpoints, probe_set: ProbeSet) -> None:
     """Generate the test images; store every metric of every cell, object sizes, and strips."""
 
+    @cache
+    def groups() -> Groups:
+        return grouped_probes(probe_set, study.tasks, study.device)
+
     def make(blocks: Sequence[Block]) -> dict[str, Tensor]:
         costs, parts = [], []
         for block in blocks:
             strips = block.index == 0
-            tensors, output = score_block(study, opened(), block, probe_set, strips)
+            tensors, output = score_block(study, opened(), block, probe_set, strips, groups())
             parts.append(tensors)
             costs.append(_counted(checkpoints, block, output))
         # Strips are of the first block alone.
@@ -244,7 +258,11 @@ def _make(
 ) -> None:
     """Make the shards of a stage; each is a group of blocks of one stretch."""
     groups = [group for blocks in stretches for group in grouped(blocks, study.config.shard)]
-    works = [Work(_name(group), partial(make, group), count_items(group)) for group in groups]
+
+    def on_cpu(group: Sequence[Block]) -> dict[str, Tensor]:
+        return to_host(make(group))
+
+    works = [Work(_name(group), partial(on_cpu, group), count_items(group)) for group in groups]
     checkpoints.make(stage, works)
 
 

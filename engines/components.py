@@ -30,7 +30,8 @@ _SMALL_PIXELS = 1 << 14
 class Components:
     """The components of a latent diffusion model.
 
-    They are on the CPU until ``send``; inputs and outputs of the methods are on the CPU always.
+    They are on the CPU until ``send``. Inputs of the methods may be on any device; outputs are on
+    the CPU, copied once per call.
     """
 
     family: Family
@@ -82,6 +83,12 @@ class Components:
     def vae(self) -> Any:
         """The autoencoder."""
         return self.parts["vae"]
+
+    @property
+    def device(self) -> torch.device:
+        """Where all components but the denoiser compute."""
+        device: torch.device = self.vae.device
+        return device
 
     @property
     def tokenizers(self) -> dict[str, Any]:
@@ -154,8 +161,8 @@ class Components:
         for start in range(0, len(prompts), DECODE_BATCH):
             chunk = list(prompts[start : start + DECODE_BATCH])
             outputs = call(chunk + chunk[-1:] * (DECODE_BATCH - len(chunk)))
-            parts.append([output[: len(chunk)].float().cpu() for output in outputs])
-        return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+            parts.append([output[: len(chunk)].float() for output in outputs])
+        return tuple(torch.cat(outputs).cpu() for outputs in zip(*parts, strict=True))
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
@@ -194,17 +201,22 @@ class Components:
         rows: Tensor,
         at_once: int = DECODE_BATCH,
     ) -> tuple[Tensor, ...]:
+        """Apply ``call`` as :meth:`in_chunks` does, and copy its results to the CPU."""
+        return tuple(output.cpu() for output in self.in_chunks(call, rows, at_once))
+
+    def in_chunks(
+        self, call: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, at_once: int
+    ) -> tuple[Tensor, ...]:
         """Apply ``call``, on the components' device, to chunks of exactly ``at_once`` rows.
 
-        The last chunk is padded with copies of its last row.
+        The last chunk is padded with copies of its last row. Results stay on the device.
         """
+        there = rows.to(self.device, non_blocking=self.device.type != "cpu")
         parts = []
-        for start in range(0, len(rows), at_once):
-            chunk = rows[start : start + at_once]
+        for chunk in there.split(at_once):
             short = at_once - len(chunk)
             full = (
                 torch.cat([chunk, chunk[-1:].expand(short, *chunk.shape[1:])]) if short else chunk
             )
-            outputs = call(full.to(self.vae.device))
-            parts.append([output[: len(chunk)].cpu() for output in outputs])
+            parts.append([output[: len(chunk)] for output in call(full)])
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))

@@ -77,9 +77,13 @@ class Conditioning:
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Conditioning:
         """Move to a device; numbers with fractions also change to ``dtype``."""
+        # A copy to the CPU must be over before it is read.
+        late = device.type != "cpu"
         return Conditioning(
             {
-                name: value.to(device, dtype if value.is_floating_point() else None)
+                name: value.to(
+                    device, dtype if value.is_floating_point() else None, non_blocking=late
+                )
                 for name, value in self.tensors.items()
             }
         )

@@ -75,6 +75,12 @@ def own_device(name: str) -> torch.device:
     return torch.device(name, torch.cuda.current_device()) if name == "cuda" else torch.device(name)
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until the work of a device is over; the CPU's always is."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def full_fp32() -> None:
     """Turn off TF32, torch's default in convolutions, which rounds every factor to 10 bits."""
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -27,7 +27,7 @@ def decoder_activations(
     """
     outputs: dict[str, list[Tensor]] = {}
     with _recording(parts, outputs):
-        parts.padded(lambda z: (parts.decode_raw(z),), latents, parts.images_at_once)
+        parts.in_chunks(lambda z: (parts.decode_raw(z),), latents, parts.images_at_once)
     # The last chunk is padded at its end.
     return {layer: torch.cat(chunks)[: len(latents)] for layer, chunks in outputs.items()}
 
@@ -52,7 +52,7 @@ def _recording(parts: Components, outputs: dict[str, list[Tensor]]) -> Iterator[
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             if max(output.shape[-2:]) > LARGEST_SIDE:
                 output = functional.adaptive_avg_pool2d(output, pooled)
-            outputs.setdefault(layer, []).append(output.flatten(2).mT.contiguous().cpu())
+            outputs.setdefault(layer, []).append(output.flatten(2).mT.contiguous())
 
         return hook
 

@@ -102,6 +102,11 @@ class Prediction:
     taps: dict[str, Float[Tensor, "n tokens channels"]]
     """By layer name, in the order in which the model computes them."""
 
+    def cpu(self) -> Prediction:
+        """The same on the CPU in fp32, sharing memory if they are there already."""
+        taps = {layer: activation.cpu().float() for layer, activation in self.taps.items()}
+        return Prediction(self.noise.cpu().float(), taps)
+
 
 @runtime_checkable
 class Engine(Protocol):

@@ -1,25 +1,19 @@
-"""A ring of host buffers for copies from a device, so that a copy overlaps the next engine call.
-
-The sampler and the reducers run on the CPU and receive the outputs of a GPU engine through the ring
-of its card. ``python -m bench profile`` measures the speed on a card.
-"""
+"""Copies of results from a device to the CPU, many at a time with a single wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from engines.errors import EngineError
 
-SLOTS = 2
-"""Sets of buffers: one is read while the other is filled."""
+Name = TypeVar("Name")
 
 
 @runtime_checkable
@@ -31,7 +25,7 @@ class Copier(Protocol):
         ...
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        """Queue a copy after the caller's work so far; it may overlap later work.
+        """Queue a copy after the caller's work so far.
 
         The source may be freed at once, but must not be written until the copy is over.
         """
@@ -43,38 +37,33 @@ class Copier(Protocol):
 
 
 class CpuCopier:
-    """Copies at once: for engines on the CPU, and the reference in the copiers' tests."""
+    """Copies at once: the reference in the copiers' tests."""
 
     def host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        target.copy_(source)
+        target.copy_(source, non_blocking=True)
 
     def mark(self) -> Callable[[], None]:
         return lambda: None
 
 
 class TorchCopier:
-    """Copies with torch's pinned memory, side stream and events, on one card."""
+    """Copies with torch's page-locked memory, on the caller's stream."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.stream = torch.cuda.Stream(device)
 
     def host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def copy(self, source: Tensor, target: Tensor) -> None:
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
-            target.copy_(source, non_blocking=True)
-        # The allocator must not reuse the source's memory while it is read.
-        source.record_stream(self.stream)
+        target.copy_(source, non_blocking=True)
 
     def mark(self) -> Callable[[], None]:
         event = torch.cuda.Event()
-        event.record(self.stream)
+        event.record(torch.cuda.current_stream(self.device))
         return event.synchronize
 
 
@@ -138,78 +127,36 @@ def _number(device: torch.device) -> int:
     return torch.cuda.current_device() if device.index is None else device.index
 
 
-@dataclass(slots=True)
-class _Slot:
-    buffers: dict[str, Tensor]
-    is_free: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One set of tensors that is being copied to the host."""
-
-    _wait: Callable[[], None]
-    _slot: _Slot
-    _tensors: dict[str, Tensor]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Wait for the copy and return the ring's buffers, which are reused after ``release``."""
-        self._wait()
-        return self._tensors
-
-    def release(self) -> None:
-        """Return the buffers to the ring."""
-        self._slot.is_free = True
-
-
-class Ring:
-    """``slots`` sets of buffers, used in turn."""
-
-    def __init__(self, copier: Copier, slots: int) -> None:
-        self.copier = copier
-        self.slots = [_Slot({}) for _ in range(slots)]
-        self.next = 0
-
-    def put(self, tensors: Mapping[str, Tensor]) -> Copy:
-        """Start to copy ``tensors``. Raises EngineError if the next buffers were not released."""
-        slot = self.slots[self.next]
-        if not slot.is_free:
-            raise EngineError(
-                f"all {len(self.slots)} buffers of the ring are in use; "
-                "release one before the next copy"
-            )
-        self.next = (self.next + 1) % len(self.slots)
-        targets = {name: self._target(slot, name, value) for name, value in tensors.items()}
-        for name, value in tensors.items():
-            self.copier.copy(value, targets[name])
-        slot.is_free = False
-        return Copy(self.copier.mark(), slot, targets)
-
-    def _target(self, slot: _Slot, name: str, value: Tensor) -> Tensor:
-        """The buffer for ``value``, allocated anew only if the kept one has too few rows."""
-        kept = slot.buffers.get(name)
-        if (
-            kept is None
-            or kept.dtype != value.dtype
-            or kept.shape[1:] != value.shape[1:]
-            or len(kept) < len(value)
-        ):
-            kept = slot.buffers[name] = self.copier.host(value)
-        return kept[: len(value)]
-
-
 @cache
-def ring_of(device: torch.device) -> Ring | None:
-    """The process's ring for a card, with pycuda if it is installed; None for the CPU.
+def copier_of(device: torch.device) -> Copier:
+    """The process's copier for a device: on a GPU with pycuda if it is installed, or with torch.
 
     Raises EngineError if pycuda is installed but cannot be loaded.
     """
     if device.type != "cuda":
-        return None
+        return CpuCopier()
     try:
-        copier: Copier = PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
+        return PycudaCopier(device) if find_spec("pycuda") else TorchCopier(device)
     except ImportError as error:
         raise EngineError(
             f"pycuda cannot be loaded ({error}); uninstall it to copy with torch instead"
         ) from error
-    return Ring(copier, SLOTS)
+
+
+def to_host(tensors: Mapping[Name, Tensor]) -> dict[Name, Tensor]:
+    """Copy tensors to the CPU and wait once for all; those on the CPU are returned as they are."""
+    copied, copiers = {}, {}
+    for name, value in tensors.items():
+        if _is_here(value):
+            copied[name] = value
+            continue
+        copier = copiers[value.device] = copier_of(value.device)
+        copied[name] = copier.host(value)
+        copier.copy(value, copied[name])
+    for copier in copiers.values():
+        copier.mark()()
+    return copied
+
+
+def _is_here(value: Tensor) -> bool:
+    return value.device.type == "cpu"

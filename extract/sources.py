@@ -163,7 +163,10 @@ def decoded(parts: Components, label: Callable[[Tensor], Tensor]) -> ActivationS
     """
 
     def read(step: Step) -> Mapping[str, Tensor]:
-        maps = (label(parts.decode(latents)) for latents in (step.latents, step.clean))
+        maps = (
+            label(parts.decode(latents)).to(latents.device)
+            for latents in (step.latents, step.clean)
+        )
         return dict(zip(DECODED_LAYERS, maps, strict=True))
 
     return ActivationSource(lambda _: read, rows=2, fitted=False)

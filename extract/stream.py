@@ -1,15 +1,17 @@
-"""Generate blocks of items once and pass every activation to reducers; none is kept."""
+"""Generate blocks of items once and pass every activation to reducers; none is kept.
+
+Everything stays on the device of the engine: the latents, the predictions and what the reducers
+make of them. A block waits for its device four times: for its prompts, for its checks and times,
+for its images and, in the code that calls this, for what the reducers have made.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Protocol, runtime_checkable
 
-import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,12 +22,11 @@ from engines.components import Components
 from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
+from extract.checks import Checks, Clock
 from extract.networks import TRAINED
 from extract.sketch import Sketch
-from extract.sources import ActivationSource, Start, StepReader
+from extract.sources import ActivationSource, Start
 from extract.trajectory import Step, denoise, in_batches, initial_noise, renoise
-
-_PROCESS = psutil.Process()
 
 
 @runtime_checkable
@@ -40,7 +41,10 @@ class Reducer(Protocol):
         activation: Float[Tensor, "n tokens channels"],
         grid: Grid,
     ) -> None:
-        """Process the activation of a layer, whose tokens form ``grid``, at a step (0 to T-1)."""
+        """Process the activation of a layer, whose tokens form ``grid``, at a step (0 to T-1).
+
+        It is on the engine's device and in the engine's precision, and often a view of a batch.
+        """
         ...
 
     def finish(self, labels: Labels) -> None:
@@ -64,11 +68,19 @@ class RecordedModel:
     """Rows per engine call."""
     sketch: Sketch | None = None
     """Projects wide activations before they are reduced."""
+    _embedded: dict[str, Conditioning] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def timed(self) -> tuple[str, ...]:
         """Names in the table of costs: the generating network, then sources that compute."""
         return TRAINED, *(name for name, source in self.sources.items() if source.rows)
+
+    def empty_prompt(self) -> Conditioning:
+        """The conditioning of an empty prompt, one row, embedded once and kept on its device."""
+        if "" not in self._embedded:
+            parts = self.components
+            self._embedded[""] = parts.embed([""]).to(parts.device)
+        return self._embedded[""]
 
     @property
     def fitted(self) -> RecordedModel:
@@ -97,7 +109,7 @@ class Cost:
     rows: int
     seconds: float
     resident_bytes: int
-    """Memory of the process after the call."""
+    """Memory of the process when the call returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +143,14 @@ def stream(
     and predicted clean latents are returned. Raises EngineError when a network computes NaN or
     infinity, or when a layer's tokens form no grid over the image.
     """
-    costs: list[Cost] = []
     noisy: dict[int, Tensor] = {}
     clean: dict[int, Tensor] = {}
     parts = recorded.components
-    start = Start(
-        initial_noise(block.seeds, parts.latent_shape),
-        parts.embed(block.prompts),
-        parts.embed([""]),
-    )
+    start = _start(recorded, block)
     readers = {name: source.begin(start) for name, source in recorded.sources.items()}
     latents, last_read = start.noise, -1
-    for step in _steps(recorded, block, start, costs):
+    checks, clock = Checks(parts.device), Clock(parts.device)
+    for step in _steps(recorded, block, start, clock):
         latents = step.latents
         # The predicted clean latents show whether both halves of the noise prediction are finite,
         # as guidance mixes them. The latents do not show it where images are rendered.
@@ -151,7 +159,7 @@ def stream(
             "the latents": latents,
             **step.prediction.taps,
         }
-        _check_finite(computed, TRAINED, step.index)
+        checks.add(computed, TRAINED, step.index)
         if step.index in keep_noisy:
             noisy[step.index] = step.model_input.clone()
             clean[step.index] = step.clean.clone()
@@ -160,7 +168,13 @@ def stream(
         for network, reader in readers.items():
             rows = recorded.sources[network].rows_between(last_read, step.index)
             rows *= len(step.model_input)
-            activations = _activations(recorded, network, reader, step, rows, costs)
+            if rows:
+                with clock.timing(step.index, network, rows):
+                    activations = reader(step)
+                checks.add(activations, network, step.index)
+            else:
+                # These come from the generating network and are checked already.
+                activations = reader(step)
             for layer, activation in activations.items():
                 if recorded.sketch is not None:
                     activation = recorded.sketch(layer, activation)
@@ -168,56 +182,43 @@ def stream(
                 for reducer in reducers:
                     reducer.update(step.index, network, layer, activation, grid)
         last_read = step.index
+    checks.finish()
+    costs = tuple(
+        Cost(x.step, recorded.timed.index(x.network), x.rows, x.seconds, x.resident_bytes)
+        for x in clock.calls
+    )
     images = block.images if block.images is not None else parts.decode(latents)
     labels = label(images)
     for reducer in reducers:
         reducer.finish(labels)
-    return BlockOutput(images, noisy, clean, tuple(costs)), labels
+    on_cpu = [{step: value.cpu() for step, value in kept.items()} for kept in (noisy, clean)]
+    return BlockOutput(images, *on_cpu, costs), labels
+
+
+def _start(recorded: RecordedModel, block: BlockInput) -> Start:
+    """The block's noise and prompts, on the device of the model's parts."""
+    parts = recorded.components
+    noise = initial_noise(block.seeds, parts.latent_shape).to(parts.device, non_blocking=True)
+    return Start(noise, parts.embed(block.prompts).to(parts.device), recorded.empty_prompt())
 
 
 def _steps(
-    recorded: RecordedModel, block: BlockInput, start: Start, costs: list[Cost]
+    recorded: RecordedModel, block: BlockInput, start: Start, clock: Clock
 ) -> Iterator[Step]:
     parts = recorded.components
     sampler = parts.sampler(recorded.steps)
     calls = count()
 
     def predict(latents: Tensor, timestep: float, conditioning: Conditioning) -> Prediction:
-        with _timed(costs, next(calls), 0, len(latents)):
+        with clock.timing(next(calls), TRAINED, len(latents)):
             return in_batches(recorded.engine, latents, timestep, conditioning, recorded.batch)
 
     if block.images is None:
         return denoise(
             predict, sampler, start.noise, start.conditioning, start.empty, recorded.guidance
         )
-    clean = parts.encode(block.images)
+    clean = parts.encode(block.images).to(parts.device)
     return renoise(predict, sampler, clean, start.noise, start.conditioning)
-
-
-def _activations(
-    recorded: RecordedModel,
-    network: str,
-    reader: StepReader,
-    step: Step,
-    rows: int,
-    costs: list[Cost],
-) -> Mapping[str, Tensor]:
-    if not rows:
-        # These activations come from the generating network and are checked already.
-        return reader(step)
-    with _timed(costs, step.index, recorded.timed.index(network), rows):
-        activations = reader(step)
-    _check_finite(activations, network, step.index)
-    return activations
-
-
-@contextmanager
-def _timed(costs: list[Cost], step: int, network: int, rows: int) -> Iterator[None]:
-    started = time.perf_counter()
-    yield
-    costs.append(
-        Cost(step, network, rows, time.perf_counter() - started, _PROCESS.memory_info().rss)
-    )
 
 
 def _grid(network: str, layer: str, activation: Tensor, latents: Tensor) -> Grid:
@@ -228,13 +229,3 @@ def _grid(network: str, layer: str, activation: Tensor, latents: Tensor) -> Grid
             f"the layer {layer} of the {network} network cannot be read per token: {error} "
             "latents; choose other --layers or --baselines"
         ) from error
-
-
-def _check_finite(values: Mapping[str, Tensor], network: str, step: int) -> None:
-    for name, value in values.items():
-        # The quick sum comes first. Finite values may overflow it, but not the sum in float64.
-        if not any(bool(torch.isfinite(value.sum(dtype=dtype))) for dtype in (None, torch.float64)):
-            raise EngineError(
-                f"NaN or infinity in {name} of the {network} network at step {step + 1}; "
-                "check the weights, or use an engine of higher precision"
-            )

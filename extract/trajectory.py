@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
-from engines.host_copy import Copy, Ring, ring_of
 from engines.samplers import Level, Sampler
 
 _NOISE = "noise"
@@ -53,51 +51,25 @@ def in_batches(
     timestep: float,
     conditioning: Conditioning,
     batch: int,
-    ring_for: Callable[[torch.device], Ring | None] = ring_of,
 ) -> Prediction:
-    """Run ``engine`` on at most ``batch`` rows at a time and join the results on the CPU, in fp32.
+    """Run ``engine`` on at most ``batch`` rows at a time and join the results on their device.
 
-    Results on another device are copied through that device's ring, each batch while the engine
-    computes the next one; all copies are complete on return. Results on the CPU are copied only if
-    there are several batches to join.
+    The noise prediction is in fp32, and taps are in the engine's precision. Results are copied only
+    if there are several batches to join.
     """
     n = len(latents)
     joined: dict[str, Tensor] = {}
-    pending: deque[tuple[int, Copy]] = deque()
-
-    def complete_oldest() -> None:
-        start, copy = pending.popleft()
-        _write_rows(copy.tensors(), joined, start, n)
-        copy.release()
-
-    try:
-        for start in range(0, n, batch):
-            rows = slice(start, start + batch)
-            prediction = engine(latents[rows], timestep, conditioning[rows])
-            parts = {_NOISE: prediction.noise, **prediction.taps}
-            ring = ring_for(prediction.noise.device)
-            if ring is not None:
-                pending.append((start, ring.put(parts)))
-                if len(pending) == len(ring.slots):
-                    complete_oldest()
-            elif n <= batch:
-                joined = {name: part.float() for name, part in parts.items()}
-            else:
-                _write_rows(parts, joined, start, n)
-        while pending:
-            complete_oldest()
-    finally:
-        # Copies are left only after an error; the ring must stay usable for other calls.
-        for _, copy in pending:
-            copy.release()
+    for start in range(0, n, batch):
+        rows = slice(start, start + batch)
+        prediction = engine(latents[rows], timestep, conditioning[rows])
+        parts = {_NOISE: prediction.noise.float(), **prediction.taps}
+        if n <= batch:
+            joined = parts
+            continue
+        for name, part in parts.items():
+            whole = joined.setdefault(name, part.new_empty(n, *part.shape[1:]))
+            whole[rows] = part
     return Prediction(joined.pop(_NOISE), joined)
-
-
-def _write_rows(parts: Mapping[str, Tensor], joined: dict[str, Tensor], start: int, n: int) -> None:
-    """Write a batch's rows, from ``start`` on, into tensors of ``n`` rows."""
-    for name, part in parts.items():
-        whole = joined.setdefault(name, torch.empty(n, *part.shape[1:]))
-        whole[start : start + len(part)] = part
 
 
 Predict = Callable[[Tensor, float, Conditioning], Prediction]

@@ -33,8 +33,8 @@ class Accumulator:
     Activations are kept until the block's labels are known, then released: the products of
     activations and labels need every token of both. Tasks of whole images read means over tokens,
     so that without tasks of maps only means are kept. The statistics are computed on ``device`` and
-    returned on the CPU. Every element of ``permutations`` names, for each image, the image whose
-    labels it takes.
+    stay there. Every element of ``permutations`` names, for each image, the image whose labels it
+    takes.
     """
 
     def __init__(
@@ -68,7 +68,10 @@ class Accumulator:
     def finish(self, labels: Labels) -> None:
         """Compute the moments of all activations and release them."""
         # The order of the names decides the columns, and survives writing and reading a file.
-        targets = {name: self.tasks[name].target(labels).double() for name in sorted(self.tasks)}
+        targets = {
+            name: self.tasks[name].target(labels).to(self.device, non_blocking=True).double()
+            for name in sorted(self.tasks)
+        }
         map_tasks = [name for name in targets if not self.tasks[name].per_image]
         image_tasks = [name for name in targets if self.tasks[name].per_image]
         grids = sorted(set(self._grids.values()))
@@ -81,6 +84,10 @@ class Accumulator:
         }
         if image_tasks:
             image_columns = self._target_columns([blocks[name, WHOLE] for name in image_tasks])
+        fixed = {
+            grid: torch.cat([self._position(grid).expand(len(columns), -1, -1), columns], dim=-1)
+            for grid, columns in map_columns.items()
+        }
         shapes, moments, pooled = {}, {}, {}
         for site in list(self._activations):
             steps = self._activations.pop(site)
@@ -91,9 +98,7 @@ class Accumulator:
                 rows = image_columns.flatten(0, 1).expand(len(means), -1, -1)
                 pooled[site] = moments_of(torch.cat([torch.stack(means), rows], dim=-1))
             if map_tasks:
-                moments[site] = _moments(
-                    steps, position_columns(grid), map_columns[grid], self.device
-                )
+                moments[site] = _moments(steps, fixed[grid], self.device)
         self._sums = SufficientStatistics(
             images=len(labels.disparity),
             shapes=shapes,
@@ -111,25 +116,27 @@ class Accumulator:
         return self._sums
 
     def _means(self, activation: Float[Tensor, "n t c"]) -> Float[Tensor, "n c"]:
-        """Means over tokens, on the CPU."""
-        means: Tensor = activation.to(self.device).double().mean(1).cpu()
+        means: Tensor = activation.to(self.device).double().mean(1)
         return means
 
+    def _position(self, grid: Grid) -> Float[Tensor, "t q"]:
+        return position_columns(grid).to(self.device, non_blocking=True)
+
     def _target_columns(self, blocks: Sequence[Blocks]) -> Float[Tensor, "n t y"]:
-        orders = [list(range(len(blocks[0].target))), *self.permutations]
+        orders = torch.tensor([list(range(len(blocks[0].target))), *self.permutations])
+        orders = orders.to(self.device, non_blocking=True)
         columns = [task_blocks.mean[order].mT for task_blocks in blocks for order in orders]
         return torch.cat(columns, dim=-1)
 
 
 def _moments(
     activations: Sequence[Float[Tensor, "n t c"]],
-    position: Float[Tensor, "t q"],
-    targets: Float[Tensor, "n t y"],
+    columns: Float[Tensor, "n t x"],
     device: torch.device,
 ) -> Moments:
-    """Moments of the rows (activation, position, targets) of every token, one set per step."""
-    n, tokens, _ = targets.shape
-    fixed = torch.cat([position.expand(n, -1, -1), targets], dim=-1).flatten(0, 1).to(device)
+    """Moments of the rows (activation, columns) of every token, one set per step."""
+    n, tokens, _ = columns.shape
+    fixed = columns.flatten(0, 1)
     width = activations[0].shape[-1] + fixed.shape[-1]
     at_once = max(1, _ENTRIES_AT_ONCE // (n * tokens * width))
     parts = []
@@ -137,7 +144,7 @@ def _moments(
         chunk = torch.stack(list(activations[start : start + at_once]))
         chunk = chunk.to(device).double().flatten(1, 2)
         rows = torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)
-        parts.append(moments_of(rows).to(CPU))
+        parts.append(moments_of(rows))
     return Moments(
         n * tokens,
         torch.cat([part.mean for part in parts]),

@@ -42,7 +42,8 @@ def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
     """Ranks from 1; ties share the mean of their ranks."""
     values = values.contiguous()
     ordered, order = values.sort(-1)
-    if not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
+    # The answer would wait for another device, where the second way is quick.
+    if values.device.type == "cpu" and not bool((ordered[..., 1:] == ordered[..., :-1]).any()):
         ranks = torch.arange(1, values.shape[-1] + 1, dtype=torch.float64)
         return torch.empty_like(ordered, dtype=torch.float64).scatter_(
             -1, order, ranks.expand(order.shape)
@@ -53,11 +54,30 @@ def average_ranks(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b n"]:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """Average ranks of a target's pixels within their image, sorted once for all grids."""
+
+    target: Float[Tensor, "n k h w"]
+
+    @cached_property
+    def values(self) -> Float[Tensor, "n k p"]:
+        """The ranks of all pixels."""
+        return average_ranks(self.target.flatten(-2))
+
+    @cached_property
+    def variance(self) -> Float[Tensor, "n k"]:
+        """Their variance over pixels."""
+        return self.values.var(-1, correction=0)
+
+
+@dataclass(frozen=True)
 class Blocks:
     """Statistics of the target of n images with k channels, on a grid of blocks."""
 
     target: Float[Tensor, "n k h w"]
     grid: Grid
+    shared: Ranks | None = None
+    """Of the target, where several grids share them."""
 
     @property
     def pixels(self) -> int:
@@ -86,16 +106,16 @@ class Blocks:
     @cached_property
     def rank(self) -> Float[Tensor, "n k t"]:
         """Block means of the target's average ranks within its image."""
-        return block_means(self._ranks.view_as(self.target), self.grid)
+        return block_means(self._ranks.values.view_as(self.target), self.grid)
 
     @cached_property
     def rank_variance(self) -> Float[Tensor, "n k"]:
         """Variance over pixels of the target's ranks."""
-        return self._ranks.var(-1, correction=0)
+        return self._ranks.variance
 
     @cached_property
-    def _ranks(self) -> Float[Tensor, "n k p"]:
-        return average_ranks(self.target.flatten(-2))
+    def _ranks(self) -> Ranks:
+        return self.shared or Ranks(self.target)
 
     @property
     def within(self) -> Float[Tensor, "n k"]:

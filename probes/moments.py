@@ -84,13 +84,14 @@ def merged(into: Moments, other: Moments) -> Moments:
 
 def pack(scatter: Float[Tensor, "*b d d"]) -> Float[Tensor, "*b t"]:
     """The upper triangles of symmetric matrices, row by row."""
-    rows, columns = torch.triu_indices(scatter.shape[-1], scatter.shape[-1])
+    side = scatter.shape[-1]
+    rows, columns = torch.triu_indices(side, side, device=scatter.device)
     return scatter[..., rows, columns]
 
 
 def unpack(triangle: Float[Tensor, "*b t"], d: int) -> Float[Tensor, "*b d d"]:
     """Invert :func:`pack`."""
-    rows, columns = torch.triu_indices(d, d)
+    rows, columns = torch.triu_indices(d, d, device=triangle.device)
     full = triangle.new_zeros(*triangle.shape[:-1], d, d)
     full[..., rows, columns] = triangle
     full[..., columns, rows] = triangle

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datasets.grid import Grid
 from datasets.labels import Labels
-from probes.blocks import Blocks
+from probes.blocks import Blocks, Ranks
 from probes.moments import CPU
 from probes.position import position_columns
 from probes.probe_set import (
@@ -44,22 +44,31 @@ class _ProbeGroup:
     """Task, cell and columns of each probe."""
 
 
+Groups = dict[tuple[str, str, int], list[_ProbeGroup]]
+"""By network, layer and step."""
+
+
 class Readout:
     """Apply every probe of a probe set to one block; scores are available after :meth:`finish`.
 
-    Predictions are computed on ``device`` and kept on the CPU.
+    Predictions and scores are computed on ``device`` and stay there. ``groups`` are those of
+    :func:`grouped_probes`, which several readouts of the same probes can share.
     """
 
     def __init__(
-        self, probe_set: ProbeSet, tasks: Mapping[str, Task], device: torch.device = CPU
+        self,
+        probe_set: ProbeSet,
+        tasks: Mapping[str, Task],
+        device: torch.device = CPU,
+        groups: Groups | None = None,
     ) -> None:
         self.probe_set = probe_set
         self.tasks = tasks
         self.device = device
         self.cells = {name: probe_set.cells(name) for name in tasks}
-        self._groups = _group(probe_set, tasks)
+        self._groups = grouped_probes(probe_set, tasks, device) if groups is None else groups
         self.predictions: dict[tuple[str, Cell], Float[Tensor, "n t k"]] = {}
-        self._targets: dict[str, Tensor] = {}
+        self._targets: dict[str, Ranks] = {}
         self.foreground = torch.empty(0, dtype=torch.float64)
         """Share of each image that the salient object covers."""
 
@@ -78,21 +87,23 @@ class Readout:
         tokens = activation.to(self.device).double()
         for group in groups:
             features = tokens.mean(1, keepdim=True) if group.pooled else tokens
-            weights, offset = group.weights.to(self.device), group.offset.to(self.device)
-            values = (features @ weights + offset).cpu()
+            values = features @ group.weights + group.offset
             for name, cell, part in group.columns:
                 self.predictions[name, cell] = values[..., part]
 
     def finish(self, labels: Labels) -> None:
         """Compute the targets of the images."""
-        self._targets = {name: task.target(labels).double() for name, task in self.tasks.items()}
+        self._targets = {
+            name: Ranks(self._sent(task.target(labels)).double())
+            for name, task in self.tasks.items()
+        }
         self.foreground = labels.saliency.double().mean((-1, -2))
 
     def groups(self, name: str) -> Iterator[tuple[list[int], Float[Tensor, "p n k t"], Blocks]]:
         """Per grid of a task's cells: (indices into ``cells``, predictions, target)."""
         cells, target = self.cells[name], self._targets[name]
         for grid in sorted({cell.grid for cell in cells}):
-            blocks = Blocks(target, grid)
+            blocks = Blocks(target.target, grid, target)
             indices = [index for index, cell in enumerate(cells) if cell.grid == grid]
             predictions = [self._prediction(name, cells[index], blocks) for index in indices]
             yield indices, torch.stack(predictions), blocks
@@ -104,12 +115,15 @@ class Readout:
         if cell.network == FOREGROUND:
             return torch.ones_like(blocks.mean)
         if cell.network == MEAN_MAP:
-            return self.probe_set.mean_map[name].flatten(1).expand(n, -1, -1)
+            return self._sent(self.probe_set.mean_map[name]).flatten(1).expand(n, -1, -1)
         if cell.network == POSITION:
             probe = self.probe_set.probes[name][cell]
             prediction = position_columns(cell.grid) @ probe.weights + probe.intercept
-            return prediction.mT.expand(n, -1, -1)
+            return self._sent(prediction).mT.expand(n, -1, -1)
         return self.predictions[name, cell].mT
+
+    def _sent(self, value: Tensor) -> Tensor:
+        return value.to(self.device, non_blocking=True)
 
     def scores(self) -> dict[str, Float[Tensor, "cells metrics n"]]:
         """Per task, every metric of every cell for every image of the block."""
@@ -117,17 +131,25 @@ class Readout:
         for name, task in self.tasks.items():
             cells = self.cells[name]
             of_cell = self.probe_set.thresholds.get(name, {})
-            thresholds = torch.tensor(
-                [of_cell.get(cell, torch.nan) for cell in cells], dtype=torch.float64
-            )
-            table = torch.empty(
-                len(cells), len(task.metrics), len(self._targets[name]), dtype=torch.float64
-            )
+            order, tables = [], []
             for indices, prediction, blocks in self.groups(name):
-                for column, metric in enumerate(task.metrics):
-                    table[indices, column] = metric.compute(prediction, blocks, thresholds[indices])
-            result[name] = table
+                thresholds = self._sent(
+                    torch.tensor(
+                        [of_cell.get(cells[index], torch.nan) for index in indices],
+                        dtype=torch.float64,
+                    )
+                )
+                scores = [metric.compute(prediction, blocks, thresholds) for metric in task.metrics]
+                order += indices
+                tables.append(torch.stack(scores, dim=1))
+            result[name] = self._in_order(order, tables)
         return result
+
+    def _in_order(self, order: Sequence[int], tables: Sequence[Tensor]) -> Tensor:
+        """Join rows whose places are ``order``."""
+        joined = torch.cat(list(tables))
+        places = self._sent(torch.tensor(order))
+        return torch.empty_like(joined).index_copy_(0, places, joined)
 
     def sweep(
         self, permutations: Sequence[Sequence[int]]
@@ -139,22 +161,22 @@ class Readout:
         """
         result = {}
         for name, task in self.tasks.items():
-            if task.thresholded:
-                cells = self.cells[name]
-                table = torch.empty(len(cells), len(THRESHOLDS), dtype=torch.float64)
-                for indices, prediction, blocks in self.groups(name):
-                    for draw in sorted({cells[index].draw for index in indices}):
-                        rows = [
-                            row for row, index in enumerate(indices) if cells[index].draw == draw
-                        ]
-                        target = blocks
-                        if draw:
-                            order = list(permutations[draw - 1])
-                            target = Blocks(blocks.target[order], blocks.grid)
-                        table[[indices[row] for row in rows]] = _dice_at_thresholds(
-                            prediction[rows], target
-                        )
-                result[name] = table
+            if not task.thresholded:
+                continue
+            cells = self.cells[name]
+            order, tables = [], []
+            for indices, predictions, blocks in self.groups(name):
+                draws = [cells[index].draw for index in indices]
+                for draw in sorted(set(draws)):
+                    rows = [row for row, other in enumerate(draws) if other == draw]
+                    target = blocks
+                    if draw:
+                        images = self._sent(torch.tensor(permutations[draw - 1]))
+                        target = Blocks(blocks.target[images], blocks.grid)
+                    chosen = torch.stack([predictions[row] for row in rows])
+                    order += [indices[row] for row in rows]
+                    tables.append(_dice_at_thresholds(chosen, target))
+            result[name] = self._in_order(order, tables)
         return result
 
 
@@ -163,7 +185,7 @@ def _dice_at_thresholds(
 ) -> Float[Tensor, "p candidates"]:
     columns = []
     for candidate in THRESHOLDS:
-        threshold = torch.full((len(prediction),), candidate, dtype=torch.float64)
+        threshold = prediction.new_full((len(prediction),), candidate)
         columns.append(dice_foreground(prediction, blocks, threshold).sum(-1))
     return torch.stack(columns, dim=-1)
 
@@ -182,10 +204,8 @@ def best_thresholds(
     }
 
 
-def _group(
-    probe_set: ProbeSet, tasks: Mapping[str, Task]
-) -> dict[tuple[str, str, int], list[_ProbeGroup]]:
-    """The groups of probes by (network, layer, step)."""
+def grouped_probes(probe_set: ProbeSet, tasks: Mapping[str, Task], device: torch.device) -> Groups:
+    """The probes of every network, layer and step as matrices on ``device``."""
     members: dict[tuple[str, str, int, bool], list[tuple[str, Cell]]] = {}
     for name, task in tasks.items():
         for cell in probe_set.probes[name]:
@@ -193,7 +213,7 @@ def _group(
                 members.setdefault(
                     (cell.network, cell.layer, cell.step, task.per_image), []
                 ).append((name, cell))
-    groups: dict[tuple[str, str, int], list[_ProbeGroup]] = {}
+    groups: Groups = {}
     for (network, layer, step, pooled), cells in members.items():
         position = position_columns(cells[0][1].grid)
         solved = [probe_set.probes[name][cell] for name, cell in cells]
@@ -216,6 +236,6 @@ def _group(
             start += width
         weights = torch.cat([probe.weights[:channels] for probe in solved], dim=1)
         groups.setdefault((network, layer, step), []).append(
-            _ProbeGroup(pooled, weights, offset, tuple(columns))
+            _ProbeGroup(pooled, weights.to(device), offset.to(device), tuple(columns))
         )
     return groups

@@ -60,7 +60,7 @@ def average_precision(prediction: Tensor, blocks: Blocks, threshold: Tensor) -> 
     value, order = prediction[:, :, 0].sort(-1, descending=True)
     share = blocks.mean[:, 0].expand(order.shape).gather(-1, order)
     hits = share.cumsum(-1)
-    taken = torch.arange(1, order.shape[-1] + 1, dtype=torch.float64)
+    taken = torch.arange(1, order.shape[-1] + 1, dtype=torch.float64, device=order.device)
     # Equal predictions cross a threshold together, so only the last of a tie counts, with its hits.
     last = torch.ones_like(value, dtype=torch.bool)
     last[..., :-1] = value[..., :-1] != value[..., 1:]

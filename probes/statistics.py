@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from datasets.grid import Grid
-from probes.moments import Moments, copied, merged, pack, unpack
+from probes.moments import CPU, Moments, copied, merged, pack, unpack
 
 Site = tuple[str, str]
 """Where an activation is read: (network, layer)."""
@@ -109,8 +109,18 @@ class SufficientStatistics:
         moments = self.pooled if of_images else self.moments
         return replace(self, moments=moments, pooled={}, target=target)
 
+    def cpu(self) -> SufficientStatistics:
+        """The same on the CPU, sharing memory if they are there already."""
+        return replace(
+            self,
+            moments={site: moments.to(CPU) for site, moments in self.moments.items()},
+            pooled={site: moments.to(CPU) for site, moments in self.pooled.items()},
+            target={task: value.cpu() for task, value in self.target.items()},
+            within={key: value.cpu() for key, value in self.within.items()},
+        )
+
     def tensors(self) -> dict[str, Tensor]:
-        """The statistics as named tensors, for a file."""
+        """The statistics as named tensors, for a file; they stay on their device."""
         flat = {"images": torch.tensor(self.images), "draws": torch.tensor(self.draws)}
         for site, shape in self.shapes.items():
             flat[_named("shape", site)] = shape.tensor()

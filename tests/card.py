@@ -1,8 +1,8 @@
 """A stand-in for a card: torch's device ``meta``, with tensors that compute on the CPU.
 
 Inside ``with Card() as card:`` tensors on ``card.device`` keep their values, operations give the
-CPU's results, and an operation that mixes devices fails as on a card. This tests where code
-computes without a card, but not a card's own libraries.
+CPU's results, and an operation that mixes devices fails as on a card. Copies between the two and
+waits are counted. This tests where code computes without a card, but not a card's own libraries.
 """
 
 from __future__ import annotations
@@ -50,15 +50,57 @@ class OnCard(torch.Tensor):
         return _computed(operation, args, kwargs or {})
 
 
+class Counts:
+    """What the operations of a stand-in have cost so far."""
+
+    def __init__(self) -> None:
+        self.operations = 0
+        self.bytes_to_host = 0
+        self.bytes_to_card = 0
+        self.waits = 0
+        """Operations after which the CPU has waited for the card: for a value, or for a copy."""
+
+    def add(self, operation: Any, args: Any, kwargs: Any) -> None:
+        """Count one operation."""
+        self.operations += 1
+        name = operation.overloadpacket.__name__
+        read = _leaves(args, kwargs, OnCard)
+        on_cpu = [x for x in _leaves(args, kwargs, Tensor) if not isinstance(x, OnCard) and x.dim()]
+        late = kwargs.get("non_blocking", len(args) > 2 and args[2] is True)
+        devices = _leaves(args, kwargs, torch.device)
+        if name in _READING or (name in _INDEXING and _has_mask(args)):
+            self.waits += 1
+        if read and (
+            (devices and CARD not in devices)
+            or (name == "copy_" and on_cpu and args[0] is on_cpu[0])
+        ):
+            source = read[0]
+            self.bytes_to_host += source.numel() * source.element_size()
+            self.waits += not late
+        elif on_cpu and (CARD in devices or name == "copy_" or name in _INDEXING):
+            self.bytes_to_card += sum(x.numel() * x.element_size() for x in on_cpu)
+            self.waits += not late
+
+
 class Card(TorchDispatchMode):
-    """A context in which tensors can be moved to the stand-in; ``operations`` counts its work."""
+    """A context in which tensors can be moved to the stand-in, and that counts its work."""
 
     device = CARD
     Mixed = MixedDevicesError
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations = 0
+        self.counts = Counts()
+
+    @property
+    def operations(self) -> int:
+        """Operations so far."""
+        return self.counts.operations
+
+    @property
+    def bytes_to_host(self) -> int:
+        """Bytes that were copied to the CPU so far."""
+        return self.counts.bytes_to_host
 
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -66,7 +108,7 @@ class Card(TorchDispatchMode):
         kwargs = kwargs or {}
         if not _is_cards(args, kwargs):
             return operation(*args, **kwargs)
-        self.operations += 1
+        self.counts.add(operation, args, kwargs)
         return _computed(operation, args, kwargs)
 
 
@@ -99,6 +141,13 @@ def _computed(operation: Any, args: Any, kwargs: Any) -> Any:
         return result if devices and CARD not in devices else tree_map(_outer, result)
 
 
+def _has_mask(args: Any) -> bool:
+    return any(
+        isinstance(index, Tensor) and index.dtype == torch.bool
+        for index in (args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ())
+    )
+
+
 def _outer(value: Any) -> Any:
     return OnCard(value) if isinstance(value, Tensor) else value
 
@@ -109,6 +158,8 @@ def _inner(value: Any) -> Any:
     return value.inner if isinstance(value, OnCard) else value
 
 
+_READING = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero")
+"""Operations whose result the CPU reads, or whose result's shape depends on values."""
 _INDEXING = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")
 
 

@@ -188,4 +188,4 @@ class ImageGenerator:
 
     def _unedited(self, latents: Tensor, timestep: float, conditioning: Conditioning) -> Tensor:
         batch = self.study.config.batch
-        return in_batches(self.engine, latents, timestep, conditioning, batch).noise
+        return in_batches(self.engine, latents, timestep, conditioning, batch).noise.cpu()

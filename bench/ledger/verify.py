@@ -232,7 +232,7 @@ def _at_thresholds(readout: Readout, margin: float) -> list[Arrays]:
         readout.probe_set = replace(probe_set, thresholds=thresholds)
         # Rounded as the stored ones.
         scores = readout.scores().items()
-        tables.append({name: table[:, 0].float().double().numpy() for name, table in scores})
+        tables.append({name: table[:, 0].cpu().float().double().numpy() for name, table in scores})
     return tables
 
 

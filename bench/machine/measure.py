@@ -74,7 +74,7 @@ def measure(engine: str | None, threads: int | None, effort: Effort) -> Machine:
     parts.update()
     statistics = tuple(rates_at_widths(effort.widths, study.threads, device, 2 * share))
     parts.update()
-    scoring = score_rates(share)
+    scoring = score_rates(device, share)
     parts.update()
     autoencoder = autoencoder_rates(study, device, share, effort.at_full_size)
     text = text_rates(study, device, share, effort.at_full_size)

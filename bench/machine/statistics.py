@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,28 +62,28 @@ def rates_at_widths(
 
 def _at_width(channels: int, threads: int, device: str, seconds: float) -> AtWidth:
     generator = torch.Generator().manual_seed(channels)
-    activation = torch.randn(_IMAGES, _GRID.tokens, channels, generator=generator)
     each, where = seconds / 4, own_device(device)
+    activation = torch.randn(_IMAGES, _GRID.tokens, channels, generator=generator).to(where)
     tokens = _IMAGES * _GRID.tokens
     sums: list[SufficientStatistics] = []
 
     def accumulated() -> None:
         sums[:] = [_sums(activation, where)]
 
-    sum_seconds = usual(accumulated, each) / tokens
-    moments = sums[0].moments[_NETWORK, _LAYER][0]
+    sum_seconds = usual(accumulated, each, device) / tokens
+    moments = sums[0].cpu().moments[_NETWORK, _LAYER][0]
     columns = moments.columns
     scatter = moments.scatter[:channels, :channels].contiguous().to(where)
     problem_seconds = at_once(lambda _: _done(decompose(scatter).spectrum), threads, each)
     fit_seconds, targets = _fit(moments, channels, threads, where, each)
     probe_set = _probe_set(channels, 1)
     reader = Readout(probe_set, _tasks(), where)
-    read = usual(lambda: reader.update(0, _NETWORK, _LAYER, activation, _GRID), each) / tokens
+    reading = usual(lambda: reader.update(0, _NETWORK, _LAYER, activation, _GRID), each, device)
     return AtWidth(
         channels=channels,
         columns=columns,
         sum_seconds=sum_seconds,
-        read_seconds=read,
+        read_seconds=reading / tokens,
         eigenproblem_seconds=problem_seconds,
         # The difference of two readings may lie below what can be measured.
         target_seconds=max(fit_seconds - problem_seconds, fit_seconds / 100) / targets,
@@ -124,17 +124,17 @@ def _fit(
     return at_once(solved, threads, seconds, device.type) / 3, targets
 
 
-def score_rates(seconds: float) -> ScoreRates:
+def score_rates(device: str, seconds: float) -> ScoreRates:
     """Scores of many cells on small images, of one cell on large ones, and all thresholds."""
     each = seconds / (2 * len(TASKS) + 1)
     units = _IMAGES * _GRID.tokens
     scores, pixels = {}, {}
     for name in TASKS:
-        many, one = (_readout(name, *size) for size in ((_CELLS, _PIXELS), (1, _LARGE)))
-        scores[name] = usual(many.scores, each) / (len(many.cells[name]) * units)
-        pixels[name] = usual(one.scores, each) / (_IMAGES * _LARGE**2)
-    swept = _readout(TASKS[0], _CELLS, _PIXELS)
-    sweep = usual(lambda: swept.sweep(_permutations()), each)
+        many, one = (_readout(name, *size, device) for size in ((_CELLS, _PIXELS), (1, _LARGE)))
+        scores[name] = usual(many.scores, each, device) / (len(many.cells[name]) * units)
+        pixels[name] = usual(_alone(one), each, device) / (_IMAGES * _LARGE**2)
+    swept = _readout(TASKS[0], _CELLS, _PIXELS, device)
+    sweep = usual(lambda: swept.sweep(_permutations()), each, device)
     return ScoreRates(scores, pixels, sweep / (len(swept.cells[TASKS[0]]) * units))
 
 
@@ -161,14 +161,24 @@ def _labels(side: int) -> Labels:
     return Labels(disparity, disparity > 0.5)
 
 
-def _readout(task: str, steps: int, side: int) -> Readout:
+def _alone(reader: Readout) -> Callable[[], object]:
+    """The scores of a block, with the ranks of its labels, which are computed once per block."""
+
+    def scored() -> object:
+        reader.finish(_labels(_LARGE))
+        return reader.scores()
+
+    return scored
+
+
+def _readout(task: str, steps: int, side: int, device: str) -> Readout:
     """A readout of one task that has read every step."""
-    probe_set = _probe_set(1, steps, (task,))
-    reader = Readout(probe_set, {task: plugin("task", task)})
+    probe_set, where = _probe_set(1, steps, (task,)), own_device(device)
+    reader = Readout(probe_set, {task: plugin("task", task)}, where)
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         activation = torch.randn(_IMAGES, _GRID.tokens, 1, generator=generator)
-        reader.update(step, _NETWORK, _LAYER, activation, _GRID)
+        reader.update(step, _NETWORK, _LAYER, activation.to(where), _GRID)
     reader.finish(_labels(side))
     return reader
 

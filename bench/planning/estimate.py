@@ -25,6 +25,7 @@ from bench.runs.learning_curves import curves_of, learning_rows
 from bench.stages import kept_eigenbases, score_block, sum_block, sweep_block
 from bench.study import Study, open_study
 from datasets.splits import BLOCK, FOLDS, Block, count_items, draws_of, grouped
+from engines.cuda_stream import wait_for
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.shards import Shards
 from extract.stream import RecordedModel
@@ -134,7 +135,7 @@ class _Sample:
         last = [block for block in study.train if block.fold == study.folds - 1]
 
         def accumulate(sample: Block) -> SufficientStatistics:
-            return sum_block(study, recorded, sample, self._permutations(sample))[0]
+            return sum_block(study, recorded, sample, self._permutations(sample))[0].cpu()
 
         # The first block warms engines and allocators up.
         warming, warm_seconds = self._timed(folds[0], accumulate)
@@ -202,7 +203,13 @@ class _Sample:
         """
         sample = self._cut(block)
         results: list[tuple[T, float]] = []
-        peak = peak_during(lambda: results.append(timed(lambda: stage(sample))))
+
+        def whole() -> T:
+            result = stage(sample)
+            wait_for(self.study.device)
+            return result
+
+        peak = peak_during(lambda: results.append(timed(whole)))
         if peak is not None:
             self._peaks.append(peak)
         result, seconds = results[0]

@@ -29,7 +29,7 @@ from bench.study import Study
 from datasets.splits import Block, draws_of
 from engines.cache import default_cache
 from engines.conditioning import Conditioning
-from engines.cuda_stream import own_device
+from engines.cuda_stream import own_device, wait_for
 from engines.engine import Backend, Engine, reserved
 from engines.layer_times import Profiled
 from extract.stream import Reducer
@@ -160,6 +160,7 @@ def extract(
         study.stream(recorded, block.items, reducers, range(recorded.steps))
         if accumulate:
             sums.append(accumulator.sums())
+    wait_for(device)
     return sums
 
 

@@ -30,7 +30,7 @@ def parity_of(study: Study, engine: Engine, items: int) -> ParityFacts:
     given: dict[str, list[float]] = {}
 
     def predict(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
-        return in_batches(engine, latents, timestep, words, study.config.batch)
+        return in_batches(engine, latents, timestep, words, study.config.batch).cpu()
 
     def predict_both(latents: Tensor, timestep: float, words: Conditioning) -> Prediction:
         expected, actual = reference(latents, timestep, words), predict(latents, timestep, words)

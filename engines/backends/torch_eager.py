@@ -80,7 +80,8 @@ class TorchEager:
         import torch
 
         device, dtype = self.denoiser.device, self.denoiser.dtype
-        time = torch.tensor(timestep, dtype=torch.float32, device=device)
+        # A number copied from the CPU would wait for the device.
+        time = torch.full((), timestep, dtype=torch.float32, device=device)
         with (
             torch.inference_mode(),
             recording_taps(self.denoiser.module, self.taps) as outputs,

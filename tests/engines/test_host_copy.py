@@ -13,7 +13,14 @@ from torch import Tensor
 
 from engines import host_copy as host_copy_module
 from engines.errors import EngineError
-from engines.host_copy import Copier, CpuCopier, PycudaCopier, Ring, TorchCopier, ring_of
+from engines.host_copy import (
+    Copier,
+    CpuCopier,
+    PycudaCopier,
+    TorchCopier,
+    copier_of,
+    to_host,
+)
 
 
 class LateStream:
@@ -150,55 +157,40 @@ def assert_same(copies: dict[str, Tensor], sources: dict[str, Tensor]) -> None:
         assert torch.equal(copies[name], value.cpu())
 
 
-def test_copies_equal_their_sources_turn_after_turn(copier: Copier, draw: Draw) -> None:
-    ring = Ring(copier, 2)
-    waiting = []
-    for seed in range(6):
-        waiting.append((ring.put(draw(seed)), seed))
-        if len(waiting) == 2:
-            copy, first_seed = waiting.pop(0)
-            assert_same(copy.tensors(), draw(first_seed))
-            copy.release()
+def copied(copier: Copier, sources: dict[str, Tensor]) -> dict[str, Tensor]:
+    targets = {name: copier.host(value) for name, value in sources.items()}
+    for name, value in sources.items():
+        copier.copy(value, targets[name])
+    copier.mark()()
+    return targets
 
 
-def test_a_buffer_in_use_is_not_written(copier: Copier, draw: Draw) -> None:
-    ring = Ring(copier, 2)
-    first, second = ring.put(draw(0)), ring.put(draw(1))
-    with pytest.raises(EngineError, match="release"):
-        ring.put(draw(2))
-    assert_same(first.tensors(), draw(0))
-    first.release()
-    third = ring.put(draw(2))
-    assert_same(second.tensors(), draw(1))
-    assert_same(third.tensors(), draw(2))
+def test_copies_equal_their_sources(copier: Copier, draw: Draw) -> None:
+    for seed in range(3):
+        assert_same(copied(copier, draw(seed)), draw(seed))
 
 
-def test_buffers_are_kept_for_the_same_shapes_and_made_anew_for_others(
-    copier: Copier, draw: Draw
-) -> None:
-    ring = Ring(copier, 1)
-    addresses = []
-    for seed, rows in ((0, 3), (1, 3), (2, 5)):
-        sources = draw(seed, rows)
-        copy = ring.put(sources)
-        copies = copy.tensors()
-        assert_same(copies, sources)
-        addresses.append({name: value.data_ptr() for name, value in copies.items()})
-        copy.release()
-    assert addresses[0] == addresses[1]
-    assert ring.slots[0].buffers["down0.0"].shape == (5, 7, 6)
+def test_many_copies_wait_once(copier: Copier, draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[str] = []
+    mark = copier.mark
 
+    def counted() -> Callable[[], None]:
+        wait = mark()
 
-def test_a_shorter_batch_needs_no_buffers_of_its_own(copier: Copier, draw: Draw) -> None:
-    ring = Ring(copier, 1)
-    addresses = []
-    for rows in (4, 2, 4):
-        copy = ring.put(draw(rows, rows))
-        copies = copy.tensors()
-        assert_same(copies, draw(rows, rows))
-        addresses.append({name: value.data_ptr() for name, value in copies.items()})
-        copy.release()
-    assert addresses[0] == addresses[1] == addresses[2]
+        def waiting() -> None:
+            waits.append("wait")
+            wait()
+
+        return waiting
+
+    monkeypatch.setattr(copier, "mark", counted)
+    monkeypatch.setattr(host_copy_module, "copier_of", lambda device: copier)
+    monkeypatch.setattr(host_copy_module, "_is_here", lambda value: value.dtype == torch.int64)
+    here = torch.arange(3)
+    actual = to_host({**draw(3), "here": here})
+    assert actual.pop("here") is here
+    assert_same(actual, draw(3))
+    assert waits == ["wait"]
 
 
 def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(
@@ -210,30 +202,26 @@ def test_a_pycuda_that_cannot_be_loaded_is_refused_in_words(
     monkeypatch.setattr(host_copy_module, "find_spec", lambda name: name)
     monkeypatch.setattr(host_copy_module, "PycudaCopier", broken)
     with pytest.raises(EngineError, match=r"pycuda cannot be loaded \(libcuda\.so\.1.*uninstall"):
-        ring_of(torch.device("cuda", 5))
+        copier_of(torch.device("cuda", 5))
 
 
-def test_the_cpu_needs_no_ring_and_a_card_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_card_has_its_copier(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_copy_module, "find_spec", lambda _name: None)
-
-    class OnCard(CpuCopier):
-        def __init__(self, device: torch.device) -> None:
-            self.device = device
-
-    monkeypatch.setattr(host_copy_module, "TorchCopier", OnCard)
-    ring_of.cache_clear()
-    card = ring_of(torch.device("cuda", 1))
-    assert card is not None
-    assert card is ring_of(torch.device("cuda", 1))
-    assert card is not ring_of(torch.device("cuda", 0))
-    assert isinstance(card.copier, OnCard)
-    assert card.copier.device == torch.device("cuda", 1)
-    assert ring_of(torch.device("cpu")) is None
-    ring_of.cache_clear()
+    copier_of.cache_clear()
+    card = copier_of(torch.device("cuda", 1))
+    assert isinstance(card, TorchCopier)
+    assert card.device == torch.device("cuda", 1)
+    assert card is copier_of(torch.device("cuda", 1))
+    assert card is not copier_of(torch.device("cuda", 0))
+    assert isinstance(copier_of(torch.device("cpu")), CpuCopier)
+    copier_of.cache_clear()
 
 
 def test_the_source_may_be_freed_before_the_copy_is_over(copier: Copier, draw: Draw) -> None:
-    ring = Ring(copier, 1)
-    copy = ring.put(draw(4))
+    targets = {name: copier.host(value) for name, value in draw(4).items()}
+    for name, value in draw(4).items():
+        copier.copy(value, targets[name])
+    wait = copier.mark()
     torch.full((4096,), 7.0)
-    assert_same(copy.tensors(), draw(4))
+    wait()
+    assert_same(targets, draw(4))

@@ -1,4 +1,4 @@
-"""Statistics on a GPU equal those on the CPU, bit by bit on a stand-in, and return to the CPU."""
+"""Statistics on a GPU equal those on the CPU, bit by bit on a stand-in, and stay there."""
 
 from __future__ import annotations
 
@@ -66,11 +66,14 @@ def accumulated(
     return accumulator.sums()
 
 
-def test_sums_are_the_same_and_on_the_cpu(world: SimpleNamespace, card: SimpleNamespace) -> None:
+def test_sums_are_the_same_and_stay(world: SimpleNamespace, card: SimpleNamespace) -> None:
     expected = accumulated(world, world.tasks, CPU).tensors()
     assert not card.operations
-    actual = accumulated(world, world.tasks, card.device).tensors()
+    there = accumulated(world, world.tasks, card.device)
     assert card.operations
+    assert {value.device for value in there.target.values()} == {card.device}
+    assert {moments.scatter.device for moments in there.moments.values()} == {card.device}
+    actual = there.cpu().tensors()
     assert on_cpu(*actual.values())
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
@@ -118,8 +121,9 @@ def test_scores_are_the_same(
         readout = Readout(probe_set, world.tasks, device)
         world.blocks[1].feed(readout)
         assert (card.operations > before) is (device == card.device)
-        tables.append(readout.scores())
-    assert on_cpu(*tables[1].values())
+        scores = readout.scores()
+        assert {table.device for table in scores.values()} == {device}
+        tables.append({name: table.cpu() for name, table in scores.items()})
     assert all(
         torch.equal(tables[0][name].nan_to_num(7), tables[1][name].nan_to_num(7))
         for name in world.tasks
@@ -131,7 +135,7 @@ def test_a_real_card_agrees(world: SimpleNamespace, probe_set: ProbeSet) -> None
     cuda = torch.device("cuda")
     expected, actual = (
         accumulated(world, world.tasks, CPU).tensors(),
-        accumulated(world, world.tasks, cuda).tensors(),
+        accumulated(world, world.tasks, cuda).cpu().tensors(),
     )
     for name, value in expected.items():
         torch.testing.assert_close(actual[name], value, rtol=1e-10, atol=1e-8)
@@ -139,7 +143,7 @@ def test_a_real_card_agrees(world: SimpleNamespace, probe_set: ProbeSet) -> None
     for probes, device in ((probe_set, CPU), (solved(world, cuda, threads=2), cuda)):
         readout = Readout(probes, world.tasks, device)
         world.blocks[1].feed(readout)
-        tables.append(readout.scores())
+        tables.append({name: table.cpu() for name, table in readout.scores().items()})
     for name in world.tasks:
         torch.testing.assert_close(
             tables[0][name], tables[1][name], rtol=1e-6, atol=1e-6, equal_nan=True

@@ -82,7 +82,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
     plan = plan_of(config, 0)
     rows: list[int] = []
     decoded: list[int] = []
-    call, pad = Deferred.__call__, Components.padded
+    call, pad = Deferred.__call__, Components.in_chunks
 
     def counting(
         engine: Deferred, latents: torch.Tensor, timestep: float, text: torch.Tensor
@@ -98,7 +98,7 @@ def test_networks_that_generate_count_every_step_up_to_the_last_probed_one(
         return pad(parts, apply, latents, *at_once)
 
     monkeypatch.setattr(Deferred, "__call__", counting)
-    monkeypatch.setattr(Components, "padded", padding)
+    monkeypatch.setattr(Components, "in_chunks", padding)
     run(config)
     assert plan.engine_rows == sum(rows)
     # The report decodes noisy and predicted clean latents of two steps, which a plan leaves out.
