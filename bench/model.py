@@ -81,4 +81,4 @@ def chosen_components(config: Config, spec: ModelSpec, drawn: bool = True) -> Co
     embedded = strengths_of(config, spec, components).embedded
     if embedded is not None:
         components = replace(components, embedded_guidance=embedded)
-    return components
+    return replace(components, half_decoding=plugin("engine", config.engine).precision == "fp16")

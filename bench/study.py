@@ -231,6 +231,7 @@ def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study
         ],
         "weights of the labeler": reader.fingerprint,
         "noise schedule": components.schedule,
+        **({"autoencoder": "fp16"} if components.half_decoding else {}),
         **{f"version of {name}": number for name, number in versions(config.engine).items()},
     }
     return Study(

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,7 +61,11 @@ class Shards:
         return self.folder / f"{name}.safetensors"
 
     def write(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Store a shard atomically. Raises ExtractError when it cannot be written."""
+        """Store a shard atomically. Raises ExtractError when it cannot be written.
+
+        The system writes it to the disk while the run goes on; a shard that a power cut has cut
+        short does not match its checksums.
+        """
         path = self._path(name)
         metadata = {
             "fingerprint": self.fingerprint,
@@ -72,13 +77,12 @@ class Shards:
             with atomic_write(path) as partial:
                 save_file(dict(tensors), partial, metadata=metadata)
                 set_default_permissions(partial)
-                with partial.open("rb") as stream:
-                    os.fsync(stream.fileno())
         except (OSError, SafetensorError) as error:
             raise ExtractError(
                 f"cannot write {path} ({error}); free disk space or name another folder with "
                 "--out and run again"
             ) from error
+        _SYNCING.submit(_synced, path)
 
     def read(self, name: str, select: Callable[[str], bool] = lambda _: True) -> dict[str, Tensor]:
         """Read the tensors of a shard whose names satisfy ``select``; only these are verified.
@@ -105,6 +109,15 @@ class Shards:
                     f"the shard {path} is damaged (the checksum of {key} does not match); {_REMEDY}"
                 )
         return tensors
+
+
+_SYNCING = ThreadPoolExecutor(1, "sync")
+
+
+def _synced(path: Path) -> None:
+    """Have the system write a file to the disk; it may be gone already."""
+    with suppress(OSError), path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def set_default_permissions(path: Path) -> None:

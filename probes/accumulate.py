@@ -31,10 +31,11 @@ class Accumulator:
     """Reduce one block to sufficient statistics.
 
     Activations are kept until the block's labels are known, then released: the products of
-    activations and labels need every token of both. Tasks of whole images read means over tokens,
-    so that without tasks of maps only means are kept. The statistics are computed on ``device`` and
-    stay there. Every element of ``permutations`` names, for each image, the image whose labels it
-    takes.
+    activations and labels need every token of both. They stay on their device while a quarter of
+    its memory is free; further ones are kept on the CPU. Tasks of whole images read means over
+    tokens, so that without tasks of maps only means are kept. The statistics are computed on
+    ``device`` and stay there. Every element of ``permutations`` names, for each image, the image
+    whose labels it takes.
     """
 
     def __init__(
@@ -60,8 +61,13 @@ class Accumulator:
         grid: Grid,
     ) -> None:
         """Keep a copy of an activation, or its means; steps must come in order."""
-        # An activation is often a view that would keep the other half of its batch in memory.
-        kept = activation.clone() if self._keeps_tokens else self._means(activation)
+        if not self._keeps_tokens:
+            kept = self._means(activation)
+        elif _has_room(activation.device):
+            # An activation is often a view that would keep the other half of its batch in memory.
+            kept = activation.clone()
+        else:
+            kept = activation.cpu()
         self._activations[network, layer].append(kept)
         self._grids[network, layer] = grid
 
@@ -127,6 +133,15 @@ class Accumulator:
         orders = orders.to(self.device, non_blocking=True)
         columns = [task_blocks.mean[order].mT for task_blocks in blocks for order in orders]
         return torch.cat(columns, dim=-1)
+
+
+def _has_room(device: torch.device) -> bool:
+    """Whether a quarter of a GPU's memory is free; the CPU's is not asked for."""
+    if device.type != "cuda":
+        return True
+    free, whole = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return free + cached > whole // 4
 
 
 def _moments(

@@ -11,7 +11,6 @@ from bench.planning.plan import Plan
 
 _ALIKE = 8
 """A denoiser of more than so many times the operations needs a reading at full size."""
-_VALUE_BYTES = {"fp16": 2, "bf16": 2}
 
 
 def measured_rates(machine: Machine, plan: Plan, engine: str, labeler: str) -> Rates:
@@ -50,10 +49,7 @@ def measured_rates(machine: Machine, plan: Plan, engine: str, labeler: str) -> R
         check=machine.check_seconds,
         storing=machine.storing_seconds,
         labels=machine.pixel_seconds.get(labeler),
-        tap_bytes=_VALUE_BYTES.get(chosen.precision, 4),
         to_host=None if copies is None else copies.to_host,
-        # Sums and predictions are measured with their copies to the card.
-        to_card=None,
     )
 
 

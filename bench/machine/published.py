@@ -21,24 +21,24 @@ EIGENPROBLEMS = ((334.0, 0.0033), (666.0, 0.0074), (1294.0, 0.0157))
 """(columns, seconds) of one symmetric eigenproblem in float64."""
 TO_HOST = 47.3 * 2**30
 """Bytes per second through page-locked memory."""
-TO_CARD = 6.1 * 2**30
-"""Bytes per second from ordinary memory."""
 STORING = 6.55 / (16.42 * 2**30 / 11)
-"""Seconds per byte of a shard: 6.55 s for each of 11, of 16.42 GiB in all."""
+"""Seconds per byte of a shard: 6.55 s for each of 11, of 16.42 GiB in all, when a run waited for
+the disk."""
 OPENING = 41.2 / 2 / 859.5e6
 """Seconds per parameter: two denoisers of Stable Diffusion v1, with random weights."""
-# Measured on one core of an Intel Xeon with ``python -m bench doctor --measure --threads 1``
-# (RESULTS.md, "A machine measured by itself"); torch spreads this work over the cores, of which
-# four are assumed.
-CORES = 4
-SCORES = {"saliency": 69.3e-9 / CORES, "depth": 213e-9 / CORES}
-TARGETS = {"saliency": 3.82e-9 / CORES, "depth": 362e-9 / CORES}
-SWEEP = 214e-9 / CORES
 INTERVAL = 5.19e-5 / 371
-"""On the H100's machine: 5.19e-5 s per cell and metric of 371 images."""
-CHECK = 2e-9 / CORES
-"""Seconds per value to join and check large tensors: assumed. The shipped model's small tensors
-take 7.3e-9 s on that core."""
+"""Seconds per cell, metric and image: 5.19e-5 s per cell and metric of 371 images."""
+# Counted from the operations of each value, and assumed to be limited by the card's memory.
+BANDWIDTH_SHARE = 0.6
+"""Share of the published bandwidth that operations on single values reach."""
+PASSES = 6
+"""Times that an activation is read or written to join, check and keep it."""
+SCORE_BYTES = {"saliency": 1000, "depth": 1500}
+"""Read and written per cell, image and token: sorting takes a quarter of it."""
+TARGET_BYTES = {"saliency": 100, "depth": 1500}
+"""Read and written per pixel of a target."""
+SWEEP_BYTES = 49 * 5 * 8
+"""Five numbers per candidate threshold."""
 
 
 def published_rates(gpu: Gpu, precision: Precision) -> Rates:
@@ -54,26 +54,25 @@ def published_rates(gpu: Gpu, precision: Precision) -> Rates:
     reads = 2 * _PROBES_PER_SITE
     # Two products of c x c with a column, for the weights and for their losses, per penalty.
     solves = 2 * len(PENALTIES) * 2
+    byte = 1 / (gpu.bandwidth * BANDWIDTH_SHARE)
     return Rates(
         name=f"{gpu.name}, {precision}",
         network=Curve(((1.0, peak),)),
-        autoencoder=single,
+        autoencoder=Curve(((1.0, peak),)),
         text=single,
         opening=lambda parameters: OPENING * parameters,
         sums=products(2, 2e6),
         reads=products(reads, reads * 1e3),
         problems=Curve(EIGENPROBLEMS, extrapolated=True),
         targets=products(solves, solves * 1e6),
-        scores=SCORES,
-        target_pixels=TARGETS,
-        sweep=SWEEP,
+        scores={task: size * byte for task, size in SCORE_BYTES.items()},
+        target_pixels={task: size * byte for task, size in TARGET_BYTES.items()},
+        sweep=SWEEP_BYTES * byte,
         interval=INTERVAL,
-        check=CHECK,
+        check=PASSES * _VALUE_BYTES[precision] * byte,
         storing=STORING,
         labels=None,
-        tap_bytes=_VALUE_BYTES[precision],
         to_host=TO_HOST,
-        to_card=TO_CARD,
     )
 
 
@@ -93,14 +92,17 @@ def assumptions(gpu: Gpu) -> tuple[str, ...]:
         f"fp32, {gpu.double_flops / 1e12:.2f} in float64 ({gpu.source})",
         f"denoisers reach {HALF_SHARE:.0%} of the fp16 peak or {SINGLE_SHARE:.0%} of the fp32 "
         f"peak, as Stable Diffusion v1's UNet does with PyTorch at 16 rows ({basis})",
-        f"autoencoder and text encoders compute in fp32 and reach {SINGLE_SHARE:.0%} of its peak",
+        "the autoencoder computes in the denoiser's precision and reaches the same share; text "
+        f"encoders compute in fp32 and reach {SINGLE_SHARE:.0%} of its peak",
         f"sums reach {DOUBLE_SHARE:.0%} of the float64 peak, as a Gram matrix of 320 columns does "
         f"({basis}); weights, losses and predictions as well",
         f"eigenproblems take {sizes} ms at {columns} columns ({basis}), one at a time",
-        f"copies: {TO_HOST / 2**30:.0f} GiB/s to the host, {TO_CARD / 2**30:.0f} GiB/s to the card "
-        f"({basis}), not overlapped",
-        "loading and storing: as on the H100's machine",
-        f"scores, thresholds, joins and checks: {CORES} cores of a server's CPU",
+        f"scores, thresholds, joins and checks reach {BANDWIDTH_SHARE:.0%} of the memory's "
+        f"{gpu.bandwidth / 1e12:.3g} TB/s, with bytes counted from their operations (assumed)",
+        f"copies: {TO_HOST / 2**30:.0f} GiB/s to the host ({basis}), not overlapped",
+        "loading and opening: as on the H100's machine, with random weights",
+        f"storing: {1 / STORING / 2**30:.2f} GiB/s, written once and read twice, as on the H100's "
+        "machine, where a run waited for the disk (it does not wait any more)",
         "predictions of probes are counted for two tasks of one channel",
         "labels are not included",
     )

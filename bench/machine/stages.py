@@ -46,12 +46,8 @@ class Rates:
     """Seconds per byte of a shard."""
     labels: float | None
     """Seconds per pixel; None where the labeler's cost is not known."""
-    tap_bytes: int = _FP32_BYTES
-    """Of one value of an activation as the engine returns it."""
     to_host: float | None = None
     """Bytes per second; None without a card."""
-    to_card: float | None = None
-    """Bytes per second; None without a card, or where sums and reads include these copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +103,8 @@ def stages_of(plan: Plan, rates: Rates) -> tuple[Stage, ...]:
         pixels = work.labelled_pixels
         stages.append(Stage("labels", pixels, "pixels", pixels * rates.labels))
     if rates.to_host is not None:
-        copied = values * rates.tap_bytes
-        stages.append(Stage("copies to the host", copied, "bytes", copied / rates.to_host))
-    if rates.to_card is not None:
-        copied = work.kept_values * _FP32_BYTES
-        stages.append(Stage("copies to the card", copied, "bytes", copied / rates.to_card))
+        copied = shard_bytes + 3 * _FP32_BYTES * work.labelled_pixels
+        stages.append(Stage("sums and images to the host", copied, "bytes", copied / rates.to_host))
     return (
         *stages,
         _at_sizes("sums in float64", work.summed, "tokens", rates.sums),
@@ -131,15 +124,18 @@ def seconds_of(stages: tuple[Stage, ...]) -> float:
 
 
 def card_bytes(plan: Plan, value_bytes: int) -> int:
-    """Memory that a run takes on a card: weights, taps of a call, and rows in float64.
+    """Memory that a run takes on a card: weights, taps of a call, a block's activations and sums.
 
     ``value_bytes`` are those of a weight and of an activation in the engine's precision. Working
-    memory of the engine's layers is not known.
+    memory of the engine's layers is not known. Activations go to the CPU where they do not fit.
     """
     denoiser, *others = plan.sizes.parameters.values()
     taps = value_bytes * plan.sizes.tap_values * plan.sizes.rows
     weights = value_bytes * denoiser * plan.sizes.engines + _FP32_BYTES * sum(others)
-    return weights + taps + ROWS_BYTES
+    sums = plan.sizes.exact if plan.width is None else plan.sizes.sketched
+    # Sums are whole matrices there, and triangles in a shard.
+    kept = value_bytes * plan.work.block_values + 2 * sums.shard_bytes
+    return weights + taps + kept + ROWS_BYTES
 
 
 ROWS_BYTES = 3 * (8 << 25)

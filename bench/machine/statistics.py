@@ -164,8 +164,10 @@ def _labels(side: int) -> Labels:
 def _alone(reader: Readout) -> Callable[[], object]:
     """The scores of a block, with the ranks of its labels, which are computed once per block."""
 
+    labels = _labels(_LARGE)
+
     def scored() -> object:
-        reader.finish(_labels(_LARGE))
+        reader.finish(labels)
         return reader.scores()
 
     return scored

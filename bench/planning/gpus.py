@@ -21,25 +21,40 @@ class Gpu:
     """Peak in float64, on matrix units where a card has them, FLOP/s."""
     gigabytes: int
     """Memory, in units of 1e9 bytes."""
+    bandwidth: float
+    """Of the memory, bytes per second."""
     source: str
 
 
 GPUS = {
-    "h100": Gpu("H100 SXM", 989e12, 67e12, 67e12, 80, "NVIDIA H100 datasheet, without sparsity"),
-    "h200": Gpu("H200 SXM", 989e12, 67e12, 67e12, 141, "NVIDIA H200 datasheet, without sparsity"),
-    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, 19.5e12, 80, "NVIDIA A100 datasheet"),
-    "l4": Gpu("L4", 121e12, 30.3e12, 30.3e12 / 64, 24, "NVIDIA L4 datasheet, without sparsity"),
-    "t4": Gpu("T4", 65e12, 8.1e12, 8.1e12 / 32, 16, "NVIDIA T4 datasheet"),
+    "h100": Gpu(
+        "H100 SXM", 989e12, 67e12, 67e12, 80, 3.35e12, "NVIDIA H100 datasheet, without sparsity"
+    ),
+    "h200": Gpu(
+        "H200 SXM", 989e12, 67e12, 67e12, 141, 4.8e12, "NVIDIA H200 datasheet, without sparsity"
+    ),
+    "a100": Gpu("A100 SXM 80GB", 312e12, 19.5e12, 19.5e12, 80, 2.039e12, "NVIDIA A100 datasheet"),
+    "l4": Gpu(
+        "L4", 121e12, 30.3e12, 30.3e12 / 64, 24, 0.3e12, "NVIDIA L4 datasheet, without sparsity"
+    ),
+    "t4": Gpu("T4", 65e12, 8.1e12, 8.1e12 / 32, 16, 0.32e12, "NVIDIA T4 datasheet"),
     "4090": Gpu(
         "GeForce RTX 4090",
         165.2e12,
         82.6e12,
         82.6e12 / 64,
         24,
+        1.008e12,
         "NVIDIA Ada architecture whitepaper",
     ),
     "3090": Gpu(
-        "GeForce RTX 3090", 71e12, 35.6e12, 35.6e12 / 64, 24, "NVIDIA GA102 architecture whitepaper"
+        "GeForce RTX 3090",
+        71e12,
+        35.6e12,
+        35.6e12 / 64,
+        24,
+        0.936e12,
+        "NVIDIA GA102 architecture whitepaper",
     ),
 }
 

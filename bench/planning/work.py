@@ -1,4 +1,4 @@
-"""Work of a run besides its networks, counted from shapes: sums, eigenproblems, scores, copies."""
+"""Work of a run besides its networks, counted from shapes: sums, eigenproblems and scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.planning.sizes import site_shapes
 from bench.runs.learning_curves import curves_of
 from bench.study import Study
 from datasets.grid import Grid
-from datasets.splits import count_items
+from datasets.splits import BLOCK, count_items
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
 from extract.stream import RecordedModel
 from probes.position import position_columns
@@ -36,15 +36,16 @@ class Work:
     scored: Mapping[str, int]
     """Task -> cells x images x tokens that are scored."""
     target_pixels: Mapping[str, int]
-    """Task -> pixels of targets, once for every image and grid."""
+    """Task -> pixels of targets, whose ranks are sorted once for every image."""
     swept: int
     """Cells x images x tokens of the last fold, at all candidate thresholds."""
     intervals: int
     """Cells x metrics x images of the bootstrap."""
     labelled_pixels: int
     """Pixels that the labeler reads; none where labels are exact."""
-    kept_values: int
-    """Values of activations that are summed or read, after a projection."""
+    block_values: int
+    """Values of a block's activations that are kept until its labels are known, after a
+    projection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work
     for (network, _), shape in sites.items():
         tokens, channels = steps * shape.grid.tokens, shape.channels
         read[channels] += read_images * tokens
-        kept += (train + read_images) * tokens * channels
+        kept += tokens * channels
         selective = network == TRAINED
         others = [narrowest] if selective and channels > narrowest else []
         others += [channels] if selective and standardised else []
@@ -132,8 +133,7 @@ def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work
         targets=dict(targets),
         scored={name: test * _tokens(cells[name]) for name in study.tasks},
         target_pixels={
-            name: 0 if task.per_image else test * len(set(cells[name])) * pixels
-            for name, task in study.tasks.items()
+            name: 0 if task.per_image else test * pixels for name, task in study.tasks.items()
         },
         swept=last
         * sum(
@@ -144,7 +144,7 @@ def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work
         intervals=test
         * sum(sum(cells[name].values()) * len(task.metrics) for name, task in study.tasks.items()),
         labelled_pixels=0 if config.source == "rendered" else decodings * pixels,
-        kept_values=kept,
+        block_values=BLOCK * kept,
     )
 
 

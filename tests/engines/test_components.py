@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import diffusers
 import pytest
@@ -105,3 +106,20 @@ def test_the_sampler_is_the_papers(components: Components) -> None:
     expected = levels[low] + (timesteps - low) * (levels[high] - levels[low])
     assert scheduler.timesteps.tolist() == pytest.approx(timesteps.tolist(), rel=1e-6)
     assert scheduler.sigmas[:15].tolist() == pytest.approx(expected.tolist(), rel=1e-4)
+
+
+def test_decoding_in_half_stays_within_half_a_level_of_a_byte(components: Components) -> None:
+    half = replace(components, half_decoding=True)
+    clean = components.encode(torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
+    error = (half.decode(clean) - components.decode(clean)).abs()
+    assert 0 < float(error.max()) < 0.001
+
+
+def test_what_overflows_in_half_is_decoded_in_fp32(components: Components) -> None:
+    half = replace(components, half_decoding=True)
+    huge = 1e7 * torch.randn(
+        2, *components.latent_shape, generator=torch.Generator().manual_seed(3)
+    )
+    with torch.inference_mode():
+        assert not half.decode_raw(huge).isfinite().all()
+    assert torch.equal(half.decode(huge), components.decode(huge))

@@ -42,7 +42,7 @@ def test_components_on_another_device_give_the_same(
             *parts.embed(PROMPTS).tensors.values(),
             parts.decode(latents),
             parts.encode(images),
-            *decoder_activations(parts, latents).values(),
+            *(value.cpu() for value in decoder_activations(parts, latents).values()),
         ]
 
     before = card.operations

@@ -135,7 +135,7 @@ def test_a_plan_prints_measured_and_published_stages(
         assert word in said
     assert said.count("eigenproblems  ") == 3
     # The measured run has no card, and the others no measured labeler.
-    assert said.count("copies to the host  ") == 2
+    assert said.count("sums and images to the host  ") == 2
 
 
 def test_an_error_that_is_nan_is_the_worst(facts: dict[str, Any]) -> None:

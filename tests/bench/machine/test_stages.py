@@ -51,7 +51,7 @@ PLAN = Plan(
         swept=500,
         intervals=77,
         labelled_pixels=900,
-        kept_values=250,
+        block_values=250,
     ),
     measured=None,
 )
@@ -79,9 +79,7 @@ RATES = Rates(
     check=0.0625,
     storing=0.001,
     labels=0.02,
-    tap_bytes=2,
     to_host=160.0,
-    to_card=50.0,
 )
 BY_HAND = {
     "loading and opening": 2 * 1.0,
@@ -90,8 +88,7 @@ BY_HAND = {
     "sampler, joins and checks": 20 * 40 * 0.0625,
     "autoencoder": 9 * 300 / 100,
     "labels": 900 * 0.02,
-    "copies to the host": 20 * 40 * 2 / 160,
-    "copies to the card": 250 * 4 / 50,
+    "sums and images to the host": (3 * 700 + 900 * 3 * 4) / 160,
     "sums in float64": 100 * 0.1 + 50 * 0.4,
     "storing and adding sums": 3 * 700 * 0.001,
     "eigenproblems": 6 * 0.512 + 2 * 0.064,
@@ -112,17 +109,17 @@ def test_the_parts_add_up() -> None:
     assert seconds_of(stages_of(PLAN, RATES)) == pytest.approx(sum(BY_HAND.values()))
 
 
-def test_twice_the_rows_add_the_time_of_networks_checks_and_copies_alone() -> None:
+def test_twice_the_rows_add_the_time_of_networks_and_checks_alone() -> None:
     more = seconds_of(stages_of(replace(PLAN, engine_rows=40), RATES))
-    added = ("denoisers, with taps", "sampler, joins and checks", "copies to the host")
+    added = ("denoisers, with taps", "sampler, joins and checks")
     fewer = seconds_of(stages_of(PLAN, RATES))
     assert more - fewer == pytest.approx(sum(BY_HAND[name] for name in added))
 
 
 def test_what_a_machine_does_not_have_is_no_stage() -> None:
-    on_cpu = replace(RATES, labels=None, to_host=None, to_card=None)
+    on_cpu = replace(RATES, labels=None, to_host=None)
     names = [stage.name for stage in stages_of(PLAN, on_cpu)]
-    left_out = ["labels", "copies to the host", "copies to the card"]
+    left_out = ["labels", "sums and images to the host"]
     assert names == [name for name in BY_HAND if name not in left_out]
 
 
@@ -137,8 +134,9 @@ def test_a_task_that_was_not_measured_takes_the_slowest_rate() -> None:
     assert stages["scores"] == pytest.approx(1000 * 0.002 + 30 * 0.1)
 
 
-def test_a_card_holds_weights_taps_and_rows() -> None:
-    assert card_bytes(PLAN, 2) == 2 * 100 * 2 + 4 * 15 + 2 * 40 * 8 + ROWS_BYTES
+def test_a_card_holds_weights_taps_a_block_and_rows() -> None:
+    block = 2 * 250 + 2 * 700
+    assert card_bytes(PLAN, 2) == 2 * 100 * 2 + 4 * 15 + 2 * 40 * 8 + block + ROWS_BYTES
 
 
 def test_a_curve_follows_a_power_and_holds_or_continues_beyond_its_ends() -> None:
