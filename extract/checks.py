@@ -74,7 +74,8 @@ class Timed:
     @property
     def seconds(self) -> float:
         """Its time; the device's work must be over."""
-        if isinstance(self.before, float):
+        if isinstance(self.before, float) or isinstance(self.after, float):
+            assert isinstance(self.before, float)
             assert isinstance(self.after, float)
             return self.after - self.before
         return float(self.before.elapsed_time(self.after)) / 1e3

@@ -22,6 +22,7 @@ from engines.components import Components
 from engines.conditioning import Conditioning
 from engines.engine import Engine, Prediction
 from engines.errors import EngineError
+from engines.host_copy import to_host
 from extract.checks import Checks, Clock
 from extract.networks import TRAINED
 from extract.sketch import Sketch
@@ -191,8 +192,7 @@ def stream(
     labels = label(images)
     for reducer in reducers:
         reducer.finish(labels)
-    on_cpu = [{step: value.cpu() for step, value in kept.items()} for kept in (noisy, clean)]
-    return BlockOutput(images, *on_cpu, costs), labels
+    return BlockOutput(images, to_host(noisy), to_host(clean), costs), labels
 
 
 def _start(recorded: RecordedModel, block: BlockInput) -> Start:
