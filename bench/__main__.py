@@ -52,7 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if isinstance(error, user_errors()):
             return _refused(str(error))
+        if memory := _exhausted(error):
+            return _refused(
+                f"{memory} has too little free memory ({error}); lower --batch, choose fewer "
+                "--layers or --steps, or give --width 512; python -m bench plan shows what a run "
+                "needs"
+            )
         raise
+
+
+def _exhausted(error: Exception) -> str | None:
+    """What has run out of memory; None if that is not the error."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return "this machine"
+    # Not imported for it: an error of torch's own kind is raised by a torch that is.
+    torch = sys.modules.get("torch")
+    return "the GPU" if torch and isinstance(error, torch.OutOfMemoryError) else None
 
 
 def _resumes(options: argparse.Namespace) -> bool:
