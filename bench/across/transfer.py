@@ -128,7 +128,7 @@ def _scores(
     for grid in {cell.grid for cell in cells}:
         rows = [row for row, cell in enumerate(cells) if cell.grid == grid]
         read = torch.stack([reader.predictions[name, cells[row]].mT for row in rows]).double()
-        cuts = [float(stored.thresholds[stored.cells.index(cells[row])]) for row in rows]
+        cuts = [float(stored.thresholds[stored.row(cells[row])]) for row in rows]
         thresholds = torch.tensor(cuts, dtype=torch.float64)
         compute = metric_of(reader.tasks[name]).compute
         table[rows] = np.mean(

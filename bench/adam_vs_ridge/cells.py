@@ -89,7 +89,7 @@ def choose_cells(results: Results, choice: Choice) -> list[ProbeCell]:
                 for cell in stored.task.where(network=TRAINED, step=step, probe=ACTIVATIONS)
                 if not choice.layers or any(fits(cell.layer, layer) for layer in choice.layers)
             ]
-            cells.sort(key=lambda cell: float(stored.task.cv_loss[stored.task.cells.index(cell)]))
+            cells.sort(key=lambda cell: float(stored.task.cv_loss[stored.task.row(cell)]))
             ranked += [(rank, at, step, stored, cell) for rank, cell in enumerate(cells)]
     ranked.sort(key=lambda entry: entry[:3])
     first = sorted(ranked[: choice.cells], key=lambda entry: entry[1:3])

@@ -188,7 +188,7 @@ def _task_record(
     best = best_cells(results, task)
     records = []
     for cell, (mean, low, high) in zip(cells, summarised(scores), strict=True):
-        threshold = float(task.thresholds[task.cells.index(cell)])
+        threshold = float(task.thresholds[task.row(cell)])
         records.append(
             CellRecord(
                 network=cell.network,

@@ -55,7 +55,7 @@ def chosen_probe_set(
     for name, chosen in cells.items():
         task = results.tasks[name]
         probes[name] = {cell: _fitted(tensors, name, cell) for cell in chosen}
-        thresholds[name] = {cell: float(task.thresholds[task.cells.index(cell)]) for cell in chosen}
+        thresholds[name] = {cell: float(task.thresholds[task.row(cell)]) for cell in chosen}
         outputs = len(next(iter(probes[name].values())).intercept)
         # A probe set also scores this baseline, which nobody reads here.
         mean_map[name] = torch.zeros(outputs, height, width, dtype=torch.float64)
@@ -93,7 +93,7 @@ class StoredProbes:
 
     def _get(self, layer: str, step: int, draw: int = 0) -> Probe:
         cell = self.cell(layer, step, draw)
-        index, stem = self.task.cells.index(cell), probe_name(self.task.name, cell)
+        index, stem = self.task.row(cell), probe_name(self.task.name, cell)
         threshold = float(self.task.thresholds[index])
         return Probe(
             self._tensors[f"{stem}/weights"],

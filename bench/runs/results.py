@@ -24,8 +24,10 @@ from __future__ import annotations
 import csv
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ TABLES = ("cells.csv", "scores.safetensors", "costs.csv", "strips.safetensors", 
 FOREGROUND_AREA = "images/foreground"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TaskResults:
     """Cells and per-image scores of one task."""
 
@@ -73,10 +75,18 @@ class TaskResults:
         """The first metric."""
         return self.metrics[0]
 
+    def row(self, cell: Cell) -> int:
+        """Return the place of a cell among :attr:`cells`. Raises KeyError if it is not there."""
+        return self._rows[cell]
+
+    @cached_property
+    def _rows(self) -> dict[Cell, int]:
+        return {cell: row for row, cell in enumerate(self.cells)}
+
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
         """Return per-image scores of a cell, by default of the headline metric."""
         row: NDArray[np.float64] = self.scores[
-            self.cells.index(cell), self.metrics.index(metric or self.headline)
+            self.row(cell), self.metrics.index(metric or self.headline)
         ]
         return row
 
@@ -86,15 +96,21 @@ class TaskResults:
 
     def where(self, **attributes: object) -> list[Cell]:
         """Return the cells with these attributes, such as ``network="trained", step=4``."""
-        return [
-            cell
-            for cell in self.cells
-            if all(getattr(cell, name) == value for name, value in attributes.items())
-        ]
+        names = tuple(sorted(attributes))
+        if names not in self._groups:
+            groups = self._groups[names] = defaultdict(list)
+            for cell in self.cells:
+                groups[tuple(getattr(cell, name) for name in names)].append(cell)
+        return list(self._groups[names].get(tuple(attributes[name] for name in names), ()))
+
+    @cached_property
+    def _groups(self) -> dict[tuple[str, ...], dict[tuple[object, ...], list[Cell]]]:
+        """By names of attributes, the cells of every combination of their values."""
+        return {}
 
     def best(self, **attributes: object) -> Cell | None:
         """Return the cell with these attributes that has the least cross-validated loss."""
-        losses = {cell: self.cv_loss[self.cells.index(cell)] for cell in self.where(**attributes)}
+        losses = {cell: self.cv_loss[self.row(cell)] for cell in self.where(**attributes)}
         fitted = [cell for cell, loss in losses.items() if np.isfinite(loss)]
         return min(fitted, key=losses.__getitem__) if fitted else None
 

@@ -69,7 +69,7 @@ def best(
 
 def least_loss(task: TaskResults, cells: Sequence[Cell], what: str) -> Cell:
     """Return the cell with the least cross-validated loss; ``what`` is said if there is none."""
-    losses = {cell: task.cv_loss[task.cells.index(cell)] for cell in cells}
+    losses = {cell: task.cv_loss[task.row(cell)] for cell in cells}
     fitted = [cell for cell, loss in losses.items() if np.isfinite(loss)]
     if not fitted:
         raise LacksError(what)
