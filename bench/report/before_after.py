@@ -14,7 +14,7 @@ from bench.figures.images import png
 from bench.interventions.grid import COLUMNS, GRID, Grid
 from bench.interventions.records import Summary, task_folder
 
-_ITEMS = 12
+_ITEMS = 8
 """Items in the page; grid.png has all of them."""
 
 

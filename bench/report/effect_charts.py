@@ -144,7 +144,7 @@ def equal_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
     title = f"gain over {CONTROLS[control]} at equal damage"
 
     def x(field: str) -> alt.X:
-        return alt.X(field, type="quantitative", title=title)
+        return alt.X(field, type="quantitative", title=title, axis=alt.Axis(tickCount=5))
 
     base = alt.Chart(alt.InlineData(values=rows)).encode(y=y, color=_colour(summary))
     layers = [
@@ -204,7 +204,9 @@ def _damage_rows(curve: Curve, control: str) -> Iterator[dict[str, Any]]:
 
 
 def _columns(effect: Interval) -> dict[str, Any]:
-    return dict(zip(("mean", "low", "high"), effect, strict=True)) | {
+    """Numbers and text of an interval; JSON has no undefined numbers."""
+    finite = [value if isfinite(value) else None for value in effect]
+    return dict(zip(("mean", "low", "high"), finite, strict=True)) | {
         "gain text": str(Score(*effect))
     }
 
@@ -281,6 +283,6 @@ def _intervals_line(summary: Summary) -> str:
     strengths = sum(len(points_of(summary, curve.method)) for curve in summary.curves)
     equal = sum(len(curve.effects) for curve in summary.curves)
     return (
-        f"each chart shows several 95 % intervals ({strengths} over strengths, {equal} at equal "
+        f"Each chart shows several 95 % intervals ({strengths} over strengths, {equal} at equal "
         "damage), which are not corrected for their number: the claim is the chosen edit's"
     )

@@ -69,7 +69,7 @@ def read_maps(run_path: Path, name: str) -> dict[str, Any] | None:
             )
         ],
         "correlation": _correlation(record.correlation, cells, record.items),
-        "line": f"{2 * cells} intervals of 95 % {_UNCORRECTED}: no single cell is claimed",
+        "line": f"{2 * cells} intervals of 95 % {_UNCORRECTED}; no single cell is claimed",
     }
 
 
@@ -85,7 +85,7 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
     methods = list(dict.fromkeys(entry.method for entry in table.entries))
     return {
         "change": f"{table.change:g}",
-        "items": table.items,
+        "count": table.items,
         "strengths": ", ".join(f"{strength:g}" for strength in table.strengths),
         "layers": ", ".join(table.layers),
         "steps": ", ".join(map(str, table.steps)),
@@ -106,7 +106,7 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
 
 
 _UNCORRECTED = (
-    "are shown and not corrected for their number: about one in twenty lies beside zero where "
+    "are shown and not corrected for their number: about one in twenty excludes zero where "
     "there is no effect"
 )
 

@@ -19,7 +19,7 @@ from bench.interventions.summary import (
     times_line,
 )
 from bench.report.before_after import before_after
-from bench.report.effect_charts import drawn_charts, edge_lines
+from bench.report.effect_charts import CONTROLS, drawn_charts, edge_lines
 from bench.report.intervention_maps import read_attributes, read_maps
 from bench.report.templates import template
 
@@ -62,9 +62,27 @@ def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
         "claim": claim(summary),
         "intervals": intervals_line(summary),
         "rows": rows(summary),
+        "visible": _visible(summary),
+        "test_items": len(summary.test_items),
         "layers": ", ".join(summary.plan.layers),
         "steps": ", ".join(map(str, summary.plan.steps)),
         "seconds": summary.seconds_per_trial,
         "chosen": summary.chosen,
         "images": before_after(run_path, summary),
     }
+
+
+def _visible(summary: Summary) -> list[dict[str, str]]:
+    """The smallest visible gains of every edit; none in summaries of earlier versions."""
+    arms = [arm for arm in summary.arms if arm.visible]
+    names = list(dict.fromkeys(name for arm in arms for name in arm.visible or ()))
+    return [
+        {"method": arm.method, "strength": f"{arm.strength:g}"}
+        | {
+            f"over {CONTROLS.get(name, name)}": f"{gain:.3f}"
+            if (gain := (arm.visible or {}).get(name)) is not None
+            else ""
+            for name in names
+        }
+        for arm in arms
+    ]
