@@ -129,13 +129,13 @@ def _rows(
     names: Sequence[str], intervals: Sequence[Sequence[Interval]]
 ) -> list[tuple[str, list[Tile]]]:
     """Gains of a map with their intervals, on the map's own scale."""
-    low, high = _ends(mean for row in intervals for mean, *_ in row)
+    least, most = _ends(mean for row in intervals for mean, *_ in row)
     return [
         (
             name,
             [
-                Tile(_signed(mean), (_between(*ends),), *heat(mean, low, high))
-                for mean, *ends in row
+                Tile(_signed(mean), (_between(low, high),), *heat(mean, least, most))
+                for mean, low, high in row
             ],
         )
         for name, row in zip(names, intervals, strict=True)
@@ -154,11 +154,11 @@ def _attribute_rows(
 
 
 def _share(entry: AttributeRecord, control: bool) -> Tile:
-    mean, *ends = entry.random if control else entry.share
-    notes = (_between(*ends, sign=""),)
+    mean, low, high = entry.random if control else entry.share
+    notes: tuple[str, ...] = (_between(low, high, sign=""),)
     if not control:
-        gain, *ends = entry.gain
-        notes = (f"gain {_signed(gain)}", _between(*ends))
+        gain, low, high = entry.gain
+        notes = (f"gain {_signed(gain)}", _between(low, high))
     is_own = entry.edited == entry.measured
     return Tile(f"{mean:.2f}", notes, *heat(mean, 0, 1), is_own=is_own)
 
