@@ -102,7 +102,7 @@ def gain_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
     import altair as alt
 
     rows = [row for curve in summary.curves for row in _strength_rows(summary, curve, control)]
-    x = alt.X("damage:Q", title="damage: mean absolute change of background pixels")
+    x = alt.X("damage:Q", title="damage (change of background pixels)")
     title = f"gain over {CONTROLS[control]} ({summary.headline.replace('_', ' ')})"
 
     def y(field: str) -> alt.Y:
