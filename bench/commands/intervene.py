@@ -122,7 +122,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="edit colour, shape, floor, wall and light instead, and measure all of them",
     )
     how.add_argument(
-        "--path", choices=("circle", "line"), help="move the object along a path instead"
+        "--path",
+        choices=("circle", "line"),
+        help="move the object along a path instead, by one or several --methods",
     )
     add("--frames", type=int, default=16, help="frames of a path (default %(default)s)")
     add("--gif", type=typed_path, help="write the frames of a path to this GIF")
@@ -220,7 +222,8 @@ def _refuse_ignored(options: argparse.Namespace) -> None:
             raise UserError(f"{how} does not use --{name.replace('_', '-')}; leave it out")
     if options.attributes and options.methods is not None:
         raise UserError("--attributes compares its own directions; leave --methods out")
-    for name in () if options.attributes else ("methods", "strengths"):
+    single = {"--attributes": (), "--path": ("strengths",)}
+    for name in single.get(how, ("methods", "strengths")):
         if len(getattr(options, name) or ()) > 1:
             raise UserError(
                 f"{how} takes one of --{name}, not {len(getattr(options, name))}; name one"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import cos, pi, sin
@@ -27,11 +27,12 @@ from bench.interventions.runner import EditableRun, edit_arm, movable, open_prob
 from bench.interventions.shifts import NEAREST, Offset, moved
 from engines.cache import key_of
 from probes.bootstrap import Array, effect_of
+from probes.edit import METHODS
 from probes.published_edit import PUBLISHED
 
 METHOD, STRENGTH = "pattern", 8.0
 """Of a run without an experiment, which would choose them."""
-_GIF_ITEMS, _TILE, _GAP = 4, 192, 6
+_GIF_ITEMS, _TILE, _GAP, _NAMES = 4, 192, 6, 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,21 @@ def layered_arm(
     return arm
 
 
+def arms_of(
+    run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
+) -> list[Arm]:
+    """Return :func:`chosen_arm` of each method.
+
+    Among several, the strength that was typed is that of edits by ridge probes.
+    """
+    if not methods or len(methods) == 1:
+        return [chosen_arm(run, plan, methods, strengths)]
+    return [
+        chosen_arm(run, plan, [method], strengths if method in METHODS else None)
+        for method in dict.fromkeys(methods)
+    ]
+
+
 def walk(
     run: EditableRun,
     probes: EditProbes,
@@ -127,29 +143,46 @@ def walk(
         return {"images": torch.cat(parts).contiguous()}
 
     facts = {"item": identity, "arm": arm.key, "offsets": offsets}
+    if arm.method == CONTROLNET and run.generator.steering:
+        facts["controlnet"] = run.generator.steering.fingerprint
     images = run.shards.get(f"path-{task}-{identity}-{key_of(facts)[:16]}", generate)["images"]
     return Walk(images, centres(targets.saliency), centres(run.study.reader(images).saliency))
 
 
 def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> None:
-    """Move the objects of a few items, print how well they follow, and write a GIF."""
+    """Move the objects of a few items, print how well they follow each method, and write a GIF."""
     if options.frames < 3:
         raise UserError(f"frames must be at least 3, not {options.frames}")
-    arm = chosen_arm(run, plan, options.methods, options.strengths)
-    probes = open_probes(run, plan.task, [arm])
+    arms = arms_of(run, plan, options.methods, options.strengths)
+    probes = open_probes(run, plan.task, arms)
     originals, _ = movable(run, "test", plan.items, 1)
     offsets = offsets_along(options.path, options.frames, *originals.images.shape[-2:])
     walk_of = partial(walk, run, probes, offsets=offsets, batch=plan.batch)
-    walks: dict[str, list[Walk]] = {EDIT: [], RANDOM: []}
+    walks: dict[Arm, list[Walk]] = {
+        replace(arm, control=control): [] for arm in arms for control in (EDIT, RANDOM)
+    }
     for row in tqdm(range(len(originals.items)), unit="item", desc=options.path):
-        for control in walks:
-            walks[control].append(walk_of(replace(arm, control=control), originals.take([row])))
+        for arm, entries in walks.items():
+            entries.append(walk_of(arm, originals.take([row])))
     axes = {"x": 1, "y": 0} if options.path == "circle" else {"x": 1}
+    for arm in arms:
+        controls = {"": walks[arm], ", random direction": walks[replace(arm, control=RANDOM)]}
+        _print_correlations(arm, originals, controls, axes)
+    if options.gif:
+        shown = {arm.method: [entry.images for entry in walks[arm][:_GIF_ITEMS]] for arm in arms}
+        print(f"frames: {write_gif(frames_of(shown), options.gif)}")
+
+
+def _print_correlations(
+    arm: Arm,
+    originals: Originals,
+    walks: Mapping[str, Sequence[Walk]],
+    axes: Mapping[str, int],
+) -> None:
+    """Print a table of one method; ``walks`` are those of the edit and of its control, by name."""
     correlations = {
-        f"{axis}{'' if control == EDIT else ', random direction'}": np.array(
-            [entry.correlation(index) for entry in entries]
-        )
-        for control, entries in walks.items()
+        f"{axis}{name}": np.array([entry.correlation(index) for entry in entries])
+        for name, entries in walks.items()
         for axis, index in axes.items()
     }
     table = [
@@ -162,15 +195,27 @@ def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> Non
         "correlation of target and measured centre over frames"
     )
     print(tabulate(table, headers=["item", "prompt", *correlations], disable_numparse=True))
-    if options.gif:
-        frames = frames_of([entry.images for entry in walks[EDIT][:_GIF_ITEMS]])
-        print(f"frames: {write_gif(frames, options.gif)}")
 
 
-def frames_of(items: Sequence[Float[Tensor, "frames 3 h w"]]) -> list[Image.Image]:
-    """Lay out the frames of some items side by side."""
-    arrays = [(item * 255).round().to(torch.uint8).numpy() for item in items]
+def frames_of(
+    methods: Mapping[str, Sequence[Float[Tensor, "frames 3 h w"]]],
+) -> list[Image.Image]:
+    """Lay out the frames of some items side by side: a row per method, named if there are more."""
+    rows = [
+        [(item * 255).round().to(torch.uint8).numpy() for item in items]
+        for items in methods.values()
+    ]
+    names = list(methods) if len(methods) > 1 else []
+    edges = (_NAMES if names else 0, 0, 0, 0)
     return [
-        image_grid([[image_of(image, _TILE, Image.Resampling.LANCZOS) for image in images]], _GAP)
-        for images in zip(*arrays, strict=True)
+        image_grid(
+            [
+                [image_of(item[frame], _TILE, Image.Resampling.LANCZOS) for item in row]
+                for row in rows
+            ],
+            _GAP,
+            edges,
+            names=names,
+        )
+        for frame in range(len(rows[0][0]))
     ]

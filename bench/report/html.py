@@ -51,7 +51,8 @@ from bench.steps import number_of, numbers_of
 from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
-_SCRIPTS = ("charts.js", "heatmap.js", "readings.js", "explorer.js")
+_SCRIPTS = ("charts.js", "heatmap.js", "readings.js", "explorer.js", "interventions.js")
+_STYLES = ("style.css", "explorer.css", "interventions.css")
 
 
 def write_report(results: Results) -> Path:
@@ -64,7 +65,7 @@ def write_report(results: Results) -> Path:
     recipe = read_recipe(results.path)
     page = template("report.html.jinja").render(
         results=results,
-        style=asset("style.css") + asset("explorer.css"),
+        style=Markup("").join(map(asset, _STYLES)),
         scripts=[drawing_script(), *map(asset, _SCRIPTS)],
         data=_data(results),
         opening=opening(results, findings),

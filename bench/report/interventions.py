@@ -5,12 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
-
-from bench.figures.images import png
-from bench.interventions.grid import COLUMNS, GRID, Grid
-from bench.interventions.records import FOLDER, Summary, read_summary, task_folder
+from bench.interventions.records import FOLDER, Summary, read_summary
 from bench.interventions.summary import (
     LABELS,
     caveats,
@@ -23,21 +18,32 @@ from bench.interventions.summary import (
     rows,
     times_line,
 )
+from bench.report.before_after import before_after
+from bench.report.effect_charts import CONTROLS, drawn_charts, edge_lines
+from bench.report.intervention_maps import read_attributes, read_maps
 from bench.report.templates import template
-
-_GRID_ROWS = 12
-"""Rows of the image grid in the report; grid.png has all of them."""
 
 
 def panel(run_path: Path) -> str | None:
-    """The section as escaped HTML; None for a run without interventions."""
+    """The section as escaped HTML; None for a run without interventions.
+
+    Raises UserError when a file of an experiment is damaged.
+    """
     folder = run_path / FOLDER
     names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    summaries = (read_summary(run_path, name) for name in names)
-    tasks = [_task(run_path, summary) for summary in summaries if summary]
-    if not tasks:
+    tasks = [task for name in names if (task := _experiment(run_path, name))]
+    attributes = read_attributes(run_path)
+    if not tasks and not attributes:
         return None
-    return template("intervene.html.jinja").render(tasks=tasks, columns=COLUMNS)
+    return template("intervene.html.jinja").render(tasks=tasks, attributes=attributes)
+
+
+def _experiment(run_path: Path, name: str) -> dict[str, Any] | None:
+    """What the folder of an experiment holds: its summary, its maps or both."""
+    summary, maps = read_summary(run_path, name), read_maps(run_path, name)
+    if summary is None and maps is None:
+        return None
+    return {"name": name, "maps": maps, "summary": summary and _task(run_path, summary)}
 
 
 def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
@@ -45,6 +51,9 @@ def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
         "name": summary.task if summary.plan.name == summary.plan.task else summary.plan.name,
         "methods": [(name, LABELS[name]) for name in summary.plan.methods],
         "nulls": nulls(summary),
+        "charts": drawn_charts(summary),
+        "edges": edge_lines(summary),
+        "chosen_on": len(summary.choose_items),
         "curves": curve_rows(summary),
         "contests": contest_rows(summary),
         "curves_line": curves_line(summary),
@@ -53,17 +62,27 @@ def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
         "claim": claim(summary),
         "intervals": intervals_line(summary),
         "rows": rows(summary),
+        "visible": _visible(summary),
+        "test_items": len(summary.test_items),
         "layers": ", ".join(summary.plan.layers),
         "steps": ", ".join(map(str, summary.plan.steps)),
         "seconds": summary.seconds_per_trial,
-        "grid": _grid(task_folder(run_path, summary.plan.name) / f"{GRID}.safetensors"),
+        "chosen": summary.chosen,
+        "images": before_after(run_path, summary),
     }
 
 
-def _grid(path: Path) -> list[list[Any]]:
-    try:
-        grid = Grid(**load_file(path))
-    except (OSError, SafetensorError, TypeError):
-        # The section's figures do not depend on the images.
-        return []
-    return [[png(tile) for tile in row] for row in grid.rows()[:_GRID_ROWS]]
+def _visible(summary: Summary) -> list[dict[str, str]]:
+    """The smallest visible gains of every edit; none in summaries of earlier versions."""
+    arms = [arm for arm in summary.arms if arm.visible]
+    names = list(dict.fromkeys(name for arm in arms for name in arm.visible or ()))
+    return [
+        {"method": arm.method, "strength": f"{arm.strength:g}"}
+        | {
+            f"over {CONTROLS.get(name, name)}": f"{gain:.3f}"
+            if (gain := (arm.visible or {}).get(name)) is not None
+            else ""
+            for name in names
+        }
+        for arm in arms
+    ]

@@ -184,8 +184,8 @@ def test_a_prompt_cannot_act(copied_run: Path) -> None:
     facts["strip_prompts"] = [prompt] * len(facts["strip_prompts"])
     (copied_run / "run.json").write_text(json.dumps(facts))
     hostile = Page(write_report(read_results(copied_run)).read_text(encoding="utf-8"))
-    # The data of the scripts, the charts' library, and four scripts of the page.
-    assert hostile.tags.count("script") == 6
+    # The data of the scripts, the charts' library, and five scripts of the page.
+    assert hostile.tags.count("script") == 7
     assert all(address.startswith("data:image/png;base64,") for address in hostile.loads)
     assert prompt in hostile.text
     assert json.loads(hostile.data)["prompts"][0] == prompt
