@@ -124,6 +124,7 @@ ROOMS = {
         "registry",
         "runs",
         "steps",
+        "options",
     },
     "ledger": {
         "config",

@@ -119,7 +119,7 @@ def curve_chart(
     )
     layers = [band, *([mark] if places else []), line, points]
     chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
-    return _styled(chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False))
+    return styled(chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False))
 
 
 def legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
-def _styled(spec: dict[str, Any]) -> dict[str, Any]:
+def styled(spec: dict[str, Any]) -> dict[str, Any]:
     """Leave colours and fonts to the page."""
     soft = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "titleFontWeight": "normal"}
     lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}

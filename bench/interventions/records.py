@@ -179,7 +179,8 @@ def write_record(record: Record, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
-            partial.write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            # pydantic's own JSON would write NaN as null, which is no number when it is read.
+            partial.write_text(json.dumps(record.model_dump(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost"

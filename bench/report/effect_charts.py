@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from bench.figures.charts import CHOSEN, HEIGHT, STYLES, WIDTH, curve_chart, svg
+from bench.figures.charts import CHOSEN, HEIGHT, STYLES, WIDTH, styled, svg
 from bench.interventions.arms import ALL_METHODS, EDIT, NULL, RANDOM
 from bench.interventions.records import DAMAGE, ArmRecord, Curve, Interval, Summary
 from probes.bootstrap import Score
@@ -274,8 +274,7 @@ def _finished(layers: Sequence[Any], height: int) -> dict[str, Any]:
 
     chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
     spec: dict[str, Any] = chart.properties(width=WIDTH, height=height).to_dict(validate=False)
-    # The look of the page's other charts.
-    return spec | {"config": curve_chart((), (), (), "")["config"]}
+    return styled(spec)
 
 
 def _intervals_line(summary: Summary) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
-
-from pydantic import BaseModel
 
 from bench.errors import UserError
 from bench.figures.charts import heat
@@ -22,9 +19,10 @@ from bench.interventions.records import (
     MapRecord,
     task_folder,
 )
+from bench.options.validation import Record, read_record
 from probes.bootstrap import Score
 
-Stored = TypeVar("Stored", bound=BaseModel)
+Stored = TypeVar("Stored", bound=Record)
 
 _METHODS = {
     "means": "along the difference of class means",
@@ -115,9 +113,7 @@ def _read(kind: type[Stored], path: Path, option: str) -> Stored | None:
     if not path.is_file():
         return None
     try:
-        text = path.read_text(encoding="utf-8")
-        # Undefined numbers are written as null, each on a line of its own.
-        return kind.model_validate_json(re.sub(r"(?m)^( *)null(,?)$", r"\1NaN\2", text))
+        return read_record(kind, path)
     except (OSError, ValueError) as error:
         run = path.parent.parent.parent
         raise UserError(
