@@ -101,7 +101,7 @@ def test_maps_of_reading_and_acting(
     figure = tmp_path / "maps.png"
     arguments = [
         *("intervene", str(path), "--map", "--items", "2", "--shifts", "1", "--threads", "1"),
-        *("--steps", "1", "--figure", str(figure)),
+        *("--figure", str(figure)),
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
