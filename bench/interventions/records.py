@@ -92,6 +92,9 @@ class MapRecord(Record):
     """Blocks x windows."""
     acting: tuple[tuple[Interval, ...], ...]
     correlation: Interval
+    """Rank correlation over cells; its interval is undefined for fewer than 8 items."""
+    correlation_bias: float
+    """What a resample of the items adds to it on average: noise lowers it."""
 
 
 class AttributeRecord(Record):
