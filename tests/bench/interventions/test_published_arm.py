@@ -166,7 +166,7 @@ def test_undefined_scores_are_left_out() -> None:
 def test_the_interval_covers_the_correlation_without_noise() -> None:
     rng = np.random.default_rng(0)
     covered, by_percentiles, biases = [], [], []
-    for _ in range(40):
+    for _ in range(20):
         truth = rng.normal(size=(4, 3))
         reading, acting = truth + rng.normal(size=(2, 10, 4, 3))
         found = maps_of(reading, acting).correlation()
