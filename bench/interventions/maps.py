@@ -39,6 +39,7 @@ from bench.interventions.config import Plan
 from bench.interventions.path import layered_arm
 from bench.interventions.records import MAPS, MapRecord, task_folder, write_record
 from bench.interventions.runner import EditableRun, open_probes, run_arms
+from bench.interventions.sweep import blocks_of
 from bench.interventions.trials import metric_of
 from bench.registry import plugin
 from bench.runs.results import Results
@@ -55,15 +56,6 @@ In simulations of 12 cells it covers the correlation of the noiseless maps in 95
 but where the noise of an image is two to three times the signal between cells in 87 % with 8 items,
 92 % with 20 and 96 % with 60; with 4 items in 71 %.
 """
-
-
-def blocks_of(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Group layers by block, in their order."""
-    blocks: dict[str, tuple[str, ...]] = {}
-    for layer in layers:
-        name = layer.partition(".")[0]
-        blocks[name] = (*blocks.get(name, ()), layer)
-    return blocks
 
 
 def windows_of(steps: Sequence[int]) -> list[tuple[int, ...]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
 from tabulate import tabulate
 
 from bench.config import FORMATS
@@ -28,6 +27,7 @@ from bench.ledger.entries import Entry, disagreements
 from bench.ledger.layers import layer_letters
 from bench.ledger.records import CellRecord
 from bench.ledger.ties import compare, letters
+from bench.options.validation import finite
 from bench.report.tables import in_markdown
 from extract.networks import TRAINED
 from probes.multiple_testing import RATE
@@ -86,8 +86,8 @@ def _group(group: Group, step: int | None) -> BoardGroup:
                 first=pair.first,
                 second=pair.second,
                 items=pair.items,
-                gain=tuple(map(_finite, (pair.gain.mean, pair.gain.low, pair.gain.high))),
-                q=_finite(pair.q),
+                gain=tuple(map(finite, (pair.gain.mean, pair.gain.low, pair.gain.high))),
+                q=finite(pair.q),
                 differs=pair.differs,
             )
             for pair in compared
@@ -132,10 +132,6 @@ def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
             for name, (cell, tied_letters) in best.items()
         },
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 _OF_MODEL = ((TRAINED, ACTIVATIONS), (TRAINED, WITH_POSITION))

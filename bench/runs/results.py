@@ -43,7 +43,7 @@ from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
 from datasets.grid import Grid
-from probes.probe_set import ALWAYS, Cell
+from probes.probe_set import ACTIVATIONS, ALWAYS, WITH_POSITION, Cell
 from probes.score import sign_of
 
 ENVIRONMENT = "environment.json"
@@ -72,6 +72,11 @@ class TaskResults:
     def headline(self) -> str:
         """The first metric."""
         return self.metrics[0]
+
+    @property
+    def gain_probe(self) -> str:
+        """The kind of probe that is compared with baselines without activations."""
+        return WITH_POSITION if self.where(probe=WITH_POSITION) else ACTIVATIONS
 
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
         """Return per-image scores of a cell, by default of the headline metric."""

@@ -13,8 +13,9 @@ from scipy.stats import spearmanr
 
 from bench.__main__ import main
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, UNMOVED
-from bench.interventions.maps import Maps, blocks_of, reading_map, windows_of
+from bench.interventions.maps import Maps, reading_map, windows_of
 from bench.interventions.records import read_summary
+from bench.interventions.sweep import blocks_of
 from bench.runs.results import Results
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
