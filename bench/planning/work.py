@@ -60,7 +60,10 @@ class _Columns:
 
 
 def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work:
-    """Count the work of every stage; no weights are needed. ``decodings`` are a plan's."""
+    """Count the work of every stage; no weights are needed.
+
+    ``decodings`` are those for labels and baselines.
+    """
     config = study.config
     steps, folds = len(config.probed_steps), study.folds
     train, test = count_items(study.train), count_items(study.test)
