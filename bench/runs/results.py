@@ -43,6 +43,7 @@ from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
 from datasets.grid import Grid
+from extract.networks import TRAINED
 from probes.probe_set import ACTIVATIONS, ALWAYS, WITH_POSITION, Cell
 from probes.score import sign_of
 
@@ -76,7 +77,8 @@ class TaskResults:
     @property
     def gain_probe(self) -> str:
         """The kind of probe that is compared with baselines without activations."""
-        return WITH_POSITION if self.where(probe=WITH_POSITION) else ACTIVATIONS
+        with_position = self.where(network=TRAINED, probe=WITH_POSITION)
+        return WITH_POSITION if with_position else ACTIVATIONS
 
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
         """Return per-image scores of a cell, by default of the headline metric."""
