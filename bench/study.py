@@ -26,7 +26,7 @@ from engines.cache import default_cache, hash_of_weights, key_of
 from engines.components import Components
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
-from extract.shapes import check_shapes
+from extract.parts_fit import check_parts_fit
 from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stream
 from extract.taps import choose
 from probes.accumulate import DRAWS
@@ -206,7 +206,7 @@ def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study
             task.target(blank)
     taps = tuple(tap for kind in config.taps for tap in components.taps(kind))
     layers = tuple(tap.layer for tap in choose(taps, config.layers))
-    check_shapes(components, [tap for tap in taps if tap.layer in layers])
+    check_parts_fit(components, [tap for tap in taps if tap.layer in layers])
     strengths = strengths_of(config, spec, components)
     facts = {
         "version of the scores": SCHEMA,

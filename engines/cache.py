@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from engines.checksum import sha256
 from engines.errors import EngineError
 
 _SUMS = "sha256.json"
@@ -56,7 +57,7 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             ) from error
         try:
             make(building)
-            sums = {file.name: _sha256(file) for file in sorted(building.iterdir())}
+            sums = {file.name: sha256(file) for file in sorted(building.iterdir())}
             (building / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
             building.chmod(0o755)
             try:
@@ -75,7 +76,7 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     try:
         sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
         damaged = (
-            [name for name, value in sums.items() if _sha256(folder / name) != value]
+            [name for name, value in sums.items() if sha256(folder / name) != value]
             if sums
             else [_SUMS]
         )
@@ -87,8 +88,3 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
             f"delete {folder} and run again"
         )
     return folder
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -33,6 +33,7 @@ ROOMS = {
         "errors",
         "figures",
         "measure",
+        "networks",
         "steps",
         "study",
         "options",
@@ -94,7 +95,6 @@ ROOMS = {
     "adam_vs_ridge": {
         "errors",
         "measure",
-        "networks",
         "profiling",
         "runs",
         "steps",

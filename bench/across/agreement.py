@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -102,13 +103,14 @@ def other_items(count: int) -> list[list[int]]:
     return [[(row + shift) % count for row in range(count)] for shift in shifts]
 
 
-def against_mean(task: Task, labels: Labels) -> Array:
-    """Return the agreement of each label with the mean of all others.
+@lru_cache(maxsize=64)
+def against_mean(task: Task, readings: Readings) -> Array:
+    """Return the agreement of each of a model's own labels with the mean of all others.
 
     The mean of masks becomes a mask at the threshold with the best mean score over these items,
     which favours this control.
     """
-    target = task.target(labels).double()
+    target = task.target(readings.own).double()
     mean = (target.sum(0, keepdim=True) - target) / (len(target) - 1)
     grid = Grid(*target.shape[-2:])
     candidates = THRESHOLDS if task.thresholded else (_MIDDLE,)
@@ -151,7 +153,7 @@ def compared(task: Task, one: Readings, other: Readings) -> dict[str, Array]:
         OTHER_ITEM: _mean(
             [between(task, a.own, b.own.take(order)) for a, b in pairs for order in orders]
         ),
-        MEAN: _mean([against_mean(task, x.own) for x in (one, other)]),
+        MEAN: _mean([against_mean(task, x) for x in (one, other)]),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.across.agreement import Agreement, agreements
 from bench.across.contrasts import (
     LEVELS,
-    LevelDifference,
+    ContrastAtLevel,
     Point,
     differences,
     levels_in_range,
@@ -33,7 +33,7 @@ class Across:
     shared: Shared
     levels: tuple[float, ...]
     points: list[Point]
-    differences: list[LevelDifference]
+    differences: list[ContrastAtLevel]
     onsets: list[Onset]
     attribute_order: list[OnsetDifference]
     group_order: list[OnsetDifference]

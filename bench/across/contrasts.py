@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True)
-class LevelDifference:
+class ContrastAtLevel:
     """A contrast at one noise level."""
 
     contrast: Contrast
@@ -112,6 +113,7 @@ def levels_in_range(shared: Shared, levels: Sequence[float] | None) -> tuple[flo
     return kept
 
 
+@lru_cache(maxsize=256)
 def best_of(shared: Shared, model: Model, reading: Reading) -> BestLayers:
     """Return a model's best layers along the steps, with scores of the shared items."""
     found = best_layers(model.results, shared.task(model, reading.task), probe=reading.probe)
@@ -176,7 +178,7 @@ def _unlike(one: Model, other: Model) -> str:
     return " and ".join(name for name in names if getattr(one, name) != getattr(other, name))
 
 
-def differences(shared: Shared, levels: Sequence[float]) -> list[LevelDifference]:
+def differences(shared: Shared, levels: Sequence[float]) -> list[ContrastAtLevel]:
     """Return every contrast in every reading at every noise level, tested together."""
     groups, contrasts = groups_of(shared.models), contrasts_of(shared.models)
     rows = []
@@ -189,7 +191,7 @@ def differences(shared: Shared, levels: Sequence[float]) -> list[LevelDifference
             at = {model: table[column] for model, table in scores.items()}
             spread = spread_of([_stack(at, group) for group in groups])
             rows += [
-                LevelDifference(
+                ContrastAtLevel(
                     contrast,
                     reading,
                     level,

@@ -9,10 +9,10 @@ from tabulate import tabulate
 
 from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, SAME
 from bench.across.comparison import Across
-from bench.across.contrasts import LevelDifference
-from bench.across.findings import ANY, NAMES, sentences
+from bench.across.contrasts import ContrastAtLevel
+from bench.across.findings import NAMES, sentences
 from bench.across.order import OnsetDifference
-from bench.across.transfer import FIRST, LABELS, OWN, AtLevel
+from bench.across.transfer import ANY, LABELS, OWN, AtLevel
 from extract.networks import TRAINED
 from probes.bootstrap import Score
 
@@ -114,7 +114,7 @@ def _differences(result: Across) -> Iterator[str]:
         )
 
 
-def _difference(row: LevelDifference) -> str:
+def _difference(row: ContrastAtLevel) -> str:
     return f"{_signed(row.difference.value)}{' *' if row.is_significant else ''}"
 
 
@@ -205,7 +205,7 @@ def _sharing(result: Across) -> Iterator[str]:
         rows = [row for row in result.at_levels if (row.task, row.unlike) == (task, ANY)]
         yield f"#### {task.capitalize()}, {rows[0].metric}, {rows[0].pairs} pairs"
         yield _table(_level_row(row) for row in rows)
-    kinds = [row for row in result.at_levels if row.level == FIRST and row.network == TRAINED]
+    kinds = [row for row in result.at_levels if row.log_snr is None and row.network == TRAINED]
     if any(row.unlike != ANY for row in kinds):
         yield "### The first step, by what the models differ in"
         for task in dict.fromkeys(row.task for row in kinds):
@@ -224,7 +224,7 @@ def _sharing(result: Across) -> Iterator[str]:
 def _level_row(row: AtLevel) -> dict[str, object]:
     return {
         "read from": NAMES[row.network],
-        "level": row.level if row.level[0].isalpha() else f"log-SNR {row.level}",
+        "level": row.level if row.log_snr is None else f"log-SNR {row.level}",
         **{label: f"{row.scores[label].mean:.3f}" for label in LABELS},
         "gain": _signed(row.gain),
         **_over_latent(row),

@@ -9,13 +9,12 @@ from bench.across.agreement import OTHER_ITEM, OTHER_SEED, SAME
 from bench.across.comparison import Across
 from bench.across.contrasts import SEED
 from bench.across.order import OnsetDifference
-from bench.across.transfer import FIRST, OWN, AtLevel
+from bench.across.transfer import ANY, OWN, AtLevel
 from extract.networks import CLEAN, INPUT, TRAINED
 from probes.multiple_testing import RATE
 
 NAMES = {TRAINED: "activations", INPUT: "the latent itself", CLEAN: "the predicted clean latent"}
 """Network -> what its probes read."""
-ANY = "any"
 
 
 def sentences(result: Across) -> list[str]:
@@ -99,7 +98,7 @@ def sharing_sentences(result: Across) -> Iterator[str]:
     first = {
         (row.task, row.network): row
         for row in result.at_levels
-        if row.level == FIRST and row.unlike == ANY
+        if row.log_snr is None and row.unlike == ANY
     }
     tasks = dict.fromkeys(task for task, _ in first)
     of_images = [task for task in tasks if result.readings[0].tasks[task].per_image]

@@ -20,11 +20,10 @@ from itertools import combinations
 import numpy as np
 
 from bench.across.models import Model
-from bench.across.shared import Shared, gain_probe_of
-from bench.analysis.emergence import EMERGED, TAILS
+from bench.across.shared import Shared
+from bench.analysis.emergence import EMERGED, TAILS, gains_along, shares_of
 from bench.verdicts.cells import without_activations
-from extract.networks import TRAINED
-from probes.bootstrap import Array, Score, effect_of, resampled_means, resampling_weights
+from probes.bootstrap import Array, Score, effect_of
 from probes.multiple_testing import RATE, q_values
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -101,25 +100,14 @@ def first_level(shared: Shared) -> float:
 def onset_of(shared: Shared, model: Model, name: str, first: float) -> Onset:
     """Return the onset of an attribute in a model; one before ``first`` is there."""
     task, results = shared.task(model, name), model.results
-    probe = gain_probe_of(task)
-    best = task.best(network=TRAINED, step=results.steps[-1], probe=probe)
-    assert best is not None
-    over, baseline = next(iter(without_activations(task).items()))
-    curve = [
-        task.sign() * task.score(cell)
-        for step in results.steps
-        for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
-    ]
-    gains = np.array(curve) - baseline
+    layer, _, gains = gains_along(results.steps, task)
+    over = next(iter(without_activations(task)))
     final = effect_of(gains[-1])
-    nothing = Onset(model.name, name, best.layer, over, final, None, False, np.empty(0))
+    nothing = Onset(model.name, name, layer, over, final, None, False, np.empty(0))
     if not final.low > 0:
         return nothing
     levels = np.array(results.log_snr, dtype=np.float64)
-    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    # The share of a final gain of zero or below is undefined.
-    shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
-    share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
+    share, shares = shares_of(gains)
     onset, drawn = (
         np.maximum(crossing(values, levels), first) for values in (share[:, None], shares)
     )

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.across.models import Model
-from bench.across.shared import Shared, gain_probe_of
+from bench.across.shared import Shared
 from bench.errors import UserError
 from bench.networks import alone
 from bench.registry import plugin
@@ -128,7 +128,7 @@ def _cells(task: TaskResults) -> list[Cell]:
     """Return the best cell of each network and step, chosen on training images."""
     steps = sorted({cell.step for cell in task.where(network=TRAINED)})
     found = (
-        task.best(network=network, step=step, probe=gain_probe_of(task))
+        task.best(network=network, step=step, probe=task.gain_probe)
         for network in READ
         for step in steps
     )

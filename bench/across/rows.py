@@ -10,6 +10,7 @@ from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, S
 from bench.across.comparison import Across
 from bench.across.order import OnsetDifference
 from bench.across.transfer import LABELS, OWN
+from bench.options.validation import finite
 from bench.steps import number_of
 from probes.bootstrap import Score
 
@@ -146,7 +147,7 @@ def _transfer(result: Across) -> Iterator[Row]:
                 "read_from": curves.network,
                 "layer": curves.layers[index],
                 "step": number_of(step),
-                "log_snr": _finite(level),
+                "log_snr": finite(level),
                 **{_COLUMNS[x]: float(np.nanmean(curves.scores[x][index])) for x in LABELS},
                 "gain": float(gain.mean[index]),
                 "gain_low": float(gain.low[index]),
@@ -175,11 +176,7 @@ def _ends(name: str, score: Score | None) -> Row:
     if score is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     return {
-        name: _finite(score.mean),
-        f"{name}_low": _finite(score.low),
-        f"{name}_high": _finite(score.high),
+        name: finite(score.mean),
+        f"{name}_low": finite(score.low),
+        f"{name}_high": finite(score.high),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

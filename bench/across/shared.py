@@ -11,9 +11,7 @@ from bench.across.models import Model
 from bench.errors import UserError
 from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS, differences, of_labels
 from bench.runs.results import Results, TaskResults
-from extract.networks import TRAINED
 from probes.bootstrap import Array
-from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
 _LEAST_ITEMS = 4
 _EXPECTED = ("sampler", "guidance", "precision", TEST_ITEMS)
@@ -76,12 +74,6 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
                 "run the model with more --steps"
             )
     return Shared(tuple(models), _tasks(models, tasks), tuple(common), _notes(models, differing))
-
-
-def gain_probe_of(task: TaskResults) -> str:
-    """Return the kind of probe that is compared with position: with it, for a task of maps."""
-    with_position = task.where(network=TRAINED, probe=WITH_POSITION)
-    return WITH_POSITION if with_position else ACTIVATIONS
 
 
 def _all_have(runs: Sequence[Results], item: str) -> bool:

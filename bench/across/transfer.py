@@ -45,6 +45,7 @@ OWN = "the reader's own label"
 _CONTROLS = (OTHER_SEED, OTHER_ITEM)
 """What both have to be exceeded by: the prompt alone, and neither prompt nor noise."""
 FIRST = "first step"
+ANY = "any"
 LABELS = (OWN, SAME, OTHER_SEED, OTHER_PROMPT, OTHER_ITEM)
 
 
@@ -158,9 +159,9 @@ class AtLevel:
     network: str
     pairs: int
     unlike: str
-    """In what the models of these pairs differ; ``any`` for all pairs."""
-    level: str
-    """A log-SNR, or the first step."""
+    """In what the models of these pairs differ; ``ANY`` for all pairs."""
+    log_snr: float | None
+    """None for the first step."""
     scores: dict[str, Score]
     gain: Score
     """Over the strongest control, with the interval over items."""
@@ -168,6 +169,11 @@ class AtLevel:
     """The activations' score less that of the latent itself; None for other networks."""
     gain_over_latent: Score | None
     """The same of the gains over another item: what is told of this item, not of all."""
+
+    @property
+    def level(self) -> str:
+        """The noise level, or the first step, in words."""
+        return FIRST if self.log_snr is None else f"{self.log_snr:g}"
 
 
 def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]:
@@ -177,8 +183,8 @@ def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]
     """
     rows = []
     kinds = list(dict.fromkeys(curve.unlike for curve in curves))
-    for unlike in ("any", *(kinds if len(kinds) > 1 else ())):
-        chosen = [curve for curve in curves if unlike in ("any", curve.unlike)]
+    for unlike in (ANY, *(kinds if len(kinds) > 1 else ())):
+        chosen = [curve for curve in curves if unlike in (ANY, curve.unlike)]
         for task in dict.fromkeys(curve.task for curve in chosen):
             of_task = [curve for curve in chosen if curve.task == task]
             by_network = {
@@ -192,7 +198,7 @@ def averaged(curves: Sequence[Curves], levels: Sequence[float]) -> list[AtLevel]
             }
             for network, table in tables.items():
                 first = by_network[network][0]
-                for column, level in enumerate((FIRST, *(f"{level:g}" for level in levels))):
+                for column, level in enumerate((None, *levels)):
                     values = _column(table, column)
                     gain = over_controls(values, _CONTROLS)
                     latent = tables.get(INPUT) if network == TRAINED else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from bench.across.comparison import Across
 from bench.across.contrasts import Reading, best_of
 from bench.across.document import DOCUMENT, FIGURE, SHEET, document
 from bench.across.rows import tables
-from bench.across.transfer import FIRST, OWN
+from bench.across.transfer import ANY, FIRST, OWN
 from bench.errors import UserError
 from bench.figures.across_models import (
     LevelLine,
@@ -24,7 +23,7 @@ from bench.figures.across_models import (
 )
 from bench.figures.images import save_image
 from bench.figures.plots import DPI
-from datasets.atomic_write import atomic_write
+from datasets.atomic_write import atomic_write, write_csv
 from extract.networks import INPUT, TRAINED
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
@@ -54,10 +53,7 @@ def write_across(result: Across, folder: Path, command: str) -> list[Path]:
 
 
 def _csv(path: Path, rows: list[dict[str, str | float | int | bool | None]]) -> Path:
-    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, list(rows[0]), rows)
     return path
 
 
@@ -115,11 +111,11 @@ def _sharing_panels(result: Across) -> Iterator[LevelPanel]:
             rows = [
                 row
                 for row in result.at_levels
-                if (row.task, row.network, row.unlike) == (name, network, "any")
+                if (row.task, row.network, row.unlike) == (name, network, ANY)
             ]
             # The first step has no noise level that all models share: it stands before them.
             before = min(result.levels) - _APART
-            at = [(before if row.level == FIRST else float(row.level), row) for row in rows]
+            at = [(before if row.log_snr is None else row.log_snr, row) for row in rows]
             lines.append(
                 LevelLine(words, [level for level, _ in at], [row.scores[label] for _, row in at])
             )

@@ -18,10 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.adam_vs_ridge.cells import Choice, ProbeCell, choose_cells
-from bench.adam_vs_ridge.fits import ActivationStore, Fits, generate
+from bench.adam_vs_ridge.fits import ActivationStore, Fits
 from bench.adam_vs_ridge.results import SCHEMA, CellComparison, RecipeComparison, ScorePair
 from bench.measure import timed
 from bench.profiling.published import update_seconds
+from bench.runs.regenerate import generate
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
 from bench.steps import number_of

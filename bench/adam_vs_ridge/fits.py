@@ -17,18 +17,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.measure import timed
-from bench.networks import alone
 from bench.runs.probes import StoredProbes
+from bench.runs.regenerate import generate
 from bench.runs.results import Results
 from bench.study import Study
 from datasets.grid import Grid
 from datasets.labels import Labels
-from datasets.splits import Block
 from engines.cache import key_of
 from engines.engine import Engine
 from extract.networks import TRAINED
 from extract.shards import Shards
-from extract.stream import Reducer
 from probes.adam import BATCH, EPOCHS, RATE, SEED, Epochs, target_blocks, train
 from probes.published_edit import PublishedProbe
 from probes.task import Task
@@ -157,22 +155,17 @@ def published_probes(
         with tqdm(total=images, unit="item", desc="training items") as bar:
             generate(study, engine, study.train, sorted({step for _, step in group}), store, bar)
         target = torch.cat(store.targets[task])
-        due = [site for site in missing if site[:2] in group]
-        for site in tqdm(due, unit="probe", desc="published probes"):
-            layer, step, draw = site
-            labels = target[permutation(len(target), draw)] if draw else target
-            blocks = target_blocks(labels, stored.cell(layer, step).grid, chosen.thresholded)
-            fits.get(
-                task,
-                site,
-                partial(
-                    train,
-                    torch.cat(store.activations[layer, step]),
-                    blocks,
-                    chosen.thresholded,
-                    fits.epochs,
-                ),
-            )
+        due = {place: [draw for *at, draw in missing if tuple(at) == place] for place in group}
+        with tqdm(total=sum(map(len, due.values())), unit="probe", desc="published probes") as bar:
+            for (layer, step), draws in due.items():
+                activations = torch.cat(store.activations.pop((layer, step)))
+                grid = stored.cell(layer, step).grid
+                for draw in draws:
+                    labels = target[permutation(len(target), draw)] if draw else target
+                    blocks = target_blocks(labels, grid, chosen.thresholded)
+                    fit = partial(train, activations, blocks, chosen.thresholded, fits.epochs)
+                    fits.get(task, (layer, step, draw), fit)
+                    bar.update()
     return PublishedProbes({site: _last(fits, task, site) for site in sites})
 
 
@@ -208,18 +201,3 @@ def grouped(
         total += size
     if group:
         yield group
-
-
-def generate(
-    study: Study,
-    engine: Engine,
-    blocks: Sequence[Block],
-    steps: Sequence[int],
-    reducer: Reducer,
-    bar: tqdm[None],
-) -> None:
-    """Generate blocks of items again, and pass the activations of ``steps`` to the reducer."""
-    recorded = alone(study, engine, study.config.batch)
-    for block in blocks:
-        study.stream(recorded, block.items, [reducer], steps)
-        bar.update(len(block.items))

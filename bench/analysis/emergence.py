@@ -12,8 +12,8 @@ from bench.analysis.comparisons import is_labelled
 from bench.runs.results import Results, TaskResults
 from bench.steps import numbers_of
 from extract.networks import DECODED, DECODED_LAYERS, TRAINED
-from probes.bootstrap import LEVEL, Score, effect_of, resampled_means, resampling_weights
-from probes.probe_set import ACTIVATIONS, MEAN_MAP, POSITION, WITH_POSITION
+from probes.bootstrap import LEVEL, Array, Score, effect_of, resampled_means, resampling_weights
+from probes.probe_set import ACTIVATIONS, MEAN_MAP, POSITION
 
 EMERGED = 0.9
 """Share of the final gain from which on a scene property counts as emerged."""
@@ -54,31 +54,39 @@ def emergence(results: Results, task: TaskResults) -> Emergence:
 
     For a task of whole images, the activations' gain over the mean training label.
     """
-    last = results.steps[-1]
-    probe = WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
-    best = task.best(network=TRAINED, step=last, probe=probe)
-    baseline = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
-    assert best is not None
-    curve = [
-        task.score(cell)
-        for step in results.steps
-        for cell in task.where(network=TRAINED, step=step, probe=probe, layer=best.layer)
-    ]
-    gains = task.sign() * (np.array(curve) - task.score(baseline))
+    layer, over, gains = gains_along(results.steps, task)
     final = effect_of(gains[-1])
     if not final.low > 0:
-        return Emergence(task.name, best.layer, baseline.network, results.steps, final, (), None)
-    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
-    # The share of a final gain of zero or below is undefined.
-    shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
-    share = np.nanmean(gains, axis=1) / np.nanmean(gains[-1])
+        return Emergence(task.name, layer, over, results.steps, final, (), None)
+    share, shares = shares_of(gains)
     spans = np.nanquantile(shares, TAILS, axis=1).T
     scores = tuple(
         Score(float(mean), float(low), float(high))
         for mean, (low, high) in zip(share, spans, strict=True)
     )
     emerged = onset(share >= EMERGED, shares >= EMERGED, list(numbers_of(results.steps)))
-    return Emergence(task.name, best.layer, baseline.network, results.steps, final, scores, emerged)
+    return Emergence(task.name, layer, over, results.steps, final, scores, emerged)
+
+
+def gains_along(steps: Sequence[int], task: TaskResults) -> tuple[str, str, Array]:
+    """The best layer of the last step, the baseline, and the gains over it, steps x images."""
+    best = task.best(network=TRAINED, step=steps[-1], probe=task.gain_probe)
+    baseline = task.best(network=POSITION) or task.where(network=MEAN_MAP)[0]
+    assert best is not None
+    curve = [
+        task.score(cell)
+        for step in steps
+        for cell in task.where(network=TRAINED, step=step, probe=task.gain_probe, layer=best.layer)
+    ]
+    return best.layer, baseline.network, task.sign() * (np.array(curve) - task.score(baseline))
+
+
+def shares_of(gains: Array) -> tuple[Array, Array]:
+    """The share of the final gain at every step, and the same in every draw, steps x draws."""
+    drawn = resampled_means(gains, resampling_weights(gains.shape[1]))
+    # The share of a final gain of zero or below is undefined.
+    shares = drawn / np.where(drawn[-1] > 0, drawn[-1], np.nan)
+    return np.nanmean(gains, axis=1) / np.nanmean(gains[-1]), shares
 
 
 def onset(holds: NDArray[np.bool_], drawn: NDArray[np.bool_], numbers: Sequence[int]) -> Score:

@@ -30,7 +30,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
         yield over_networks(
             f"{task.name}: {best.layer} over permuted labels", scores, controls, LEAST
         )
-        both = cells.best(task, step, cells.gain_probe(task))
+        both = cells.best(task, step, task.gain_probe)
         for name, baseline in cells.without_activations(task).items():
             what = f"{task.name}: {both.layer} with position over {name}"
             yield paired(what, cells.scores_of(task, both), baseline, LEAST)

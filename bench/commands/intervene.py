@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bench.interventions.config import Plan
     from bench.runs.results import Results
 
+_FRAMES = 16
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options. Their default is None: the plan has the defaults."""
@@ -73,7 +75,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--damages",
         type=numbers,
         help="damages at which methods are compared; no edit beyond the last is chosen if there "
-        "are others (default 0.05,0.1)",
+        "are others (default 0.05,0.1); --attributes: the change of the image, one number (default "
+        "0.1)",
     )
     add(
         "--controls",
@@ -109,7 +112,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, help="CPU threads (default: all cores)")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--sweep", action="store_true", help="compare blocks of layers and windows of steps instead"
+        "--sweep",
+        action="store_true",
+        help="compare all blocks of layers and windows of steps instead",
     )
     how.add_argument(
         "--map",
@@ -126,7 +131,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=("circle", "line"),
         help="move the object along a path instead, by one or several --methods",
     )
-    add("--frames", type=int, default=16, help="frames of a path (default %(default)s)")
+    add("--frames", type=int, help=f"frames of a path (default {_FRAMES})")
     add("--gif", type=typed_path, help="write the frames of a path to this GIF")
     add("--figure", type=typed_path, help="draw both maps to this PNG (needs the extra plot)")
 
@@ -145,8 +150,9 @@ def command(options: argparse.Namespace) -> int:
     from bench.runs.folder import RunFolder
     from bench.runs.results import read_results
 
-    if options.gif and not options.path:
-        raise UserError("--gif needs frames: give a path too, such as --path circle")
+    for name in ("gif", "frames"):
+        if getattr(options, name) is not None and not options.path:
+            raise UserError(f"--{name} is of a path: give that too, such as --path circle")
     if options.figure and not options.map:
         raise UserError("--figure draws the maps of --map; give that too")
     special = options.sweep or options.path or options.map or options.attributes
@@ -159,6 +165,8 @@ def command(options: argparse.Namespace) -> int:
     plan = Plan(**{name: value for name, value in typed.items() if value is not None})
     refuse_run(results, plan.task)
     numbers_of_run = numbers_of(results.steps)
+    if options.sweep or options.map:
+        plan = replace(plan, layers=results.layers, steps=numbers_of_run)
     controlnet = folder_for(results.config.model, plan.task, options.controlnet)
     plan = completed(
         plan,
@@ -186,6 +194,8 @@ def command(options: argparse.Namespace) -> int:
         elif options.path:
             from bench.interventions.path import print_path
 
+            if options.frames is None:
+                options.frames = _FRAMES
             print_path(run, plan, options)
         else:
             from bench.interventions.experiment import experiment
@@ -215,16 +225,41 @@ def _without_absent_control(plan: Plan, results: Results) -> Plan:
 def _refuse_ignored(options: argparse.Namespace) -> None:
     """Raise UserError for options of the experiment that a sweep, a map or a path does not use."""
     from bench.errors import UserError
+    from bench.interventions.arms import CONTROLNET
 
-    how = next(f"--{x}" for x in ("sweep", "map", "attributes", "path") if getattr(options, x))
-    for name in ("controls", "choose_items", "late_steps"):
+    mode = next(name for name in _IGNORED if getattr(options, name))
+    for name in _IGNORED[mode]:
         if getattr(options, name) is not None:
-            raise UserError(f"{how} does not use --{name.replace('_', '-')}; leave it out")
-    if options.attributes and options.methods is not None:
-        raise UserError("--attributes compares its own directions; leave --methods out")
-    single = {"--attributes": (), "--path": ("strengths",)}
-    for name in single.get(how, ("methods", "strengths")):
+            raise UserError(f"--{mode} does not use {_typed(name)}; leave it out")
+    if mode == "path" and options.controlnet and CONTROLNET not in (options.methods or ()):
+        raise UserError(
+            f"--path uses --controlnet for --methods {CONTROLNET} only; give that too, or leave "
+            "--controlnet out"
+        )
+    single = {"attributes": ("damages",), "path": ("strengths",)}
+    for name in single.get(mode, ("methods", "strengths")):
         if len(getattr(options, name) or ()) > 1:
             raise UserError(
-                f"{how} takes one of --{name}, not {len(getattr(options, name))}; name one"
+                f"--{mode} takes one of {_typed(name)}, not {len(getattr(options, name))}; name one"
             )
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+_BY_EXPERIMENT = (
+    *("controls", "choose_items", "late_steps", "extend"),
+    *("published_strengths", "controlnet_strengths"),
+)
+_OVER_CELLS = (*_BY_EXPERIMENT, "damages", "controlnet", "layers", "steps")
+_IGNORED = {
+    "sweep": _OVER_CELLS,
+    "map": _OVER_CELLS,
+    "attributes": (
+        *(*_BY_EXPERIMENT, "controlnet", "task", "methods"),
+        *("target", "unfiltered", "shifts", "batch"),
+    ),
+    "path": (*_BY_EXPERIMENT, "damages", "target", "unfiltered", "shifts"),
+}
+"""What is done instead of the experiment, and the options that it does not use."""

@@ -13,7 +13,8 @@ target class, at strength 1
 The target is another class, drawn at random by the item. The matrix of edited x measured attributes
 holds the share of images that have the target class (edited attribute), or another class than
 before (the others: side effects). All are read where the change of the image, a mean absolute
-difference of pixels, reaches a stated value, as in ``curves.py``.
+difference of pixels, reaches a stated value, as in ``curves.py``. Gains over random directions are
+tested over images, with the false discovery rate of all cells.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from itertools import product
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from tabulate import tabulate
 from torch import Tensor
 from tqdm import tqdm
 
+from bench.analysis.significance import at_rate
 from bench.errors import UserError
 from bench.interventions.arms import EDIT, RANDOM, random_directions
 from bench.interventions.config import Plan
@@ -47,8 +50,9 @@ from bench.interventions.runner import EditableRun
 from bench.registry import plugin
 from datasets.items import Item
 from engines.cache import key_of
-from probes.bootstrap import Array, effect_of, score_of
+from probes.bootstrap import Array, paired_difference, score_of
 from probes.edit import Probe
+from probes.multiple_testing import RATE, q_values
 
 METHODS = ("means", "weights", "pattern")
 STRENGTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -172,58 +176,114 @@ def attributes_table(run: EditableRun, plan: Plan, strengths: Sequence[float]) -
         arm: tuple(np.concatenate([part[arm][index] for part in parts]) for index in (0, 1))
         for arm in parts[0]
     }
-    limit = plan.damages[-1]
-
-    def read(arm: tuple[str, str, str], measured: int) -> Array:
-        change, outcome = joined[arm]
-        return curve_values(change, outcome[..., measured], np.array([limit]))[:, 0]
-
-    entries = []
-    for task, method in product(tasks, METHODS):
-        for index, measured in enumerate(tasks):
-            edit, random = (read((task, method, control), index) for control in (EDIT, RANDOM))
-            entries.append(
-                AttributeRecord(
-                    edited=task,
-                    measured=measured,
-                    method=method,
-                    share=astuple(score_of(edit)),
-                    random=astuple(score_of(random)),
-                    gain=astuple(effect_of(edit - random)),
-                )
-            )
     return AttributeTable(
-        change=limit,
+        change=plan.damages[-1],
         strengths=tuple(strengths),
         layers=plan.layers,
         steps=plan.steps,
         items=len(items),
-        entries=tuple(entries),
+        entries=matrix(joined, tasks, plan.damages[-1]),
     )
+
+
+def matrix(
+    trials: Mapping[tuple[str, str, str], tuple[Array, ...]], tasks: Sequence[str], limit: float
+) -> tuple[AttributeRecord, ...]:
+    """Compare every edit with its random directions at a change of the image of ``limit``.
+
+    ``trials`` are as :func:`_trials` returns them. The rate of false discoveries is over all cells
+    of all methods.
+    """
+    cells = [(*arm, index) for arm in product(tasks, METHODS) for index in range(len(tasks))]
+    edits, randoms = (
+        np.stack(
+            [_read(trials[task, method, control], index, limit) for task, method, index in cells]
+        )
+        for control in (EDIT, RANDOM)
+    )
+    gains = paired_difference(edits, randoms)
+    q = q_values(gains.p)
+    found = (gains.mean > 0) & (q <= RATE)
+    hits = {
+        cell[:2]
+        for cell, hit in zip(cells, found, strict=True)
+        if hit and tasks[cell[2]] == cell[0]
+    }
+    entries = []
+    for row, (task, method, index) in enumerate(cells):
+        counts = np.isfinite(edits[row] - randoms[row])
+        changes = [trials[task, method, control][0][counts].max(1) for control in (EDIT, RANDOM)]
+        reached, random_reached = (_share(change > limit) for change in changes)
+        entries.append(
+            AttributeRecord(
+                edited=task,
+                measured=tasks[index],
+                method=method,
+                share=astuple(score_of(edits[row])),
+                random=astuple(score_of(randoms[row])),
+                gain=(float(gains.mean[row]), float(gains.low[row]), float(gains.high[row])),
+                n=int(counts.sum()),
+                p=float(gains.p[row]),
+                q=float(q[row]),
+                reached=reached,
+                random_reached=random_reached,
+                hit=(task, method) in hits,
+            )
+        )
+    return tuple(entries)
+
+
+def _read(trials: tuple[Array, ...], measured: int, limit: float) -> Array:
+    """The outcome of every item at a change of ``limit``."""
+    change, outcome = trials
+    return curve_values(change, outcome[..., measured], np.array([limit]))[:, 0]
+
+
+def _share(which: NDArray[np.bool_]) -> float:
+    return float(which.mean()) if len(which) else float("nan")
 
 
 def print_attributes(run: EditableRun, plan: Plan, strengths: Sequence[float] | None) -> None:
     """Print one matrix per direction, and store them."""
     table = attributes_table(run, plan, sorted(set(strengths or STRENGTHS)))
-    measured = list(dict.fromkeys(entry.measured for entry in table.entries))
-    print(
-        f"edits of {', '.join(table.layers)} at steps {', '.join(map(str, table.steps))}, "
-        f"{table.items} test items, read at a change of the image of {table.change:g}"
-    )
-    for method in METHODS:
-        rows = {name: [name] for name in measured}
-        for entry in table.entries:
-            if entry.method == method:
-                mean, low, high = entry.gain
-                rows[entry.edited].append(
-                    f"{entry.share[0]:.2f} ({mean:+.2f} [{low:+.2f}, {high:+.2f}])"
-                )
-        print(f"\n{method}")
-        print(tabulate(list(rows.values()), headers=["edited", *measured], disable_numparse=True))
-    print(
-        "edited attribute: share of images with the target class; others: share whose class "
-        "changed. In brackets the gain over a random direction of the same norm, paired, 95 %"
-    )
+    print(text_of(table))
     path = task_folder(run.results.path, ATTRIBUTES) / f"{ATTRIBUTES}.json"
     write_record(table, path)
     print(f"figures in {path}")
+
+
+def text_of(table: AttributeTable) -> str:
+    """One matrix per direction: edited attributes in rows, measured ones in columns."""
+    measured = list(dict.fromkeys(entry.measured for entry in table.entries))
+    parts = [
+        f"edits of {', '.join(table.layers)} at steps {', '.join(map(str, table.steps))}, "
+        f"{table.items} test items, read at a change of the image of {table.change:g}"
+    ]
+    for method in METHODS:
+        rows = []
+        for edited in measured:
+            cells = [x for x in table.entries if (x.method, x.edited) == (method, edited)]
+            first = cells[0]
+            rows.append(
+                [
+                    *(edited, f"{first.n}", f"{first.reached:.0%}", "yes" if first.hit else "no"),
+                    *map(_cell, cells),
+                ]
+            )
+        headers = ["edited", "n", "reached", "target", *measured]
+        parts.append(f"\n{method}\n{tabulate(rows, headers=headers, disable_numparse=True)}")
+    defined = sum(np.isfinite(entry.q) for entry in table.entries)
+    parts.append(
+        "edited attribute: share of images with the target class; others: share whose class "
+        "changed. In brackets the gain over a random direction of the same norm, paired, 95 %, and "
+        f"q {at_rate(defined)}\n"
+        "n: images that count; reached: share of them whose change reaches the stated one, others "
+        "are read at the largest strength; target: whether the edited attribute gains its target "
+        f"class, with q of at most {RATE:g}"
+    )
+    return "\n".join(parts)
+
+
+def _cell(entry: AttributeRecord) -> str:
+    mean, low, high = entry.gain
+    return f"{entry.share[0]:.2f} ({mean:+.2f} [{low:+.2f}, {high:+.2f}], q {entry.q:.3f})"

@@ -7,7 +7,6 @@ in both halves of the batch, at every step, as diffusers' pipeline does. Its str
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from bench.errors import UserError
 from bench.interventions.arms import CONTROLNET, random_directions
 from bench.study import Study
 from datasets.items import Item
+from engines.checksum import sha256
 from engines.conditioning import TEXT, Conditioning
 from engines.validate import quoted
 from probes.edit import matched
@@ -111,8 +111,7 @@ def _loaded(folder: Path) -> tuple[ControlNetModel, str]:
     try:
         if len(files) != 1:
             raise ValueError(f"it holds {len(files)} safetensors files, where one is read")
-        with files[0].open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = sha256(files[0])
         net = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
-from bench.adam_vs_ridge.fits import generate
 from bench.interventions.config import Plan
 from bench.interventions.runner import EditableRun
 from bench.registry import plugin
 from bench.runs.probes import read_probes
+from bench.runs.regenerate import generate
 from bench.runs.results import Results, probe_name
 from datasets.grid import Grid
 from datasets.labels import Labels

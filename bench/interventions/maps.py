@@ -6,9 +6,17 @@ The cells are the blocks of layers and windows of steps. On the same test images
                layers and steps of the cell
     acting     the score of an edit in the cell over that of a random direction of the same norm
 
-Their agreement is Spearman's rank correlation of the two maps over cells. Its interval is a
-percentile bootstrap over images, which are the same in both maps; the cells stay as they are, so it
-says nothing about other networks.
+Their agreement is Spearman's rank correlation of the two maps over cells. Noise of few images
+lowers it, and a resample of them lowers it once more, so the percentiles of the bootstrap lie too
+low. With r the correlation, l and h its quantiles over resamples of images (which are the same in
+both maps), the interval is the hull of the percentile and of the reflected interval, which takes
+off that bias (Davison and Hinkley 1997, Bootstrap Methods and their Application, 5.2):
+
+    min(l, 2 r - h) to max(h, 2 r - l)
+
+The levels of l and h are those of Student's t with n - 1 degrees of freedom, times the square root
+of n / (n - 1), under the normal distribution (Hesterberg 2015, What Teachers Should Know about the
+Bootstrap, 5.3). The cells stay as they are, so the interval says nothing about other networks.
 """
 
 from __future__ import annotations
@@ -19,7 +27,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import norm, rankdata
+from scipy.stats import t as student
 from tabulate import tabulate
 
 from bench.errors import UserError
@@ -30,24 +39,23 @@ from bench.interventions.config import Plan
 from bench.interventions.path import layered_arm
 from bench.interventions.records import MAPS, MapRecord, task_folder, write_record
 from bench.interventions.runner import EditableRun, open_probes, run_arms
+from bench.interventions.sweep import blocks_of
 from bench.interventions.trials import metric_of
 from bench.registry import plugin
 from bench.runs.results import Results
 from extract.networks import TRAINED
-from probes.bootstrap import LEVEL, Array, Score, effect_of, resampling_weights
+from probes.bootstrap import LEVEL, Array, Score, effect_of, resampled_means, resampling_weights
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
 WIDTH = 3
 """Steps of a window, of all steps that the run probed."""
+LEAST_ITEMS = 8
+"""Of fewer items there is no interval.
 
-
-def blocks_of(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Group layers by block, in their order."""
-    blocks: dict[str, tuple[str, ...]] = {}
-    for layer in layers:
-        name = layer.partition(".")[0]
-        blocks[name] = (*blocks.get(name, ()), layer)
-    return blocks
+In simulations of 12 cells it covers the correlation of the noiseless maps in 95 % of cases or more,
+but where the noise of an image is two to three times the signal between cells in 87 % with 8 items,
+92 % with 20 and 96 % with 60; with 4 items in 71 %.
+"""
 
 
 def windows_of(steps: Sequence[int]) -> list[tuple[int, ...]]:
@@ -66,32 +74,51 @@ class Maps:
     acting: Array
     """n x blocks x windows."""
 
-    def correlation(self) -> Score:
-        """Spearman's correlation over cells, with its bootstrap interval over images."""
+    def correlation(self) -> Correlation:
+        """Correlate the maps over cells; the interval is over images, nan of fewer than 8."""
         n = len(self.reading)
-        read, acts = (maps.reshape(n, -1) for maps in (self.reading, self.acting))
-        drawn = [
-            _rank_correlation(*(_means(maps, weights) for maps in (read, acts)))
-            for weights in resampling_weights(n)
-        ]
-        low, high = np.nanquantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        point = _rank_correlation(*(_means(maps, np.ones(n)) for maps in (read, acts)))
-        return Score(point, float(low), float(high))
+        (point,) = self._correlations(np.ones((1, n))).tolist()
+        drawn = self._correlations(resampling_weights(n))
+        drawn = drawn[np.isfinite(drawn)]
+        if n < LEAST_ITEMS or not len(drawn):
+            return Correlation(Score(point, np.nan, np.nan), np.nan)
+        reach = norm.cdf(student.ppf((1 + LEVEL) / 2, n - 1) * np.sqrt(n / (n - 1)))
+        low, high = np.quantile(drawn, [1 - reach, reach])
+        low, high = min(low, 2 * point - high), max(high, 2 * point - low)
+        score = Score(point, max(-1.0, float(low)), min(1.0, float(high)))
+        return Correlation(score, float(drawn.mean() - point))
+
+    def _correlations(self, weights: Array) -> Array:
+        """The correlation in each draw of images (draws x n); undefined scores are left out."""
+        maps = [x.reshape(len(x), -1).T for x in (self.reading, self.acting)]
+        return _rank_correlations(*(resampled_means(scores, weights).T for scores in maps))
 
 
-def _means(scores: Array, weights: Array) -> Array:
-    """Weighted means over images; images where a score is undefined are left out of it."""
-    defined = np.isfinite(scores) * weights[:, None]
-    with np.errstate(invalid="ignore"):
-        means: Array = np.where(defined > 0, scores, 0.0).T @ weights / defined.sum(0)
-    return means
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Spearman's correlation of two maps."""
+
+    score: Score
+    bias: float
+    """Of the mean resample, in which the noise of the images counts twice; nan as the interval."""
+
+    def __str__(self) -> str:
+        """The value with its interval, or why it has none."""
+        if np.isfinite(self.bias):
+            return f"{self.score}, a resample of the items moves it by {self.bias:+.3f} on average"
+        return f"{self.score.mean:.3f}, without an interval (it needs {LEAST_ITEMS} items or more)"
 
 
-def _rank_correlation(a: Array, b: Array) -> float:
-    finite = np.isfinite(a) & np.isfinite(b)
-    if finite.sum() < 3 or np.ptp(a[finite]) == 0 or np.ptp(b[finite]) == 0:
-        return float("nan")
-    return float(spearmanr(a[finite], b[finite]).statistic)
+def _rank_correlations(a: Array, b: Array) -> Array:
+    """Correlate row by row; nan where fewer than three cells are defined, or all are equal."""
+    both = np.isfinite(a) & np.isfinite(b)
+    count = both.sum(1, keepdims=True)
+    ranks = [rankdata(np.where(both, x, np.nan), axis=1, nan_policy="omit") for x in (a, b)]
+    # The ranks of any count of numbers have the mean (count + 1) / 2.
+    x, y = (np.where(both, rank - (count + 1) / 2, 0.0) for rank in ranks)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = (x * y).sum(1) / np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return np.where(count[:, 0] < 3, np.nan, found)
 
 
 def reading_map(
@@ -185,7 +212,7 @@ def print_maps(
         print(tabulate(table, headers=["block", *(f"steps {span}" for span in spans)]))
     correlation = maps.correlation()
     cells = len(maps.blocks) * len(spans)
-    print(f"\nrank correlation of the two maps over {cells} cells: {correlation}")
+    print(f"\nrank correlation of the two maps over {cells} cells, {n} items: {correlation}")
     record = MapRecord(
         task=plan.task,
         method=base.method,
@@ -196,7 +223,8 @@ def print_maps(
         windows=tuple(tuple(step + 1 for step in window) for window in maps.windows),
         reading=_intervals(maps.reading),
         acting=_intervals(maps.acting),
-        correlation=astuple(correlation),
+        correlation=astuple(correlation.score),
+        correlation_bias=correlation.bias,
     )
     path = task_folder(run.results.path, plan.name) / MAPS
     write_record(record, path)

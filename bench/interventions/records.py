@@ -92,6 +92,9 @@ class MapRecord(Record):
     """Blocks x windows."""
     acting: tuple[tuple[Interval, ...], ...]
     correlation: Interval
+    """Rank correlation over cells; its interval is undefined for fewer than 8 items."""
+    correlation_bias: float
+    """What a resample of the items adds to it on average: noise lowers it."""
 
 
 class AttributeRecord(Record):
@@ -103,7 +106,22 @@ class AttributeRecord(Record):
     share: Interval
     """Of images with the target class, or with another class than before."""
     random: Interval
+    """The same of random directions."""
     gain: Interval
+    """Of the edit over random directions, paired."""
+    n: int
+    """Images that count: those whose changes and classes are defined for both."""
+    p: float
+    """Of no gain, two-sided; nan if undefined."""
+    q: float
+    """After Benjamini and Hochberg, over the cells of all methods."""
+    reached: float
+    """Share of the n images whose change reaches the stated one at some strength. The others are
+    read at the largest strength."""
+    random_reached: float
+    """The same of random directions."""
+    hit: bool
+    """Whether the edited attribute gains its target class, at a false discovery rate of 5 %."""
 
 
 class AttributeTable(Record):

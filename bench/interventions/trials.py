@@ -6,7 +6,6 @@ resampled.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ from torch.nn import functional
 from bench.interventions.arms import EDIT, NULL, Arm
 from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord
 from bench.interventions.shifts import Offset
+from datasets.atomic_write import write_csv
 from datasets.grid import Grid
 from datasets.items import Item, Split
 from datasets.labels import Labels
@@ -253,10 +253,7 @@ class Trials:
     def write_csv(self, path: Path) -> None:
         """Write one row per trial."""
         rows = list(self._csv_rows())
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, list(rows[0]), rows)
 
     def _csv_rows(self) -> Iterator[dict[str, object]]:
         for arm in self.arms:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bench.errors import UserError
 from bench.ledger.records import ENTRY, PROBES, SCORES, CellRecord, EntryRecord, TaskRecord
 from bench.options.validation import read_record
+from engines import checksum
 from extract.networks import TRAINED
 from probes.bootstrap import intervals
 from probes.probe_set import ACTIVATIONS
@@ -110,8 +111,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[np.floating]]) -> None
 def sha256(path: Path) -> str:
     """Return the checksum of a file. Raises UserError."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return checksum.sha256(path)
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); submit the run again"

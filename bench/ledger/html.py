@@ -21,9 +21,16 @@ from bench.figures.charts import (
 )
 from bench.ledger.board import Board, BoardEntry, BoardGroup, BoardTask, Point
 from bench.ledger.entries import Entry
-from bench.ledger.leaderboard import compare, explained, layer_rows, name_of, ordered, span
+from bench.ledger.leaderboard import (
+    explained,
+    layer_rows,
+    name_of,
+    ordered,
+    span,
+    title_of,
+)
 from bench.ledger.records import SamplerRecord
-from bench.ledger.ties import letters
+from bench.ledger.ties import compare, letters
 from bench.report.templates import asset, template
 from probes.bootstrap import Score
 
@@ -47,7 +54,7 @@ def board_page(board: Board, entries: Sequence[Entry]) -> str:
         title="scenebench: leaderboard",
         step="the last step" if board.step is None else f"step {board.step}",
         steps=_steps(board),
-        tasks={name: _title(name, task) for name, task in tasks.items()},
+        tasks={name: title_of(name, task) for name, task in tasks.items()},
         families=sorted({family_of(entry.record.layers) for entry in entries}),
         objectives=sorted({objective_of(entry.record.sampler) for entry in entries}),
         groups=[_group(board, group, by_name) for group in board.groups],
@@ -145,11 +152,6 @@ def _steps(board: Board) -> list[int]:
     )
 
 
-def _title(name: str, task: BoardTask) -> str:
-    unit = f" ({task.unit})" if task.unit else ""
-    return f"{name}: {task.metric}{unit}{'' if task.higher_is_better else ', lower is better'}"
-
-
 def _group(board: Board, group: BoardGroup, by_name: Mapping[str, Entry]) -> dict[str, Any]:
     return {
         "apart": group.apart,
@@ -186,8 +188,8 @@ def _data(board: Board, by_name: Mapping[str, Entry], names: Mapping[str, str]) 
     tied: dict[str, dict[str, dict[int, str]]] = {}
     for group in board.groups:
         members = [by_name[entry.entry] for entry in group.entries]
-        for step in _steps(board):
-            found, _, groups = compare(members, step)
+        steps = _steps(board)
+        for step, (found, _, groups) in zip(steps, compare(members, steps), strict=True):
             for name, table in found.items():
                 for number in table:
                     of_task = tied.setdefault(members[number].name, {}).setdefault(name, {})
@@ -254,12 +256,12 @@ def _score(point: Point) -> Score:
 
 def _chart(board: Board, task: str, names: Mapping[str, str], along: str) -> dict[str, Any]:
     steps = _steps(board)
-    title = _title(task, _tasks(board)[task])
+    title = title_of(task, _tasks(board)[task])
     return curve_chart(_lines(board, task, names), steps, [None] * len(steps), title, along)
 
 
 def _figure(board: Board, task: str, names: Mapping[str, str]) -> dict[str, Any]:
-    label = f"{_title(task, _tasks(board)[task])}, the best layer of each step"
+    label = f"{title_of(task, _tasks(board)[task])}, the best layer of each step"
     return {
         "task": task,
         "label": label,

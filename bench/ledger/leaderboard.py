@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from tabulate import tabulate
 
 from bench.config import FORMATS
@@ -28,7 +26,8 @@ from bench.ledger.comparable import Group, grouped
 from bench.ledger.entries import Entry, disagreements
 from bench.ledger.layers import layer_letters
 from bench.ledger.records import CellRecord
-from bench.ledger.ties import Pair, letters, pairs, tied
+from bench.ledger.ties import compare, letters
+from bench.options.validation import finite
 from bench.report.tables import in_markdown
 from extract.networks import TRAINED
 from probes.multiple_testing import RATE
@@ -64,7 +63,7 @@ def leaderboard(
 
 def _group(group: Group, step: int | None) -> BoardGroup:
     entries = group.entries
-    found, compared, groups = compare(entries, step)
+    ((found, compared, groups),) = compare(entries, [step])
     tasks = {name: tuple(tuple(sorted(m)) for m in members) for name, members in groups.items()}
     return BoardGroup(
         conditions=group.conditions,
@@ -87,51 +86,13 @@ def _group(group: Group, step: int | None) -> BoardGroup:
                 first=pair.first,
                 second=pair.second,
                 items=pair.items,
-                gain=tuple(map(_finite, (pair.gain.mean, pair.gain.low, pair.gain.high))),
-                q=_finite(pair.q),
+                gain=tuple(map(finite, (pair.gain.mean, pair.gain.low, pair.gain.high))),
+                q=finite(pair.q),
                 differs=pair.differs,
             )
             for pair in compared
         ),
     )
-
-
-Found = dict[str, dict[int, tuple[CellRecord, NDArray[np.float64]]]]
-"""Per task and number of an entry: the best layer's cell and its scores."""
-
-
-def compare(
-    entries: Sequence[Entry], step: int | None
-) -> tuple[Found, list[Pair], dict[str, list[set[int]]]]:
-    """Return the best cells at a step, the compared pairs, and the tied groups per task."""
-    names = list(dict.fromkeys(name for entry in entries for name in entry.record.tasks))
-    found = {
-        name: {
-            number: at
-            for number, entry in enumerate(entries)
-            if (at := entry.at(name, step or entry.record.steps[-1]))
-        }
-        for name in names
-    }
-    found = {name: table for name, table in found.items() if table}
-    compared = pairs(
-        entries, {name: {n: at[1] for n, at in table.items()} for name, table in found.items()}
-    )
-    groups = {
-        name: _tied(entries, name, {n: at[0] for n, at in table.items()}, compared)
-        for name, table in found.items()
-    }
-    return found, compared, groups
-
-
-def _tied(
-    entries: Sequence[Entry], task: str, cells: dict[int, CellRecord], compared: Sequence[Pair]
-) -> list[set[int]]:
-    """Return the tied groups of a task, the best first."""
-    sign = sign_of(entries[next(iter(cells))].record.tasks[task].higher_is_better)
-    means = {n: -np.inf if cell.mean is None else sign * cell.mean for n, cell in cells.items()}
-    order = sorted(cells, key=lambda number: -means[number])
-    return tied(order, [(p.first, p.second) for p in compared if p.task == task and p.differs])
 
 
 def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
@@ -171,10 +132,6 @@ def _entry(entry: Entry, best: dict[str, tuple[CellRecord, str]]) -> BoardEntry:
             for name, (cell, tied_letters) in best.items()
         },
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 _OF_MODEL = ((TRAINED, ACTIVATIONS), (TRAINED, WITH_POSITION))
@@ -242,6 +199,12 @@ def name_of(entry: BoardEntry) -> str:
     return f"{entry.model} ({entry.revision[:6]})"
 
 
+def title_of(name: str, task: BoardTask) -> str:
+    """Return a task with its metric, the unit, and which direction is better."""
+    unit = f" ({task.unit})" if task.unit else ""
+    return f"{name}: {task.metric}{unit}{'' if task.higher_is_better else ', lower is better'}"
+
+
 def ordered(group: BoardGroup) -> list[BoardEntry]:
     """Sort entries by their tied groups, task after task, then by their means."""
 
@@ -262,10 +225,7 @@ def _row(entry: BoardEntry, group: BoardGroup, form: str) -> dict[str, str]:
     row = {"model": name_of(entry)}
     for name in group.tied:
         task = entry.tasks.get(name)
-        known = next(e.tasks[name] for e in group.entries if name in e.tasks)
-        unit = f" ({known.unit})" if known.unit else ""
-        lower = "" if known.higher_is_better else ", lower is better"
-        title = f"{name}: {known.metric}{unit}{lower}"
+        title = title_of(name, next(e.tasks[name] for e in group.entries if name in e.tasks))
         row[title] = "-" if task is None else f"{span(task.score)} {task.letters}"
         row[f"{name}: layer"] = "-" if task is None else task.score.layer
     row |= {"test items": str(entry.test_items), "engine": entry.engine}

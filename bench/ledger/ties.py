@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.ledger.entries import Entry
+from bench.ledger.records import CellRecord
 from probes.bootstrap import Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 from probes.score import sign_of
@@ -45,25 +46,87 @@ def shared_rows(a: Entry, b: Entry) -> tuple[list[int], list[int]]:
     return [a.rows[key] for key in shared], [b.rows[key] for key in shared]
 
 
-def pairs(
-    entries: Sequence[Entry], scores: Mapping[str, Mapping[int, NDArray[np.float64]]]
-) -> list[Pair]:
-    """Compare all pairs of entries in every task.
+Cells = dict[int, tuple[CellRecord, NDArray[np.float64]]]
+"""Per number of an entry: the best layer's cell and its scores."""
+Found = dict[str, Cells]
+Compared = tuple[Found, list[Pair], dict[str, list[set[int]]]]
+"""The best cells at a step, the compared pairs, and the tied groups per task."""
 
-    ``scores`` has, per task and number of an entry, a score per test item.
+
+def compare(entries: Sequence[Entry], steps: Sequence[int | None]) -> list[Compared]:
+    """Compare entries at each of some steps; None is each entry's last."""
+    cells = [_best_cells(entries, step) for step in steps]
+    scores = [
+        {name: {n: at[1] for n, at in table.items()} for name, table in found.items()}
+        for found in cells
+    ]
+    return [
+        (found, tested, {name: _tied(entries, name, at, tested) for name, at in found.items()})
+        for found, tested in zip(cells, pairs(entries, scores), strict=True)
+    ]
+
+
+def _best_cells(entries: Sequence[Entry], step: int | None) -> Found:
+    found: Found = {}
+    for number, entry in enumerate(entries):
+        for name in entry.record.tasks:
+            if at := entry.at(name, step or entry.record.steps[-1]):
+                found.setdefault(name, {})[number] = at
+    return found
+
+
+def _tied(
+    entries: Sequence[Entry], task: str, cells: Cells, compared: Sequence[Pair]
+) -> list[set[int]]:
+    """Return the tied groups of a task, the best first."""
+    sign = sign_of(entries[next(iter(cells))].record.tasks[task].higher_is_better)
+    means = {
+        n: -np.inf if cell.mean is None else sign * cell.mean for n, (cell, _) in cells.items()
+    }
+    order = sorted(cells, key=lambda number: -means[number])
+    return tied(order, [(p.first, p.second) for p in compared if p.task == task and p.differs])
+
+
+Scores = Mapping[str, Mapping[int, NDArray[np.float64]]]
+"""Per task and number of an entry, a score per test item."""
+
+
+def pairs(entries: Sequence[Entry], scores: Sequence[Scores]) -> list[list[Pair]]:
+    """Compare all pairs of entries in every task at each of some steps.
+
+    Both have all their steps tested at once. The false discovery rate is over the pairs of a step.
     """
-    found = []
-    for task, tables in scores.items():
-        sign = sign_of(entries[next(iter(tables))].record.tasks[task].higher_is_better)
-        for first, second in combinations(sorted(tables), 2):
+    found: list[list[Pair]] = [[] for _ in scores]
+    for task in dict.fromkeys(name for of_step in scores for name in of_step):
+        numbers = sorted({number for of_step in scores for number in of_step.get(task, ())})
+        for first, second in combinations(numbers, 2):
             rows, others = shared_rows(entries[first], entries[second])
+            steps = [
+                step
+                for step, of_step in enumerate(scores)
+                if {first, second} <= of_step.get(task, {}).keys()
+            ]
+            if not steps:
+                continue
+            sign = sign_of(entries[first].record.tasks[task].higher_is_better)
             gain = paired_difference(
-                sign * tables[first][None, rows], sign * tables[second][None, others]
+                np.array([sign * scores[step][task][first][rows] for step in steps]),
+                np.array([sign * scores[step][task][second][others] for step in steps]),
             )
-            score = Score(float(gain.mean[0]), float(gain.low[0]), float(gain.high[0]))
-            found.append(Pair(task, first, second, len(rows), score, float(gain.p[0])))
-    q = q_values(np.array([pair.p for pair in found]))
-    return [replace(pair, q=float(value)) for pair, value in zip(found, q, strict=True)]
+            for step, *values in zip(
+                steps,
+                *(part.tolist() for part in (gain.mean, gain.low, gain.high, gain.p)),
+                strict=True,
+            ):
+                found[step].append(
+                    Pair(task, first, second, len(rows), Score(*values[:3]), values[3])
+                )
+    return [_with_q(compared) for compared in found]
+
+
+def _with_q(compared: Sequence[Pair]) -> list[Pair]:
+    q = q_values(np.array([pair.p for pair in compared]))
+    return [replace(pair, q=float(value)) for pair, value in zip(compared, q, strict=True)]
 
 
 def tied(members: Iterable[int], differing: Iterable[tuple[int, int]]) -> list[set[int]]:

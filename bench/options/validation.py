@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -32,6 +33,11 @@ def read_record(kind: type[Stored], path: Path) -> Stored:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ValueError(f"{path.name}: {_problem(error)}") from error
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON and tables store it: None where it is undefined or infinite."""
+    return value if isfinite(value) else None
 
 
 def _problem(error: ValidationError) -> str:

@@ -20,7 +20,7 @@ from bench.planning.sizes import sizes_of
 from bench.planning.solving import bytes_of, cut, sampled_probe_set
 from bench.planning.work import stage_work_of
 from bench.profiling.flops import decoding_flops, embedding_flops, work_of
-from bench.runs.filmstrips import STRIP_ITEMS, strip_steps
+from bench.runs.filmstrips import STRIP_ITEMS, strip_decodings, strip_steps
 from bench.runs.learning_curves import curves_of, learning_rows
 from bench.stages import kept_eigenbases, score_block, sum_block, sweep_block
 from bench.study import Study, open_study
@@ -70,7 +70,7 @@ def plan_of(config: Config, items: int | None = None) -> Plan:
         image_steps=(train + test) * config.sampler_steps,
         engine_rows=_rows(study, recorded.fitted, train) + _rows(study, recorded, test),
         flops_per_row=work_of(parts.denoiser, study.taps, words)[0].flops_per_row,
-        decodings=decodings,
+        decodings=decodings + strip_decodings(study),
         flops_per_decoding=decoding_flops(parts.vae, parts.latent_shape),
         flops_per_prompt=sum(
             embedding_flops(parts.parts[name], tokens)
@@ -109,6 +109,7 @@ def _rows(study: Study, recorded: RecordedModel, items: int) -> int:
 
 
 def _decodings(study: Study, train: int, test: int) -> int:
+    """Latents decoded for labels and baselines."""
     compared, steps = study.config.baselines, len(study.config.probed_steps)
     labels = train + test if study.config.source == "generated" else 0
     vae = (train + test) * steps if "vae" in compared else 0

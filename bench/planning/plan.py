@@ -50,8 +50,8 @@ class Plan:
     """Rows that all denoisers compute: the generating network, controls and baselines."""
     flops_per_row: int
     decodings: int
-    """Latents decoded for labels and baselines; without the report's few, and without rendered
-    images, which are encoded."""
+    """Latents decoded for labels, baselines and the report's images; rendered images, which are
+    encoded, are not counted."""
     flops_per_decoding: int
     flops_per_prompt: int
     """Operations of all text encoders."""

@@ -186,14 +186,18 @@ def _sums(study: Study, sites: Mapping[Site, Shape], width: int | None) -> SumSi
 
 def _target_columns(study: Study) -> tuple[int, int]:
     """Columns of targets, true and permuted: of tasks of maps, and of tasks of whole images."""
+    columns = [0, 0]
+    for name, width in target_widths(study).items():
+        columns[study.tasks[name].per_image] += width * (1 + study.draws)
+    return columns[0], columns[1]
+
+
+def target_widths(study: Study) -> dict[str, int]:
+    """Channels of every task's target."""
     # Rendered scenes have labels of their own.
     _, read = study.block_input(study.train[0].items[:1])
     labels = read(torch.zeros(1, 3, *study.components.image_size))
-    maps = images = 0
-    for task in study.tasks.values():
-        columns = task.target(labels).shape[1] * (1 + study.draws)
-        maps, images = (maps, images + columns) if task.per_image else (maps + columns, images)
-    return maps, images
+    return {name: int(task.target(labels).shape[1]) for name, task in study.tasks.items()}
 
 
 def _parameters(part: torch.nn.Module) -> int:

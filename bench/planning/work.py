@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-
-from bench.planning.sizes import site_shapes
+from bench.planning.sizes import site_shapes, target_widths
 from bench.runs.learning_curves import curves_of
 from bench.study import Study
 from datasets.grid import Grid
@@ -63,7 +61,10 @@ class _Columns:
 
 
 def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work:
-    """Count the work of every stage; no weights are needed. ``decodings`` are a plan's."""
+    """Count the work of every stage; no weights are needed.
+
+    ``decodings`` are those for labels and baselines.
+    """
     config = study.config
     steps, folds = len(config.probed_steps), study.folds
     train, test = count_items(study.train), count_items(study.test)
@@ -74,7 +75,7 @@ def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work
     }
     own = [shape.channels for (network, _), shape in sites.items() if network == TRAINED]
     narrowest = min(own, default=0)
-    widths = _target_widths(study)
+    widths = target_widths(study)
     every = list(_kinds(study.tasks, widths, study.draws))
     draft = list(
         _kinds(
@@ -150,13 +151,6 @@ def stage_work_of(study: Study, recorded: RecordedModel, decodings: int) -> Work
 
 def _projected(shape: Shape, width: int | None) -> Shape:
     return shape if width is None else Shape(shape.grid, min(shape.channels, width))
-
-
-def _target_widths(study: Study) -> dict[str, int]:
-    """Channels of every task's target."""
-    _, read = study.block_input(study.train[0].items[:1])
-    labels = read(torch.zeros(1, 3, *study.components.image_size))
-    return {name: int(task.target(labels).shape[1]) for name, task in study.tasks.items()}
 
 
 def _kinds(tasks: Mapping[str, Task], widths: Mapping[str, int], draws: int) -> Iterator[_Columns]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.errors import UserError
 from bench.profiling.worst import worst
-from datasets.atomic_write import atomic_write
+from datasets.atomic_write import atomic_write, write_csv
 
 SCHEMA = 1
 PROFILE, SAMPLES, LAYERS, MODULES = "profile.json", "samples.csv", "layers.csv", "modules.csv"
@@ -247,7 +246,7 @@ def write_profile(folder: Path, profile: Profile) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for table, (file, kind) in _ROWS.items():
             columns = [entry.name for entry in fields(kind)]
-            _write_rows(folder / file, columns, map(asdict, getattr(profile, table)))
+            write_csv(folder / file, columns, map(asdict, getattr(profile, table)))
         with atomic_write(folder / PROFILE) as partial:
             partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
@@ -255,13 +254,6 @@ def write_profile(folder: Path, profile: Profile) -> Path:
             f"cannot write the profile to {folder} ({error.strerror}); choose another --out"
         ) from error
     return folder / PROFILE
-
-
-def _write_rows(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def read_profile(folder: Path) -> Profile:

@@ -37,6 +37,13 @@ def strip_steps(study: Study) -> tuple[int, ...]:
     return tuple(step for step in steps_of(STRIP_STEPS) if step in study.config.probed_steps)
 
 
+def strip_decodings(study: Study) -> int:
+    """Return how many latents :func:`strip_tensors` decodes: noisy ones, and clean ones."""
+    items = len(study.test[0].items)
+    n, shown, of_strip = min(STRIP_ITEMS, items), min(SHOWN_ITEMS, items), strip_steps(study)
+    return sum((n if step in of_strip else shown) + shown for step in image_steps(study))
+
+
 def strip_tensors(
     study: Study, probe_set: ProbeSet, readout: Readout, output: BlockOutput, labels: Labels
 ) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +16,7 @@ from bench.options.validation import read_record
 from bench.runs.overlap import overlap_of
 from bench.runs.records import RunRecord, StoredConfig
 from datasets.atomic_write import atomic_write
+from engines.checksum import sha256
 
 if TYPE_CHECKING:
     from bench.study import Study
@@ -159,7 +159,7 @@ def options_of(path: Path, stored: StoredConfig) -> Config:
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of those files that exist."""
-    return {name: _sha256(folder / name) for name in names if (folder / name).is_file()}
+    return {name: sha256(folder / name) for name in names if (folder / name).is_file()}
 
 
 def refuse_changed(folder: Path, record: RunRecord, names: Iterable[str]) -> None:
@@ -168,14 +168,9 @@ def refuse_changed(folder: Path, record: RunRecord, names: Iterable[str]) -> Non
         if name not in record.sha256:
             continue
         there = (folder / name).exists()
-        if not there or record.sha256[name] != _sha256(folder / name):
+        if not there or record.sha256[name] != sha256(folder / name):
             fault = "is not the file that the run wrote" if there else "is missing"
             raise UserError(
                 f"the run folder {folder} is damaged ({name} {fault}); "
                 "run its command again in another --out"
             )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.steps import early_and_last, number_of
 from bench.study import Study
+from datasets.atomic_write import write_csv
 from extract.networks import TRAINED
 from probes.learning import learning_curve
 from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell, ProbeSet
@@ -63,10 +63,7 @@ def write_learning(folder: Path, rows: Iterator[Row]) -> None:
     """Write the curves into a run folder. Raises UserError when they cannot be written."""
     path = folder / LEARNING
     try:
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(path, _COLUMNS, rows)
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost"

@@ -45,7 +45,8 @@ from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig, StoredTask
 from bench.steps import number_of, step_of
 from datasets.grid import Grid
-from probes.probe_set import ALWAYS, Cell
+from extract.networks import TRAINED
+from probes.probe_set import ACTIVATIONS, ALWAYS, WITH_POSITION, Cell
 from probes.score import sign_of
 
 ENVIRONMENT = "environment.json"
@@ -82,6 +83,12 @@ class TaskResults:
     @cached_property
     def _rows(self) -> dict[Cell, int]:
         return {cell: row for row, cell in enumerate(self.cells)}
+
+    @property
+    def gain_probe(self) -> str:
+        """The kind of probe that is compared with baselines without activations."""
+        with_position = self.where(network=TRAINED, probe=WITH_POSITION)
+        return WITH_POSITION if with_position else ACTIVATIONS
 
     def score(self, cell: Cell, metric: str | None = None) -> NDArray[np.float64]:
         """Return per-image scores of a cell, by default of the headline metric."""

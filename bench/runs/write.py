@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +30,7 @@ from bench.runs.results import (
 )
 from bench.steps import number_of
 from bench.study import Study
-from datasets.atomic_write import atomic_write
+from datasets.atomic_write import atomic_write, write_csv
 from engines.samplers import finite_log_snr
 from extract.shards import set_default_permissions
 from extract.stream import RecordedModel
@@ -46,6 +45,8 @@ _COST_COLUMNS = (
     *("network", "step", "calls", "rows"),
     *("median_ms_per_row", "p90_ms_per_row", "peak_mib"),
 )
+
+_ENDS = ("", "_low", "_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def write_results(
         for file in path.glob("*.safetensors"):
             set_default_permissions(file)
         _write_cells(path / "cells.csv", study, probe_set, scores)
-        _write_costs(path / "costs.csv", calls.numpy(), recorded.timed)
+        write_csv(path / "costs.csv", _COST_COLUMNS, _cost_rows(calls.numpy(), recorded.timed))
         record = _record(path, study, recorded, cost, world)
         with atomic_write(path / RUN) as partial:
             text = record.model_dump_json(indent=2, by_alias=True)
@@ -133,48 +134,48 @@ def _record(
 
 def _write_cells(path: Path, study: Study, probe_set: ProbeSet, scores: dict[str, Tensor]) -> None:
     metrics = dict.fromkeys(metric.name for task in study.tasks.values() for metric in task.metrics)
-    ends = ("", "_low", "_high")
-    columns = [*_CELL_COLUMNS, *(f"{metric}{end}" for metric in metrics for end in ends)]
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns, restval="")
-        writer.writeheader()
-        for name, task in study.tasks.items():
-            table = scores[name].numpy()
-            spans = [intervals(table[:, column]) for column in range(len(task.metrics))]
-            for index, cell in enumerate(probe_set.cells(name)):
-                row: dict[str, object] = {
-                    "task": name,
-                    "network": cell.network,
-                    "layer": cell.layer,
-                }
-                row |= {"probe": cell.probe, "draw": cell.draw, "side": cell.grid.key}
-                row["step"] = number_of(cell.step) if cell.step != ALWAYS else ""
-                probe = probe_set.probes[name].get(cell)
-                if probe is not None:
-                    row["penalty"] = f"{probe.penalty:.6g}"
-                    row["at_edge"] = int(probe.at_edge)
-                    row["cv_loss"] = f"{probe.cv_loss:.9g}"
-                if cell in probe_set.thresholds.get(name, {}):
-                    row["threshold"] = probe_set.thresholds[name][cell]
-                for metric, span in zip(task.metrics, spans, strict=True):
-                    for end, values in zip(ends, (span.mean, span.low, span.high), strict=True):
-                        row[f"{metric.name}{end}"] = f"{values[index]:.6g}"
-                writer.writerow(row)
+    columns = [*_CELL_COLUMNS, *(f"{metric}{end}" for metric in metrics for end in _ENDS)]
+    write_csv(path, columns, _cell_rows(study, probe_set, scores))
 
 
-def _write_costs(path: Path, calls: NDArray[np.float64], networks: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(_COST_COLUMNS)
-        for number, network in enumerate(networks):
-            for step in sorted({int(step) for step in calls[calls[:, 1] == number, 0]}):
-                chosen = calls[(calls[:, 1] == number) & (calls[:, 0] == step)]
-                per_row_ms = chosen[:, 3] / chosen[:, 2] * 1e3
-                median, p90 = np.quantile(per_row_ms, [0.5, 0.9])
-                counts = [len(chosen), int(chosen[:, 2].sum())]
-                peak_mib = f"{chosen[:, 4].max() / 2**20:.1f}"
-                times = [f"{median:.4f}", f"{p90:.4f}"]
-                writer.writerow([network, number_of(step), *counts, *times, peak_mib])
+def _cell_rows(
+    study: Study, probe_set: ProbeSet, scores: dict[str, Tensor]
+) -> Iterator[dict[str, object]]:
+    for name, task in study.tasks.items():
+        table = scores[name].numpy()
+        spans = [intervals(table[:, column]) for column in range(len(task.metrics))]
+        for index, cell in enumerate(probe_set.cells(name)):
+            row: dict[str, object] = {"task": name, "network": cell.network, "layer": cell.layer}
+            row |= {"probe": cell.probe, "draw": cell.draw, "side": cell.grid.key}
+            row["step"] = number_of(cell.step) if cell.step != ALWAYS else ""
+            probe = probe_set.probes[name].get(cell)
+            if probe is not None:
+                row["penalty"] = f"{probe.penalty:.6g}"
+                row["at_edge"] = int(probe.at_edge)
+                row["cv_loss"] = f"{probe.cv_loss:.9g}"
+            if cell in probe_set.thresholds.get(name, {}):
+                row["threshold"] = probe_set.thresholds[name][cell]
+            for metric, span in zip(task.metrics, spans, strict=True):
+                for end, values in zip(_ENDS, (span.mean, span.low, span.high), strict=True):
+                    row[f"{metric.name}{end}"] = f"{values[index]:.6g}"
+            yield row
+
+
+def _cost_rows(calls: NDArray[np.float64], networks: Sequence[str]) -> Iterator[dict[str, object]]:
+    for number, network in enumerate(networks):
+        for step in sorted({int(step) for step in calls[calls[:, 1] == number, 0]}):
+            chosen = calls[(calls[:, 1] == number) & (calls[:, 0] == step)]
+            per_row_ms = chosen[:, 3] / chosen[:, 2] * 1e3
+            median, p90 = np.quantile(per_row_ms, [0.5, 0.9])
+            yield {
+                "network": network,
+                "step": number_of(step),
+                "calls": len(chosen),
+                "rows": int(chosen[:, 2].sum()),
+                "median_ms_per_row": f"{median:.4f}",
+                "p90_ms_per_row": f"{p90:.4f}",
+                "peak_mib": f"{chosen[:, 4].max() / 2**20:.1f}",
+            }
 
 
 def _probe_tensors(probe_set: ProbeSet) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from bench.steps import EARLY_STEP, number_of
 from bench.verdicts.claim import LacksError
 from extract.networks import TRAINED
 from probes.bootstrap import Array
-from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION, Cell
+from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, Cell
 
 PAPER_STEPS = 15
 """Denoising steps of arXiv 2306.05720, to which its sentences about step 5 refer."""
@@ -107,11 +107,6 @@ def without_activations(task: TaskResults) -> dict[str, Array]:
         name = "the mean training label" if position is None else "the mean training map"
         baselines[name] = scores_of(task, cell)
     return baselines
-
-
-def gain_probe(task: TaskResults) -> str:
-    """Return the kind of probe that is compared with baselines without activations."""
-    return WITH_POSITION if task.where(probe=WITH_POSITION) else ACTIVATIONS
 
 
 def depth_of(results: Results, layer: str) -> float:

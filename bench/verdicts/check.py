@@ -10,7 +10,7 @@ from pydantic import Field
 from tabulate import tabulate
 
 from bench.errors import UserError
-from bench.options.validation import Record
+from bench.options.validation import Record, finite
 from bench.runs.results import Results
 from bench.verdicts.claim import Claim, LacksError
 from bench.verdicts.effect import Effect, Verdict, verdict_of, with_rates
@@ -172,9 +172,9 @@ def write_verdicts(checked: Sequence[Checked], path: Path) -> None:
                 effects=tuple(
                     EffectRecord(
                         what=effect.what,
-                        value=tuple(map(_finite, _ends(effect.value))),
+                        value=tuple(map(finite, _ends(effect.value))),
                         least=effect.least,
-                        q=_finite(effect.q),
+                        q=finite(effect.q),
                         verdict=effect.verdict,
                     )
                     for effect in entry.effects
@@ -193,7 +193,3 @@ def write_verdicts(checked: Sequence[Checked], path: Path) -> None:
 
 def _ends(value: Score) -> tuple[float, float, float]:
     return value.mean, value.low, value.high
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None

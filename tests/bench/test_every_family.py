@@ -34,6 +34,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "sana": ("sana", []),
 }
 """Name -> kind of model, and options of a run."""
+GUIDANCE = {
+    **{"sd1": 7.5, "sd2": 7.5, "sdxl": 7.5, "sd3": 7.0, "sd35": 7.0},
+    **{"flux-dev": None, "flux-dev-twice": 2.0, "flux-schnell-twice": 2.0},
+    **{"pixart-alpha": 4.5, "pixart-sigma": 4.5, "sana": 4.5},
+}
+"""Strength by a second row of the batch: the family's default, or what was typed; None without."""
 SMALL = ["--labeler", "brightness", "--limit", "12", "--sampler-steps", "2"]
 SMALL += ["--engine", "torch_eager", "--threads", "1"]
 EDITED = ["--items", "2", "--choose-items", "2", "--shifts", "1", "--strengths", "1"]
@@ -86,9 +92,7 @@ def test_a_run_ends_in_a_report_on_every_layer(
             for step in results.steps:
                 (cell,) = task.where(network="trained", layer=layer, step=step, probe="activations")
                 assert np.isfinite(task.score(cell)).all()
-    # A second row of the batch, or an input, or neither.
-    expected = {"flux-dev": None, "flux-dev-twice": 2.0, "flux-schnell-twice": 2.0}
-    assert (results.record.guidance is None) == (expected.get(case, 1.0) is None)
+    assert results.record.guidance == GUIDANCE[case]
 
 
 @pytest.mark.slow

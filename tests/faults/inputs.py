@@ -87,7 +87,7 @@ intervene FOLDER --steps 77
 intervene FOLDER --layers up9
 intervene FOLDER --task x
 intervene FOLDER --gif x.gif
-EDIT --path circle --frames 1
+intervene FOLDER --path circle --frames 1
 EDIT --path square
 EDIT --shifts 100000
 EDIT --threads -1

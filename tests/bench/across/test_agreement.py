@@ -26,7 +26,7 @@ from bench.across.agreement import (
 )
 from bench.across.models import models_of
 from bench.across.readings import Readings
-from bench.across.transfer import FIRST, OWN, averaged, transfers
+from bench.across.transfer import OWN, averaged, transfers
 from bench.registry import plugin
 from bench.runs.results import Results
 from datasets.grid import WHOLE, Grid
@@ -207,8 +207,8 @@ def test_pairs_are_averaged_per_item_at_equal_noise_levels() -> None:
         [x for x in curves if (x.task, x.network) == ("depth", network)]
         for network in (TRAINED, INPUT)
     )
-    for level, at in ((FIRST, lambda y: y[0]), ("-3.5", lambda y: (y[3] + y[4]) / 2)):
-        (row,) = [r for r in rows if (r.task, r.network, r.level) == ("depth", TRAINED, level)]
+    for level, at in ((None, lambda y: y[0]), (-3.5, lambda y: (y[3] + y[4]) / 2)):
+        (row,) = [r for r in rows if (r.task, r.network, r.log_snr) == ("depth", TRAINED, level)]
         expected = np.mean([at(x.scores[OWN]) for x in pair])
         assert (row.pairs, row.unlike) == (2, "any")
         assert row.scores[OWN].mean == pytest.approx(expected)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench.adam_vs_ridge import fits
-from bench.adam_vs_ridge.fits import ActivationStore, generate, grouped, permutation
+from bench.adam_vs_ridge.fits import ActivationStore, grouped, permutation
+from bench.runs.regenerate import generate
 from bench.runs.reopen import reopened
 from bench.runs.results import Results, read_results
 from datasets.grid import Grid

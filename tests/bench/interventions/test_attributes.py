@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import false_discovery_control
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.interventions.attributes import METHODS, aim_of, change_of
+from bench.interventions.arms import EDIT, RANDOM
+from bench.interventions.attributes import METHODS, aim_of, change_of, matrix, text_of
 from bench.interventions.image_probes import ImageProbes
+from bench.interventions.records import AttributeTable
 from bench.run import run
 from bench.runs.results import probe_name
 from datasets.grid import WHOLE
@@ -65,6 +69,74 @@ def test_the_difference_of_means_leads_from_the_own_class_to_the_target() -> Non
     torch.testing.assert_close(means[aim.before] + change, means[aim.target])
 
 
+TASKS = ["colour", "light"]
+N = 40
+
+
+def trials(seed: int = 0) -> dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]:
+    """Two strengths. Edits of colour along the means hit colour; all else is noise, and edits of
+    light along the weights change the image of every second item only."""
+    rng = np.random.default_rng(seed)
+    made = {}
+    for task, method, control in product(TASKS, METHODS, (EDIT, RANDOM)):
+        change = np.tile([0.05, 0.2], (N, 1))
+        if (task, method, control) == ("light", "weights", EDIT):
+            change[::2, 1] = 0.08
+        outcome = (rng.random((N, 2, 2)) < 0.3).astype(float)
+        if (task, method, control) == ("colour", "means", EDIT):
+            outcome[:, :, 0] = 1.0
+        made[task, method, control] = (change, outcome)
+    return made
+
+
+def test_every_cell_says_how_many_images_count_and_what_they_reach() -> None:
+    made = trials()
+    made["colour", "means", EDIT][0][0] = np.nan
+    made["colour", "means", RANDOM][0][1] = np.nan
+    cells = {(x.edited, x.measured, x.method): x for x in matrix(made, TASKS, 0.1)}
+    assert len(cells) == 2 * 2 * len(METHODS)
+    assert {x.n for key, x in cells.items() if key[::2] == ("colour", "means")} == {N - 2}
+    assert {x.n for key, x in cells.items() if key[::2] != ("colour", "means")} == {N}
+    assert {x.reached for key, x in cells.items() if key[::2] == ("light", "weights")} == {0.5}
+    assert {x.reached for key, x in cells.items() if key[::2] != ("light", "weights")} == {1.0}
+    assert {x.random_reached for x in cells.values()} == {1.0}
+
+
+def test_cells_are_tested_together_and_a_hit_is_of_the_edited_attribute() -> None:
+    made = trials()
+    entries = matrix(made, TASKS, 0.1)
+    np.testing.assert_allclose(
+        [x.q for x in entries], false_discovery_control([x.p for x in entries])
+    )
+    assert {(x.edited, x.method) for x in entries if x.hit} == {("colour", "means")}
+    for entry in entries:
+        change, outcome = made[entry.edited, entry.method, EDIT]
+        other = made[entry.edited, entry.method, RANDOM][1]
+        index = TASKS.index(entry.measured)
+        if np.ptp(change, axis=0).max() == 0:
+            # Where all items change by 0.05 and 0.2, a change of 0.1 lies at a third of the way.
+            gap = (outcome - other)[..., index] @ [2 / 3, 1 / 3]
+            assert entry.gain[0] == pytest.approx(gap.mean())
+            low, high = entry.gain[1:]
+            assert (low > 0 or high < 0) == (entry.p <= 0.05)
+
+
+def test_the_table_shows_what_every_cell_counts() -> None:
+    entries = matrix(trials(), TASKS, 0.1)
+    table = AttributeTable(
+        change=0.1, strengths=(1.0, 4.0), layers=("up",), steps=(1,), items=N, entries=entries
+    )
+    text = text_of(table)
+    assert "over 12 comparisons" in text
+    weights = text.split("\nweights\n")[1].split("\npattern\n")[0]
+    (line,) = [line for line in weights.splitlines() if line.startswith("light ")]
+    assert line.split()[1:4] == ["40", "50%", "no"]
+    cells = [x for x in entries if (x.edited, x.method) == ("light", "weights")]
+    assert all(f"q {x.q:.3f})" in line for x in cells)
+    means = text.split("\nmeans\n")[1].split("\nweights\n")[0]
+    assert [line.split()[3] for line in means.splitlines()[2:4]] == ["yes", "no"]
+
+
 @pytest.mark.slow
 def test_a_matrix_is_printed_and_stored_and_resumes(
     small_config: dict[str, object],
@@ -84,6 +156,7 @@ def test_a_matrix_is_printed_and_stored_and_resumes(
         assert f"\n{method}\n" in printed
     stored = json.loads((path / "interventions" / "attributes" / "attributes.json").read_text())
     assert len(stored["entries"]) == 2 * 2 * len(METHODS)
+    assert {entry["n"] for entry in stored["entries"]} == {2}
 
     def refuse(*_: object) -> None:
         raise AssertionError("generated again")

@@ -111,7 +111,10 @@ def test_scores_that_are_undefined_for_every_item_are_no_error() -> None:
     plan = Plan(methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=STEPS)
     (curve,), _ = curves_of(trials, plan)
     assert np.isnan(curve.score[0])
-    assert all(np.isnan(record.visible["null"]) for record in trials.records() if record.visible)
+    (edit,) = (record for record in trials.records() if record.control == EDIT)
+    assert edit.visible is not None
+    assert edit.visible.keys() == {"null", RANDOM}
+    assert np.isnan(list(edit.visible.values())).all()
 
 
 def test_the_smallest_visible_effect_is_seen_in_four_of_five_samples() -> None:

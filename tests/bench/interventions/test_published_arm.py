@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import spearmanr
 
 from bench.__main__ import main
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, UNMOVED
-from bench.interventions.maps import Maps, blocks_of, reading_map, windows_of
+from bench.interventions.maps import Maps, reading_map, windows_of
 from bench.interventions.records import read_summary
+from bench.interventions.sweep import blocks_of
 from bench.runs.results import Results
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
@@ -101,11 +103,12 @@ def test_maps_of_reading_and_acting(
     figure = tmp_path / "maps.png"
     arguments = [
         *("intervene", str(path), "--map", "--items", "2", "--shifts", "1", "--threads", "1"),
-        *("--steps", "1", "--figure", str(figure)),
+        *("--figure", str(figure)),
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "rank correlation of the two maps over 6 cells" in printed
+    assert "rank correlation of the two maps over 6 cells, 2 items: " in printed
+    assert "without an interval (it needs 8 items or more)" in printed
     stored = json.loads((path / "interventions" / "saliency" / "maps.json").read_text())
     assert stored["blocks"] == ["mid", "up2", "up3"]
     assert stored["windows"] == [[1, 2, 3], [4]]
@@ -129,12 +132,63 @@ def test_the_reading_map_is_the_mean_over_a_cells_layers_and_steps(small_run: Re
     np.testing.assert_allclose(values[:, list(blocks).index("up2"), 0], np.mean(gaps, axis=0))
 
 
+def maps_of(reading: np.ndarray, acting: np.ndarray) -> Maps:
+    rows, columns = reading.shape[1:]
+    return Maps(
+        {str(row): (str(row),) for row in range(rows)},
+        [(step,) for step in range(columns)],
+        reading,
+        acting,
+    )
+
+
 def test_maps_that_agree_are_correlated() -> None:
     rng = np.random.default_rng(0)
-    blocks, windows = {name: (name,) for name in "abcd"}, [(0,), (1,), (2,)]
     truth = rng.normal(size=(4, 3))
     noise = rng.normal(0, 0.3, (2, 30, 4, 3))
-    same = Maps(blocks, windows, truth + noise[0], 2 * truth + noise[1]).correlation()
-    assert same.low > 0.8
-    other = Maps(blocks, windows, truth + noise[0], noise[1]).correlation()
-    assert other.low < 0 < other.high
+    same = maps_of(truth + noise[0], 2 * truth + noise[1]).correlation()
+    assert same.score.low > 0.8
+    expected = spearmanr((truth + noise[0]).mean(0).ravel(), (2 * truth + noise[1]).mean(0).ravel())
+    assert same.score.mean == pytest.approx(expected.statistic)
+    other = maps_of(truth + noise[0], noise[1]).correlation()
+    assert other.score.low < 0 < other.score.high
+
+
+def test_undefined_scores_are_left_out() -> None:
+    rng = np.random.default_rng(0)
+    reading, acting = rng.normal(size=(2, 9, 4, 3))
+    reading[0, 1, 1] = np.nan
+    acting[:, 2, 2] = np.nan
+    means = [np.nanmean(np.delete(x.reshape(9, 12), 8, 1), 0) for x in (reading, acting)]
+    found = maps_of(reading, acting).correlation().score
+    assert found.mean == pytest.approx(spearmanr(*means).statistic)
+
+
+def test_the_interval_covers_the_correlation_without_noise() -> None:
+    rng = np.random.default_rng(0)
+    covered, by_percentiles, biases = [], [], []
+    for _ in range(20):
+        truth = rng.normal(size=(4, 3))
+        reading, acting = truth + rng.normal(size=(2, 10, 4, 3))
+        found = maps_of(reading, acting).correlation()
+        # Without noise the two maps are the same: their correlation is 1.
+        covered.append(found.score.high >= 1)
+        biases.append(found.bias)
+        drawn = [
+            spearmanr(reading[rows].mean(0).ravel(), acting[rows].mean(0).ravel()).statistic
+            for rows in rng.integers(10, size=(200, 10))
+        ]
+        by_percentiles.append(np.quantile(drawn, 0.975) >= 1)
+    assert np.mean(covered) >= 0.9
+    assert np.mean(by_percentiles) < 0.5
+    assert np.mean(biases) < -0.02
+
+
+def test_few_items_give_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(4, 3))
+    for items, defined in ((7, False), (8, True)):
+        found = maps_of(*(truth + rng.normal(size=(2, items, 4, 3)))).correlation()
+        assert np.isfinite(found.score.mean)
+        assert np.isfinite(found.score.low) == np.isfinite(found.score.high) == defined
+        assert ("needs 8 items" in str(found)) != defined

@@ -46,22 +46,23 @@ from bench.runs.results import read_results
             "colour is one label of a whole image, which cannot be moved",
         ),
         (
-            ["--sweep", "--controls", "late", "--steps", "1"],
-            "--sweep does not use --controls; leave it out",
-        ),
-        (
-            ["--path", "line", "--choose-items", "2", "--steps", "1"],
-            "--path does not use --choose-items",
-        ),
-        (
             ["--path", "line", "--strengths", "1,2", "--steps", "1"],
             "--path takes one of --strengths, not 2",
         ),
         (
-            ["--sweep", "--methods", "ridge-adam,pattern", "--steps", "1"],
+            ["--sweep", "--methods", "ridge-adam,pattern"],
             "--sweep takes one of --methods, not 2",
         ),
-        (["--steps", "1", "--gif", "x.gif"], "give a path too"),
+        (
+            ["--attributes", "--damages", "0.05,0.1", "--steps", "1"],
+            "--attributes takes one of --damages, not 2",
+        ),
+        (
+            ["--path", "line", "--controlnet", "x", "--steps", "1"],
+            "--path uses --controlnet for --methods controlnet only",
+        ),
+        (["--steps", "1", "--gif", "x.gif"], "--gif is of a path"),
+        (["--steps", "1", "--frames", "4"], "--frames is of a path"),
         (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
@@ -73,6 +74,37 @@ def test_mistakes_are_refused_in_one_sentence(
     error = capsys.readouterr().err
     assert sentence in error
     assert "Traceback" not in error
+
+
+OF_THE_EXPERIMENT = (
+    *("--controls=late", "--choose-items=2", "--late-steps=4", "--extend=1"),
+    *("--published-strengths=1", "--controlnet-strengths=1"),
+)
+OF_CELLS = ("--damages=0.1", "--controlnet=x", "--layers=mid", "--steps=1")
+NOT_USED = {
+    "--sweep": (*OF_THE_EXPERIMENT, *OF_CELLS),
+    "--map": (*OF_THE_EXPERIMENT, *OF_CELLS),
+    "--attributes": (
+        *(*OF_THE_EXPERIMENT, "--controlnet=x", "--task=depth", "--methods=weights"),
+        *("--target=shifted", "--unfiltered", "--shifts=1", "--batch=4"),
+    ),
+    "--path=line": (
+        *(*OF_THE_EXPERIMENT, "--damages=0.1"),
+        *("--target=shifted", "--unfiltered", "--shifts=1"),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("mode", "option"), [(mode, option) for mode, all_of in NOT_USED.items() for option in all_of]
+)
+def test_an_option_that_has_no_effect_is_refused(
+    mode: str, option: str, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["intervene", str(copied_run), "--threads", "1", mode, option]) == 2
+    names = [text.partition("=")[0] for text in (mode, option)]
+    expected = f"{names[0]} does not use {names[1]}; leave it out"
+    assert capsys.readouterr().err.strip().endswith(expected)
 
 
 def test_a_run_of_rendered_images_is_refused(

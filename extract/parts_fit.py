@@ -1,4 +1,4 @@
-"""Check that the parts of a model fit each other at the size of its images, without weights."""
+"""Do the parts of a model fit each other at the size of its images? No weights are needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engines.shapes import decoder_without_weights, tap_shapes
 from engines.validate import quoted
 
 
-def check_shapes(parts: Components, taps: Sequence[Tap]) -> None:
+def check_parts_fit(parts: Components, taps: Sequence[Tap]) -> None:
     """Check that all parts fit each other at the size of the images.
 
     Raises EngineError that names both sides: if the denoiser cannot take the latents or the text,
@@ -59,10 +59,16 @@ def _decoded_size(vae: Any, latent_shape: tuple[int, int, int]) -> tuple[int, ..
 
 
 def _within(what: str, call: Callable[[], Any]) -> Any:
-    """Call, and pass on a library's error as one sentence that begins with ``what``."""
+    """Call, and pass on an error of sizes as one sentence that begins with ``what``.
+
+    torch raises RuntimeError for sizes that do not fit, diffusers ValueError. Other errors, such as
+    an operation that has no shapes without weights, are faults of the code.
+    """
     try:
         return call()
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+    except NotImplementedError:
+        raise
+    except (RuntimeError, ValueError) as error:
         raise EngineError(
             f"{what}: {quoted(error)}; choose another --size, or check the model's configurations"
         ) from error
