@@ -45,25 +45,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--strengths",
-        type=numbers,
+        action="append",
+        type=_of_method,
+        metavar="[METHOD=]STRENGTHS",
         help="of edits by ridge probes: multiples of the change after which the probe predicts the "
-        "target (default 4 to 64, doubling; depth: 0.2 to 3.2)",
+        "target (default 4 to 64, doubling; depth: 0.0125 to 0.2). METHOD=16,32 is of that method "
+        "alone, and the option may be repeated; published=1 by default, as the paper has no "
+        "strength, and controlnet=0.25,0.5,1 scales the ControlNet's outputs",
     )
     add(
         "--extend",
         type=int,
         help="double a method's largest strength up to so often, until its score on the training "
         "items falls or its damage is large (default 2; 0 with --strengths)",
-    )
-    add(
-        "--published-strengths",
-        type=numbers,
-        help="multiples of the published edit (default 1: the paper has no strength)",
-    )
-    add(
-        "--controlnet-strengths",
-        type=numbers,
-        help="scales of the ControlNet's outputs (default 0.25,0.5,1)",
     )
     add(
         "--controlnet",
@@ -156,6 +150,7 @@ def command(options: argparse.Namespace) -> int:
     if options.figure and not options.map:
         raise UserError("--figure draws the maps of --map; give that too")
     special = options.sweep or options.path or options.map or options.attributes
+    _take_strengths(options)
     if special:
         _refuse_ignored(options)
     results = read_results(options.run)
@@ -206,6 +201,31 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
+def _of_method(text: str) -> tuple[str, tuple[float, ...]]:
+    """Parse strengths, of a method if one is named before an equals sign."""
+    method, _, values = text.rpartition("=")
+    return method, numbers(values)
+
+
+def _take_strengths(options: argparse.Namespace) -> None:
+    """Set the plan's strengths from what was typed. Raises UserError for an unknown method."""
+    from bench.config import nearest
+    from bench.errors import UserError
+    from bench.interventions.arms import ALL_METHODS, CONTROLNET
+    from probes.published_edit import PUBLISHED
+
+    typed = dict(options.strengths or ())
+    for method in typed:
+        if method and method not in ALL_METHODS:
+            raise UserError(
+                f"--strengths: there is no method {method!r}{nearest(method, ALL_METHODS)}"
+            )
+    options.strengths = typed.pop("", None)
+    options.published_strengths = typed.pop(PUBLISHED, None)
+    options.controlnet_strengths = typed.pop(CONTROLNET, None)
+    options.grids = tuple(typed.items()) or None
+
+
 def _without_absent_control(plan: Plan, results: Results) -> Plan:
     """Leave out the control of permuted labels, with a word, where the run has no such probes."""
 
@@ -245,12 +265,15 @@ def _refuse_ignored(options: argparse.Namespace) -> None:
 
 
 def _typed(name: str) -> str:
+    """An option as it is typed."""
+    if name == "grids" or name.endswith("_strengths"):
+        return "strengths of named methods"
     return f"--{name.replace('_', '-')}"
 
 
 _BY_EXPERIMENT = (
     *("controls", "choose_items", "late_steps", "extend"),
-    *("published_strengths", "controlnet_strengths"),
+    *("published_strengths", "controlnet_strengths", "grids"),
 )
 _OVER_CELLS = (*_BY_EXPERIMENT, "damages", "controlnet", "layers", "steps")
 _IGNORED = {

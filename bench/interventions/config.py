@@ -47,7 +47,7 @@ class Plan:
     controlnet_strengths: tuple[float, ...] = ()
     extend: int | None = None
     """How often a method's largest strength is doubled while its score still rises on the items on
-    which it is chosen. None for ``EXTENSIONS``, or none where ``strengths`` are given."""
+    which it is chosen. None for ``EXTENSIONS``, or none where strengths are given."""
     damages: tuple[float, ...] = DAMAGES
     """Where methods are compared. No edit beyond the last one is chosen, if there are others."""
     controls: tuple[str, ...] | None = None
@@ -68,7 +68,8 @@ class Plan:
     batch: int = 30
     """Trials generated together."""
     grids: tuple[tuple[str, tuple[float, ...]], ...] = ()
-    """Method -> the strengths that were run, where they were extended."""
+    """Method -> its own strengths: those that were typed, or that were run where they were
+    extended."""
 
     def __post_init__(self) -> None:
         """Check each option by itself. Raises UserError."""
@@ -91,8 +92,11 @@ class Plan:
             for name in names:
                 if name not in choices:
                     raise UserError(f"there is no {kind} {name!r}{nearest(name, choices)}")
+        own = {f"strengths of {method}": values for method, values in self.grids}
         for kind in ("strengths", "published_strengths", "controlnet_strengths", "damages"):
-            if not all(0 < value < float("inf") for value in getattr(self, kind)):
+            own[kind.replace("_", " ")] = getattr(self, kind)
+        for kind, values in own.items():
+            if not all(0 < value < float("inf") for value in values):
                 raise UserError(f"{kind} must be numbers above zero, such as 1,2,4")
         if list(self.damages) != sorted(set(self.damages)) or not self.damages:
             raise UserError("damages must be numbers that rise, such as 0.05,0.1")
@@ -205,14 +209,26 @@ def completed(
             f"the paper's procedure is for {' and '.join(PAPERS_TASKS)}, not for {plan.task}; "
             f"leave {PUBLISHED} out of --methods"
         )
+    methods = plan.methods or tuple(available)
+    own = dict(plan.grids) | {PUBLISHED: plan.published_strengths}
+    for method, values in (own | {CONTROLNET: plan.controlnet_strengths}).items():
+        if values and method not in methods:
+            raise UserError(
+                f"--strengths names {method}, which is not among the methods "
+                f"{', '.join(methods)}; add it to --methods, or leave its strengths out"
+            )
     controls = CONTROLS if plan.controls is None else plan.controls
     return replace(
         plan,
-        methods=plan.methods or tuple(available),
+        methods=methods,
         strengths=plan.strengths or (WEAK_STRENGTHS if task.edits_all_layers else STRENGTHS),
         published_strengths=plan.published_strengths or PUBLISHED_STRENGTHS,
         controlnet_strengths=plan.controlnet_strengths or CONTROLNET_STRENGTHS,
-        extend=(0 if plan.strengths else EXTENSIONS) if plan.extend is None else plan.extend,
+        extend=(
+            (0 if plan.strengths or plan.grids else EXTENSIONS)
+            if plan.extend is None
+            else plan.extend
+        ),
         controls=tuple(name for name in controls if name != LATE or late),
         layers=chosen,
         steps=tuple(sorted(set(edited))),

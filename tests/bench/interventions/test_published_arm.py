@@ -34,7 +34,7 @@ def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
     path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
     arguments = [
         *("intervene", str(path), *FEW, "--methods", "pattern,published,controlnet"),
-        *("--strengths", "8", "--controlnet-strengths", "1", "--layers", "up2.1", "--shifts", "1"),
+        *("--strengths", "8", "--strengths", "controlnet=1", "--layers", "up2.1", "--shifts", "1"),
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -81,7 +81,7 @@ def test_depth_is_pushed_away_by_a_controlnet_and_stored_apart(
     path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
     arguments = [
         *("intervene", str(path), *FEW, "--task", "depth", "--target", "farther"),
-        *("--methods", "controlnet,weights", "--controlnet-strengths", "1"),
+        *("--methods", "controlnet,weights", "--strengths", "controlnet=1"),
         *("--strengths", "0.4", "--controls", "random"),
     ]
     assert main(arguments) == 0

@@ -61,6 +61,12 @@ from bench.runs.results import read_results
             ["--path", "line", "--controlnet", "x", "--steps", "1"],
             "--path uses --controlnet for --methods controlnet only",
         ),
+        (["--strengths", "patern=8"], "there is no method 'patern'; did you mean pattern?"),
+        (
+            ["--methods", "pattern", "--strengths", "weights=8", "--steps", "1"],
+            "--strengths names weights, which is not among the methods pattern; add it",
+        ),
+        (["--strengths", "pattern=-8", "--steps", "1"], "strengths of pattern must be numbers"),
         (["--steps", "1", "--gif", "x.gif"], "--gif is of a path"),
         (["--steps", "1", "--frames", "4"], "--frames is of a path"),
         (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
@@ -78,7 +84,7 @@ def test_mistakes_are_refused_in_one_sentence(
 
 OF_THE_EXPERIMENT = (
     *("--controls=late", "--choose-items=2", "--late-steps=4", "--extend=1"),
-    *("--published-strengths=1", "--controlnet-strengths=1"),
+    *("--strengths=published=1", "--strengths=controlnet=1", "--strengths=weights=8"),
 )
 OF_CELLS = ("--damages=0.1", "--controlnet=x", "--layers=mid", "--steps=1")
 NOT_USED = {
@@ -102,9 +108,19 @@ def test_an_option_that_has_no_effect_is_refused(
     mode: str, option: str, copied_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["intervene", str(copied_run), "--threads", "1", mode, option]) == 2
-    names = [text.partition("=")[0] for text in (mode, option)]
-    expected = f"{names[0]} does not use {names[1]}; leave it out"
+    name, _, value = option.partition("=")
+    what = "strengths of named methods" if "=" in value else name
+    expected = f"{mode.partition('=')[0]} does not use {what}; leave it out"
     assert capsys.readouterr().err.strip().endswith(expected)
+
+
+def test_strengths_of_a_method_are_numbers(
+    copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["intervene", str(copied_run), "--strengths", "pattern="])
+    assert ended.value.code == 2
+    assert "'' is not a list of numbers" in capsys.readouterr().err
 
 
 def test_a_run_of_rendered_images_is_refused(
