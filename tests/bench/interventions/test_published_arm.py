@@ -34,7 +34,8 @@ def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
     path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
     arguments = [
         *("intervene", str(path), *FEW, "--methods", "pattern,published,controlnet"),
-        *("--strengths", "8", "--strengths", "controlnet=1", "--layers", "up2.1", "--shifts", "1"),
+        *("--strengths", "pattern=8", "--strengths", "controlnet=1"),
+        *("--layers", "up2.1", "--shifts", "1"),
     ]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
