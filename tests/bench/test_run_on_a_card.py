@@ -127,6 +127,24 @@ def test_scores_are_those_of_the_cpu_and_activations_never_leave(
         assert 0 <= flags <= words + 1000
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("engine", "tolerance"), [("torch_cuda", 1e-3), ("torch_cuda_fp16", 0.05)])
+def test_a_run_on_a_real_card_has_nearly_the_scores_of_the_cpu(
+    tmp_path: Path, engine: str, tolerance: float
+) -> None:
+    """Latents differ in their last digits, and labels with them at the edges of objects."""
+    config = replace(CONFIG, limit=40, sampler_steps=4)
+    here, there = (
+        read_results(run(replace(config, engine=name, out=str(tmp_path / name))).path)
+        for name in ("torch_eager", engine)
+    )
+    assert here.tasks.keys() == there.tasks.keys()
+    for name, task in here.tasks.items():
+        assert task.cells == there.tasks[name].cells
+        difference = task.scores[:, 0].mean(-1) - there.tasks[name].scores[:, 0].mean(-1)
+        assert np.nanmax(abs(difference)) < tolerance
+
+
 def test_who_opens_an_engine_sends_the_other_parts_to_its_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
