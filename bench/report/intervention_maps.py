@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from bench.errors import UserError
 from bench.figures.charts import heat
+from bench.interventions.maps import Correlation
 from bench.interventions.records import (
     ATTRIBUTES,
     MAPS,
@@ -66,7 +67,7 @@ def read_maps(run_path: Path, name: str) -> dict[str, Any] | None:
                 ("Where and when edits act", record.acting),
             )
         ],
-        "correlation": _correlation(record.correlation, cells, record.items),
+        "correlation": _correlation(record, cells),
         "line": f"{2 * cells} intervals of 95 % {_UNCORRECTED}; no single cell is claimed",
     }
 
@@ -99,7 +100,9 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
             }
             for method in methods
         ],
-        "line": f"{len(table.entries)} gains with intervals of 95 % {_UNCORRECTED}",
+        "line": f"{len(table.entries)} gains with intervals of 95 % {_UNCORRECTED}; q is corrected "
+        "over all cells (Benjamini and Hochberg). Reach: the share of images that change as much "
+        "as stated, if not all do; the others are read at the largest strength",
     }
 
 
@@ -154,18 +157,26 @@ def _share(entry: AttributeRecord, control: bool) -> Tile:
     notes: tuple[str, ...] = (_between(low, high, sign=""),)
     if not control:
         gain, low, high = entry.gain
-        notes = (f"gain {_signed(gain)}", _between(low, high))
+        notes = (f"gain {_signed(gain)}", _between(low, high), f"q {_brief(entry.q)}")
+    reached = entry.random_reached if control else entry.reached
+    if reached < 1:
+        notes = (*notes, f"{reached:.0%} reach")
     is_own = entry.edited == entry.measured
     return Tile(f"{mean:.2f}", notes, *heat(mean, 0, 1), is_own=is_own)
 
 
-def _correlation(correlation: Interval, cells: int, items: int) -> str:
-    mean, low, high = correlation
+def _brief(value: float) -> str:
+    return f"{value:.2g}" if isfinite(value) else "–"
+
+
+def _correlation(record: MapRecord, cells: int) -> str:
+    mean, low, high = record.correlation
     text = f"Spearman's rank correlation of the two maps over {cells} cells: "
     if not isfinite(mean):
         return f"{text}undefined, as one of them is constant or has too few cells"
+    value = Correlation(Score(*record.correlation), record.correlation_bias)
     seen = "; no agreement was seen, as the interval includes zero" if low <= 0 <= high else ""
-    return f"{text}{Score(*correlation)}, a 95 % interval over {items} test images{seen}"
+    return f"{text}{value}; {record.items} test images{seen}"
 
 
 def _ends(values: Iterable[float]) -> tuple[float, float]:

@@ -166,6 +166,7 @@ def made_maps() -> MapRecord:
         reading=tuple(tuple(around(float(value)) for value in row) for row in values),
         acting=tuple(tuple(around(float(-value)) for value in row) for row in values),
         correlation=(-0.25, -0.75, 0.5),
+        correlation_bias=0.01,
     )
 
 
@@ -184,6 +185,12 @@ def made_attributes() -> AttributeTable:
                 share=around(0.85 if edited == measured else 0.15),
                 random=around(0.35 if edited == measured else 0.05),
                 gain=around(0.5 if edited == measured else 0.1),
+                n=4,
+                p=0.02 if edited == measured else 0.3,
+                q=0.03 if edited == measured else 0.4,
+                reached=1.0 if edited == measured else 0.75,
+                random_reached=1.0,
+                hit=edited == measured,
             )
             for method in ("means", "weights", "pattern")
             for edited in NAMES

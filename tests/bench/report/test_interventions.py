@@ -199,6 +199,7 @@ def test_maps_show_every_cell_and_one_correlation(tmp_path: Path) -> None:
                 (f"[{low:+.2f}, {high:+.2f}]",) for _, low, high in row
             ]
     assert "over 6 cells: -0.250 [-0.750, 0.500]" in maps["correlation"]
+    assert "moves it by +0.010 on average; 4 test images" in maps["correlation"]
     assert "no agreement was seen" in maps["correlation"]
     assert maps["line"].startswith("12 intervals of 95 % are shown and not corrected")
     page = words(panel(tmp_path) or "")
@@ -229,6 +230,7 @@ def test_attributes_stand_beside_their_controls(tmp_path: Path) -> None:
                 own, tile = row == column, edit[edited][column]
                 assert (tile.text, tile.is_own) == ("0.85" if own else "0.15", own)
                 assert tile.notes[0] == ("gain +0.50" if own else "gain +0.10")
+                assert tile.notes[2:] == (("q 0.03",) if own else ("q 0.4", "75% reach"))
                 assert random[edited][column].text == ("0.35" if own else "0.05")
     page = words(panel(tmp_path) or "")
     assert "12 gains with intervals of 95 % are shown and not corrected" in page

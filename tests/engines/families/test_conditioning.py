@@ -83,7 +83,8 @@ def test_the_denoiser_reads_what_the_pipeline_passes(models: Models, kind: str) 
     for call, conditioning in rows:
         assert torch.allclose(call["encoder_hidden_states"], conditioning["text"], atol=1e-6)
         for name, given in named(call).items():
-            assert torch.equal(given.float(), conditioning[name]), name
+            # Batches of other sizes may round differently.
+            assert torch.allclose(given.float(), conditioning[name], atol=1e-6), name
         assert float(call["timestep"].flatten()[0]) == pytest.approx(time_of(kind, step.timestep))
     if kind == "flux-dev":
         assert text["guidance"].tolist() == [EMBEDDED, EMBEDDED]
