@@ -156,8 +156,9 @@ def _moments(
     at_once = max(1, _ENTRIES_AT_ONCE // (n * tokens * width))
     parts = []
     for start in range(0, len(activations), at_once):
-        chunk = torch.stack(list(activations[start : start + at_once]))
-        chunk = chunk.to(device).double().flatten(1, 2)
+        # Some may have waited on the CPU.
+        chunk = torch.stack([x.to(device) for x in activations[start : start + at_once]])
+        chunk = chunk.double().flatten(1, 2)
         rows = torch.cat([chunk, fixed.expand(len(chunk), -1, -1)], dim=-1)
         parts.append(moments_of(rows))
     return Moments(

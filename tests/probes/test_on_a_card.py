@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import cycle
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from probes.accumulate import Accumulator
+from probes.accumulate import Accumulator, _has_room
 from probes.moments import CPU, moments_of
 from probes.probe_set import ProbeSet, united
 from probes.readout import Readout
@@ -77,6 +79,33 @@ def test_sums_are_the_same_and_stay(world: SimpleNamespace, card: SimpleNamespac
     assert on_cpu(*actual.values())
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_where_the_card_is_full_activations_wait_on_the_cpu(
+    world: SimpleNamespace, card: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = accumulated(world, world.tasks, CPU).tensors()
+    block, left = world.blocks[0], cycle([True, False])
+    there = {site: [x.to(card.device) for x in steps] for site, steps in block.activations.items()}
+    monkeypatch.setattr("probes.accumulate._has_room", lambda _: next(left))
+    before = card.bytes_to_host
+    accumulator = Accumulator(world.tasks, block.permutations, card.device)
+    replace(block, activations=there).feed(accumulator)
+    every = sum(x.nbytes for steps in there.values() for x in steps)
+    assert 0 < card.bytes_to_host - before < every
+    actual = accumulator.sums().cpu().tensors()
+    assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def test_a_card_has_room_while_a_quarter_is_free_or_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (20, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 44)
+    assert _has_room(cuda)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 45)
+    assert not _has_room(cuda)
+    assert _has_room(CPU)
 
 
 def solved(world: SimpleNamespace, device: torch.device, threads: int) -> ProbeSet:
