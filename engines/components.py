@@ -167,7 +167,7 @@ class Components:
             chunk = list(prompts[start : start + DECODE_BATCH])
             outputs = call(chunk + chunk[-1:] * (DECODE_BATCH - len(chunk)))
             parts.append([output[: len(chunk)].float() for output in outputs])
-        return tuple(torch.cat(outputs).cpu() for outputs in zip(*parts, strict=True))
+        return _on_cpu([torch.cat(outputs) for outputs in zip(*parts, strict=True)])
 
     @torch.inference_mode()
     def decode(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
@@ -181,11 +181,10 @@ class Components:
             raw = self.decode_raw(z)
             return (raw / 2 + 0.5).clamp(0, 1), raw.isfinite().flatten(1).all(1)
 
-        images, finite = self.in_chunks(call, latents, self.images_at_once)
-        decoded = to_host({"images": images, "finite": finite})
-        if self.half_decoding and not bool(decoded["finite"].all()):
+        images, finite = self.padded(call, latents, self.images_at_once)
+        if self.half_decoding and not bool(finite.all()):
             return replace(self, half_decoding=False).decode(latents)
-        return decoded["images"]
+        return images
 
     def decode_raw(self, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 height width"]:
         """The autoencoder's own images, in about -1..1, on its device."""
@@ -220,7 +219,7 @@ class Components:
         at_once: int = DECODE_BATCH,
     ) -> tuple[Tensor, ...]:
         """Apply ``call`` as :meth:`in_chunks` does, and copy its results to the CPU."""
-        return tuple(output.cpu() for output in self.in_chunks(call, rows, at_once))
+        return _on_cpu(self.in_chunks(call, rows, at_once))
 
     def in_chunks(
         self, call: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, at_once: int
@@ -238,3 +237,8 @@ class Components:
             )
             parts.append([output[: len(chunk)] for output in call(full)])
         return tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+
+
+def _on_cpu(outputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Copy tensors to the CPU with one wait."""
+    return tuple(to_host(dict(enumerate(outputs))).values())

@@ -37,7 +37,7 @@ class Copier(Protocol):
 
 
 class CpuCopier:
-    """Copies at once: the reference in the copiers' tests."""
+    """Copies at once, for devices other than GPUs: the reference in the copiers' tests."""
 
     def host(self, like: Tensor) -> Tensor:
         return torch.empty(like.shape, dtype=like.dtype)

@@ -51,6 +51,19 @@ def opened(browser: Any, page: Path, fragment: str = "") -> None:
     wait(browser, lambda: browser.find_elements("css selector", "[data-charts]"))
 
 
+@contextmanager
+def uncomplaining(
+    browser: Any, page: Path, show: Callable[[Any, Path], None] = opened
+) -> Iterator[Any]:
+    """Show a page anew; afterwards it must have left no error, no warning and no request."""
+    browser.get("about:blank")
+    complaints(browser), requested(browser)
+    show(browser, page)
+    yield browser
+    assert complaints(browser) == []
+    assert requested(browser) == {page.resolve().as_uri()}
+
+
 def wait(browser: Any, condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait until a condition holds."""
     from selenium.webdriver.support.wait import WebDriverWait

@@ -142,9 +142,7 @@ def walk(
         ]
         return {"images": torch.cat(parts).contiguous()}
 
-    facts = {"item": identity, "arm": arm.key, "offsets": offsets}
-    if arm.method == CONTROLNET and run.generator.steering:
-        facts["controlnet"] = run.generator.steering.fingerprint
+    facts = {"item": identity, "offsets": offsets, **run.facts_of(arm)}
     images = run.shards.get(f"path-{task}-{identity}-{key_of(facts)[:16]}", generate)["images"]
     return Walk(images, centres(targets.saliency), centres(run.study.reader(images).saliency))
 

@@ -58,6 +58,12 @@ class EditableRun:
         blocks = self.study.test if split == "test" else self.study.train
         return [item for block in blocks for item in block.items]
 
+    def facts_of(self, arm: Arm) -> dict[str, str]:
+        """Return what tells an arm's stored trials from others': its key and its ControlNet."""
+        if arm.method == CONTROLNET and self.generator.steering:
+            return {"arm": arm.key, "controlnet": self.generator.steering.fingerprint}
+        return {"arm": arm.key}
+
     def originals(self, items: Sequence[Item]) -> Iterator[Originals]:
         """Yield the unedited images of items in batches, from disk or generated now."""
         for start in range(0, len(items), _ORIGINALS_PER_BATCH):
@@ -184,9 +190,7 @@ def run_arms(
             # All arms of a batch come before the next batch, so that an interrupted experiment
             # has the same items for every arm.
             for arm in arms:
-                facts = {"items": items, "offsets": batch.offsets, "arm": arm.key}
-                if arm.method == CONTROLNET and run.generator.steering:
-                    facts["controlnet"] = run.generator.steering.fingerprint
+                facts = {"items": items, "offsets": batch.offsets, **run.facts_of(arm)}
                 name = f"{plan.name}-{items[0]}-{arm.key}-{key_of(facts)[:8]}"
                 show_every = plan.shifts if number == 0 else None
                 generate = partial(generate_trials, run, probes, batch, arm, show_every)

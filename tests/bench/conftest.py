@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from bench.run import run
 from bench.runs.results import Results, read_results
 from datasets import scenes
 from extract.shards import Shards
+from tests.browser import chromium
 
 SMALL = {
     "limit": 50,
@@ -77,3 +79,10 @@ def small_run(observed_run: ObservedRun) -> Results:
 @pytest.fixture
 def copied_run(small_run: Results, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_run.path, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, which is skipped where there is none."""
+    with chromium() as driver:
+        yield driver

@@ -251,3 +251,16 @@ def test_removing_deletes_only_these_shards(tmp_path: Path) -> None:
     shards.remove()
     assert same(other.get("fold-0", refuse), tensors())
     assert same(shards.get("fold-0", tensors), tensors())
+
+
+def test_a_shard_reaches_the_disk_while_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    shards = Shards(tmp_path, "fingerprint")
+    shards.write("one", tensors())
+    # The queue has one thread, so that what is queued before is over.
+    module._SYNCING.submit(lambda: None).result()
+    (path,) = tmp_path.rglob("*.safetensors")
+    assert synced == [path.stat().st_ino]

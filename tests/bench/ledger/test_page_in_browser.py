@@ -12,7 +12,7 @@ from bench.ledger.entries import read_ledger
 from bench.ledger.leaderboard import leaderboard
 from bench.ledger.write import HTML, write_board
 from tests.bench.ledger.synthetic import write_entry
-from tests.browser import chromium, complaints, opened, requested, wait
+from tests.browser import chromium, complaints, opened, uncomplaining, wait
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +26,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / HTML
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as driver:
-        yield driver
-
-
 @pytest.fixture
 def shown(browser: Any, page: Path) -> Iterator[Any]:
-    browser.get("about:blank")
-    complaints(browser), requested(browser)
-    opened(browser, page)
-    yield browser
-    assert complaints(browser) == []
-    assert requested(browser) == {page.resolve().as_uri()}
+    with uncomplaining(browser, page) as showing:
+        yield showing
 
 
 def choose(browser: Any, name: str, text: str) -> None:

@@ -14,13 +14,7 @@ from bench.figures.images import cividis
 from bench.report.html import write_report
 from bench.runs.results import Results
 from probes.bootstrap import score_of
-from tests.browser import chromium, complaints, opened, requested, wait
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as driver:
-        yield driver
+from tests.browser import chromium, complaints, opened, uncomplaining, wait
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +23,9 @@ def page(small_run: Results) -> Path:
 
 
 @pytest.fixture
-def shown(browser: Any, page: Path) -> Any:
-    """The page, newly opened; no test may leave an error, a warning or a request."""
-    browser.get("about:blank")
-    complaints(browser), requested(browser)
-    opened(browser, page)
-    yield browser
-    assert complaints(browser) == []
-    assert requested(browser) == {page.resolve().as_uri()}
+def shown(browser: Any, page: Path) -> Iterator[Any]:
+    with uncomplaining(browser, page) as showing:
+        yield showing
 
 
 def cell(browser: Any, row: int, column: int) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from bench.report.html import write_report
 from bench.runs.results import Results, read_results
 from tests.bench.report.intervention_records import METHODS, write_all
-from tests.browser import chromium, complaints, opened, requested, wait
+from tests.browser import chromium, complaints, opened, uncomplaining, wait
 
 RIGHT, END, HOME = "\ue014", "\ue010", "\ue011"
 
@@ -22,12 +22,6 @@ def page(small_run: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = Path(shutil.copytree(small_run.path, tmp_path_factory.mktemp("interventions") / "run"))
     write_all(path)
     return write_report(read_results(path))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as driver:
-        yield driver
 
 
 def drawn(browser: Any, page: Path) -> None:
@@ -41,14 +35,9 @@ def found(browser: Any, selector: str) -> list[Any]:
 
 
 @pytest.fixture
-def shown(browser: Any, page: Path) -> Any:
-    """The page, newly opened; no test may leave an error, a warning or a request."""
-    browser.get("about:blank")
-    complaints(browser), requested(browser)
-    drawn(browser, page)
-    yield browser
-    assert complaints(browser) == []
-    assert requested(browser) == {page.resolve().as_uri()}
+def shown(browser: Any, page: Path) -> Iterator[Any]:
+    with uncomplaining(browser, page, drawn) as showing:
+        yield showing
 
 
 def clipped(browser: Any, number: int) -> str:
