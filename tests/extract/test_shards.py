@@ -256,11 +256,15 @@ def test_removing_deletes_only_these_shards(tmp_path: Path) -> None:
 def test_a_shard_reaches_the_disk_while_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def wait_for_queue() -> None:
+        # The queue has one thread, so everything that was queued before is then over.
+        module._SYNCING.submit(lambda: None).result()
+
+    wait_for_queue()  # files of earlier tests
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
     shards = Shards(tmp_path, "fingerprint")
     shards.write("one", tensors())
-    # The queue has one thread, so that what is queued before is over.
-    module._SYNCING.submit(lambda: None).result()
+    wait_for_queue()
     (path,) = tmp_path.rglob("*.safetensors")
     assert synced == [path.stat().st_ino]
