@@ -95,7 +95,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="test items (default 100; --sweep, --map and --attributes 8; --path 4)",
     )
-    add("--shifts", type=int, help="random shifts per item (default 5)")
+    add("--shifts", type=int, help="random shifts per item, of --target shifted (default 5)")
     add(
         "--choose-items",
         type=int,
@@ -138,7 +138,7 @@ def resumes(_: argparse.Namespace) -> bool:
 def command(options: argparse.Namespace) -> int:
     """Run the experiment, or what is chosen instead, and print its results."""
     from bench.errors import UserError
-    from bench.interventions.config import Plan, completed, refuse_run
+    from bench.interventions.config import DEFAULT_TARGET, Plan, completed, refuse_run
     from bench.interventions.controlnet import folder_for
     from bench.interventions.runner import open_editable
     from bench.runs.folder import RunFolder
@@ -149,6 +149,11 @@ def command(options: argparse.Namespace) -> int:
             raise UserError(f"--{name} is of a path: give that too, such as --path circle")
     if options.figure and not options.map:
         raise UserError("--figure draws the maps of --map; give that too")
+    if options.shifts is not None and options.target not in (None, DEFAULT_TARGET):
+        raise UserError(
+            f"--shifts is of shifts, and the target is {options.target}, one per item; "
+            "leave --shifts out"
+        )
     special = options.sweep or options.path or options.map or options.attributes
     _take_strengths(options)
     if special:

@@ -26,7 +26,8 @@ DAMAGES = (0.05, 0.1)
 """Damages at which methods are compared: mean absolute changes of background pixels, 0 to 1."""
 LATE_FROM = 2 / 3
 """Share of the sampler's steps after which the layout is settled: step 10 of the paper's 15."""
-TARGETS = ("shifted", "farther", "nearer", "tilted")
+DEFAULT_TARGET = "shifted"
+TARGETS = (DEFAULT_TARGET, "farther", "nearer", "tilted")
 """What edits aim at (``targets.py``); all but the first are of depth."""
 
 
@@ -38,7 +39,7 @@ class Plan:
     """
 
     task: str = "saliency"
-    target: str = "shifted"
+    target: str = DEFAULT_TARGET
     methods: tuple[str, ...] = ()
     """Empty for all."""
     strengths: tuple[float, ...] = ()
@@ -100,17 +101,17 @@ class Plan:
                 raise UserError(f"{kind} must be numbers above zero, such as 1,2,4")
         if list(self.damages) != sorted(set(self.damages)) or not self.damages:
             raise UserError("damages must be numbers that rise, such as 0.05,0.1")
-        if self.target != "shifted" and self.task != "depth":
+        if self.target != DEFAULT_TARGET and self.task != "depth":
             raise UserError(
                 f"the target {self.target} is one of depth; give --task depth, or leave it out"
             )
-        if self.unfiltered and self.target != "shifted":
+        if self.unfiltered and self.target != DEFAULT_TARGET:
             raise UserError(f"--unfiltered is of shifts, and the target is {self.target}")
 
     @property
     def name(self) -> str:
         """The name of the experiment's folder: the task, and what is special about its targets."""
-        target = () if self.target == "shifted" else (self.target,)
+        target = () if self.target == DEFAULT_TARGET else (self.target,)
         return "-".join((self.task, *target, *(("unfiltered",) if self.unfiltered else ())))
 
     @property
@@ -234,7 +235,7 @@ def completed(
         steps=tuple(sorted(set(edited))),
         late_steps=tuple(sorted(set(late))),
         all_steps=tuple(range(1, sampler_steps + 1)),
-        shifts=plan.shifts if plan.target == "shifted" else 1,
+        shifts=plan.shifts if plan.target == DEFAULT_TARGET else 1,
     )
 
 

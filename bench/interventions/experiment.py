@@ -76,6 +76,7 @@ def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Su
         higher_is_better=metric_of(test.task).higher_is_better,
         plan=plan,
         test_items=tuple(item.id for item in test.items),
+        prompts=tuple(item.prompt for item in test.items),
         choose_items=tuple(item.id for item in choice.items) if choice else (),
         chosen=ChosenEdit(
             method=chosen.method,

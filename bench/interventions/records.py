@@ -146,6 +146,8 @@ class Summary(Record):
     higher_is_better: bool
     plan: Plan
     test_items: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
+    """Of the test items; none in summaries of earlier versions."""
     choose_items: tuple[str, ...]
     """Training items; none where the edit was chosen on the test items."""
     chosen: ChosenEdit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,12 @@ def before_after(run_path: Path, summary: Summary) -> list[dict[str, Any]]:
     except (OSError, SafetensorError, TypeError):
         # The section's figures do not depend on the images.
         return []
-    rows = list(zip(summary.test_items, grid.rows(), grid.target, strict=False))[:_ITEMS]
+    names = zip_longest(summary.test_items, summary.prompts, fillvalue="")
+    rows = list(zip(names, grid.rows(), grid.target, strict=False))[:_ITEMS]
     return [
         {
             "item": item,
+            "prompt": prompt,
             "before": png(images[0]),
             "after": png(images[3]),
             "size": images[0].shape[-2:],
@@ -40,7 +43,7 @@ def before_after(run_path: Path, summary: Summary) -> list[dict[str, Any]]:
                 if "label" in name
             ],
         }
-        for item, images, target in rows
+        for (item, prompt), images, target in rows
     ]
 
 

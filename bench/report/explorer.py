@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.registry import plugins
+from bench.report.noise import log_snr_text
 from bench.report.sheets import images, readings
 from bench.report.tables import measure
 from bench.runs.curves import Curve, control_curves, mean_label
@@ -37,7 +38,7 @@ def explorer_data(results: Results) -> dict[str, Any]:
     return {
         "steps": list(numbers_of(results.steps)),
         "of": results.config.sampler_steps,
-        "log_snr": [_signed(level) for level in results.log_snr or ()],
+        "log_snr": [log_snr_text(level) for level in results.log_snr or ()],
         "layers": list(results.layers),
         "prompts": list(results.record.strip_prompts),
         "final": "finished" if results.config.source == "generated" else "rendered",
@@ -161,12 +162,6 @@ def _columns(scores: Sequence[Score | None]) -> dict[str, list[float | None]]:
         name: [None if score is None else _short(getattr(score, name)) for score in scores]
         for name in ("mean", "low", "high")
     }
-
-
-def _signed(level: float) -> str:
-    """A noise level as readers see it, with a minus sign."""
-    text = f"{abs(level):.2f}".replace("inf", "∞")
-    return f"−{text}" if level < 0 and text != "0.00" else text
 
 
 def _short(value: float) -> float | None:

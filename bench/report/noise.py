@@ -12,7 +12,8 @@ LOG_SNR = "log-SNR"
 
 def log_snr_text(level: float) -> str:
     """A log-SNR in two decimals; ``-inf`` is pure noise."""
-    return f"{level:.2f}"
+    # Adding zero takes the sign off a rounded zero.
+    return f"{round(level, 2) + 0.0:.2f}"
 
 
 def log_snr_by_step(results: Results) -> dict[int, str]:

@@ -51,16 +51,24 @@ def test_exact_labels_serve_every_task(name: str, exact: Labels) -> None:
         assert set(target.unique().tolist()) == {0.0, 1.0}
 
 
-_OF_ALL_LABELERS = ("saliency", "depth", "coordinates")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_serves_every_labeler_or_names_the_missing_label_in_one_sentence(
+    name: str, bare: Labels, exact: Labels
+) -> None:
+    task: Task = plugin("task", name)
+    try:
+        target = task.target(bare)
+    except DatasetError as error:
+        (line,) = str(error).splitlines()
+        assert "use --source rendered" in line
+        assert ". " not in line
+    else:
+        assert torch.equal(target, task.target(exact))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in _OF_ALL_LABELERS])
-def test_a_missing_label_is_refused_in_one_sentence(name: str, bare: Labels) -> None:
-    with pytest.raises(DatasetError) as caught:
-        plugin("task", name).target(bare)
-    (line,) = str(caught.value).splitlines()
-    assert "use --source rendered" in line
-    assert ". " not in line
+@pytest.mark.parametrize("name", ["saliency", "depth", "coordinates"])
+def test_the_default_tasks_serve_every_labeler(name: str, bare: Labels) -> None:
+    assert torch.isfinite(plugin("task", name).target(bare)).all()
 
 
 @pytest.mark.parametrize(

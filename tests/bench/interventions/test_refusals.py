@@ -26,6 +26,10 @@ from bench.runs.results import read_results
             ["--task", "depth", "--target", "tilted", "--unfiltered", "--steps", "1"],
             "--unfiltered is of shifts",
         ),
+        (
+            ["--task", "depth", "--target", "nearer", "--shifts", "3", "--steps", "1"],
+            "--shifts is of shifts, and the target is nearer",
+        ),
         (["--damages", "0.1,0.05", "--steps", "1"], "damages must be numbers that rise"),
         (["--extend", "-1", "--steps", "1"], "extend must be 0 to 10"),
         (

@@ -127,6 +127,7 @@ def made_summary(items: Sequence[str], task: str = "saliency", target: str = "sh
         higher_is_better=True,
         plan=plan,
         test_items=tuple(items),
+        prompts=tuple(f"scene {item}" for item in items),
         choose_items=("c", "d"),
         chosen=ChosenEdit(
             method="pattern", strength=CHOSEN["pattern"], layers=("up2.1",), steps=(1, 2)

@@ -78,6 +78,7 @@ def test_images_are_those_of_the_grid_and_at_most_eight(tmp_path: Path) -> None:
     write_summary(tmp_path, summary, grid)
     items = before_after(tmp_path, summary)
     assert [item["item"] for item in items] == names[:8]
+    assert [item["prompt"] for item in items] == list(summary.prompts[:8])
     for number, item in enumerate(items):
         for kind, images in (("before", grid.image), ("after", grid.edited)):
             data = base64.b64decode(item[kind].partition(",")[2])
@@ -85,6 +86,9 @@ def test_images_are_those_of_the_grid_and_at_most_eight(tmp_path: Path) -> None:
             assert np.array_equal(np.moveaxis(pixels, -1, 0), images[number])
         assert item["outline"] == outline(grid.target[number])
         assert len(item["labels"]) == 3
+    # Summaries of earlier versions have no prompts.
+    earlier = before_after(tmp_path, summary.model_copy(update={"prompts": ()}))
+    assert [(item["item"], item["prompt"]) for item in earlier] == [(x, "") for x in names[:8]]
     (task_folder(tmp_path, "saliency") / "grid.safetensors").write_bytes(b"damaged")
     assert before_after(tmp_path, summary) == []
 

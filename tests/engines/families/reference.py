@@ -19,8 +19,9 @@ from engines.backends.torch_eager import TorchEager
 from engines.components import Components
 from engines.engine import Tap
 from extract.trajectory import Step, denoise, initial_noise
+from tests.small_transformers import PIPELINES
 
-TRANSFORMERS = ("sd3", "sd35", "flux-dev", "flux-schnell", "pixart-alpha", "pixart-sigma", "sana")
+TRANSFORMERS = tuple(PIPELINES)
 UNETS = ("sd2", "sdxl", "shipped")
 PROMPTS = ("a red sphere on a sand floor", "an orange cone")
 SEEDS = (1, 2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from engines.family import families
 from tests.engines.families.conftest import Models
 from tests.engines.families.reference import (
     TRANSFORMERS,
@@ -28,6 +29,12 @@ OTHERS += [("pixart-sigma", "unipc")]
 OTHERS += [(kind, name) for kind in UNETS for name in ("euler", "ddim", "dpm", "unipc", "model")]
 DEFAULT = [("sd3", "dpm"), ("flux-dev", "unipc"), ("pixart-alpha", "ddim"), ("pixart-alpha", "lms")]
 DEFAULT += [("sd2", "ddim"), ("sd2", "model"), ("sdxl", "model"), ("sdxl", "unipc")]
+
+
+def test_every_family_is_among_the_compared_models(models: Models) -> None:
+    compared = {models(kind).parts.family for kind in (*TRANSFORMERS, *UNETS)}
+    missing = [name for name, family in families() if family not in compared]
+    assert missing == [], "add a random model to tests/small_transformers.py"
 
 
 @pytest.mark.parametrize("guidance", [None, pytest.param(1.0, marks=pytest.mark.slow), 4.0])
