@@ -38,16 +38,17 @@ class Leaks:
     @property
     def crossing(self) -> int:
         """Number of test items whose prompt equals, or nearly equals, a training prompt."""
-        return len(self._equal | {pair.test.id for pair in self.near})
+        return len(self.equal) + len(self.nearly_equal)
 
     @property
-    def equal(self) -> int:
-        """Number of test items whose prompt equals a training prompt."""
-        return len(self._equal)
+    def equal(self) -> frozenset[str]:
+        """Ids of the test items whose prompt equals a training prompt."""
+        return frozenset(item.id for item in crossing_tests(self.prompts))
 
     @property
-    def _equal(self) -> set[str]:
-        return {item.id for item in crossing_tests(self.prompts)}
+    def nearly_equal(self) -> frozenset[str]:
+        """Ids of further test items whose prompt nearly equals a training prompt."""
+        return frozenset(pair.test.id for pair in self.near) - self.equal
 
 
 def leaks_of(items: Sequence[Item], threshold: float = THRESHOLD) -> Leaks:

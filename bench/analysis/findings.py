@@ -6,7 +6,9 @@ findings.json   schema         the version of this file
                 emergence      per task: the final gain, its share at every step, and the onset
                 catching_up    per task: from which step on decoded images score as high as probes
                 discoveries    per question: the cells of the trained network with the answer yes
-                object_sizes   per task: the best layer's score on small, medium and large objects
+                subsets        per task: the best layer's score on small, medium and large objects,
+                               and on prompts that are equal, nearly equal or unlike those of
+                               training
                 untrained      whether the weights are random, so that no score describes the model
                 overlap        what test items share with training items, and prompts that are cut
 
@@ -25,36 +27,15 @@ from typing import Any
 from bench.analysis.comparisons import Comparison, baseline_comparisons, comparisons
 from bench.analysis.emergence import Emergence, Onset, catching_up, emergence
 from bench.analysis.significance import Discoveries, discoveries
+from bench.analysis.subsets import Subsets, subsets
 from bench.errors import UserError
-from bench.runs.results import Results, TaskResults
+from bench.runs.results import Results
 from bench.steps import number_of, numbers_of
-from extract.networks import DECODED_LAYERS, TRAINED
-from probes.bootstrap import Score
-from probes.object_size import by_area
-from probes.probe_set import ACTIVATIONS
+from extract.networks import DECODED_LAYERS
 
 FINDINGS = "findings.json"
-FINDINGS_SCHEMA = 2
+FINDINGS_SCHEMA = 3
 """Version of ``findings.json``, which no command reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class SizeScore:
-    """The best layer's score on test images whose objects are of one size."""
-
-    name: str
-    low_area: float
-    high_area: float
-    """Shares of the image's area."""
-    score: Score
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectSizes:
-    """The best layer at the last step, and its score for each size of the object."""
-
-    layer: str
-    sizes: tuple[SizeScore, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +51,7 @@ class Findings:
     """By task."""
     catching_up: dict[str, dict[str, Onset]]
     """By task, then by what is decoded; empty where nothing was."""
-    object_sizes: dict[str, ObjectSizes]
+    subsets: dict[str, Subsets]
     """By task."""
 
 
@@ -84,28 +65,15 @@ def findings_of(results: Results) -> Findings:
         }
         for name, task in tasks.items()
     }
-    sizes = {name: _object_sizes(results, task) for name, task in tasks.items()}
+    parts = {name: subsets(results, task) for name, task in tasks.items()}
     return Findings(
         tuple(comparisons(results)),
         tuple(baseline_comparisons(results)),
         tuple(discoveries(results)),
         {name: emergence(results, task) for name, task in tasks.items()},
         {name: by_layer for name, by_layer in onsets.items() if by_layer},
-        {name: scores for name, scores in sizes.items() if scores},
+        {name: scores for name, scores in parts.items() if scores},
     )
-
-
-def _object_sizes(results: Results, task: TaskResults) -> ObjectSizes | None:
-    best = task.best(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS)
-    if best is None:
-        return None
-    sizes = []
-    for stratum in by_area(task.score(best)[None], results.foreground):
-        span = stratum.scores
-        score = Score(float(span.mean[0]), float(span.low[0]), float(span.high[0]))
-        low, high = float(stratum.low_area), float(stratum.high_area)
-        sizes.append(SizeScore(stratum.name, low, high, score))
-    return ObjectSizes(best.layer, tuple(sizes))
 
 
 def write_findings(results: Results) -> Path:
@@ -145,7 +113,7 @@ def _document(results: Results) -> dict[str, Any]:
             for task, onsets in findings.catching_up.items()
         },
         "discoveries": [_discoveries(answer) for answer in findings.discoveries],
-        "object_sizes": {name: asdict(sizes) for name, sizes in findings.object_sizes.items()},
+        "subsets": {name: asdict(scores) for name, scores in findings.subsets.items()},
     }
 
 

@@ -34,7 +34,7 @@ from bench.report.tables import (
     held_lines,
     layer_rows,
     measure,
-    object_size_line,
+    subset_lines,
     title,
 )
 from bench.report.task_charts import (
@@ -123,7 +123,7 @@ def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, 
         ],
         "chart": _figure(results, task, control_lines(results, task)),
         "share": findings.emergence[task.name],
-        "object_sizes": object_size_line(findings, task.name),
+        "subsets": subset_lines(findings, task.name),
         "compared": _figure(results, task, baseline_lines(results, task)),
         "catching_up": catching_up_line(results, task.name, onsets) if onsets else None,
         "learning": _learning(results, task),

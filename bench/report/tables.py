@@ -53,8 +53,8 @@ def print_run(results: Results, form: str = FORMATS[0], by: str = BY_STEP) -> No
         _print_rows(results, layer_rows(results, task), form, by)
         print_line(baseline_line(results, task), form)
         print_line(emergence_line(findings.emergence[name]), form)
-        if sizes := object_size_line(findings, name):
-            print_line(sizes, form)
+        for line in subset_lines(findings, name):
+            print_line(line, form)
     print("\nThe best layer (chosen on training images) against each control, paired over test")
     print("images; a gain above zero favours the trained network.\n")
     _print_rows(results, [comparison_row(row) for row in findings.comparisons], form, by)
@@ -212,16 +212,21 @@ def emergence_line(emergence: Emergence) -> str:
     return text
 
 
-def object_size_line(findings: Findings, task: str) -> str | None:
-    """The best layer's scores by size of the object; None where areas are unknown."""
-    if task not in findings.object_sizes:
-        return None
-    best = findings.object_sizes[task]
-    parts = [
+def subset_lines(findings: Findings, task: str) -> list[str]:
+    """The best layer's scores by size of the object, and by likeness to training prompts."""
+    if task not in findings.subsets:
+        return []
+    best = findings.subsets[task]
+    sizes = [
         f"{size.name} ({100 * size.low_area:.0f} to {100 * size.high_area:.0f} %) {size.score}"
         for size in best.sizes
     ]
-    return f"by size of the object, {best.layer}: {'; '.join(parts)}"
+    prompts = [f"{group.name} ({group.items}) {group.score}" for group in best.prompts]
+    parts = {
+        "by size of the object": sizes,
+        "by likeness of the prompt to training prompts": prompts,
+    }
+    return [f"{what}, {best.layer}: {'; '.join(each)}" for what, each in parts.items() if each]
 
 
 def comparison_row(row: Comparison) -> dict[str, str]:

@@ -36,6 +36,9 @@ class Overlap(Record):
     """Test items whose prompt equals a training prompt."""
     near: int
     """Further test items whose prompt nearly equals a training prompt."""
+    equal_items: tuple[str, ...] = ()
+    near_items: tuple[str, ...] = ()
+    """The ids of both; none in folders of earlier versions."""
 
     @property
     def sentences(self) -> list[str]:
@@ -90,8 +93,10 @@ def overlap_of(items: Sequence[Item], components: Components) -> Overlap:
         same_text=tuple(item.id for group in same for item in group),
         same_text_across=len(crossing_tests(same)),
         same_image=tuple(item.id for item in crossing_tests(same_items(read))),
-        equal=leaks.equal,
-        near=leaks.crossing - leaks.equal,
+        equal=len(leaks.equal),
+        near=len(leaks.nearly_equal),
+        equal_items=tuple(sorted(leaks.equal)),
+        near_items=tuple(sorted(leaks.nearly_equal)),
     )
 
 

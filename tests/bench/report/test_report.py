@@ -156,7 +156,7 @@ def test_findings_are_those_of_the_tables(page: Page, small_run: Results) -> Non
         assert stored["steps"] == [step + 1 for step in small_run.steps]
         assert stored["final"]["mean"] == pytest.approx(computed.final.mean)
         assert (stored["emerged"] is None) == (computed.emerged is None)
-        assert len(document["object_sizes"][name]["sizes"]) == 3
+        assert len(document["subsets"][name]["sizes"]) == 3
     for answer, stored in zip(discoveries(small_run), document["discoveries"], strict=True):
         assert len(stored["held"]) == answer.held.sum()
         assert stored["comparisons"] == answer.comparisons

@@ -53,6 +53,7 @@ def test_equal_prompts_with_equal_seeds_are_named_without_a_cut(components: Comp
     overlap = overlap_of(items, components)
     assert (overlap.cut, overlap.same_text, overlap.same_image) == (0, (), ("b",))
     assert (overlap.equal, overlap.near) == (2, 0)
+    assert (overlap.equal_items, overlap.near_items) == (("b", "c"), ())
 
 
 def test_a_set_without_any_fault_is_not_commented(components: Components) -> None:
