@@ -195,11 +195,17 @@ def symmetric_reaches(
     return quantile, quantile, p
 
 
+def margin_of(count: NDArray[np.int_] | int) -> NDArray[np.float64]:
+    """The factor by which effects over ``count`` images must exceed what the bootstrap asks."""
+    n = np.asarray(count, np.float64)
+    return np.where(n < FEW, 1 + MARGIN / np.maximum(n, 1), 1.0)
+
+
 def strict_reaches(
     t: Array, observed: Array, count: NDArray[np.int_], level: float
 ) -> tuple[Array, Array, Array]:
     """The same where the equal-tailed bootstrap has to reject too, and both by the margin."""
-    draws, margin = t.shape[1], 1 + MARGIN / count
+    draws, margin = t.shape[1], margin_of(count)
     observed = observed / margin
     symmetric, _, p = symmetric_reaches(t, observed, count, level)
     rank = min(int(np.ceil((1 + level) / 2 * (draws + 1))), draws) - 1

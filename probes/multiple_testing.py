@@ -16,9 +16,10 @@ RATE = 0.05
 def q_values(p: Array) -> Array:
     """The smallest false discovery rate at which each comparison is significant.
 
-    The procedure is that of Benjamini and Hochberg (1995). Comparisons share images and so are
-    positively dependent, which it allows (Benjamini and Yekutieli 2001). An undefined p-value stays
-    nan and is not counted.
+    The procedure is that of Benjamini and Hochberg (1995), which holds for independent or
+    positively dependent p-values (Benjamini and Yekutieli 2001). Comparisons that share images are
+    mostly so; differences between all pairs are not, and there the rate holds in simulations only.
+    An undefined p-value stays nan and is not counted.
     """
     defined = np.isfinite(p)
     q = np.full(p.shape, np.nan)

@@ -20,7 +20,7 @@ import torch
 import transformers
 from jaxtyping import Float, install_import_hook, jaxtyped
 
-from tests.typecheck import checked
+from tests.typecheck import CHECKS_SHAPES, checked
 
 if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
@@ -40,7 +40,8 @@ LOADED = (
     transformers.DPTForDepthEstimation,
 )
 # Not bench: its configuration checks the types of users' input itself.
-install_import_hook(["extract", "probes", "engines", "datasets"], "tests.typecheck.checked")
+if CHECKS_SHAPES:
+    install_import_hook(["extract", "probes", "engines", "datasets"], "tests.typecheck.checked")
 torch.set_num_threads(1)
 
 
@@ -53,7 +54,8 @@ def _check_predictions() -> None:
     engine.Prediction.__init__ = jaxtyped(unchecked, typechecker=checked)  # type: ignore[method-assign]
 
 
-_check_predictions()
+if CHECKS_SHAPES:
+    _check_predictions()
 
 
 def pytest_collection_finish() -> None:

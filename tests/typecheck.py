@@ -6,10 +6,15 @@ generated function of the same signature to the type checker. Building a check t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from beartype import beartype
+
+VARIABLE = "SHAPE_CHECKS"
+"""0 in the environment turns the checks off, which the compiler of PyTorch cannot trace."""
+CHECKS_SHAPES = os.environ.get(VARIABLE) != "0"
 
 _GENERATED = "<string>"
 """The file name of the code that jaxtyping generates."""

@@ -9,7 +9,7 @@ both directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -137,24 +137,39 @@ def _of_pair(one: Readings, other: Readings) -> Iterator[Agreement]:
         values = compared(task, one, other)
         yield _row(one, other, name, metric_of(task).name, values)
         if task.thresholded:
-            # Monotone in Dice for each image, not for their means.
-            overlap = {what: scores / (2 - scores) for what, scores in values.items()}
-            yield _row(one, other, name, IOU, overlap)
+            yield _row(one, other, name, IOU, compared(task, one, other, _iou_of_dice))
 
 
-def compared(task: Task, one: Readings, other: Readings) -> dict[str, Array]:
-    """Return the agreement per item with the same item and with every control."""
+def compared(
+    task: Task,
+    one: Readings,
+    other: Readings,
+    of_score: Callable[[Array], Array] = lambda scores: scores,
+) -> dict[str, Array]:
+    """Return the agreement per item with the same item and with every control.
+
+    ``of_score`` is applied to the scores of single pairs of labels, before any mean.
+    """
     orders = other_items(len(one.items))
     pairs = ((one, other), (other, one))
+
+    def mean(values: Sequence[Array]) -> Array:
+        return _mean([of_score(scores) for scores in values])
+
     return {
-        SAME: between(task, one.own, other.own),
-        OTHER_SEED: _mean([between(task, a.own, b.reseeded) for a, b in pairs]),
-        OTHER_PROMPT: _mean([between(task, a.own, b.other_prompt) for a, b in pairs]),
-        OTHER_ITEM: _mean(
+        SAME: mean([between(task, one.own, other.own)]),
+        OTHER_SEED: mean([between(task, a.own, b.reseeded) for a, b in pairs]),
+        OTHER_PROMPT: mean([between(task, a.own, b.other_prompt) for a, b in pairs]),
+        OTHER_ITEM: mean(
             [between(task, a.own, b.own.take(order)) for a, b in pairs for order in orders]
         ),
-        MEAN: _mean([against_mean(task, x) for x in (one, other)]),
+        MEAN: mean([against_mean(task, x) for x in (one, other)]),
     }
+
+
+def _iou_of_dice(dice: Array) -> Array:
+    """The intersection over union of two masks, which is not that of a mean Dice."""
+    return dice / (2 - dice)
 
 
 def _mean(values: Sequence[Array]) -> Array:

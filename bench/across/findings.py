@@ -52,7 +52,7 @@ def difference_sentences(result: Across) -> Iterator[str]:
 
 def _interval_words(over_seeds: bool) -> str:
     if over_seeds:
-        return "; intervals include the spread over seeds"
+        return "; intervals include the spread over seeds of groups of two or more"
     return "; intervals are over images alone: these networks"
 
 

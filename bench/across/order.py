@@ -164,9 +164,15 @@ def attribute_order(found: Sequence[Onset]) -> list[OnsetDifference]:
 
 
 def group_order(found: Sequence[Onset]) -> list[OnsetDifference]:
-    """Return the same between groups of attributes; a group's onset is the mean of its members'."""
+    """Return the same between groups of attributes; a group's onset is the mean of its members'.
+
+    That of a group with a bound is an upper bound: it can be the first one, but not the second.
+    """
     return _tested(
-        _difference(of_model[0].model, one, other, members[one], members[other])
+        _bounded(
+            _difference(of_model[0].model, one, other, members[one], members[other]),
+            *(any(onset.is_bound for onset in members[name]) for name in (one, other)),
+        )
         for of_model in _by_model(found)
         for members in (_grouped(of_model),)
         for one, other in combinations(members, 2)
@@ -198,6 +204,14 @@ def _difference(
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + undefined
     p = min(1.0, 2 * (1 + float(tail)) / (1 + len(drawn)))
     return OnsetDifference(model, first, second, Score(mean, float(low), float(high)), p, np.nan)
+
+
+def _bounded(row: OnsetDifference, first: bool, second: bool) -> OnsetDifference:
+    """A difference where the onset of one group or both may be earlier than it is said to be."""
+    above = row.difference.mean > 0
+    # Above zero the second one is earlier.
+    says_the_other = (first and above) or (second and not above)
+    return replace(row, p=1.0) if says_the_other or (first and second) else row
 
 
 def _mean(found: Sequence[Onset]) -> float:

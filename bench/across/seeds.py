@@ -11,7 +11,7 @@ where t(f) is the quantile of Student's t with f degrees of freedom. v pools the
 seeds over all groups with two or more networks, which takes it to be equal in all of them. With so
 few seeds Satterthwaite's degrees of freedom are too many where both terms are of one size (7 % of
 groups that differ by their seeds alone are told apart at 5 %); adding the squared reaches keeps the
-rate at 4.5 % or less. p is the one at which the interval would end at zero. Where the paired
+rate at about 5 % or less. p is the one at which the interval would end at zero. Where the paired
 bootstrap over images is stricter, its interval and p hold.
 
 A group of one network adds no such term: the difference is then one to *this one network*, and says
@@ -54,13 +54,22 @@ class GroupDifference:
 
 
 def spread_of(groups: Sequence[Array]) -> Spread:
-    """Return the pooled variance between seeds; each group is networks x images."""
-    several = [group.mean(1) for group in groups if len(group) > 1]
+    """Return the pooled variance between seeds; each group is networks x images.
+
+    Images whose score is undefined in any network of a group are left out of that group.
+    """
+    several = [_means(group) for group in groups if len(group) > 1]
     freedom = sum(len(means) - 1 for means in several)
     if not freedom:
         return Spread(float("nan"), 0)
     squares = sum(float(((means - means.mean()) ** 2).sum()) for means in several)
     return Spread(squares / freedom, freedom)
+
+
+def _means(group: Array) -> Array:
+    """Mean score of each network over the images with a score in all of them."""
+    means: Array = group[:, np.isfinite(group).all(0)].mean(1)
+    return means
 
 
 def group_difference(first: Array, second: Array, spread: Spread) -> GroupDifference:

@@ -14,6 +14,8 @@ from bench.runs.results import Results, TaskResults
 from probes.bootstrap import Array
 
 _LEAST_ITEMS = 4
+_FEW_ITEMS = 100
+"""Below it, noise delays onsets much (``order.py``)."""
 _EXPECTED = ("sampler", "guidance", "precision", TEST_ITEMS)
 """Conditions in which runs may differ: scores are compared at equal noise levels."""
 
@@ -41,12 +43,11 @@ class Shared:
         return self.models[0].results.tasks[name].sign() * scores
 
 
-def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Shared:
-    """Return what runs share. Raises UserError where they cannot be compared.
+def paired_items(runs: Sequence[Results]) -> tuple[str, ...]:
+    """Return the ids of the test items that all runs have, in the order of the first.
 
-    ``tasks`` are all that every run has unless they are named.
+    Raises UserError where items of one id are not the same, or have labels of other kinds.
     """
-    runs = [model.results for model in models]
     differing = differences(runs)
     common = [item for item in runs[0].record.test_items if _all_have(runs[1:], item)]
     unlike = {name: values for name, values in of_labels(differing).items() if name != TEST_ITEMS}
@@ -57,11 +58,26 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
             f"the runs differ in {name} ({', '.join(values)}), so their items are no pairs; "
             "give runs of the same dataset and labeler"
         )
+    if TEST_ITEMS in differing and all(len(run.record.test_items) == len(common) for run in runs):
+        # The ids are equal, so the hashes are those of other prompts or seeds.
+        raise UserError(
+            "the runs have test items of equal ids with other prompts or seeds, so their items are "
+            "no pairs; give runs of the same dataset"
+        )
     if len(common) < _LEAST_ITEMS:
         raise UserError(
             f"the runs share {len(common)} test items, and differences over fewer than "
             f"{_LEAST_ITEMS} say nothing; give runs of the same items"
         )
+    return tuple(common)
+
+
+def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Shared:
+    """Return what runs share. Raises UserError where they cannot be compared.
+
+    ``tasks`` are all that every run has unless they are named.
+    """
+    items = paired_items([model.results for model in models])
     for model in models:
         if model.results.log_snr is None:
             raise UserError(
@@ -73,7 +89,8 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
                 f"{model.results.path} has no step at a finite noise level to compare at; "
                 "run the model with more --steps"
             )
-    return Shared(tuple(models), _tasks(models, tasks), tuple(common), _notes(models, differing))
+    notes = _notes(models, len(items))
+    return Shared(tuple(models), _tasks(models, tasks), items, notes)
 
 
 def _all_have(runs: Sequence[Results], item: str) -> bool:
@@ -97,9 +114,14 @@ def _tasks(models: Sequence[Model], named: Sequence[str] | None) -> tuple[str, .
     return kept
 
 
-def _notes(models: Sequence[Model], differing: dict[str, list[str]]) -> tuple[str, ...]:
+def _notes(models: Sequence[Model], items: int) -> tuple[str, ...]:
     notes = []
-    for name, values in differing.items():
+    if items < _FEW_ITEMS:
+        notes.append(
+            f"orders of emergence over {items} items are uncertain: noise delays onsets, most of "
+            f"all those of weak attributes; use {_FEW_ITEMS} test items or more"
+        )
+    for name, values in differences([model.results for model in models]).items():
         if name not in _EXPECTED or name == TRAINING_ITEMS:
             pairs = zip(models, values, strict=True)
             said = ", ".join(f"{model.name} {value}" for model, value in pairs)

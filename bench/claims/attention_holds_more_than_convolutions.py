@@ -24,7 +24,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
 
     (results,) = runs
     for task in cells.tasks_of(results, ("saliency", "depth")):
-        for step in (cells.early_step(results), results.steps[-1]):
+        for step in (cells.early_step(results), cells.last_step(results)):
             best = cells.best(task, step)
             yield paired(
                 f"{task.name}, step {step + 1}: {best.layer} over the convolutions",

@@ -27,14 +27,14 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
         steps = [step for step in (0, 2, cells.early_step(results)) if step in results.steps]
         decoder = {
             step: cells.family(results, task, "vae", step)[0]
-            for step in (*steps, results.steps[-1])
+            for step in (*steps, cells.last_step(results))
         }
         for step in steps:
             best = cells.best(task, step)
             what = f"{task.name}, step {step + 1}: {best.layer} over the decoder"
             yield paired(what, cells.scores_of(task, best), decoder[step], LEAST)
         what = f"{task.name}: the decoder at the last step over step {steps[0] + 1}"
-        yield paired(what, decoder[results.steps[-1]], decoder[steps[0]], LEAST)
+        yield paired(what, decoder[cells.last_step(results)], decoder[steps[0]], LEAST)
 
 
 CLAIM = Claim(

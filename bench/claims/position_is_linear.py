@@ -30,7 +30,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
 
     (results,) = runs
     (task,) = cells.tasks_of(results, ("coordinates",))
-    for step in (cells.early_step(results), results.steps[-1]):
+    for step in (cells.early_step(results), cells.last_step(results)):
         best = cells.best(task, step)
         scores, stem = cells.scores_of(task, best), f"coordinates, step {step + 1}: {best.layer}"
         bound = np.full_like(scores, task.sign() * np.sqrt(1 - HALF))

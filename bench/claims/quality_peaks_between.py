@@ -30,7 +30,9 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     (results,) = runs
     if results.config.source != "rendered":
         raise LacksError(f"a run with --source rendered --tasks {','.join(TASKS)}")
-    ends = results.steps[0], results.steps[-1]
+    ends = 0, cells.last_step(results)
+    if results.steps[0] != 0:
+        raise LacksError("a run that probes the first step")
     for task in cells.tasks_of(results, TASKS):
         between = [
             cell for cell in task.where(network=TRAINED, probe=ACTIVATIONS) if cell.step not in ends

@@ -28,7 +28,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     (results,) = runs
     for task in cells.tasks_of(results, ("saliency", "depth")):
         step, probe = cells.early_step(results), task.gain_probe
-        last = cells.best(task, results.steps[-1], probe)
+        last = cells.best(task, cells.last_step(results), probe)
         early = cells.best(task, step, probe, layers=[last.layer])
         name, floor = next(iter(cells.without_activations(task).items()))
         final = cells.scores_of(task, last) - floor

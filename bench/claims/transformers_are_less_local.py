@@ -32,7 +32,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
 
     generated = cells.generated_with(runs, "saliency")
     models = [described(results) for results in generated if not results.untrained]
-    groups = groups_of(models)
+    groups = groups_of(_once_each(models))
     unets = [group for group in groups if cells.is_unet(group[0].results)]
     others = [group for group in groups if not cells.is_unet(group[0].results)]
     if not (unets and others):
@@ -42,6 +42,12 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     matched = [(unet, other) for unet, other in pairs if _trained_alike(unet[0], other[0])]
     for unet, other in matched or pairs:
         yield _effect(unet, other, groups)
+
+
+def _once_each(models: Sequence[Model]) -> list[Model]:
+    """Leave out further runs of a network, which would stand as groups of their own."""
+    known = {(*model.kind, model.seed): model for model in reversed(models)}
+    return [model for model in models if model.seed is None or model in known.values()]
 
 
 def _trained_alike(one: Model, other: Model) -> bool:
@@ -59,7 +65,7 @@ def _effect(
 
     both = (*unet, *other)
     grid = _shared_grid([model.results for model in both])
-    items = _shared_items([model.results for model in both])
+    items = _shared_items(both)
 
     def shortfalls(group: Sequence[Model]) -> Array:
         return np.array([_shortfall(model.results, grid, items) for model in group])
@@ -90,7 +96,7 @@ def _grids(results: Results) -> set[Grid]:
     from extract.networks import TRAINED
 
     (task,) = cells.tasks_of(results, ("saliency",))
-    return {cell.grid for cell in task.where(network=TRAINED, step=results.steps[-1])}
+    return {cell.grid for cell in task.where(network=TRAINED, step=cells.last_step(results))}
 
 
 def _shared_grid(runs: Sequence[Results]) -> Grid:
@@ -101,12 +107,14 @@ def _shared_grid(runs: Sequence[Results]) -> Grid:
     return max(shared)
 
 
-def _shared_items(runs: Sequence[Results]) -> list[str]:
-    others = [set(results.record.test_items) for results in runs[1:]]
-    shared = [x for x in runs[0].record.test_items if all(x in other for other in others)]
-    if len(shared) < 2:
-        raise LacksError("runs of the same items")
-    return shared
+def _shared_items(models: Sequence[Model]) -> tuple[str, ...]:
+    from bench.across.shared import paired_items
+    from bench.errors import UserError
+
+    try:
+        return paired_items([model.results for model in models])
+    except UserError as error:
+        raise LacksError(f"runs that can be compared ({error})") from error
 
 
 def _shortfall(results: Results, grid: Grid, items: Sequence[str]) -> Array:
@@ -116,7 +124,9 @@ def _shortfall(results: Results, grid: Grid, items: Sequence[str]) -> Array:
     from probes.probe_set import ACTIVATIONS, CEILING
 
     (task,) = cells.tasks_of(results, ("saliency",))
-    probed = task.where(network=TRAINED, step=results.steps[-1], probe=ACTIVATIONS, grid=grid)
+    probed = task.where(
+        network=TRAINED, step=cells.last_step(results), probe=ACTIVATIONS, grid=grid
+    )
     best = cells.least_loss(task, probed, "probes of that grid")
     (ceiling,) = task.where(network=CEILING, grid=grid)
     rows = [results.record.test_items.index(item) for item in items]

@@ -10,6 +10,7 @@ from bench.errors import UserError
 from bench.ledger.entries import Entry
 from bench.ledger.ties import LEAST_SHARED, shared_rows
 
+_LAST = "the last"
 _FREE = ("sampler", "steps", "precision")
 """Conditions that may be allowed to differ; other labels or items give scores another meaning."""
 
@@ -30,6 +31,7 @@ def conditions_of(entry: Entry) -> dict[str, str]:
     Guidance is no condition: every model has its own.
     """
     record = entry.record
+    steps = len(record.sampler.sigmas)
     return {
         "dataset": record.dataset.name,
         "training items": record.dataset.training_items,
@@ -37,8 +39,9 @@ def conditions_of(entry: Entry) -> dict[str, str]:
         "labeler": record.labeler.name,
         "weights of the labeler": record.labeler.weights,
         "sampler": record.sampler.name,
-        "steps": str(len(record.sampler.sigmas)),
+        "steps": str(steps),
         "precision": record.machine.precision,
+        "last probed step": _LAST if record.steps[-1] == steps else str(record.steps[-1]),
     }
 
 

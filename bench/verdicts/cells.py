@@ -46,6 +46,14 @@ def early_step(results: Results) -> int:
     return EARLY_STEP
 
 
+def last_step(results: Results) -> int:
+    """Return the sampler's last step, counted from 0, if it was probed."""
+    last = results.config.sampler_steps - 1
+    if results.steps[-1] != last:
+        raise LacksError("a run that probes the last step")
+    return last
+
+
 def scores_of(task: TaskResults, cell: Cell) -> Array:
     """Return the headline scores of a cell; higher is better."""
     return task.sign() * task.score(cell)

@@ -15,6 +15,7 @@ from engines.conditioning import Conditioning
 from engines.denoiser import Denoiser
 from engines.engine import Backend, Engine, Prediction, Tap
 from engines.families.unet.taps import convolution_taps, self_attention_taps
+from tests.typecheck import CHECKS_SHAPES
 
 LIMITS = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.25}
 """Precision -> largest relative error of an output. With bf16 the noise errs by 0.5 %, and the tap
@@ -22,13 +23,18 @@ with the smallest values by up to 16 %."""
 PROMPTS = ["a cyan cone on a clay floor with a pink wall and light from the left", "a dog"]
 
 
-SLOW = {"torch_compile"}
-"""Engines that take minutes to start."""
+COMPILED = {"torch_compile"}
+"""Engines that take minutes to start, and trace our own functions."""
+untraceable = pytest.mark.skipif(
+    CHECKS_SHAPES, reason="test_torch_compile.py runs it without the shape checks of tests"
+)
 
 
 def marks(name: str) -> list[pytest.MarkDecorator]:
     on_gpu = torch.device(plugin("engine", name).device).type == "cuda"
-    return [pytest.mark.gpu] * on_gpu + [pytest.mark.slow] * (name in SLOW)
+    if name in COMPILED:
+        return [pytest.mark.slow, untraceable]
+    return [pytest.mark.gpu] * on_gpu
 
 
 ENGINES = [pytest.param(name, marks=marks(name)) for name in plugins("engine")]

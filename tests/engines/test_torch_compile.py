@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +15,32 @@ from engines.backends.torch_eager import TorchEager
 from engines.conditioning import Conditioning
 from engines.denoiser import Denoiser
 from engines.families.unet.taps import self_attention_taps
+from tests.imports import ROOT
+from tests.typecheck import CHECKS_SHAPES, VARIABLE
 
 
 @pytest.mark.slow
+def test_the_contract_holds_without_the_shape_checks_of_tests() -> None:
+    """In a process of its own, as the compiler cannot trace the checks that tests add."""
+    files = [f"tests/engines/{name}.py" for name in ("test_backend_contract", "test_torch_compile")]
+    environment = {**os.environ, VARIABLE: "0"}
+    command = [sys.executable, "-m", "pytest", "-m", "slow", "-k", "compile and not contract_holds"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", *files],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *_, last = done.stdout.splitlines()
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert re.search(r"\b1[0-9] passed", last)
+    assert "skipped" not in last
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHECKS_SHAPES, reason="the test above runs it without the shape checks")
 def test_a_compiled_network_gives_every_output_and_each_call_its_own(
     cache: Path, one_level: Callable[..., Denoiser]
 ) -> None:

@@ -123,6 +123,15 @@ def test_intersection_over_union_is_that_of_scikit_learn() -> None:
         for i in range(ITEMS)
     ]
     assert rows[IOU].scores[SAME].mean == pytest.approx(np.mean(expected))
+    # Controls average several pairs of masks per item, and are no function of their mean Dice.
+    pairs = [
+        (a.own.saliency[item], b.own.saliency[order[item]])
+        for a, b in ((ONE, OTHER), (OTHER, ONE))
+        for order in other_items(ITEMS)
+        for item in range(ITEMS)
+    ]
+    expected = [jaccard_score(b.flatten(), a.flatten(), zero_division=1.0) for a, b in pairs]
+    assert rows[IOU].scores[OTHER_ITEM].mean == pytest.approx(np.mean(expected))
     assert rows["dice"].models == ("tiny", "mmdit_flow_0")
 
 

@@ -83,9 +83,30 @@ def test_runs_with_other_labels_without_levels_or_without_common_items_are_refus
         shared(models_of([tiny, apart]))
 
 
+def test_equal_ids_of_other_prompts_or_seeds_are_no_pairs() -> None:
+    runs = [
+        with_conditions(run_of(name), **{"test items": f"80 (hash {name})"})
+        for name in ("tiny", "mmdit_flow_0")
+    ]
+    with pytest.raises(UserError, match="equal ids with other prompts or seeds"):
+        shared(models_of(runs))
+
+
+def test_orders_over_few_items_are_called_uncertain() -> None:
+    few, many = (
+        shared(models_of([run_of(name, images=count) for name in ("tiny", "dit_noise_0")]))
+        for count in (80, 120)
+    )
+    assert "orders of emergence over 80 items are uncertain" in few.notes[0]
+    assert many.notes == ()
+
+
 def test_a_missing_task_is_refused_if_it_is_named_and_else_left_out() -> None:
     models = models_of(
-        [run_of("tiny", tasks=("saliency", "depth")), run_of("dit_noise_0", tasks=("depth",))]
+        [
+            run_of("tiny", tasks=("saliency", "depth"), images=120),
+            run_of("dit_noise_0", tasks=("depth",), images=120),
+        ]
     )
     found = shared(models)
     assert found.tasks == ("depth",)

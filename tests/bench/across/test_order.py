@@ -95,6 +95,22 @@ def test_an_order_is_found_where_there_is_one_and_not_where_there_is_none() -> N
     assert [row.finding for row in rows] == ["no order seen"] * 2
 
 
+def test_a_group_with_a_bound_can_be_the_first_one_and_not_the_second() -> None:
+    """Masks are there from the first step on, so that geometry may be earlier than its mean."""
+    later = growing(depth=5.0, colour=-2.4)
+
+    def of(task: str, cell: Cell) -> float:
+        is_probe = cell.network == "trained" and cell.probe != PERMUTED
+        return 0.8 if task == "saliency" and is_probe else later(task, cell)
+
+    rows = group_order(onsets(shared_run(of)))
+    assert {row.difference.low > 0 for row in rows} == {True}
+    assert {row.finding for row in rows} == {"no order seen"}
+    later = growing(depth=5.0, colour=4.0)
+    rows = group_order(onsets(shared_run(of)))
+    assert {row.finding for row in rows} == {"geometry before colour, texture and shape"}
+
+
 def test_attributes_that_are_there_from_the_first_step_on_have_no_order() -> None:
     def constant(_: str, cell: Cell) -> float:
         return 0.8 if cell.network == "trained" and cell.probe != PERMUTED else 0.3

@@ -21,6 +21,18 @@ def test_the_spread_pools_groups_of_two_or_more() -> None:
     assert spread_of(groups[1:2]).freedom == 0
 
 
+def test_an_image_without_a_score_is_left_out_of_the_spread_of_its_group() -> None:
+    rng = np.random.default_rng(0)
+    groups = [rng.normal(size=(2, 50)) for _ in range(3)]
+    whole = [group[:, 1:] if number == 1 else group for number, group in enumerate(groups)]
+    groups[1][0, 0] = np.nan
+    spread = spread_of(groups)
+    assert spread == spread_of(whole)
+    found = group_difference(groups[0], groups[1], spread)
+    assert found.over_seeds
+    assert np.isfinite([found.value.mean, found.value.low, found.value.high, found.p]).all()
+
+
 def test_single_networks_are_compared_over_images_alone() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(0.1, 1, (1, 60)), rng.normal(size=(1, 60))

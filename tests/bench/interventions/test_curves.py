@@ -13,6 +13,7 @@ from bench.interventions.config import Plan
 from bench.interventions.curves import curve_values, curves_of, turned
 from bench.interventions.trials import NO_EDIT, Trials, smallest_visible
 from datasets.items import Item
+from probes.bootstrap import effects
 from probes.task import Task
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
@@ -117,10 +118,19 @@ def test_scores_that_are_undefined_for_every_item_are_no_error() -> None:
     assert np.isnan(list(edit.visible.values())).all()
 
 
-def test_the_smallest_visible_effect_is_seen_in_four_of_five_samples() -> None:
-    from scipy.stats import ttest_1samp
-
+@pytest.mark.parametrize(
+    ("images", "least", "most"),
+    [(20, 0.67, 0.78), (60, 0.75, 0.87), (100, 0.75, 0.85), (250, 0.76, 0.84)],
+)
+def test_the_smallest_visible_effect_is_seen_in_four_of_five_samples(
+    images: int, least: float, most: float
+) -> None:
+    """By the test that is used, which asks more of fewer than 60 images than the formula does."""
     rng = np.random.default_rng(1)
-    effect = np.mean([smallest_visible(rng.normal(0, 1, 100)) for _ in range(40)])
-    seen = [ttest_1samp(rng.normal(effect, 1, 100), 0).pvalue < 0.05 for _ in range(1500)]
-    assert np.mean(seen) == pytest.approx(0.8, abs=0.04)
+    effect = np.mean([smallest_visible(rng.normal(0, 1, images)) for _ in range(40)])
+    seen = effects(rng.normal(effect, 1, (1200, images))).p <= 0.05
+    assert least < seen.mean() < most
+
+
+def test_one_image_shows_no_effect() -> None:
+    assert np.isnan(smallest_visible(np.array([1.0, np.nan])))

@@ -86,7 +86,7 @@ def write_entry(
         ),
         options={},
         layers={"mid": "mid_block"},
-        steps=(1, 2),
+        steps=changes.get("steps", (1, 2)),
         items=tuple(
             ItemRecord(id=str(item), key=changes.get("key", "k"), scores=digest)
             for item, digest in zip(items, digests(tables), strict=True)

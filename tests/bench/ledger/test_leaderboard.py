@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -56,10 +57,11 @@ def test_entries_are_paired_over_the_items_that_both_have(tmp_path: Path) -> Non
         ({"precision": "bf16"}, "precision bf16 instead of fp32"),
         ({"training_items": "9 (hash 9)"}, "training items 9 (hash 9) instead of 246 (hash 1)"),
         ({"key": "another seed"}, "share fewer than 10 test items"),
+        ({"steps": (1,)}, "last probed step 1 instead of the last"),
     ],
 )
 def test_what_cannot_be_compared_is_kept_apart(
-    ledger: Path, changes: dict[str, str], reason: str, capsys: pytest.CaptureFixture[str]
+    ledger: Path, changes: dict[str, Any], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_entry(ledger, "apart", 0.99, 0.01, seed=4, **changes)
     board = leaderboard(read_ledger(ledger))
