@@ -152,7 +152,7 @@ ROOMS = {
         "study",
         "verdicts",
     },
-    "claims": {"across", "runs", "verdicts"},
+    "claims": {"across", "errors", "runs", "verdicts"},
     "commands": {
         "across",
         "adam_vs_ridge",

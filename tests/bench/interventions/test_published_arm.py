@@ -19,10 +19,11 @@ from bench.interventions.sweep import blocks_of
 from bench.runs.results import Results
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
-FEW = [
-    *("--items", "2", "--shifts", "2", "--choose-items", "2"),
+ONE_TARGET = [
+    *("--items", "2", "--choose-items", "2"),
     *("--steps", "1-2", "--late-steps", "4", "--threads", "1"),
 ]
+FEW = [*ONE_TARGET, "--shifts", "2"]
 
 
 def test_the_papers_procedure_and_a_controlnet_stand_in_the_same_table(
@@ -81,7 +82,7 @@ def test_depth_is_pushed_away_by_a_controlnet_and_stored_apart(
 ) -> None:
     path = Path(shutil.copytree(small_run.path, tmp_path / "run"))
     arguments = [
-        *("intervene", str(path), *FEW, "--task", "depth", "--target", "farther"),
+        *("intervene", str(path), *ONE_TARGET, "--task", "depth", "--target", "farther"),
         *("--methods", "controlnet,weights", "--strengths", "controlnet=1"),
         *("--strengths", "0.4", "--controls", "random"),
     ]
