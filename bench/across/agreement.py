@@ -9,7 +9,7 @@ both directions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
@@ -134,37 +134,33 @@ def agreements(readings: Sequence[Readings]) -> list[Agreement]:
 
 def _of_pair(one: Readings, other: Readings) -> Iterator[Agreement]:
     for name, task in one.tasks.items():
-        values = compared(task, one, other)
-        yield _row(one, other, name, metric_of(task).name, values)
+        scores = _scores_of_pairs(task, one, other)
+        yield _row(one, other, name, metric_of(task).name, _means(scores))
         if task.thresholded:
-            yield _row(one, other, name, IOU, compared(task, one, other, _iou_of_dice))
+            overlaps = {what: [_iou_of_dice(x) for x in dice] for what, dice in scores.items()}
+            yield _row(one, other, name, IOU, _means(overlaps))
 
 
-def compared(
-    task: Task,
-    one: Readings,
-    other: Readings,
-    of_score: Callable[[Array], Array] = lambda scores: scores,
-) -> dict[str, Array]:
-    """Return the agreement per item with the same item and with every control.
+def compared(task: Task, one: Readings, other: Readings) -> dict[str, Array]:
+    """Return the agreement per item with the same item and with every control."""
+    return _means(_scores_of_pairs(task, one, other))
 
-    ``of_score`` is applied to the scores of single pairs of labels, before any mean.
-    """
+
+def _scores_of_pairs(task: Task, one: Readings, other: Readings) -> dict[str, list[Array]]:
+    """The agreement per item of each pair of labels that an average is over."""
     orders = other_items(len(one.items))
     pairs = ((one, other), (other, one))
-
-    def mean(values: Sequence[Array]) -> Array:
-        return _mean([of_score(scores) for scores in values])
-
     return {
-        SAME: mean([between(task, one.own, other.own)]),
-        OTHER_SEED: mean([between(task, a.own, b.reseeded) for a, b in pairs]),
-        OTHER_PROMPT: mean([between(task, a.own, b.other_prompt) for a, b in pairs]),
-        OTHER_ITEM: mean(
-            [between(task, a.own, b.own.take(order)) for a, b in pairs for order in orders]
-        ),
-        MEAN: mean([against_mean(task, x) for x in (one, other)]),
+        SAME: [between(task, one.own, other.own)],
+        OTHER_SEED: [between(task, a.own, b.reseeded) for a, b in pairs],
+        OTHER_PROMPT: [between(task, a.own, b.other_prompt) for a, b in pairs],
+        OTHER_ITEM: [between(task, a.own, b.own.take(order)) for a, b in pairs for order in orders],
+        MEAN: [against_mean(task, x) for x in (one, other)],
     }
+
+
+def _means(scores: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+    return {what: _mean(each) for what, each in scores.items()}
 
 
 def _iou_of_dice(dice: Array) -> Array:

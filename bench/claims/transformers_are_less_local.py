@@ -46,8 +46,12 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
 
 def _once_each(models: Sequence[Model]) -> list[Model]:
     """Leave out further runs of a network, which would stand as groups of their own."""
-    known = {(*model.kind, model.seed): model for model in reversed(models)}
-    return [model for model in models if model.seed is None or model in known.values()]
+    networks: dict[tuple[object, ...], Model] = {}
+    for model in models:
+        # Of an unknown training nothing tells which network it is.
+        key = (model.results.path,) if model.seed is None else (*model.kind, model.seed)
+        networks.setdefault(key, model)
+    return list(networks.values())
 
 
 def _trained_alike(one: Model, other: Model) -> bool:
