@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,6 +14,7 @@ from pkgutil import iter_modules
 from typing import NoReturn
 
 import bench.commands
+from bench.config import COMMAND
 from bench.errors import UserError
 
 _PIPE_CLOSED = 128 + 13
@@ -29,9 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # Before the commands are imported: their options name things of our package.
         _refuse_foreign_datasets()
+        # Some values are refused here, such as files that could not be written after the work.
+        options, unknown = _parser().parse_known_args(typed)
     except UserError as error:
         return _refused(str(error))
-    options = _parser().parse_args(typed)
+    if unknown:
+        return _refused(f"unknown: {shlex.join(unknown)}; {_help_of(options)} lists the options")
     try:
         code = int(options.command(options))
         # A reader that has left shows here, not when Python ends.
@@ -68,6 +73,12 @@ def _exhausted(error: Exception) -> str | None:
     # Not imported for it: an error of torch's own kind is raised by a torch that is.
     torch = sys.modules.get("torch")
     return "the GPU" if torch and isinstance(error, torch.OutOfMemoryError) else None
+
+
+def _help_of(options: argparse.Namespace) -> str:
+    """The command that prints the options of the one that was typed."""
+    command = options.command.__module__.rpartition(".")[2].replace("_", "-")
+    return " ".join([COMMAND, command, *filter(None, [getattr(options, "action", None)]), "--help"])
 
 
 def _resumes(options: argparse.Namespace) -> bool:

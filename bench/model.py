@@ -23,6 +23,8 @@ def model_spec(name: str) -> ModelSpec:
         spec = plugin("model", name)
         assert isinstance(spec, ModelSpec)
         return spec
+    if Path(name).is_file():
+        raise UserError(f"the model {name} is a file; give the diffusers folder that it lies in")
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=None, labeler=None)
     raise UserError(

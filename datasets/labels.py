@@ -68,7 +68,10 @@ class DisparityScale:
 def known(label: T | None, what: str) -> T:
     """Return ``label``. Raises DatasetError if it is None, for ``what`` in the message."""
     if label is None:
-        raise DatasetError(f"the labeler of these images gives no {what}; use --source rendered")
+        raise DatasetError(
+            f"the labeler of these images gives no {what}; choose another labeler or other tasks, "
+            "or, in a run of rendered scenes, use --source rendered"
+        )
     return label
 
 

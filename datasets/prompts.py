@@ -115,7 +115,12 @@ def _plain_lines(path: Path, text: str) -> list[Line]:
 
 def _line(path: Path, number: int, record: list[str], width: int, indices: dict[str, int]) -> Line:
     where = f"{path}, line {number}"
-    if len(record) != width:
+    if len(record) < width:
+        raise DatasetError(
+            f"{where}: {len(record)} values for {width} columns; add what is missing, or take a "
+            f"column that has no values out of the first line (it may end with {_mark(path)})"
+        )
+    if len(record) > width:
         raise DatasetError(
             f"{where}: {len(record)} values for {width} columns; "
             f"put a prompt that holds {_mark(path)} between quotes"

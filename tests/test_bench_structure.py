@@ -91,7 +91,7 @@ ROOMS = {
         "runs",
         "study",
     },
-    "regression": {"config", "errors", "profiling", "runs", "steps"},
+    "regression": {"config", "errors", "options", "profiling", "runs", "steps"},
     "adam_vs_ridge": {
         "errors",
         "measure",
@@ -138,7 +138,17 @@ ROOMS = {
         "study",
         "options",
     },
-    "verdicts": {"config", "errors", "interventions", "model", "options", "run", "runs", "steps"},
+    "verdicts": {
+        "config",
+        "errors",
+        "interventions",
+        "model",
+        "options",
+        "registry",
+        "run",
+        "runs",
+        "steps",
+    },
     "across": {
         "analysis",
         "errors",
@@ -149,7 +159,6 @@ ROOMS = {
         "registry",
         "runs",
         "steps",
-        "study",
         "verdicts",
     },
     "claims": {"across", "errors", "runs", "verdicts"},
@@ -179,7 +188,7 @@ ROOMS = {
         "study",
         "verdicts",
     },
-    "__main__": {"commands", "environment", "errors"},
+    "__main__": {"commands", "config", "environment", "errors"},
 }
 """Room (a module or folder of ``bench``) -> rooms that it imports, from the bottom to the top."""
 MOST_AT_THE_TOP = 16

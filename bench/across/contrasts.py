@@ -106,6 +106,11 @@ def levels_in_range(shared: Shared, levels: Sequence[float] | None) -> tuple[flo
     kept = tuple(sorted(level for level in levels or LEVELS if low <= level <= high))
     if outside or not kept:
         named = ", ".join(f"{level:g}" for level in outside or LEVELS)
+        if low > high:
+            raise UserError(
+                "the runs have no noise level in common: the steps of one lie above log-SNR "
+                f"{low:.2f} and those of another below {high:.2f}; run the models with more --steps"
+            )
         raise UserError(
             f"not every run has steps on both sides of log-SNR {named}; "
             f"choose --log-snr from {low:.2f} to {high:.2f}"

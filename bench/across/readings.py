@@ -5,18 +5,18 @@ probes read, and with the seed of the item that follows it. The second image sha
 item i and the noise of its follower, so that the same images are a control of another seed for one
 item and a control of another prompt for the other.
 
-The readings of a model are kept in one file per model, and read again by the same command.
+The readings of a model are kept in a folder per model, block by block, and read again by the same
+command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.across.models import Model
@@ -27,14 +27,10 @@ from bench.registry import plugin
 from bench.runs.probes import chosen_probe_set
 from bench.runs.reopen import reopened
 from bench.runs.results import TaskResults
-from bench.study import Study
-from datasets.atomic_write import atomic_write
-from datasets.items import Item
-from datasets.labels import Labels, concatenate
+from datasets.labels import Labels
 from engines.cache import key_of
 from extract.networks import CLEAN, INPUT, TRAINED
-from extract.shards import set_default_permissions
-from extract.stream import RecordedModel
+from extract.shards import Shards
 from probes.probe_set import Cell
 from probes.readout import Readout
 from probes.task import Task
@@ -43,7 +39,7 @@ BLOCK = 8
 """Items that are generated together."""
 READ = (TRAINED, INPUT, CLEAN)
 """Whose probes are read: of activations, the latent itself, the predicted clean latent."""
-_FORMAT = 1
+_FORMAT = 2
 _IMAGES = "images"
 
 
@@ -102,13 +98,14 @@ def read_items(
             "cells": named,
         }
     )
-    path = folder / f"{model.name}-{key[:12]}.safetensors"
-    stored = _stored(path)
-    if stored is None:
-        study, engine = reopened(model.results, threads)
-        recorded = alone(study, engine, study.config.batch)
-        stored = _generated(study, recorded, model, items, cells)
-        _write(path, stored)
+    shards = Shards(folder, f"{model.name}-{key[:12]}")
+    # Opened only where something is still to be generated.
+    opened = cache(lambda: _Reader(model, items, cells, threads))
+    blocks = [
+        shards.get(f"items-{start + 1}", partial(_block, opened, start))
+        for start in range(0, len(items), BLOCK)
+    ]
+    stored = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
     return Readings(
         model,
         tuple(items),
@@ -124,6 +121,10 @@ def read_items(
     )
 
 
+def _block(opened: Callable[[], _Reader], start: int) -> dict[str, Tensor]:
+    return opened().block(start)
+
+
 def _cells(task: TaskResults) -> list[Cell]:
     """Return the best cell of each network and step, chosen on training images."""
     steps = sorted({cell.step for cell in task.where(network=TRAINED)})
@@ -135,47 +136,52 @@ def _cells(task: TaskResults) -> list[Cell]:
     return [cell for cell in found if cell is not None]
 
 
-def _generated(
-    study: Study,
-    recorded: RecordedModel,
-    model: Model,
-    items: Sequence[str],
-    cells: dict[str, list[Cell]],
-) -> dict[str, Tensor]:
-    by_id = {item.id: item for block in study.test for item in block.items}
-    chosen = [by_id[name] for name in items]
-    probe_set = chosen_probe_set(model.results, cells, *study.components.image_size)
-    tasks = {name: study.tasks[name] for name in cells}
-    networks = {cell.network for table in cells.values() for cell in table}
-    kept = {name: source for name, source in recorded.sources.items() if name in networks}
-    steps = sorted({cell.step for table in cells.values() for cell in table})
-    images, own, parts = [], [], []
-    for block in _blocks(chosen):
-        readout = Readout(probe_set, tasks, study.device)
-        output, labels = study.stream(replace(recorded, sources=kept), block, [readout], steps)
-        images.append((output.images * 255).round().clamp(0, 255).to(torch.uint8))
-        own.append(labels)
-        parts.append(
-            {(name, x): readout.predictions[name, x] for name in cells for x in cells[name]}
+class _Reader:
+    """A run's model and probes, opened to generate blocks of items."""
+
+    def __init__(
+        self,
+        model: Model,
+        items: Sequence[str],
+        cells: dict[str, list[Cell]],
+        threads: int | None,
+    ) -> None:
+        study, engine = reopened(model.results, threads)
+        by_id = {item.id: item for block in study.test for item in block.items}
+        self._study, self._cells = study, cells
+        self._items = [by_id[name] for name in items]
+        followers = [*self._items[1:], self._items[0]]
+        self._reseeded = [
+            replace(item, seed=follower.seed)
+            for item, follower in zip(self._items, followers, strict=True)
+        ]
+        self._probes = chosen_probe_set(model.results, cells, *study.components.image_size)
+        self._recorded = alone(study, engine, study.config.batch)
+
+    def block(self, start: int) -> dict[str, Tensor]:
+        """Generate the block of items from ``start`` with their own seeds and with others."""
+        study, part = self._study, slice(start, start + BLOCK)
+        tasks = {name: study.tasks[name] for name in self._cells}
+        chosen = {cell for table in self._cells.values() for cell in table}
+        networks = {cell.network for cell in chosen}
+        sources = {k: source for k, source in self._recorded.sources.items() if k in networks}
+        readout = Readout(self._probes, tasks, study.device)
+        output, own = study.stream(
+            replace(self._recorded, sources=sources),
+            self._items[part],
+            [readout],
+            sorted({cell.step for cell in chosen}),
         )
-    followers = [*chosen[1:], chosen[0]]
-    other = [
-        replace(item, seed=follower.seed) for item, follower in zip(chosen, followers, strict=True)
-    ]
-    bare = replace(recorded, sources={})
-    reseeded = [study.stream(bare, block)[1] for block in _blocks(other)]
-    tensors = {_IMAGES: torch.cat(images)}
-    for kind, labels in (("own", concatenate(own)), ("reseeded", concatenate(reseeded))):
-        tensors |= {f"{kind}.{name}": value for name, value in labels.tensors().items()}
-    for name, table in cells.items():
-        for cell in table:
-            read = torch.cat([part[name, cell] for part in parts]).float()
-            tensors[f"read.{name}.{cell.network}.{cell.step}"] = read
-    return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-
-
-def _blocks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + BLOCK] for start in range(0, len(items), BLOCK))
+        bare = replace(self._recorded, sources={})
+        _, reseeded = study.stream(bare, self._reseeded[part])
+        tensors = {_IMAGES: (output.images * 255).round().clamp(0, 255).to(torch.uint8)}
+        for kind, labels in (("own", own), ("reseeded", reseeded)):
+            tensors |= {f"{kind}.{name}": value for name, value in labels.tensors().items()}
+        for name, table in self._cells.items():
+            for cell in table:
+                read = readout.predictions[name, cell].float()
+                tensors[f"read.{name}.{cell.network}.{cell.step}"] = read
+        return {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
 
 
 def _labels(stored: dict[str, Tensor], kind: str) -> Labels:
@@ -186,21 +192,3 @@ def _labels(stored: dict[str, Tensor], kind: str) -> Labels:
         if name.startswith(prefix)
     }
     return Labels(**fields)
-
-
-def _stored(path: Path) -> dict[str, Tensor] | None:
-    """Return what an earlier call kept; None where there is nothing, or nothing that is whole."""
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError):
-        return None
-
-
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as partial:
-            save_file(tensors, partial)
-            set_default_permissions(partial)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {path} ({error}); choose another --out") from error

@@ -42,6 +42,10 @@ def write_across(result: Across, folder: Path, command: str) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         figures = _figures(result, folder)
         found = tables(result)
+        for name in (*(f"{name}.csv" for name, rows in found.items() if not rows), SHEET, FIGURE):
+            # Of an earlier call with other options.
+            if folder / name not in figures:
+                (folder / name).unlink(missing_ok=True)
         paths = [_csv(folder / f"{name}.csv", rows) for name, rows in found.items() if rows]
         text = json.dumps({"schema": SCHEMA, "command": command, **found}, indent=1)
         paths.append(_text(folder / "across.json", text + "\n"))

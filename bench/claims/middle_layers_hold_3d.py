@@ -32,7 +32,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     of_depth = cells.generated_with(runs, "depth")
     models = {results.config.model for results in of_depth}
     if len(models) < 2:
-        raise LacksError("runs of two or more models with depth; name them with --model")
+        raise LacksError("runs of two or more models with depth")
     for results in of_depth:
         (task,) = cells.tasks_of(results, ("depth",))
         chosen: list[Cell] = []

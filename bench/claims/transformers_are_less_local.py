@@ -37,7 +37,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     others = [group for group in groups if not cells.is_unet(group[0].results)]
     if not (unets and others):
         missing = "a UNet" if others else "a transformer"
-        raise LacksError(f"runs of {missing} beside those given; name models with --model")
+        raise LacksError(f"runs of {missing} beside those given")
     pairs = [(unet, other) for unet in unets for other in others]
     matched = [(unet, other) for unet, other in pairs if _trained_alike(unet[0], other[0])]
     for unet, other in matched or pairs:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.command_line import add_options, flag
 from bench.config import COMMAND, names, numbers
-from bench.options.typed import typed_path
+from bench.options.typed import output_folder, typed_path
 
 ITEMS = 64
 """A pair of the shipped models takes about two minutes on one thread."""
@@ -24,7 +24,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=typed_path, nargs="+", help="run folder of a model")
     parser.add_argument(
-        "--out", type=typed_path, default=Path("runs/across"), help="folder (default %(default)s)"
+        "--out",
+        type=output_folder,
+        default=Path("runs/across"),
+        help="folder (default %(default)s)",
     )
     parser.add_argument("--tasks", type=names, help="compare only these (default: all shared)")
     parser.add_argument(
@@ -49,6 +52,12 @@ def resumes(options: argparse.Namespace) -> bool:
 
 def command(options: argparse.Namespace) -> int:
     """Compare, write and print a summary."""
+    from bench.errors import UserError
+
+    if options.threads is not None and not options.items:
+        raise UserError("--threads is for items that are generated; leave it or --items 0 out")
+    if options.threads is not None and options.threads < 1:
+        raise UserError(f"--threads must be at least 1, not {options.threads}")
     from bench.across.comparison import across
     from bench.across.findings import sentences
     from bench.across.write import write_across

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.options.typed import typed_path
+from bench.options.typed import output_file, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=["cpu", "cuda"],
         help="runs the pipelines of --pipelines and --controlnet (default %(default)s)",
     )
-    parser.add_argument("--sheet", type=typed_path, help="write a sheet of samples to this PNG")
+    parser.add_argument(
+        "--sheet", type=output_file(".png"), help="write a sheet of samples to this PNG"
+    )
 
 
 def command(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.command_line import add_options, typed_options
 from bench.config import FORMATS, names
-from bench.options.typed import typed_path
+from bench.options.typed import output_file, typed_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     for action in (checking, running):
         action.add_argument("--effects", action="store_true", help="print every effect as well")
-        action.add_argument("--json", type=typed_path, metavar="FILE", help="write the verdicts")
+        action.add_argument("--json", type=output_file(), metavar="FILE", help="write the verdicts")
         action.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="of the tables")
 
 
@@ -110,7 +110,9 @@ def _run(options: argparse.Namespace) -> int:
     from bench.errors import UserError
     from bench.verdicts.evidence import make_runs
 
-    if bool(options.names) == options.all:
+    if options.names and options.all:
+        raise UserError("--all runs every claim; leave it out, or the names of claims")
+    if not options.names and not options.all:
         raise UserError("name claims to run, or give --all; python -m bench claim list shows them")
     if options.items < 2 or options.shifts < 1:
         raise UserError("--items must be at least 2 and --shifts at least 1")
@@ -125,10 +127,21 @@ def _run(options: argparse.Namespace) -> int:
     return _report(options, claims, runs)
 
 
+def _once_each(runs: Sequence[Results]) -> list[Results]:
+    """Leave out runs that are the same as an earlier one: they would count twice in every test."""
+    kept: dict[str, Results] = {}
+    for results in runs:
+        first = kept.setdefault(results.fingerprint, results)
+        if first is not results:
+            print(f"{results.path} is the same run as {first.path}, and is counted once")
+    return list(kept.values())
+
+
 def _report(options: argparse.Namespace, claims: dict[str, Claim], runs: Sequence[Results]) -> int:
     from bench.report.tables import caveats
     from bench.verdicts.check import check, lines, write_verdicts
 
+    runs = _once_each(runs)
     for results in runs:
         for caveat in caveats(results):
             print(f"{results.path}: {caveat}")

@@ -94,7 +94,10 @@ def _make(options: argparse.Namespace) -> int:
 def _audit(options: argparse.Namespace) -> int:
     """Return 1 when a test prompt equals, or nearly equals, a training prompt."""
     from bench.curation.audit import print_audit
+    from bench.errors import UserError
 
+    if options.show < 0:
+        raise UserError(f"--show must be at least 0, not {options.show}")
     config = _config(options, "threshold", "show")
     return print_audit(config, options.threshold, options.show, options.model is not None)
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 
-from bench.options.typed import typed_path
+from bench.options.typed import output_file
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add(
         "--out",
-        type=typed_path,
+        type=output_file(),
         metavar="FILE",
         help="file of the measurements, for plan --machine (default: in the cache folder)",
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.config import names, numbers
-from bench.options.typed import typed_path
+from bench.options.typed import output_file, typed_path
 from bench.steps import numbers_of, parse_steps
 
 if TYPE_CHECKING:
@@ -126,8 +126,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="move the object along a path instead, by one or several --methods",
     )
     add("--frames", type=int, help=f"frames of a path (default {_FRAMES})")
-    add("--gif", type=typed_path, help="write the frames of a path to this GIF")
-    add("--figure", type=typed_path, help="draw both maps to this PNG (needs the extra plot)")
+    add("--gif", type=output_file(".gif"), help="write the frames of a path to this GIF")
+    add(
+        "--figure",
+        type=output_file(".png"),
+        help="draw both maps to this PNG (needs the extra plot)",
+    )
 
 
 def resumes(_: argparse.Namespace) -> bool:
@@ -138,6 +142,7 @@ def resumes(_: argparse.Namespace) -> bool:
 def command(options: argparse.Namespace) -> int:
     """Run the experiment, or what is chosen instead, and print its results."""
     from bench.errors import UserError
+    from bench.interventions.arms import CONTROLNET
     from bench.interventions.config import DEFAULT_TARGET, Plan, completed, refuse_run
     from bench.interventions.controlnet import folder_for
     from bench.interventions.runner import open_editable
@@ -158,6 +163,14 @@ def command(options: argparse.Namespace) -> int:
     _take_strengths(options)
     if special:
         _refuse_ignored(options)
+    # Of an experiment, the default methods are all.
+    methods = options.methods or (() if options.path else (CONTROLNET,))
+    if options.controlnet and CONTROLNET not in methods:
+        raise UserError(
+            f"--controlnet is for --methods {CONTROLNET}; add that, or leave --controlnet out"
+        )
+    if options.frames is not None and options.frames < 3:
+        raise UserError(f"--frames must be at least 3, not {options.frames}")
     results = read_results(options.run)
     few = 4 if options.path else 8 if special else None
     items = few if options.items is None else options.items
@@ -167,7 +180,11 @@ def command(options: argparse.Namespace) -> int:
     numbers_of_run = numbers_of(results.steps)
     if options.sweep or options.map:
         plan = replace(plan, layers=results.layers, steps=numbers_of_run)
-    controlnet = folder_for(results.config.model, plan.task, options.controlnet)
+    controlnet = (
+        None
+        if options.attributes
+        else folder_for(results.config.model, plan.task, options.controlnet)
+    )
     plan = completed(
         plan,
         results.layers,
@@ -177,8 +194,8 @@ def command(options: argparse.Namespace) -> int:
     )
     if not special:
         plan = _without_absent_control(plan, results)
-    run = open_editable(results, options.threads, plan, controlnet)
     with RunFolder(results.path).locked():
+        run = open_editable(results, options.threads, plan, controlnet)
         if options.sweep:
             from bench.interventions.sweep import print_sweep
 
@@ -208,7 +225,11 @@ def command(options: argparse.Namespace) -> int:
 
 def _of_method(text: str) -> tuple[str, tuple[float, ...]]:
     """Parse strengths, of a method if one is named before an equals sign."""
-    method, _, values = text.rpartition("=")
+    method, equals, values = text.rpartition("=")
+    if equals and not method:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} names no method before the equals sign, such as pattern=8,16"
+        )
     return method, numbers(values)
 
 
@@ -217,9 +238,12 @@ def _take_strengths(options: argparse.Namespace) -> None:
     from bench.config import nearest
     from bench.errors import UserError
     from bench.interventions.arms import ALL_METHODS, CONTROLNET
+    from bench.options.typed import repeated
     from probes.published_edit import PUBLISHED
 
     typed = dict(options.strengths or ())
+    if method := repeated([name or "all methods" for name, _ in options.strengths or ()]):
+        raise UserError(f"--strengths is given twice for {method}; give one list, such as 8,16")
     for method in typed:
         if method and method not in ALL_METHODS:
             raise UserError(
@@ -250,17 +274,11 @@ def _without_absent_control(plan: Plan, results: Results) -> Plan:
 def _refuse_ignored(options: argparse.Namespace) -> None:
     """Raise UserError for options of the experiment that a sweep, a map or a path does not use."""
     from bench.errors import UserError
-    from bench.interventions.arms import CONTROLNET
 
     mode = next(name for name in _IGNORED if getattr(options, name))
     for name in _IGNORED[mode]:
         if getattr(options, name) is not None:
             raise UserError(f"--{mode} does not use {_typed(name)}; leave it out")
-    if mode == "path" and options.controlnet and CONTROLNET not in (options.methods or ()):
-        raise UserError(
-            f"--path uses --controlnet for --methods {CONTROLNET} only; give that too, or leave "
-            "--controlnet out"
-        )
     single = {"attributes": ("damages",), "path": ("strengths",)}
     for name in single.get(mode, ("methods", "strengths")):
         if len(getattr(options, name) or ()) > 1:

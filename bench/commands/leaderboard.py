@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from bench.config import FORMATS, names
-from bench.options.typed import typed_path
+from bench.options.typed import output_file, output_folder, typed_path
 from bench.steps import AXES, BY_NOISE, BY_STEP
 
 _OF_LEDGERS = (
@@ -45,8 +45,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="compare entries although they differ in these, of sampler,steps,precision",
     )
     add("--layers", action="store_true", default=None, help="compare the layers of each model too")
-    add("--out", type=typed_path, help="folder of the three files (default: the ledger)")
-    add("--export-hub", type=typed_path, metavar="FILE", help="write the Hub's evaluation format")
+    add("--out", type=output_folder, help="folder of the three files (default: the ledger)")
+    add(
+        "--export-hub", type=output_file(), metavar="FILE", help="write the Hub's evaluation format"
+    )
     add("--hub-model", metavar="NAME", help="model to export, if the ledger has several")
     add("--hub-dataset", metavar="ID", help="the Hub's id of the benchmark (default: its name)")
     add("--hub-url", metavar="URL", help="source of the results")
@@ -84,20 +86,28 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _ledger(options: argparse.Namespace, folder: Path) -> int:
+    from bench.command_line import flag
+    from bench.errors import UserError
     from bench.ledger.entries import read_ledger
     from bench.ledger.hub import export_hub
     from bench.ledger.leaderboard import leaderboard, lines
     from bench.ledger.write import write_board
 
+    for name in ("hub_model", "hub_dataset", "hub_url"):
+        if getattr(options, name) is not None and options.export_hub is None:
+            raise UserError(
+                f"{flag(name)} is for --export-hub; add that, or leave {flag(name)} out"
+            )
     entries = read_ledger(folder)
     board = leaderboard(entries, options.across or (), options.step)
+    if options.export_hub:
+        count = export_hub(
+            entries, options.export_hub, options.hub_model, options.hub_dataset, options.hub_url
+        )
     paths = write_board(board, entries, options.out or folder)
     for line in lines(board, options.format, bool(options.layers)):
         print(line)
     print(f"\nfiles: {', '.join(map(str, paths))}")
     if options.export_hub:
-        count = export_hub(
-            entries, options.export_hub, options.hub_model, options.hub_dataset, options.hub_url
-        )
         print(f"{count} results in the Hub's format: {options.export_hub}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.config import WEIGHTS, names
-from bench.options.typed import expanded
+from bench.options.typed import expanded, parts
 from bench.profiling.config import BASELINES, PARTS, ProfileConfig
 
 _DEFAULT = ProfileConfig()
@@ -13,7 +13,7 @@ _DEFAULT = ProfileConfig()
 
 def _rows(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(name) for name in names(text))
+        return tuple(int(part) for part in parts(text))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a list of whole numbers, such as 1,2,16"

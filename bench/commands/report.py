@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from bench.options.typed import typed_path
+from bench.options.typed import output_file, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=typed_path, help="run folder")
     parser.add_argument(
-        "--poster", type=typed_path, help="also write the image strips to this PNG file"
+        "--poster", type=output_file(".png"), help="also write the image strips to this PNG file"
     )
     parser.add_argument(
         "--heatmap",
-        type=typed_path,
+        type=output_file(".png"),
         help="also write the scores by layer and step to this PNG file",
     )
 

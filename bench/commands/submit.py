@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.options.typed import typed_path
+from bench.options.typed import output_folder, typed_path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=typed_path, help="run folder")
     parser.add_argument(
-        "--ledger", type=typed_path, default=Path("ledger"), help="folder (default %(default)s)"
+        "--ledger", type=output_folder, default=Path("ledger"), help="folder (default %(default)s)"
     )
 
 

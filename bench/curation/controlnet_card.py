@@ -24,6 +24,7 @@ from datasets.labels import Labels, concatenate, exact_labels
 from datasets.render import rendered, scenes_of
 from engines.models.tiny import MODEL
 from engines.training.conditions import CONDITIONS, Condition
+from engines.validate import quoted
 from probes.bootstrap import intervals
 from probes.score import DICE, RMSE
 from probes.tasks.depth import TASK as DEPTH
@@ -76,10 +77,14 @@ def _open(folder: Path, device: str) -> tuple[Condition, Any]:
     try:
         recipe = json.loads((folder / "training.json").read_text(encoding="utf-8"))["recipe"]
         condition = CONDITIONS[recipe.removeprefix("controlnet-")]
-        controlnet = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
+        controlnet = ControlNetModel.from_pretrained(
+            folder, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or quoted(error)
         raise UserError(
-            f"{folder} is not a folder of python -m engines.training.controlnet: {error}"
+            f"{folder} is no ControlNet of python -m engines.training.controlnet ({reason}); give "
+            "the folder of one"
         ) from error
     pipeline = StableDiffusionControlNetPipeline.from_pretrained(
         MODEL.source,

@@ -18,6 +18,7 @@ from datasets.items import Item
 from datasets.labelers.tiny.network import WORDS
 from datasets.labelers.tiny.read import BATCH, TinyLabeler
 from datasets.scenes import Attributes
+from engines.validate import quoted
 
 ATTRIBUTES = ("color", "shape", "floor", "wall", "light")
 STEPS = 15
@@ -35,6 +36,8 @@ def print_pipeline_cards(
     sheet shows the first samples of each folder in a row of its own: same prompts, same seeds.
     """
     require_device(device)
+    for folder in folders:
+        _index(folder)
     dataset, reader = plugin("dataset", "scenes617"), plugin("labeler", "tiny").open().reader
     items = [item for item in dataset.items(None) if item.split == "test"][:limit]
     expected = [dataset.scene(item).attributes for item in items]
@@ -66,14 +69,28 @@ def _open(folder: Path) -> Any:
     """The folder's own diffusers pipeline in single precision; parts that it lacks are None."""
     from diffusers import DiffusionPipeline
 
+    absent = {name: None for name, kind in _index(folder).items() if kind == [None, None]}
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **absent)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"diffusers cannot open the pipeline {folder}: {quoted(error)}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """Read a pipeline's ``model_index.json``. Raises UserError."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{folder} is not a diffusers folder: {error}") from error
-    absent = {name: None for name, kind in index.items() if kind == [None, None]}
-    pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **absent)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{folder} is no diffusers folder: its model_index.json cannot be read ({reason}); "
+            "name another folder in --pipelines"
+        ) from error
+    if not isinstance(index, dict):
+        raise UserError(f"{folder} is no diffusers folder: its model_index.json is no object")
+    return index
 
 
 def _samples(pipeline: Any, items: Sequence[Item]) -> Tensor:

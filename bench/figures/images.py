@@ -100,6 +100,7 @@ def image_grid(
 def save_image(image: Image.Image, path: Path, kind: str = "PNG", **options: Any) -> Path:
     """Write an image to a file. Raises UserError when it cannot be written."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, optimize=True, **options)
     except (OSError, ValueError) as error:
         raise UserError(

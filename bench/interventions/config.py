@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.config import nearest
 from bench.errors import UserError
+from bench.options.typed import repeated
 from bench.registry import plugin, plugins
 
 if TYPE_CHECKING:
@@ -93,12 +94,16 @@ class Plan:
             for name in names:
                 if name not in choices:
                     raise UserError(f"there is no {kind} {name!r}{nearest(name, choices)}")
+            if twice := repeated(names):
+                raise UserError(f"the {kind} {twice} is named twice; name it once")
         own = {f"strengths of {method}": values for method, values in self.grids}
         for kind in ("strengths", "published_strengths", "controlnet_strengths", "damages"):
             own[kind.replace("_", " ")] = getattr(self, kind)
         for kind, values in own.items():
             if not all(0 < value < float("inf") for value in values):
                 raise UserError(f"{kind} must be numbers above zero, such as 1,2,4")
+            if value := repeated(values):
+                raise UserError(f"{kind} name {value:g} twice; name it once")
         if list(self.damages) != sorted(set(self.damages)) or not self.damages:
             raise UserError("damages must be numbers that rise, such as 0.05,0.1")
         if self.target != DEFAULT_TARGET and self.task != "depth":

@@ -107,12 +107,16 @@ def _turned(part: Tensor, items: Sequence[Item], name: str) -> Tensor:
 def _loaded(folder: Path) -> tuple[ControlNetModel, str]:
     from diffusers import ControlNetModel
 
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give that of a ControlNet to --controlnet")
     files = list(folder.glob("*.safetensors"))
     try:
         if len(files) != 1:
             raise ValueError(f"it holds {len(files)} safetensors files, where one is read")
         digest = sha256(files[0])
-        net = ControlNetModel.from_pretrained(folder, torch_dtype=torch.float32)
+        net = ControlNetModel.from_pretrained(
+            folder, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"{folder} is not a folder of a diffusers ControlNetModel ({quoted(error)}); give "

@@ -149,8 +149,6 @@ def walk(
 
 def print_path(run: EditableRun, plan: Plan, options: argparse.Namespace) -> None:
     """Move the objects of a few items, print how well they follow each method, and write a GIF."""
-    if options.frames < 3:
-        raise UserError(f"frames must be at least 3, not {options.frames}")
     arms = arms_of(run, plan, options.methods, options.strengths)
     probes = open_probes(run, plan.task, arms)
     originals, _ = movable(run, "test", plan.items, 1)

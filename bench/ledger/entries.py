@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UserError
-from bench.ledger.records import ENTRY, PROBES, SCORES, CellRecord, EntryRecord, TaskRecord
+from bench.ledger.facts import changed_names
+from bench.ledger.records import (
+    ENTRY,
+    NEWER,
+    PROBES,
+    SCORES,
+    CellRecord,
+    EntryRecord,
+    TaskRecord,
+)
 from bench.options.validation import read_record
 from engines import checksum
 from extract.networks import TRAINED
@@ -74,7 +83,8 @@ def read_entry(path: Path) -> Entry:
     try:
         return Entry(folder, read_record(EntryRecord, folder / ENTRY))
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder / ENTRY} cannot be read ({error}); submit again") from error
+        what = "update scenebench" if NEWER in str(error) else "submit its run again"
+        raise UserError(f"{folder / ENTRY} cannot be read ({error}); {what}") from error
 
 
 def read_ledger(folder: Path) -> list[Entry]:
@@ -85,6 +95,13 @@ def read_ledger(folder: Path) -> list[Entry]:
             f"{folder} is no ledger: no {ENTRY} lies below it; add a run with: "
             f"python -m bench submit RUN --ledger {folder}"
         )
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        earlier = first.setdefault(entry.record.fingerprint, entry)
+        if earlier is not entry:
+            raise UserError(
+                f"{entry.path} and {earlier.path} are entries of the same run; delete one of them"
+            )
     return entries
 
 
@@ -143,6 +160,9 @@ def disagreements(entry: Entry) -> tuple[list[str], list[str]]:
         for name in (SCORES, PROBES)
         if record.sha256.get(name) != sha256(entry.path / name)
     ]
+    if record.sha256.get(ENTRY) != record.digest:
+        said.append(f"{ENTRY} is not the file that was submitted (its checksum differs)")
+    said += changed_names(record)
     found = digests({name: entry.scores[name] for name in record.tasks})
     changed = [
         item.id for item, digest in zip(record.items, found, strict=True) if item.scores != digest

@@ -9,19 +9,29 @@ probes.npz    the claimed cells' probes in fp64, so that a check fits nothing
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from bench.options.typed import repeated
 from bench.options.validation import Record
+from bench.steps import number_of
+from extract.networks import TRAINED
+from probes.probe_set import ALWAYS, PERMUTED
 
 ENTRY, SCORES, PROBES = "entry.json", "scores.npz", "probes.npz"
 SCHEMA = 1
 """Version of the three files."""
+NEWER = "a later version of scenebench wrote it"
 
 
 def _known(schema: int) -> int:
-    if schema != SCHEMA:
+    if schema > SCHEMA:
+        raise ValueError(f"{NEWER}, as schema {schema}, and this version reads {SCHEMA}")
+    if schema < SCHEMA:
         raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
     return schema
 
@@ -66,6 +76,12 @@ class SamplerRecord(Record):
     log_snr: tuple[float | None, ...]
     """The same as the logarithm of the signal-to-noise ratio; None where it is infinite."""
 
+    @model_validator(mode="after")
+    def _one_value_per_step(self) -> SamplerRecord:
+        if not 0 < len(self.sigmas) == len(self.timesteps) == len(self.log_snr):
+            raise ValueError("timesteps, sigmas and log_snr need one value for every step")
+        return self
+
 
 class MachineRecord(Record):
     """What computed the scores; equal ones compute equal bits."""
@@ -102,7 +118,7 @@ class CellRecord(Record):
     """Counted from 1; 0 for a baseline that is the same at all steps."""
     probe: str
     draw: int
-    side: int | Annotated[str, Field(pattern=r"^\d+x\d+$")]
+    side: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*$")]
     """Tokens along a side, or rows and columns such as ``12x16``."""
     best: bool
     """Whether it has the least cross-validated loss of its network, step and kind of probe."""
@@ -110,6 +126,11 @@ class CellRecord(Record):
     mean: float | None
     low: float | None
     high: float | None
+
+    @property
+    def site(self) -> tuple[str, str, int, str, int]:
+        """What tells it from the other cells of its task."""
+        return self.network, self.layer, self.step, self.probe, self.draw
 
     @property
     def words(self) -> str:
@@ -127,6 +148,19 @@ class TaskRecord(Record):
     unit: str
     cells: Annotated[tuple[CellRecord, ...], Field(min_length=1)]
 
+    @model_validator(mode="after")
+    def _each_cell_once(self) -> TaskRecord:
+        sites = Counter(cell.site for cell in self.cells)
+        twice = [cell.words for cell in self.cells if sites[cell.site] > 1]
+        if twice:
+            raise ValueError(f"it has the cell {twice[0]} twice")
+        best = [(cell.network, cell.step, cell.probe) for cell in self.cells if cell.best]
+        if several := repeated(best):
+            raise ValueError(f"two cells of {several} are marked as the best")
+        if any(cell.best and cell.probe == PERMUTED for cell in self.cells):
+            raise ValueError("a cell of permuted labels is marked as the best")
+        return self
+
 
 class EntryRecord(Record):
     """``entry.json``."""
@@ -143,7 +177,7 @@ class EntryRecord(Record):
     machine: MachineRecord
     options: dict[str, Any]
     """The run's options that are not defaults; of paths, the last part."""
-    layers: dict[str, str]
+    layers: Annotated[dict[str, str], Field(min_length=1)]
     """Layer -> path of the tapped module, in the order of computation."""
     steps: Annotated[tuple[int, ...], Field(min_length=1)]
     """Probed steps, counted from 1."""
@@ -152,4 +186,30 @@ class EntryRecord(Record):
     caveats: tuple[str, ...]
     """What a reader of the scores has to know."""
     sha256: dict[str, str]
-    """Checksums of the two other files."""
+    """Checksums of the two other files, and of what this one says (:attr:`digest`)."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> EntryRecord:
+        steps = len(self.sampler.sigmas)
+        if (
+            list(self.steps) != sorted(set(self.steps))
+            or not 1 <= min(self.steps) <= max(self.steps) <= steps
+        ):
+            raise ValueError(f"its steps are not rising numbers from 1 to {steps}")
+        if name := repeated([item.id for item in self.items]):
+            raise ValueError(f"it has the item {name} twice")
+        for name, task in self.tasks.items():
+            for cell in task.cells:
+                if cell.step not in (number_of(ALWAYS), *self.steps):
+                    raise ValueError(f"tasks.{name}: it has no step {cell.step}: {cell.words}")
+                if cell.network == TRAINED and cell.layer not in self.layers:
+                    raise ValueError(f"tasks.{name}: it has no layer {cell.layer}: {cell.words}")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything in it but the checksum of itself."""
+        fields = self.model_dump(mode="json", by_alias=True)
+        fields["sha256"].pop(ENTRY, None)
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -13,6 +13,7 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.ledger.claimed import best_cells, claimed_cells
 from bench.ledger.entries import digests, read_arrays, sha256, summarised, write_arrays
+from bench.ledger.facts import layer_paths, sampler_record
 from bench.ledger.records import (
     ENTRY,
     PROBES,
@@ -25,7 +26,6 @@ from bench.ledger.records import (
     LabelerRecord,
     MachineRecord,
     ModelRecord,
-    SamplerRecord,
     TaskRecord,
 )
 from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS
@@ -36,7 +36,6 @@ from bench.study import Study, open_study
 from datasets.atomic_write import atomic_write
 from datasets.items import Item
 from engines.cache import key_of
-from engines.samplers import finite_log_snr
 from probes.probe_set import Cell
 
 MODEL_WEIGHTS, LABELER_WEIGHTS = "weights of the model", "weights of the labeler"
@@ -76,7 +75,7 @@ def submit(results: Results, ledger: Path) -> Path:
             with atomic_write(folder / name) as partial:
                 write_arrays(partial, arrays)
         sums = {name: sha256(folder / name) for name in (SCORES, PROBES)}
-        text = record.model_copy(update={"sha256": sums}).model_dump_json(indent=1, by_alias=True)
+        text = sealed(record, sums).model_dump_json(indent=1, by_alias=True)
         with atomic_write(folder / ENTRY) as partial:
             partial.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
@@ -84,6 +83,12 @@ def submit(results: Results, ledger: Path) -> Path:
             f"cannot write the entry {folder} ({error}); mend it, or choose another --ledger"
         ) from error
     return folder
+
+
+def sealed(record: EntryRecord, sums: dict[str, str]) -> EntryRecord:
+    """Return a record with the checksums of its two other files, and its own."""
+    summed = record.model_copy(update={"sha256": sums})
+    return summed.model_copy(update={"sha256": sums | {ENTRY: summed.digest}})
 
 
 def _refuse(results: Results) -> None:
@@ -123,7 +128,6 @@ def _record(
     scores: dict[str, NDArray[np.float32]],
 ) -> EntryRecord:
     config, machine = results.config, results.environment
-    sampler = study.components.sampler(config.sampler_steps)
     conditions = results.record.conditions
     by_id = {item.id: item for block in study.test for item in block.items}
     if [*by_id] != [*results.record.test_items]:
@@ -144,14 +148,7 @@ def _record(
         labeler=LabelerRecord(
             name=str(results.facts["labeler"]), weights=str(results.facts[LABELER_WEIGHTS])
         ),
-        sampler=SamplerRecord(
-            name=study.components.sampler_class,
-            source=config.source,
-            guidance=results.record.guidance,
-            timesteps=tuple(map(float, sampler.timesteps)),
-            sigmas=tuple(level.sigma for level in sampler.levels),
-            log_snr=finite_log_snr(sampler),
-        ),
+        sampler=sampler_record(study, results.record.guidance),
         machine=MachineRecord(
             engine=config.engine,
             precision=study.backend.precision,
@@ -164,7 +161,7 @@ def _record(
             commit=machine.commit,
         ),
         options=_options(config),
-        layers={tap.layer: tap.path for tap in study.taps if tap.layer in results.layers},
+        layers=layer_paths(study, results.layers),
         steps=numbers_of(results.steps),
         items=tuple(
             ItemRecord(id=item.id, key=item_key(item), scores=digest)

@@ -21,6 +21,8 @@ from bench.config import config_of
 from bench.environment import ENGINES, environment
 from bench.errors import UserError
 from bench.ledger.entries import Arrays, Entry, disagreements, read_arrays
+from bench.ledger.facts import changed_facts
+from bench.ledger.probes_fit import ProbesFit
 from bench.ledger.records import ENTRY, PROBES, CellRecord
 from bench.ledger.submit import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.networks import recorded_model
@@ -96,6 +98,7 @@ def verify(
     inconsistent, changed = disagreements(entry)
     study = open_study(config_of(_options(entry) | overrides))
     _refuse_unlike(entry, study)
+    inconsistent += changed_facts(entry.record, study)
     torch.set_num_threads(study.threads)
     blocks = _chosen(study, items, changed, secrets.randbits(32) if seed is None else seed)
     unlike = _unlike(entry, study)
@@ -201,6 +204,7 @@ def _compared(
     }
     probe_set = _probe_set(entry, study, cells)
     tasks = {name: study.tasks[name] for name in cells}
+    fit = ProbesFit(entry.path, probe_set, tasks)
     steps = sorted({cell.step for table in cells.values() for cell in table if cell.step != ALWAYS})
     networks = {cell.network for table in cells.values() for cell in table}
     recorded, _ = recorded_model(study)
@@ -210,7 +214,7 @@ def _compared(
     rows = {item.id: row for row, item in enumerate(entry.record.items)}
     for block in blocks:
         readout = Readout(probe_set, tasks, study.device)
-        study.stream(recorded, block.items, [readout], steps)
+        study.stream(recorded, block.items, [fit, readout], steps)
         tables = _at_thresholds(readout, margin)
         for name, task in entry.record.tasks.items():
             at = {cell: row for row, cell in enumerate(readout.cells[name])}
@@ -263,6 +267,11 @@ def _probe_set(entry: Entry, study: Study, cells: dict[str, list[Cell]]) -> Prob
                 raise UserError(
                     f"{entry.path / PROBES} lacks {error}; submit the run again"
                 ) from error
+            if weights.ndim != 2 or intercept.ndim != 1 or weights.shape[1] != len(intercept):
+                raise UserError(
+                    f"{entry.path / PROBES} has weights and an intercept of {name}/{row} that do "
+                    "not fit each other; submit the run again"
+                )
             probes[cell] = FittedProbe(weights, intercept, nan, False, nan)
             threshold = entry.record.tasks[name].cells[row].threshold
             thresholds[cell] = nan if threshold is None else threshold

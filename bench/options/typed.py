@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from bench.errors import UserError
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """Return what lies between commas, without spaces around it."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
 
 def names(text: str) -> tuple[str, ...]:
-    """Parse names between commas."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """Parse different names between commas, at least one."""
+    parsed = parts(text)
+    if not parsed:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give names between commas")
+    if name := repeated(parsed):
+        raise argparse.ArgumentTypeError(f"{text!r} names {name} twice; name it once")
+    return parsed
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Parse numbers between commas."""
+    """Parse numbers between commas, at least one."""
     try:
-        parsed = tuple(float(name) for name in names(text))
+        parsed = tuple(float(part) for part in parts(text))
     except ValueError:
         parsed = ()
     if not parsed:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers, such as 1,2,4")
     return parsed
+
+
+def repeated(values: Sequence[object]) -> object | None:
+    """Return the first value that stands in a list twice; None if there is none."""
+    return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
 def parse_size(text: str) -> tuple[int, ...]:
@@ -54,3 +72,46 @@ def expanded(text: str) -> str:
 def typed_path(text: str) -> Path:
     """Parse a path from the command line."""
     return Path(expanded(text))
+
+
+def output_file(*suffixes: str) -> Callable[[str], Path]:
+    """Return a parser of a file to write, which refuses what could not be written after the work.
+
+    The parser raises UserError. ``suffixes``, such as ``.png``, are those that the file may have;
+    without any it may have all.
+    """
+
+    def parse(text: str) -> Path:
+        path = typed_path(text)
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise UserError(
+                f"{text} does not end in {' or '.join(suffixes)}, as its format does; rename it"
+            )
+        if path.is_dir():
+            raise UserError(f"{text} is a folder; name a file in it")
+        _refuse_unwritable(text, path.parent)
+        return path
+
+    return parse
+
+
+def output_folder(text: str) -> Path:
+    """Parse a folder to write in, and refuse one that could not be written after the work.
+
+    Raises UserError.
+    """
+    path = typed_path(text)
+    _refuse_unwritable(text, path)
+    return path
+
+
+def _refuse_unwritable(text: str, folder: Path) -> None:
+    """Try to write where the folder is, or will be made; nothing stays."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        why = "is no folder" if folder.is_file() else f"is not writable ({error.strerror})"
+        raise UserError(f"cannot write {text}: {folder} {why}; choose another") from error

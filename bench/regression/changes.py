@@ -8,8 +8,9 @@ from math import isfinite
 
 import numpy as np
 
-from bench.config import names, nearest
+from bench.config import nearest
 from bench.errors import UserError
+from bench.options.typed import parts
 from probes.multiple_testing import RATE, q_values
 
 LATENCY, MEMORY = "latency", "memory"
@@ -30,7 +31,7 @@ class Tolerance:
 def tolerances(text: str, figures: Sequence[str]) -> dict[str, Tolerance]:
     """Parse ``--fail-on``: tolerances by figure. Raises UserError for an unknown name or size."""
     parsed: dict[str, Tolerance] = {}
-    for entry in names(text):
+    for entry in parts(text):
         name, _, typed = (part.strip() for part in entry.partition(":"))
         if name not in figures:
             raise UserError(f"--fail-on knows no {name!r}{nearest(name, figures)}")

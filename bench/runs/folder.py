@@ -65,7 +65,7 @@ class RunFolder:
             fcntl.flock(stream, kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"another run is writing in {self.path}; wait for it, or choose another --out"
+                f"another run is writing in {self.path}; wait until it ends, or use another folder"
             ) from error
         except OSError as error:
             raise UserError(

@@ -216,6 +216,8 @@ def read_results(path: Path) -> Results:
         state = (
             "is an unfinished run; finish it by running its command again"
             if (path / CONFIG).exists()
+            else "is no run folder, and no ledger lies in it"
+            if path.is_dir()
             else "is no run folder"
         )
         raise UserError(f"{path} {state}")

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from bench.config import Config, config_of, default_of
+from bench.errors import UserError
 from bench.interventions.config import Plan, completed
 from bench.interventions.experiment import experiment
 from bench.interventions.runner import open_editable
 from bench.model import chosen_components, model_spec
+from bench.registry import plugin
 from bench.run import run
 from bench.runs.folder import RunFolder
 from bench.runs.results import Results, read_results
@@ -70,13 +72,22 @@ def make_runs(
 
     ``items`` and ``shifts`` are those of the intervention experiments.
     """
+    chosen = [(model, config) for model in models for config in configs(claims, model, typed)]
+    edits = any(claim.kind == "interventions" for claim in claims)
+    for model, config in chosen:
+        model_spec(model)
+        last = plugin("task", Plan().task).last_edited_step
+        if edits and config.sampler_steps < last:
+            raise UserError(
+                f"claims about edits change steps 1 to {last}; give --sampler-steps of at least "
+                f"{last}, or name other claims"
+            )
     finished = []
-    for model in models:
-        for config in configs(claims, model, typed):
-            results = read_results(run(possible(config)).path)
-            finished.append(results)
-            if config.source == "generated" and any(c.kind == "interventions" for c in claims):
-                _edit(results, config, items, shifts)
+    for _, config in chosen:
+        results = read_results(run(possible(config)).path)
+        finished.append(results)
+        if config.source == "generated" and edits:
+            _edit(results, config, items, shifts)
     return finished
 
 

@@ -59,6 +59,10 @@ def test_bad_input_is_one_sentence(
         ("--steps", ",", "',' names no step"),
         ("--steps", "", "'' names no step"),
         ("--depth-scale", ",", "',' is not a list of numbers"),
+        ("--tasks", ",", "',' names nothing; give names between commas"),
+        ("--layers", "", "'' names nothing"),
+        ("--baselines", ",", "',' names nothing"),
+        ("--tasks", "depth,depth", "'depth,depth' names depth twice; name it once"),
     ],
 )
 def test_a_list_of_nothing_is_refused(
@@ -90,6 +94,101 @@ def test_a_bad_configuration_file_is_one_sentence(
     file.write_text(text)
     assert main(["run", "--config", str(file)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "--quik"], "unknown: --quik; python -m bench run --help lists the options"),
+        (
+            ["adam-vs-ridge", "x", "--cels=1"],
+            "unknown: --cels=1; python -m bench adam-vs-ridge --help lists the options",
+        ),
+        (
+            ["claim", "check", "x", "--modl", "y"],
+            "unknown: --modl y; python -m bench claim check --help lists the options",
+        ),
+    ],
+)
+def test_an_unknown_option_names_the_help_of_its_command(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"bench: {sentence}\n"
+
+
+OUTPUTS = {
+    "report x --poster": ".png",
+    "report x --heatmap": ".png",
+    "card --sheet": ".png",
+    "intervene x --path line --gif": ".gif",
+    "intervene x --map --figure": ".png",
+    "claim check x --json": "",
+    "leaderboard x --export-hub": "",
+    "doctor --measure --out": "",
+    "across x --out": None,
+    "leaderboard x --out": None,
+    "submit x --ledger": None,
+    "export --graphs": None,
+}
+"""Option -> suffix of the file that it names; None for a folder."""
+
+
+@pytest.mark.parametrize("option", OUTPUTS)
+def test_what_cannot_be_written_is_refused_before_the_work(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suffix = OUTPUTS[option]
+    (tmp_path / "file").touch()
+    for place, why in (("/proc", "is not writable"), (str(tmp_path / "file"), "is no folder")):
+        path = f"{place}/new{suffix or ''}"
+        assert main([*option.split(), path]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f"cannot write {path}: {place} {why}" in line
+    if suffix is not None:
+        (tmp_path / f"folder{suffix}").mkdir()
+        assert main([*option.split(), str(tmp_path / f"folder{suffix}")]) == 2
+        assert "is a folder; name a file in it" in capsys.readouterr().err
+    if suffix:
+        assert main([*option.split(), str(tmp_path / "x.txt")]) == 2
+        assert f"does not end in {suffix}" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", f"folder{suffix}"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["dataset", "audit", "--show", "-1"], "--show must be at least 0, not -1"),
+        (["plan", "--model", __file__], "is a file; give the diffusers folder that it lies in"),
+        (["card", "--controlnet", "/nowhere"], "/nowhere is no ControlNet of python -m engines"),
+        (
+            ["card", "--pipelines", "/nowhere"],
+            "its model_index.json cannot be read (No such file or directory); name another",
+        ),
+        (["leaderboard", str(Path(__file__).parent)], "is no run folder, and no ledger lies in it"),
+        (["claim", "run", "x", "--all"], "--all runs every claim; leave it out, or the names"),
+        (
+            ["claim", "run", "edits-move-the-object", "--sampler-steps", "3"],
+            "claims about edits change steps 1 to 5; give --sampler-steps of at least 5",
+        ),
+        (
+            ["claim", "run", "readable-by-step-5", "--model", "tiny,tni"],
+            "there is no model 'tni'; did you mean tiny?",
+        ),
+        (
+            ["across", "x", "--items", "0", "--threads", "1"],
+            "--threads is for items that are generated",
+        ),
+        (["across", "x", "--threads", "0"], "--threads must be at least 1, not 0"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_mistakes_in_other_commands_are_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence in line
 
 
 def test_former_names_of_an_option_and_a_command_are_refused(

@@ -103,6 +103,40 @@ calibration --cells 1
 calibration --run /nowhere
 card --limit -1
 list x
+RUN --tasks depth,depth
+RUN --layers ,
+RUN --baselines ,
+RUN --quik
+intervene FOLDER --strengths 8,8
+intervene FOLDER --strengths 8 --strengths 16
+intervene FOLDER --strengths =16
+intervene FOLDER --methods pattern,pattern
+intervene FOLDER --controls random,random
+intervene FOLDER --controlnet /nowhere --methods pattern
+intervene FOLDER --path circle --gif x.png
+intervene FOLDER --map --figure x.gif
+claim run --all readable-by-step-5
+claim run edits-move-the-object --sampler-steps 3
+claim run readable-by-step-5 --model ,
+claim check FOLDER --claims ,
+claim check FOLDER --json /proc/x.json
+leaderboard FOLDER --across ,
+leaderboard FOLDER --hub-model tiny
+leaderboard /proc
+plan --gpu ,
+plan --model /etc/passwd
+across FOLDER FOLDER
+across FOLDER FOLDER --items 0 --threads 1
+across FOLDER --out /proc/x
+doctor --measure --out /proc/x.json
+dataset audit --show -1
+dataset agreement --labelers , --images /nowhere
+card --sheet x.gif
+card --controlnet /nowhere
+card --pipelines /nowhere
+report FOLDER --heatmap x.gif
+submit FOLDER --ledger /proc/x
+profile --engines ,
 """
 """Command lines with errors; the first one is empty."""
 HUGE = ("99999999999999999999",)
@@ -231,8 +265,8 @@ def _configurations(world: World, count: int) -> Iterator[Trial]:
 
 def _lines(world: World, count: int) -> Iterator[Trial]:
     lines = list(_typed(world))
-    chosen = world.rng.sample(lines, min(count, len(lines)))
-    for arguments in (*chosen, *(_mistyped(world) for _ in range(count - len(chosen)))):
+    # Mistakes of every command are all tried; the rest are options of a run.
+    for arguments in (*lines, *(_mistyped(world) for _ in range(count - len(lines)))):
         out = world.fresh("typed")
         if arguments[:1] == ["run"] and "--out" not in arguments:
             arguments = [*arguments, "--out", str(out)]

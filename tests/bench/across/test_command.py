@@ -8,6 +8,8 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from bench.__main__ import main
 from bench.across import readings
@@ -109,12 +111,50 @@ def test_a_damaged_reading_is_made_again(
     out: Path, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = Path(copytree(out, tmp_path / "out"))
-    (path,) = (copy / "readings").glob("tiny-*")
+    (path,) = (copy / "readings").glob("tiny-*/*")
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    assert main(["across", *two, "--out", str(copy), "--items", "5", "--threads", "1"]) == 0
-    assert (copy / "transfer.csv").read_bytes() == (out / "transfer.csv").read_bytes()
-    assert path.read_bytes() == whole
+    for damaged in (whole[: len(whole) // 2], save({"others": torch.zeros(2)})):
+        path.write_bytes(damaged)
+        assert main(["across", *two, "--out", str(copy), "--items", "5", "--threads", "1"]) == 0
+        assert (copy / "transfer.csv").read_bytes() == (out / "transfer.csv").read_bytes()
+        # Keys of the header are in no fixed order.
+        assert len(path.read_bytes()) == len(whole)
+
+
+def test_an_interruption_loses_one_block(
+    out: Path, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "BLOCK", 2)
+    block, generated = readings._Reader.block, []
+
+    def stopped(reader: readings._Reader, start: int) -> dict[str, torch.Tensor]:
+        if len(generated) == 2:
+            raise KeyboardInterrupt
+        generated.append(start)
+        return block(reader, start)
+
+    monkeypatch.setattr(readings._Reader, "block", stopped)
+    typed = ["across", *two, "--out", str(tmp_path), "--items", "5", "--threads", "1"]
+    assert main(typed) == 130
+    assert generated == [0, 2]
+    assert main(typed) == 130
+    assert generated == [0, 2]
+    monkeypatch.setattr(readings._Reader, "block", block)
+    assert main(typed) == 0
+    scores = [
+        [float(row["own"]) for row in rows_of(folder / "transfer.csv")]
+        for folder in (out, tmp_path)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4, nan_ok=True)
+
+
+def test_tables_of_an_earlier_call_do_not_stay_beside_others(
+    out: Path, two: list[str], tmp_path: Path
+) -> None:
+    copy = Path(copytree(out, tmp_path / "out"))
+    assert main(["across", *two, "--out", str(copy), "--items", "0"]) == 0
+    left = {"agreement.csv", "transfer.csv", "shared.csv", "scenes.png"}
+    assert {path.name for path in out.iterdir()} - {path.name for path in copy.iterdir()} == left
 
 
 def test_without_items_nothing_is_generated_and_nothing_is_said_of_it(
@@ -137,7 +177,7 @@ def test_without_items_nothing_is_generated_and_nothing_is_said_of_it(
         (["ONE", "TWO", "--items", "500"], "--items 500 is not from 4 to"),
         (["ONE", "TWO", "--log-snr=99"], "not every run has steps on both sides of log-SNR 99"),
         (["ONE", "/proc"], "/proc is no run folder"),
-        (["ONE", "TWO", "--items", "0", "--out", "/proc/across"], "choose another --out"),
+        (["ONE", "TWO", "--items", "0", "--out", "/proc/across"], "cannot write /proc/across"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

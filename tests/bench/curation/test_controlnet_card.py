@@ -75,7 +75,9 @@ def test_an_untrained_controlnet_changes_no_score(
 def test_a_folder_of_another_kind_is_refused(record: str | None, tmp_path: Path) -> None:
     if record is not None:
         (tmp_path / "training.json").write_text(record, encoding="utf-8")
-    with pytest.raises(UserError, match=r"not a folder of python -m engines\.training\.controlnet"):
+    with pytest.raises(
+        UserError, match=r"is no ControlNet of python -m engines\.training\.controlnet"
+    ):
         print_controlnet_card(tmp_path, 2)
 
 

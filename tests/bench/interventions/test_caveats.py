@@ -77,7 +77,6 @@ def summary_of(
         (2.0, (1.0, 2.0), "strongest"),
         (4.0, (1.0, 4.0, 16.0), None),
         (4.0, (4.0,), None),
-        (4.0, (4.0, 4.0), None),
     ],
 )
 def test_a_strength_at_an_end(

@@ -9,6 +9,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.errors import UserError
+from bench.interventions.config import Plan
 from bench.interventions.records import read_summary
 from bench.interventions.runner import open_editable
 from bench.runs.results import read_results
@@ -34,7 +35,7 @@ from bench.runs.results import read_results
         (["--extend", "-1", "--steps", "1"], "extend must be 0 to 10"),
         (
             ["--methods", "controlnet", "--controlnet", "nowhere", "--steps", "1"],
-            "nowhere is not a folder of a diffusers ControlNetModel",
+            "there is no folder nowhere; give that of a ControlNet",
         ),
         (["--controls", "nul", "--steps", "1"], "no control 'nul'"),
         (["--strengths", "0", "--steps", "1"], "above zero"),
@@ -63,7 +64,7 @@ from bench.runs.results import read_results
         ),
         (
             ["--path", "line", "--controlnet", "x", "--steps", "1"],
-            "--path uses --controlnet for --methods controlnet only",
+            "--controlnet is for --methods controlnet; add that",
         ),
         (["--strengths", "patern=8"], "there is no method 'patern'; did you mean pattern?"),
         (
@@ -73,7 +74,21 @@ from bench.runs.results import read_results
         (["--strengths", "pattern=-8", "--steps", "1"], "strengths of pattern must be numbers"),
         (["--steps", "1", "--gif", "x.gif"], "--gif is of a path"),
         (["--steps", "1", "--frames", "4"], "--frames is of a path"),
-        (["--path", "circle", "--frames", "2", "--steps", "1"], "frames must be at least 3"),
+        (["--path", "circle", "--frames", "2", "--steps", "1"], "--frames must be at least 3"),
+        (["--strengths", "8,8"], "strengths name 8 twice; name it once"),
+        (["--strengths", "8", "--strengths", "16"], "--strengths is given twice for all methods"),
+        (
+            ["--strengths", "pattern=8", "--strengths", "pattern=16"],
+            "--strengths is given twice for pattern; give one list",
+        ),
+        (["--strengths", "pattern=8,8", "--steps", "1"], "strengths of pattern name 8 twice"),
+        (
+            ["--methods", "pattern", "--controlnet", "nowhere"],
+            "--controlnet is for --methods controlnet; add that",
+        ),
+        (["--path", "line", "--gif", "x.png"], "x.png does not end in .gif"),
+        (["--path", "line", "--gif", "/proc/x.gif"], "cannot write /proc/x.gif"),
+        (["--map", "--figure", "x.gif"], "x.gif does not end in .png"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
@@ -125,6 +140,30 @@ def test_strengths_of_a_method_are_numbers(
         main(["intervene", str(copied_run), "--strengths", "pattern="])
     assert ended.value.code == 2
     assert "'' is not a list of numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "typed", "sentence"),
+    [
+        ("--strengths", "=16", "names no method before the equals sign"),
+        ("--methods", "pattern,pattern", "names pattern twice; name it once"),
+        ("--controls", "random,late,random", "names random twice; name it once"),
+        ("--layers", ",", "names nothing; give names between commas"),
+    ],
+)
+def test_a_list_that_says_too_little_or_too_much_is_refused(
+    option: str, typed: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["intervene", "any", option, typed])
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_plan_that_was_made_in_code_is_checked_alike() -> None:
+    for options in ({"methods": ("pattern", "pattern")}, {"controls": ("random", "random")}):
+        with pytest.raises(UserError, match="is named twice"):
+            Plan(**options)
 
 
 def test_a_run_of_rendered_images_is_refused(

@@ -19,6 +19,7 @@ from bench.ledger.records import (
     SamplerRecord,
     TaskRecord,
 )
+from bench.ledger.submit import sealed
 
 ITEMS = 60
 
@@ -41,10 +42,11 @@ def write_entry(
 ) -> Path:
     """An entry of two steps and one layer; the second step has the given means."""
     means = {"saliency": saliency} | ({} if depth is None else {"depth": depth})
+    steps = changes.get("steps", (1, 2))
     tables = {
-        name: np.array([scores(value - 0.2, seed)[items], scores(value, seed + 50)[items]]).astype(
-            np.float32
-        )
+        name: np.array(
+            [scores(value - 0.2, seed)[items], scores(value, seed + 50)[items]], np.float32
+        )[: len(steps)]
         for name, value in means.items()
     }
     sampler = {
@@ -84,9 +86,9 @@ def write_entry(
             versions={"torch": "2"},
             commit=None,
         ),
-        options={},
+        options={"model": model, "dataset": changes.get("dataset", "scenes617")},
         layers={"mid": "mid_block"},
-        steps=changes.get("steps", (1, 2)),
+        steps=steps,
         items=tuple(
             ItemRecord(id=str(item), key=changes.get("key", "k"), scores=digest)
             for item, digest in zip(items, digests(tables), strict=True)
@@ -110,13 +112,14 @@ def write_entry(
                         low=low,
                         high=high,
                     )
-                    for step, (mean, low, high) in zip((1, 2), summarised(table), strict=True)
+                    for step, (mean, low, high) in zip(steps, summarised(table), strict=True)
                 ),
             )
             for name, table in tables.items()
         },
         caveats=(),
-        sha256={name: sha256(folder / name) for name in ("scores.npz", "probes.npz")},
+        sha256={},
     )
+    record = sealed(record, {n: sha256(folder / n) for n in ("scores.npz", "probes.npz")})
     (folder / "entry.json").write_text(record.model_dump_json(by_alias=True), encoding="utf-8")
     return folder

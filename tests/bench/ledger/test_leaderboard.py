@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -39,6 +40,13 @@ def test_entries_that_do_not_differ_are_tied(ledger: Path, task: str) -> None:
     assert len(group.pairs) == 6
     assert {pair.items for pair in group.pairs} == {60}
     assert group.tied[task] == ((1,), (0, 2))
+
+
+def test_a_copied_entry_is_refused(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copytree(ledger / "best", ledger / "copy of best")
+    assert main(["leaderboard", str(ledger)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "are entries of the same run; delete one of them" in line
 
 
 def test_entries_are_paired_over_the_items_that_both_have(tmp_path: Path) -> None:
@@ -139,7 +147,10 @@ def test_the_export_is_what_the_hub_reads(ledger: Path, tmp_path: Path) -> None:
         (["--step", "9"], "no entry of the ledger has step 9"),
         (["--export-hub", "x.yaml"], "name one with --hub-model"),
         (["--export-hub", "x.yaml", "--hub-model", "none"], "the ledger has no model 'none'"),
-        (["--out", "/proc"], "cannot write /proc/leaderboard.json"),
+        (["--out", "/proc"], "cannot write /proc: /proc is not writable"),
+        (["--out", __file__], f"cannot write {__file__}: {__file__} is no folder"),
+        (["--hub-model", "best"], "--hub-model is for --export-hub; add that"),
+        (["--hub-url", "x"], "--hub-url is for --export-hub; add that"),
         (["LEDGER"], "is a ledger, which is shown alone"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

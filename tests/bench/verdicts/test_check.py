@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -91,7 +92,6 @@ def test_checking_a_run_that_lacks_the_steps_is_undecided(
     ("arguments", "sentence"),
     [
         (["run"], "name claims to run, or give --all"),
-        (["run", "settled-by-step-5", "--all"], "name claims to run, or give --all"),
         (["run", "settled-by-step-6"], "did you mean settled_by_step_5?"),
         (["run", "--all", "--items", "1"], "--items must be at least 2"),
         (["check", "/nowhere"], "/nowhere is no run folder"),
@@ -138,3 +138,17 @@ def test_the_runs_that_claims_need_are_made(
     (run,) = [path for path in (tmp_path / "runs").iterdir() if read_summary(path, "saliency")]
     assert main(["claim", "check", str(run), "--claims", "edits-move-the-object"]) == 0
     assert "needs" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_given_twice_counts_once(
+    small_run: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else every effect would be tested twice, and the false discovery rate be another."""
+    copy = copytree(small_run.path, tmp_path / "copy")
+    assert main(["claim", "check", str(small_run.path)]) == 0
+    once = capsys.readouterr().out
+    assert main(["claim", "check", str(small_run.path), str(small_run.path), str(copy)]) == 0
+    twice = capsys.readouterr().out.splitlines(keepends=True)
+    same = f" is the same run as {small_run.path}, and is counted once\n"
+    assert twice[:2] == [f"{small_run.path}{same}", f"{copy}{same}"]
+    assert "".join(twice[2:]) == once
