@@ -1,4 +1,4 @@
-"""Trace a model to ONNX with its taps, without weights, and once more with fused attention."""
+"""Trace a model to ONNX with and without its taps, without weights, also with fused attention."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ def command(options: argparse.Namespace) -> int:
     denoiser, taps = components.denoiser, components.taps()
     if options.precision == "fp16":
         denoiser = denoiser.half()
-    graphs = [graph_of(denoiser, taps, OPSET, options.graphs, fuse) for fuse in (False, True)]
+    graphs = [
+        graph_of(denoiser, tapped, OPSET, options.graphs, fuse)
+        for tapped in (taps, ())
+        for fuse in (False, True)
+    ]
     print("\n".join(map(str, graphs)))
     if any(graph.is_relative_to(SHIPPED_GRAPHS) for graph in graphs):
         print(f"graphs in {SHIPPED_GRAPHS} are used as they are: nothing was traced for them")
