@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -107,6 +106,9 @@ def output_folder(text: str) -> Path:
 
 def _refuse_unwritable(text: str, folder: Path) -> None:
     """Try to write where the folder is, or will be made; nothing stays."""
+    # Not for commands that write no such file: it takes longer to import than the options.
+    import tempfile
+
     try:
         while not folder.exists():
             folder = folder.parent
