@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     from tests.faults.disk import disks
     from tests.faults.downloads import downloads
+    from tests.faults.entries import changed_entries
     from tests.faults.folders import damaged_folders
     from tests.faults.inputs import malformed_inputs
     from tests.faults.kills import kills
@@ -80,6 +81,7 @@ def _rows(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
         "models": lambda: damaged_models(world, n // 8),
         "inputs": lambda: malformed_inputs(world, n // 5, n // 2),
         "folders": lambda: damaged_folders(world, n // 5),
+        "entries": lambda: changed_entries(world, n // 5),
         "others": lambda: others(world),
         "locks": lambda: locks(world),
         "downloads": lambda: downloads(world),
