@@ -24,7 +24,10 @@ def model_spec(name: str) -> ModelSpec:
         assert isinstance(spec, ModelSpec)
         return spec
     if Path(name).is_file():
-        raise UserError(f"the model {name} is a file; give the diffusers folder that it lies in")
+        raise UserError(
+            f"{name} is a file, neither a diffusers model folder nor a hub id; give such a folder "
+            "(diffusers' from_single_file and save_pretrained make one of a file of weights)"
+        )
     if Path(name).exists() or "/" in name:
         return ModelSpec(source=name, guidance=None, labeler=None)
     raise UserError(

@@ -16,12 +16,10 @@ def parts(text: str) -> tuple[str, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Parse different names between commas, at least one."""
-    parsed = parts(text)
+    """Parse names between commas, at least one; a name that stands there twice counts once."""
+    parsed = tuple(dict.fromkeys(parts(text)))
     if not parsed:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing; give names between commas")
-    if name := repeated(parsed):
-        raise argparse.ArgumentTypeError(f"{text!r} names {name} twice; name it once")
     return parsed
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.__main__ import main
-from bench.config import Config, config_of, quick, read_toml
+from bench.config import Config, config_of, names, quick, read_toml
 from bench.errors import UserError
 from bench.runs.results import Results, read_results
 
@@ -62,7 +62,6 @@ def test_bad_input_is_one_sentence(
         ("--tasks", ",", "',' names nothing; give names between commas"),
         ("--layers", "", "'' names nothing"),
         ("--baselines", ",", "',' names nothing"),
-        ("--tasks", "depth,depth", "'depth,depth' names depth twice; name it once"),
     ],
 )
 def test_a_list_of_nothing_is_refused(
@@ -159,7 +158,10 @@ def test_what_cannot_be_written_is_refused_before_the_work(
     ("arguments", "sentence"),
     [
         (["dataset", "audit", "--show", "-1"], "--show must be at least 0, not -1"),
-        (["plan", "--model", __file__], "is a file; give the diffusers folder that it lies in"),
+        (
+            ["plan", "--model", __file__],
+            "is a file, neither a diffusers model folder nor a hub id; give such a",
+        ),
         (["card", "--controlnet", "/nowhere"], "/nowhere is no ControlNet of python -m engines"),
         (
             ["card", "--pipelines", "/nowhere"],
@@ -189,6 +191,10 @@ def test_mistakes_in_other_commands_are_one_sentence(
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert sentence in line
+
+
+def test_a_name_that_is_typed_twice_counts_once() -> None:
+    assert names("pattern, weights,pattern") == ("pattern", "weights")
 
 
 def test_former_names_of_an_option_and_a_command_are_refused(

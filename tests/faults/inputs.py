@@ -103,15 +103,12 @@ calibration --cells 1
 calibration --run /nowhere
 card --limit -1
 list x
-RUN --tasks depth,depth
 RUN --layers ,
 RUN --baselines ,
 RUN --quik
 intervene FOLDER --strengths 8,8
 intervene FOLDER --strengths 8 --strengths 16
 intervene FOLDER --strengths =16
-intervene FOLDER --methods pattern,pattern
-intervene FOLDER --controls random,random
 intervene FOLDER --controlnet /nowhere --methods pattern
 intervene FOLDER --path circle --gif x.png
 intervene FOLDER --map --figure x.gif
