@@ -72,11 +72,12 @@ def print_controlnet_card(folder: Path, limit: int, device: str = "cpu") -> None
 
 def _open(folder: Path, device: str) -> tuple[Condition, Any]:
     """The condition that a folder was trained on, and the shipped model's pipeline with it."""
-    from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
-
     try:
         recipe = json.loads((folder / "training.json").read_text(encoding="utf-8"))["recipe"]
         condition = CONDITIONS[recipe.removeprefix("controlnet-")]
+        # Only now, as their import writes remarks to the error stream.
+        from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+
         controlnet = ControlNetModel.from_pretrained(
             folder, torch_dtype=torch.float32, low_cpu_mem_usage=False
         )

@@ -38,10 +38,9 @@ def _runs(world: World) -> Iterator[Trial]:
         # Without earlier interventions, the first shard shows that this one is running.
         shutil.rmtree(folder / "interventions", ignore_errors=True)
         (folder / "interventions").mkdir()
-        arguments = [
-            *("intervene", str(folder), *EDIT, "--strengths", "1,2,4,8,16"),
-            *("--shifts", "4", "--batch", "4"),
-        ]
+        at = EDIT.index("--strengths") + 1
+        longer = (*EDIT[:at], "1,2,4,8,16", *EDIT[at + 1 :])
+        arguments = ["intervene", str(folder), *longer, "--shifts", "4", "--batch", "4"]
         working = start(arguments)
         working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
         for other in (arguments, ["adam-vs-ridge", str(folder), "--cells", "1", "--epochs", "1"]):
