@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -34,9 +34,14 @@ def numbers(text: str) -> tuple[float, ...]:
     return parsed
 
 
-def repeated(values: Sequence[object]) -> object | None:
-    """Return the first value that stands in a list twice; None if there is none."""
-    return next((value for place, value in enumerate(values) if value in values[:place]), None)
+def repeated(values: Iterable[Hashable]) -> Hashable | None:
+    """Return the first value that occurs a second time; None if there is none."""
+    seen: set[Hashable] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def parse_size(text: str) -> tuple[int, ...]:

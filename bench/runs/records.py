@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
+from bench.options.typed import repeated
 from bench.options.validation import Record
 from bench.runs.overlap import Overlap
 
@@ -89,4 +90,10 @@ class RunRecord(Record):
         count = len(self.timesteps)
         if not len(self.sigmas) == len(self.log_snr) == count or 0 < count <= max(self.steps):
             raise ValueError("it needs a timestep, a sigma and a log_snr for every step, or none")
+        return self
+
+    @model_validator(mode="after")
+    def _each_item_once(self) -> RunRecord:
+        if item := repeated((*self.train_items, *self.test_items)):
+            raise ValueError(f"it has the item {item} twice")
         return self

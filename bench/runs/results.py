@@ -232,6 +232,12 @@ def read_results(path: Path) -> Results:
             name: _task_results(name, task, rows, scores[name])
             for name, task in record.tasks.items()
         }
+        for name, table in scores.items():
+            if table.shape[-1] != len(record.test_items):
+                raise ValueError(
+                    f"{RUN} names {len(record.test_items)} test items, and {name} has scores of "
+                    f"{table.shape[-1]}"
+                )
         return Results(
             path,
             options_of(path, stored),

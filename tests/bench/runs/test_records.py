@@ -74,3 +74,13 @@ def test_the_environment_is_stored_as_it_is_read(small_run: Results) -> None:
     stored = json.loads((small_run.path / "environment.json").read_text())
     assert small_run.environment.as_json() == stored
     assert list(small_run.environment.as_json()) == list(stored)
+
+
+def test_items_that_do_not_fit_the_scores_are_named(copied_run: Path) -> None:
+    items = json.loads((copied_run / "run.json").read_text())["test_items"]
+    rewrite(copied_run, "run.json", test_items=items[:-1])
+    with pytest.raises(UserError, match=f"names {len(items) - 1} test items, and .* {len(items)}"):
+        read_results(copied_run)
+    rewrite(copied_run, "run.json", test_items=[*items[:-1], items[0]])
+    with pytest.raises(UserError, match=f"it has the item {items[0]} twice"):
+        read_results(copied_run)
