@@ -28,6 +28,7 @@ def write_board(board: Board, entries: Sequence[Entry], folder: Path) -> tuple[P
     }
     paths = tuple(folder / name for name in texts)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, texts.values(), strict=True):
             with atomic_write(path) as partial:
                 partial.write_text(text, encoding="utf-8")

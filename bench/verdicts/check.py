@@ -184,6 +184,7 @@ def write_verdicts(checked: Sequence[Checked], path: Path) -> None:
         ),
     )
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
             text = record.model_dump_json(indent=1, by_alias=True)
             partial.write_text(text + "\n", encoding="utf-8")

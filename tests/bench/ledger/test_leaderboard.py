@@ -42,6 +42,14 @@ def test_entries_that_do_not_differ_are_tied(ledger: Path, task: str) -> None:
     assert group.tied[task] == ((1,), (0, 2))
 
 
+def test_the_files_go_into_another_folder_which_is_made(ledger: Path, tmp_path: Path) -> None:
+    out = tmp_path / "boards" / "new"
+    assert main(["leaderboard", str(ledger), "--out", str(out)]) == 0
+    names = {"leaderboard.json", "leaderboard.md", "leaderboard.html"}
+    assert {path.name for path in out.iterdir()} == names
+    assert not names & {path.name for path in ledger.iterdir()}
+
+
 def test_a_copied_entry_is_refused(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copytree(ledger / "best", ledger / "copy of best")
     assert main(["leaderboard", str(ledger)]) == 2

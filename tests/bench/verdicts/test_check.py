@@ -53,8 +53,8 @@ def test_the_deciding_effect_is_the_one_that_refutes() -> None:
 
 def test_the_file_holds_every_effect(tmp_path: Path) -> None:
     checked = check(ALL, [made_run()])
-    write_verdicts(checked, tmp_path / "v.json")
-    stored = Verdicts.model_validate_json((tmp_path / "v.json").read_bytes())
+    write_verdicts(checked, tmp_path / "new" / "v.json")
+    stored = Verdicts.model_validate_json((tmp_path / "new" / "v.json").read_bytes())
     assert [entry.verdict for entry in stored.verdicts] == [entry.verdict for entry in checked]
     for entry, of in zip(stored.verdicts, checked, strict=True):
         assert [effect.value[0] for effect in entry.effects] == [e.value.mean for e in of.effects]
