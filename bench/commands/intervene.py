@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.config import names, numbers
+from bench.interventions.typed_strengths import of_method, take_strengths
 from bench.options.typed import output_file, typed_path
 from bench.steps import numbers_of, parse_steps
 
@@ -46,7 +47,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--strengths",
         action="append",
-        type=_of_method,
+        type=of_method,
         metavar="[METHOD=]STRENGTHS",
         help="of edits by ridge probes: multiples of the change after which the probe predicts the "
         "target (default 4 to 64, doubling; depth: 0.0125 to 0.2). METHOD=16,32 is of that method "
@@ -160,7 +161,7 @@ def command(options: argparse.Namespace) -> int:
             "leave --shifts out"
         )
     special = options.sweep or options.path or options.map or options.attributes
-    _take_strengths(options)
+    take_strengths(options)
     if special:
         _refuse_ignored(options)
     # Of an experiment, the default methods are all.
@@ -221,38 +222,6 @@ def command(options: argparse.Namespace) -> int:
 
             print_summary(experiment(run, plan), task_folder(results.path, plan.name))
     return 0
-
-
-def _of_method(text: str) -> tuple[str, tuple[float, ...]]:
-    """Parse strengths, of a method if one is named before an equals sign."""
-    method, equals, values = text.rpartition("=")
-    if equals and not method:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} names no method before the equals sign, such as pattern=8,16"
-        )
-    return method, numbers(values)
-
-
-def _take_strengths(options: argparse.Namespace) -> None:
-    """Set the plan's strengths from what was typed. Raises UserError for an unknown method."""
-    from bench.config import nearest
-    from bench.errors import UserError
-    from bench.interventions.arms import ALL_METHODS, CONTROLNET
-    from bench.options.typed import repeated
-    from probes.published_edit import PUBLISHED
-
-    typed = dict(options.strengths or ())
-    if method := repeated([name or "all methods" for name, _ in options.strengths or ()]):
-        raise UserError(f"--strengths is given twice for {method}; give one list, such as 8,16")
-    for method in typed:
-        if method and method not in ALL_METHODS:
-            raise UserError(
-                f"--strengths: there is no method {method!r}{nearest(method, ALL_METHODS)}"
-            )
-    options.strengths = typed.pop("", None)
-    options.published_strengths = typed.pop(PUBLISHED, None)
-    options.controlnet_strengths = typed.pop(CONTROLNET, None)
-    options.grids = tuple(typed.items()) or None
 
 
 def _without_absent_control(plan: Plan, results: Results) -> Plan:

@@ -42,7 +42,7 @@ from bench.errors import UserError
 from bench.options.validation import read_record
 from bench.runs.folder import CONFIG, RUN, options_of, refuse_changed
 from bench.runs.overlap import Overlap
-from bench.runs.records import RunRecord, StoredConfig, StoredTask
+from bench.runs.records import RunRecord, StoredConfig
 from bench.steps import number_of, step_of
 from datasets.grid import Grid
 from extract.networks import TRAINED
@@ -216,9 +216,7 @@ def read_results(path: Path) -> Results:
         state = (
             "is an unfinished run; finish it by running its command again"
             if (path / CONFIG).exists()
-            else "is no run folder, and no ledger lies in it"
-            if path.is_dir()
-            else "is no run folder"
+            else "is no run folder and holds no ledger"
         )
         raise UserError(f"{path} {state}")
     try:
@@ -228,16 +226,7 @@ def read_results(path: Path) -> Results:
         refuse_changed(path, record, TABLES)
         rows = _read_csv(path / "cells.csv")
         scores = load_file(path / "scores.safetensors")
-        tasks = {
-            name: _task_results(name, task, rows, scores[name])
-            for name, task in record.tasks.items()
-        }
-        for name, table in scores.items():
-            if table.shape[-1] != len(record.test_items):
-                raise ValueError(
-                    f"{RUN} names {len(record.test_items)} test items, and {name} has scores of "
-                    f"{table.shape[-1]}"
-                )
+        tasks = {name: _task_results(name, record, rows, scores[name]) for name in record.tasks}
         return Results(
             path,
             options_of(path, stored),
@@ -269,8 +258,9 @@ def read_calls(path: Path) -> NDArray[np.float64]:
 
 
 def _task_results(
-    name: str, task: StoredTask, rows: list[dict[str, str]], scores: NDArray[np.float64]
+    name: str, record: RunRecord, rows: list[dict[str, str]], scores: NDArray[np.float64]
 ) -> TaskResults:
+    task = record.tasks[name]
     rows = [row for row in rows if row["task"] == name]
     cells = tuple(
         Cell(
@@ -283,10 +273,9 @@ def _task_results(
         )
         for row in rows
     )
-    if scores.shape[:2] != (len(cells), len(task.metrics)):
-        raise ValueError(
-            f"{name} has {len(cells)} cells, {len(task.metrics)} metrics and scores {scores.shape}"
-        )
+    expected = len(cells), len(task.metrics), len(record.test_items)
+    if scores.shape != expected:
+        raise ValueError(f"scores of {name} (cells, metrics, items): {scores.shape} not {expected}")
     cv_loss, thresholds = (
         np.array([float(row[column] or "nan") for row in rows])
         for column in ("cv_loss", "threshold")
