@@ -14,7 +14,6 @@ from pkgutil import iter_modules
 from typing import NoReturn
 
 import bench.commands
-from bench.config import COMMAND
 from bench.errors import UserError
 
 _PIPE_CLOSED = 128 + 13
@@ -77,6 +76,9 @@ def _exhausted(error: Exception) -> str | None:
 
 def _help_of(options: argparse.Namespace) -> str:
     """The command that prints the options of the one that was typed."""
+    # Not before the check of our package: the configuration names things of it.
+    from bench.config import COMMAND
+
     command = options.command.__module__.rpartition(".")[2].replace("_", "-")
     return " ".join([COMMAND, command, *filter(None, [getattr(options, "action", None)]), "--help"])
 

@@ -187,19 +187,22 @@ def test_a_new_version_of_our_own_is_what_is_compared(
 
 
 @pytest.mark.parametrize(
-    ("fact", "value", "sentence"),
-    [("test_items", ["other"], "share 0 of"), ("tasks", None, "run both with the same --tasks")],
+    ("fact", "sentence"),
+    [("test_items", "share 0 of"), ("tasks", "run both with the same --tasks")],
 )
 def test_runs_of_other_items_or_tasks_are_refused(
     fact: str,
-    value: object,
     sentence: str,
     small_run: Results,
     copied_run: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     facts = json.loads((copied_run / "run.json").read_text())
-    facts[fact] = value or {"depth": facts["tasks"]["depth"]}
+    others = {
+        "test_items": [f"other {name}" for name in facts["test_items"]],
+        "tasks": {"depth": facts["tasks"]["depth"]},
+    }
+    facts[fact] = others[fact]
     (copied_run / "run.json").write_text(json.dumps(facts))
     code, text = said(capsys, small_run.path, copied_run)
     assert code == 2
