@@ -52,12 +52,12 @@ def resumes(options: argparse.Namespace) -> bool:
 
 def command(options: argparse.Namespace) -> int:
     """Compare, write and print a summary."""
+    from bench.config import config_of
     from bench.errors import UserError
 
+    config_of({"threads": options.threads})
     if options.threads is not None and not options.items:
         raise UserError("--threads is for items that are generated; leave it or --items 0 out")
-    if options.threads is not None and options.threads < 1:
-        raise UserError(f"--threads must be at least 1, not {options.threads}")
     from bench.across.comparison import across
     from bench.across.findings import sentences
     from bench.across.write import write_across

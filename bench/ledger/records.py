@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
@@ -150,10 +149,8 @@ class TaskRecord(Record):
 
     @model_validator(mode="after")
     def _each_cell_once(self) -> TaskRecord:
-        sites = Counter(cell.site for cell in self.cells)
-        twice = [cell.words for cell in self.cells if sites[cell.site] > 1]
-        if twice:
-            raise ValueError(f"it has the cell {twice[0]} twice")
+        if site := repeated(cell.site for cell in self.cells):
+            raise ValueError(f"it has the cell {site} twice")
         best = [(cell.network, cell.step, cell.probe) for cell in self.cells if cell.best]
         if several := repeated(best):
             raise ValueError(f"two cells of {several} are marked as the best")

@@ -73,7 +73,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(
             ["across", "x", "--items", "0", "--threads", "1"],
             "--threads is for items that are generated",
         ),
-        (["across", "x", "--threads", "0"], "--threads must be at least 1, not 0"),
+        (["across", "x", "--threads", "0"], "threads must be a whole number from 1"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

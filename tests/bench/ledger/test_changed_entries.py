@@ -17,6 +17,13 @@ from bench.ledger.verify import verify
 from bench.study import Study
 from tests.bench.ledger.changes import edit, seal
 
+
+@pytest.fixture
+def opened_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks take the study that the session has opened."""
+    monkeypatch.setattr(verification, "open_study", lambda _: study)
+
+
 CELL = ("tasks", "depth", "cells", 0)
 
 
@@ -49,10 +56,10 @@ def test_a_changed_fact_is_found_even_where_its_checksum_fits(
     assert sentence in said[0]
 
 
+@pytest.mark.usefixtures("opened_once")
 def test_changed_facts_are_a_part_of_the_check(
-    copied: Path, study: Study, monkeypatch: pytest.MonkeyPatch
+    copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "open_study", lambda _: study)
     monkeypatch.setattr(verification, "_compared", lambda *_: iter(()))
     edit(copied, (("tasks", "depth", "higher_is_better"), True))
     seal(copied)
@@ -120,6 +127,7 @@ def test_a_best_cell_that_lost_its_mark_is_found(copied: Path) -> None:
     assert "its checksum differs" in said
 
 
+@pytest.mark.usefixtures("opened_once")
 @pytest.mark.parametrize(
     ("place", "value", "sentence"),
     [
@@ -128,20 +136,15 @@ def test_a_best_cell_that_lost_its_mark_is_found(copied: Path) -> None:
     ],
 )
 def test_cells_that_the_run_does_not_read_are_refused(
-    place: str,
-    value: object,
-    sentence: str,
-    copied: Path,
-    study: Study,
-    monkeypatch: pytest.MonkeyPatch,
+    place: str, value: object, sentence: str, copied: Path
 ) -> None:
-    monkeypatch.setattr(verification, "open_study", lambda _: study)
     edit(copied, ((*CELL, place), value))
     seal(copied)
     with pytest.raises(UserError, match=sentence):
         verify(read_entry(copied), 1, {}, seed=0)
 
 
+@pytest.mark.usefixtures("opened_once")
 @pytest.mark.parametrize(
     ("shapes", "sentence"),
     [
@@ -156,10 +159,7 @@ def test_probes_of_another_shape_are_refused(
     shapes: tuple[tuple[int, ...] | None, tuple[int, ...]],
     sentence: str,
     copied: Path,
-    study: Study,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(verification, "open_study", lambda _: study)
     probes = read_arrays(copied / "probes.npz")
     weights, intercept = shapes
     rows = len(probes["depth/0/weights"])
