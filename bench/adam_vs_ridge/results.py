@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from bench.errors import UserError
-from bench.options.validation import Record, read_record
+from bench.options.validation import Record, read_record, remedy
 from datasets.atomic_write import atomic_write
 from probes.score import AVERAGE_PRECISION, sign_of
 
 RECIPE = "adam_vs_ridge.json"
-SCHEMA: Literal[1] = 1
+SCHEMA = 1
 _LAST_EPOCHS = 10
 """Epochs over which a falling training loss is reported; single epochs are too noisy."""
 
@@ -72,7 +72,9 @@ class CellComparison(Record):
 class RecipeComparison(Record):
     """All cells, and how they were fitted."""
 
-    version: Literal[1] = Field(alias="schema")
+    schema_read: ClassVar[int | None] = SCHEMA
+
+    version: int = Field(alias="schema")
     epochs: int
     batch: int
     rate: float
@@ -145,9 +147,8 @@ def read_recipe(run: Path) -> RecipeComparison | None:
     try:
         return read_record(RecipeComparison, path)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error}); repeat: python -m bench adam-vs-ridge {run}"
-        ) from error
+        what = remedy(error, f"repeat: python -m bench adam-vs-ridge {run}")
+        raise UserError(f"{path} cannot be read ({error}); {what}") from error
 
 
 def recipe_rows(run: Path) -> list[dict[str, str]] | None:

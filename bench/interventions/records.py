@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from bench.errors import UserError
 from bench.interventions.arms import EDIT
 from bench.interventions.config import Plan
-from bench.options.validation import Record, read_record
+from bench.options.validation import OtherVersion, Record, read_record, remedy
 from datasets.atomic_write import atomic_write
 
 SCHEMA = 2
@@ -139,6 +140,8 @@ class AttributeTable(Record):
 class Summary(Record):
     """A finished experiment."""
 
+    schema_read: ClassVar[int | None] = SCHEMA
+
     version: int = Field(alias="schema")
     task: str
     headline: str
@@ -208,19 +211,17 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def read_summary(run: Path, name: str) -> Summary | None:
-    """Read an experiment's summary; None if there is none of this version.
+    """Read an experiment's summary; None if there is none, or only one of an earlier version.
 
-    Raises UserError when it is damaged.
+    Raises UserError when it is damaged, or when a later version wrote it.
     """
     path = task_folder(run, name) / SUMMARY
     if not path.is_file():
         return None
     try:
-        stored = json.loads(path.read_bytes())
-        if isinstance(stored, dict) and stored.get("schema", SCHEMA) != SCHEMA:
-            return None
         return read_record(Summary, path)
-    except (OSError, ValueError, RecursionError, UserError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}); repeat: python -m bench intervene {run}"
-        ) from error
+    except (OSError, ValueError, UserError) as error:
+        if isinstance(error, OtherVersion) and not error.is_later:
+            return None
+        what = remedy(error, f"repeat: python -m bench intervene {run}")
+        raise UserError(f"{path} cannot be read ({error}); {what}") from error

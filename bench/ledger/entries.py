@@ -16,14 +16,13 @@ from bench.errors import UserError
 from bench.ledger.facts import changed_names
 from bench.ledger.records import (
     ENTRY,
-    NEWER,
     PROBES,
     SCORES,
     CellRecord,
     EntryRecord,
     TaskRecord,
 )
-from bench.options.validation import read_record
+from bench.options.validation import read_record, remedy
 from engines import checksum
 from extract.networks import TRAINED
 from probes.bootstrap import intervals
@@ -83,7 +82,7 @@ def read_entry(path: Path) -> Entry:
     try:
         return Entry(folder, read_record(EntryRecord, folder / ENTRY))
     except (OSError, ValueError) as error:
-        what = "update scenebench" if NEWER in str(error) else "submit its run again"
+        what = remedy(error, "submit its run again")
         raise UserError(f"{folder / ENTRY} cannot be read ({error}); {what}") from error
 
 

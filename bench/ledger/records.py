@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.options.typed import repeated
 from bench.options.validation import Record
@@ -24,15 +24,6 @@ from probes.probe_set import ALWAYS, PERMUTED
 ENTRY, SCORES, PROBES = "entry.json", "scores.npz", "probes.npz"
 SCHEMA = 1
 """Version of the three files."""
-NEWER = "a later version of scenebench wrote it"
-
-
-def _known(schema: int) -> int:
-    if schema > SCHEMA:
-        raise ValueError(f"{NEWER}, as schema {schema}, and this version reads {SCHEMA}")
-    if schema < SCHEMA:
-        raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}")
-    return schema
 
 
 class ModelRecord(Record):
@@ -162,7 +153,9 @@ class TaskRecord(Record):
 class EntryRecord(Record):
     """``entry.json``."""
 
-    version: Annotated[int, AfterValidator(_known)] = Field(alias="schema")
+    schema_read: ClassVar[int | None] = SCHEMA
+
+    version: int = Field(alias="schema")
     tool: str
     """Version of scenebench that made the run."""
     fingerprint: str

@@ -7,17 +7,17 @@ two operations), sizes in bytes.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from bench.environment import Environment
 from bench.errors import UserError
-from bench.options.validation import Record, read_record
+from bench.options.validation import Record, read_record, remedy
 from datasets.atomic_write import atomic_write
 from engines.cache import default_cache
 
-SCHEMA: Literal[1] = 1
+SCHEMA = 1
 FILE = "machine.json"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -121,7 +121,9 @@ class Agreement(Record):
 class Machine(Record):
     """A measured machine."""
 
-    version: Literal[1]
+    schema_read: ClassVar[int | None] = SCHEMA
+
+    version: int
     environment: Environment
     threads: Annotated[int, Field(ge=1)]
     took_seconds: Positive
@@ -195,5 +197,5 @@ def read_machine(path: Path) -> Machine:
     except ValueError as error:
         raise UserError(
             f"{path} is no measured machine of this version ({error}); "
-            "make it with python -m bench doctor --measure"
+            + remedy(error, "make it with python -m bench doctor --measure")
         ) from error

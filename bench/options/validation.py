@@ -10,9 +10,9 @@ from dataclasses import fields
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from bench.errors import UserError
 
@@ -21,16 +21,56 @@ Stored = TypeVar("Stored", bound="Record")
 _OPTIONS = ConfigDict(strict=True, extra="forbid", str_min_length=1, allow_inf_nan=False)
 
 
+class OtherVersion(ValueError):
+    """A file has another schema than the one that this version of scenebench reads."""
+
+    def __init__(self, file: str, stored: int, read: int) -> None:
+        self.file, self.stored, self.read = file, stored, read
+        which = "a later" if self.is_later else "an earlier"
+        super().__init__(
+            f"{file}: {which} version of scenebench wrote it, as schema {stored}, and this "
+            f"version reads {read}"
+        )
+
+    @property
+    def is_later(self) -> bool:
+        """Whether a later version wrote the file, so that this one has to be updated."""
+        return self.stored > self.read
+
+
+def remedy(error: Exception, otherwise: str) -> str:
+    """Return what to do about a file that cannot be read: update, if a later version wrote it."""
+    later = isinstance(error, OtherVersion) and error.is_later
+    return "update scenebench" if later else otherwise
+
+
 class Record(BaseModel):
     """A JSON file of a run folder. Files of later versions may have further keys."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
+    schema_read: ClassVar[int | None] = None
+    """The number that the file states as its schema or version; None for files without one."""
+
+
+class _Schema(Record):
+    """What is read of a file first: files of other versions may differ in everything else."""
+
+    stored: int | None = Field(default=None, validation_alias=AliasChoices("schema", "version"))
+
 
 def read_record(kind: type[Stored], path: Path) -> Stored:
-    """Read a JSON file. Raises OSError, or ValueError with what is wrong in it."""
+    """Read a JSON file.
+
+    Raises OSError, OtherVersion, or another ValueError with what is wrong in the file.
+    """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        content, read = path.read_bytes(), kind.schema_read
+        if read is not None:
+            stored = _Schema.model_validate_json(content).stored
+            if stored is not None and stored != read:
+                raise OtherVersion(path.name, stored, read)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         raise ValueError(f"{path.name}: {_problem(error)}") from error
 

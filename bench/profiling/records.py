@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from bench.errors import UserError
+from bench.options.validation import OtherVersion, remedy
 from bench.profiling.worst import worst
 from datasets.atomic_write import atomic_write, write_csv
 
@@ -266,12 +267,17 @@ def read_profile(folder: Path) -> Profile:
     try:
         facts = json.loads((folder / PROFILE).read_text(encoding="utf-8"))
         schema = facts.get("schema") if isinstance(facts, dict) else None
+        if not isinstance(schema, int):
+            raise ValueError(f"{PROFILE}: it has no schema")
         if schema != SCHEMA:
-            raise UserError(
-                f"{folder / PROFILE} has schema {schema}, expected {SCHEMA}; profile again"
-            )
+            raise OtherVersion(PROFILE, schema, SCHEMA)
         rows = {table: _read_rows(folder / file) for table, (file, _) in _ROWS.items()}
         return _ADAPTER.validate_python(facts | rows)
+    except OtherVersion as error:
+        raise UserError(
+            f"the profile folder {folder} cannot be read ({error}); "
+            + remedy(error, "profile again")
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         fault = first_fault(error) if isinstance(error, ValidationError) else error
         raise UserError(

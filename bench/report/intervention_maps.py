@@ -120,7 +120,8 @@ def _read(kind: type[Stored], path: Path, option: str) -> Stored | None:
     except (OSError, ValueError) as error:
         run = path.parent.parent.parent
         raise UserError(
-            f"{path} is damaged; remove it, or repeat: python -m bench intervene {run} {option}"
+            f"{path} is damaged ({error}); remove it, or repeat: "
+            f"python -m bench intervene {run} {option}"
         ) from error
 
 

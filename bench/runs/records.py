@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.options.typed import repeated
 from bench.options.validation import Record
@@ -43,16 +43,12 @@ class StoredTask(Record):
         return self
 
 
-def _known(schema: int) -> int:
-    if schema != RUN_SCHEMA:
-        raise ValueError(f"it has schema {schema}, this version reads {RUN_SCHEMA}")
-    return schema
-
-
 class RunRecord(Record):
     """``run.json``: what a finished run recorded, its cost, and checksums of its files."""
 
-    version: Annotated[int, AfterValidator(_known)] = Field(alias="schema")
+    schema_read: ClassVar[int | None] = RUN_SCHEMA
+
+    version: int = Field(alias="schema")
     tasks: Annotated[dict[str, StoredTask], Field(min_length=1)]
     layers: Names
     """In the order of computation."""

@@ -39,7 +39,7 @@ from safetensors.numpy import load_file
 from bench.config import Config
 from bench.environment import Environment
 from bench.errors import UserError
-from bench.options.validation import read_record
+from bench.options.validation import OtherVersion, read_record, remedy
 from bench.runs.folder import CONFIG, RUN, options_of, refuse_changed
 from bench.runs.overlap import Overlap
 from bench.runs.records import RunRecord, StoredConfig
@@ -220,9 +220,9 @@ def read_results(path: Path) -> Results:
         )
         raise UserError(f"{path} {state}")
     try:
+        record = read_record(RunRecord, path / RUN)
         stored = read_record(StoredConfig, path / CONFIG)
         environment = read_record(Environment, path / ENVIRONMENT)
-        record = read_record(RunRecord, path / RUN)
         refuse_changed(path, record, TABLES)
         rows = _read_csv(path / "cells.csv")
         scores = load_file(path / "scores.safetensors")
@@ -240,6 +240,9 @@ def read_results(path: Path) -> Results:
             stored.facts,
             stored.overlap,
         )
+    except OtherVersion as error:
+        what = remedy(error, "run its command again in another --out")
+        raise UserError(f"the run folder {path} cannot be read ({error}); {what}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise UserError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"

@@ -38,7 +38,7 @@ def test_a_machine_is_read_back(machine: Machine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        ({"version": 2}, "version: input should be 1"),
+        ({"version": "1"}, "version: input should be a valid integer"),
         ({"engines": []}, "engines"),
         ({"sweep_seconds": -1.0}, "sweep_seconds"),
         ({"check_seconds": "fast"}, "check_seconds"),
