@@ -99,7 +99,7 @@ class Config:
         "of that model's inverse depth",
         parse=numbers,
         metavar="MEAN,STD",
-        expected=ACCEPTED["depth_scale"],
+        expected=ACCEPTED["depth_scale"].words,
     )
     saliency_model: str | None = _path(None, "ONNX file of a salient-object network")
     saliency_size: int | None = _count(
@@ -112,16 +112,16 @@ class Config:
         (),
         "subtracted from images in 0..1, by channel",
         numbers,
-        expected=ACCEPTED["saliency_mean"],
+        expected=ACCEPTED["saliency_mean"].words,
     )
     saliency_deviation: tuple[float, ...] = _prepared(
         (),
         "standard deviation that divides them then, by channel",
         numbers,
-        expected=ACCEPTED["saliency_deviation"],
+        expected=ACCEPTED["saliency_deviation"].words,
     )
     saliency_cut: float | None = _prepared(
-        None, "threshold of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"]
+        None, "threshold of its map, in 0..1", float, expected=ACCEPTED["saliency_cut"].words
     )
     saliency_normalise: bool | None = _prepared(
         None, "stretch its map to 0..1 by the map's minimum and maximum", None

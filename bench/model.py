@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.config import Config
 from bench.errors import UserError
-from bench.options.typed import nearest
+from bench.options.typed import nearest, typed_path
 from bench.registry import plugin, plugins
 from engines.components import Components
 from engines.engine import ModelSpec
@@ -17,18 +17,19 @@ from engines.random_weights import architecture_of, random_components
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Return a model by name, folder or hub id."""
+    """Return a model by name, folder or hub id. Raises UserError."""
     models = plugins("model")
     if name in models:
         spec = plugin("model", name)
         assert isinstance(spec, ModelSpec)
         return spec
-    if Path(name).is_file():
+    path = typed_path(name)
+    if path.is_file():
         raise UserError(
             f"{name} is a file, neither a diffusers model folder nor a hub id; give such a folder "
             "(diffusers' from_single_file and save_pretrained make one of a file of weights)"
         )
-    if Path(name).exists() or "/" in name:
+    if path.exists() or "/" in name:
         return ModelSpec(source=name, guidance=None, labeler=None)
     raise UserError(
         f"there is no model {name!r}{nearest(name, list(models))} "

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from datasets.grid import Grid
 from engines.components import Components
 from engines.engine import Tap
 from engines.errors import EngineError
-from engines.shapes import decoder_without_weights, tap_shapes
+from engines.shapes import decoded_shape, tap_shapes
 from engines.validate import quoted
 
 
@@ -42,7 +40,7 @@ def check_parts_fit(parts: Components, taps: Sequence[Tap]) -> None:
             ) from error
     made = _within(
         f"the autoencoder decodes no latents of {height} x {width}",
-        lambda: _decoded_size(parts.vae, parts.latent_shape),
+        lambda: decoded_shape(parts.vae, parts.latent_shape),
     )
     if made != (3, *parts.image_size):
         raise EngineError(
@@ -50,12 +48,6 @@ def check_parts_fit(parts: Components, taps: Sequence[Tap]) -> None:
             f"{height} x {width}, and 3 x {' x '.join(map(str, parts.image_size))} are expected; "
             "check the model's vae"
         )
-
-
-def _decoded_size(vae: Any, latent_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    with torch.inference_mode():
-        image = decoder_without_weights(vae).decode(torch.zeros(1, *latent_shape, device="meta"))
-    return tuple(image.sample.shape[1:])
 
 
 def _within(what: str, call: Callable[[], Any]) -> Any:

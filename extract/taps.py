@@ -1,7 +1,8 @@
 """Choose layers to record by name.
 
 A layer is named after its position: ``down0.1`` is the second attention of the first down block of
-a UNet, ``block3`` the fourth block of a transformer.
+a UNet, ``block3`` the fourth block of a transformer. Other kinds of activations than attention's
+outputs come first in the name: ``residual.block3``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from engines.engine import Tap
+from engines.engine import ATTENTION, KINDS, Tap
 from engines.errors import EngineError
 
 
@@ -32,11 +33,50 @@ _SIDES = ("down", "mid", "up")
 """Blocks of a network with an encoder, a middle and a decoder."""
 
 
+def kind_and_place(layer: str) -> tuple[str, str]:
+    """Split a layer's name into the kind of activation and the place in the network."""
+    first, _, rest = layer.partition(".")
+    return (first, rest) if first in KINDS else (ATTENTION, layer)
+
+
+def layers_by_kind(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Group layers by kind of activation; within a kind they are in the order of computation."""
+    kinds: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        kind, _ = kind_and_place(layer)
+        kinds[kind] = (*kinds.get(kind, ()), layer)
+    return kinds
+
+
+def layers_by_block(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Group layers by kind of activation and block, in their order."""
+    blocks: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        kind, place = kind_and_place(layer)
+        block = place.partition(".")[0]
+        name = block if kind == ATTENTION else f"{kind}.{block}"
+        blocks[name] = (*blocks.get(name, ()), layer)
+    return blocks
+
+
+def depth_of(layers: Sequence[str], layer: str) -> float:
+    """The relative position of a layer in the order of computation, from 0 to 1.
+
+    It is that among the layers of its kind, as several kinds are recorded in every block.
+    """
+    own = layers_by_kind(layers)[kind_and_place(layer)[0]]
+    return own.index(layer) / (len(own) - 1) if len(own) > 1 else 0.5
+
+
 def decoding_layers(layers: Sequence[str]) -> tuple[str, ...]:
-    """The layers that turn to the output: a network's decoder, or the later half of its layers."""
+    """The layers that turn to the output: a network's decoder, or the later half of its layers.
+
+    Where several kinds of activations are recorded, the later half of each kind.
+    """
     if any(fits(layer, side) for layer in layers for side in _SIDES):
         return tuple(layer for layer in layers if fits(layer, "up"))
-    return tuple(layers[len(layers) // 2 :])
+    later = {name for own in layers_by_kind(layers).values() for name in own[len(own) // 2 :]}
+    return tuple(layer for layer in layers if layer in later)
 
 
 def fits(layer: str, name: str) -> bool:

@@ -62,6 +62,7 @@ ROOMS = {
         "measure",
         "model",
         "networks",
+        "options",
         "registry",
         "runs",
         "steps",

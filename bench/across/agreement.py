@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.across.models import Model
+from bench.across.models import ARCHITECTURE, OBJECTIVE, Model, unlike
 from bench.across.readings import Readings
 from datasets.grid import Grid
 from datasets.labels import Labels
@@ -120,9 +120,8 @@ def against_mean(task: Task, readings: Readings) -> Array:
 
 def unlike_words(one: Model, other: Model) -> str:
     """Return in what two models differ."""
-    names = ("architecture", "objective", "training_images", "seed")
-    unlike = [name for name in names if getattr(one, name) != getattr(other, name)]
-    return ", ".join(unlike).replace("training_images", "training") or "nothing known"
+    named = unlike(one, other, (ARCHITECTURE, OBJECTIVE, "training_images", "seed"))
+    return ", ".join(named).replace("training_images", "training") or "nothing known"
 
 
 def agreements(readings: Sequence[Readings]) -> list[Agreement]:
@@ -134,20 +133,18 @@ def agreements(readings: Sequence[Readings]) -> list[Agreement]:
 
 def _of_pair(one: Readings, other: Readings) -> Iterator[Agreement]:
     for name, task in one.tasks.items():
-        scores = _scores_of_pairs(task, one, other)
-        yield _row(one, other, name, metric_of(task).name, _means(scores))
+        scores = scores_of_pairs(task, one, other)
+        yield _row(one, other, name, metric_of(task).name, means(scores))
         if task.thresholded:
             overlaps = {what: [_iou_of_dice(x) for x in dice] for what, dice in scores.items()}
-            yield _row(one, other, name, IOU, _means(overlaps))
+            yield _row(one, other, name, IOU, means(overlaps))
 
 
-def compared(task: Task, one: Readings, other: Readings) -> dict[str, Array]:
-    """Return the agreement per item with the same item and with every control."""
-    return _means(_scores_of_pairs(task, one, other))
+def scores_of_pairs(task: Task, one: Readings, other: Readings) -> dict[str, list[Array]]:
+    """Return the agreement with the same item and with every control, per item.
 
-
-def _scores_of_pairs(task: Task, one: Readings, other: Readings) -> dict[str, list[Array]]:
-    """The agreement per item of each pair of labels that an average is over."""
+    There is a list for each, of the pairs of labels that an average is over.
+    """
     orders = other_items(len(one.items))
     pairs = ((one, other), (other, one))
     return {
@@ -159,7 +156,8 @@ def _scores_of_pairs(task: Task, one: Readings, other: Readings) -> dict[str, li
     }
 
 
-def _means(scores: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+def means(scores: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+    """Average over pairs, per item."""
     return {what: _mean(each) for what, each in scores.items()}
 
 

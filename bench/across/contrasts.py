@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.across.models import Model
+from bench.across.models import ARCHITECTURE, CONFIGURATION, OBJECTIVE, Model, unlike
 from bench.across.seeds import GroupDifference, group_difference, spread_of
 from bench.across.shared import Shared
 from bench.analysis.noise_levels import BestLayers, best_layers
 from bench.errors import UserError
-from bench.verdicts.cells import depth_of
 from extract.networks import TRAINED
+from extract.taps import depth_of
 from probes.bootstrap import Array, Score, score_of
 from probes.multiple_testing import RATE, q_values
 from probes.probe_set import ACTIVATIONS, WITH_POSITION
 
 LEVELS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 """Log-SNR at which models are compared unless others are named."""
-ARCHITECTURE, OBJECTIVE, SEED, TRAINING = "architecture", "objective", "seed", "training"
-MATCHED = (ARCHITECTURE, OBJECTIVE, SEED, TRAINING)
+SEED, TRAINING = "seed", "training"
+MATCHED = (ARCHITECTURE, OBJECTIVE, CONFIGURATION, SEED, TRAINING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def levels_in_range(shared: Shared, levels: Sequence[float] | None) -> tuple[flo
     finite = [[x for x in model.results.log_snr or () if np.isfinite(x)] for model in shared.models]
     low, high = max(min(known) for known in finite), min(max(known) for known in finite)
     outside = [level for level in levels or () if not low <= level <= high]
-    kept = tuple(sorted(level for level in levels or LEVELS if low <= level <= high))
+    kept = tuple(sorted({level for level in levels or LEVELS if low <= level <= high}))
     if outside or not kept:
         named = ", ".join(f"{level:g}" for level in outside or LEVELS)
         if low > high:
@@ -134,9 +134,9 @@ def points(shared: Shared, levels: Sequence[float]) -> Iterator[Point]:
             best = best_of(shared, model, reading)
             for level, scores in zip(levels, best.at(levels).T, strict=True):
                 layers = best.layers_at(level)
-                position = [depth_of(model.results, name) for name in layers.split(", ")]
-                score = score_of(scores)
-                yield Point(model.name, reading, level, score, layers, float(np.mean(position)))
+                position = [depth_of(model.results.layers, name) for name in layers]
+                score, named = score_of(scores), ", ".join(layers)
+                yield Point(model.name, reading, level, score, named, float(np.mean(position)))
 
 
 def groups_of(models: Sequence[Model]) -> list[tuple[Model, ...]]:
@@ -144,14 +144,14 @@ def groups_of(models: Sequence[Model]) -> list[tuple[Model, ...]]:
 
     A second run of one seed is no further network: it stands alone.
     """
-    groups: dict[tuple[str, str, int | None, Path | None], list[Model]] = {}
-    seen: set[tuple[object, ...]] = set()
+    groups: dict[tuple[object, Path | None], list[Model]] = {}
+    seen: set[tuple[object, int | None]] = set()
     for model in models:
-        seed = (*model.kind, model.seed)
+        seed = (model.kind, model.seed)
         # Of an unknown training nothing tells which other network it is a repetition of.
         alone = model.results.path if model.seed is None or seed in seen else None
         seen.add(seed)
-        groups.setdefault((*model.kind, alone), []).append(model)
+        groups.setdefault((model.kind, alone), []).append(model)
     return [tuple(group) for group in groups.values()]
 
 
@@ -168,7 +168,7 @@ def contrasts_of(models: Sequence[Model]) -> list[Contrast]:
     for group in groups:
         found += [Contrast(SEED, (a,), (b,)) for a, b in combinations(group, 2)]
     for one, other in combinations(models, 2):
-        stages = one.kind[:2] == other.kind[:2] and one.kind != other.kind
+        stages = one.design == other.design and one.kind != other.kind
         if stages and one.seed is not None and one.seed == other.seed:
             longer, shorter = sorted((one, other), key=lambda m: -(m.training_images or 0))
             found.append(Contrast(TRAINING, (longer,), (shorter,)))
@@ -179,8 +179,7 @@ def _unlike(one: Model, other: Model) -> str:
     """Return in what two models differ; of an unknown training nothing more can be said."""
     if one.training_images is None:
         return "model"
-    names = (ARCHITECTURE, OBJECTIVE)
-    return " and ".join(name for name in names if getattr(one, name) != getattr(other, name))
+    return " and ".join(unlike(one, other, (ARCHITECTURE, OBJECTIVE)))
 
 
 def differences(shared: Shared, levels: Sequence[float]) -> list[ContrastAtLevel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 
 import numpy as np
 from tabulate import tabulate
@@ -92,10 +93,11 @@ def _measure(result: Across, name: str) -> str:
 
 
 def _differences(result: Across) -> Iterator[str]:
+    tested = sum(isfinite(row.q) for row in result.differences)
     yield "## Differences at equal noise levels"
     yield (
         "Paired over shared items; above zero the first group is better, in every task. `*`: at a "
-        f"false discovery rate of 5 % over all {len(result.differences)} differences. Intervals "
+        f"false discovery rate of 5 % over all {tested} differences. Intervals "
         'over seeds are those of docs/statistics.md; "this one network" has no second seed.'
     )
     for contrast in dict.fromkeys(row.contrast for row in result.differences):

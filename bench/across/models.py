@@ -12,6 +12,7 @@ from bench.model import model_spec
 from bench.options.validation import Record, read_record
 from bench.runs.results import Results
 from bench.verdicts.cells import is_unet
+from engines.cache import key_of
 from engines.samplers import is_flow
 
 TRAINING = "training.json"
@@ -24,7 +25,9 @@ _ARCHITECTURES = {
 }
 """Class of a denoiser -> its kind: joint attention with the words (MMDiT) or cross-attention."""
 FLOW, NOISE = "flow", "noise"
-UNKNOWN = "unknown"
+ARCHITECTURE, OBJECTIVE, CONFIGURATION = "architecture", "objective", "configuration"
+"""In what models can differ, by the names of the fields of :class:`Model`."""
+_DENOISERS = ("unet", "transformer")
 
 
 class TrainingRecord(Record):
@@ -44,14 +47,32 @@ class Model:
     """UNet, MMDiT, DiT, or transformer where the class is not known."""
     objective: str
     """noise or flow: what the network was trained to predict."""
+    configuration: str
+    """Hash of the denoiser's configuration; empty where it is not at hand, as for a hub id."""
     seed: int | None
     """Of its training; None if its folder does not say it."""
     training_images: int | None
 
     @property
-    def kind(self) -> tuple[str, str, int | None]:
+    def design(self) -> tuple[str, str, str]:
+        """Networks that are equal in this are one network, trained by one objective."""
+        return self.architecture, self.configuration, self.objective
+
+    @property
+    def kind(self) -> tuple[tuple[str, str, str], int | None]:
         """Networks that are equal in this differ by their seed alone."""
-        return self.architecture, self.objective, self.training_images
+        return self.design, self.training_images
+
+
+def unlike(one: Model, other: Model, names: Sequence[str]) -> list[str]:
+    """Return in which of the named fields two models differ.
+
+    The configuration is added where the architecture is the same and its size, for one, is not.
+    """
+    found = [name for name in names if getattr(one, name) != getattr(other, name)]
+    if one.architecture == other.architecture and one.configuration != other.configuration:
+        found.append(CONFIGURATION)
+    return found
 
 
 def models_of(runs: Sequence[Results]) -> list[Model]:
@@ -77,6 +98,7 @@ def described(results: Results) -> Model:
         results=results,
         architecture=_architecture(folder) or ("UNet" if is_unet(results) else "transformer"),
         objective=_objective(folder, results),
+        configuration=_configuration(folder),
         seed=None if training is None else training.seed,
         training_images=None if training is None else training.training_images,
     )
@@ -105,10 +127,18 @@ def _json(path: Path) -> dict[str, object]:
 
 def _architecture(folder: Path) -> str | None:
     index = _json(folder / "model_index.json")
-    for entry in (index.get("unet"), index.get("transformer")):
+    for entry in map(index.get, _DENOISERS):
         if isinstance(entry, list) and len(entry) == 2 and entry[1] in _ARCHITECTURES:
             return _ARCHITECTURES[entry[1]]
     return None
+
+
+def _configuration(folder: Path) -> str:
+    for name in _DENOISERS:
+        if found := _json(folder / name / "config.json"):
+            # Keys with an underscore tell which version of diffusers wrote it, and from where.
+            return key_of({key: value for key, value in found.items() if key[0] != "_"})
+    return ""
 
 
 def _objective(folder: Path, results: Results) -> str:

@@ -1,9 +1,10 @@
 """Generate some test items of a run again, and keep what its stored probes read at every step.
 
 Two images are generated for each item i: with its own seed, whose activations the run's best
-probes read, and with the seed of the item that follows it. The second image shares the prompt of
-item i and the noise of its follower, so that the same images are a control of another seed for one
-item and a control of another prompt for the other.
+probes read, and with the seed of its follower. The second image shares the prompt of item i and the
+noise of its follower, so that the same images are a control of another seed for one item and a
+control of another prompt for the other. The follower is the next item, or a later one where
+neighbours share their prompt or their seed.
 
 The readings of a model are kept in a folder per model, block by block, and read again by the same
 command.
@@ -27,6 +28,7 @@ from bench.registry import plugin
 from bench.runs.probes import chosen_probe_set
 from bench.runs.reopen import reopened
 from bench.runs.results import TaskResults
+from datasets.items import Item
 from datasets.labels import Labels
 from engines.cache import key_of
 from extract.networks import CLEAN, INPUT, TRAINED
@@ -39,8 +41,8 @@ BLOCK = 8
 """Items that are generated together."""
 READ = (TRAINED, INPUT, CLEAN)
 """Whose probes are read: of activations, the latent itself, the predicted clean latent."""
-_FORMAT = 2
-_IMAGES = "images"
+_FORMAT = 3
+_IMAGES, _SHIFT = "images", "shift"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,15 +57,16 @@ class Readings:
     own: Labels
     """Of these images."""
     reseeded: Labels
-    """Of the images with the prompt of item i and the seed of item i + 1 (of item 0 for the last).
-    """
+    """Of the images with the prompt of item i and the seed of its follower."""
+    shift: int
+    """The follower of item i is item i + shift, counted on from item 0 after the last."""
     predictions: dict[tuple[str, Cell], Tensor]
     """Task and cell -> n x tokens x channels; the best cell of each network and step."""
 
     @property
     def other_prompt(self) -> Labels:
-        """Of the images with the seed of item i and the prompt of item i - 1."""
-        return self.reseeded.take([*range(-1, len(self.items) - 1)])
+        """Of the images with the seed of item i and the prompt of the item that it follows."""
+        return self.reseeded.take([*range(-self.shift, len(self.items) - self.shift)])
 
     def cell(self, task: str, network: str, step: int) -> Cell | None:
         """Return the cell that was read; None where the run has none."""
@@ -113,6 +116,7 @@ def read_items(
         stored[_IMAGES],
         _labels(stored, "own"),
         _labels(stored, "reseeded"),
+        int(stored[_SHIFT][0]),
         {
             (name, cell): stored[f"read.{name}.{cell.network}.{cell.step}"]
             for name, chosen in cells.items()
@@ -136,6 +140,21 @@ def _cells(task: TaskResults) -> list[Cell]:
     return [cell for cell in found if cell is not None]
 
 
+def follower_shift(items: Sequence[Item]) -> int:
+    """Return by how much to shift items so that each meets one of another prompt and seed.
+
+    Raises UserError where no shift does that.
+    """
+    for shift in range(1, len(items)):
+        pairs = zip(items, [*items[shift:], *items[:shift]], strict=True)
+        if all(one.prompt != other.prompt and one.seed != other.seed for one, other in pairs):
+            return shift
+    raise UserError(
+        "the test items have too few different prompts or seeds for controls of another seed and "
+        "of another prompt; compare without generating images: --items 0"
+    )
+
+
 class _Reader:
     """A run's model and probes, opened to generate blocks of items."""
 
@@ -150,7 +169,8 @@ class _Reader:
         by_id = {item.id: item for block in study.test for item in block.items}
         self._study, self._cells = study, cells
         self._items = [by_id[name] for name in items]
-        followers = [*self._items[1:], self._items[0]]
+        self._shift = follower_shift(self._items)
+        followers = [*self._items[self._shift :], *self._items[: self._shift]]
         self._reseeded = [
             replace(item, seed=follower.seed)
             for item, follower in zip(self._items, followers, strict=True)
@@ -174,7 +194,8 @@ class _Reader:
         )
         bare = replace(self._recorded, sources={})
         _, reseeded = study.stream(bare, self._reseeded[part])
-        tensors = {_IMAGES: (output.images * 255).round().clamp(0, 255).to(torch.uint8)}
+        tensors = {_SHIFT: torch.tensor([self._shift])}
+        tensors |= {_IMAGES: (output.images * 255).round().clamp(0, 255).to(torch.uint8)}
         for kind, labels in (("own", own), ("reseeded", reseeded)):
             tensors |= {f"{kind}.{name}": value for name, value in labels.tensors().items()}
         for name, table in self._cells.items():

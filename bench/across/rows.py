@@ -28,8 +28,8 @@ _COLUMNS = {
 
 
 def tables(result: Across) -> dict[str, list[Row]]:
-    """Return every table by the name of its file."""
-    return {
+    """Return every table by the name of its file; numbers that are not finite are None."""
+    found = {
         "models": list(_models(result)),
         "scores": list(_scores(result)),
         "differences": list(_differences(result)),
@@ -41,6 +41,13 @@ def tables(result: Across) -> dict[str, list[Row]]:
         "agreement": list(_agreement(result)),
         "transfer": list(_transfer(result)),
         "shared": list(_at_levels(result)),
+    }
+    return {name: [_storable(row) for row in rows] for name, rows in found.items()}
+
+
+def _storable(row: Row) -> Row:
+    return {
+        name: finite(value) if isinstance(value, float) else value for name, value in row.items()
     }
 
 
@@ -147,7 +154,7 @@ def _transfer(result: Across) -> Iterator[Row]:
                 "read_from": curves.network,
                 "layer": curves.layers[index],
                 "step": number_of(step),
-                "log_snr": finite(level),
+                "log_snr": level,
                 **{_COLUMNS[x]: float(np.nanmean(curves.scores[x][index])) for x in LABELS},
                 "gain": float(gain.mean[index]),
                 "gain_low": float(gain.low[index]),
@@ -175,8 +182,4 @@ def _at_levels(result: Across) -> Iterator[Row]:
 def _ends(name: str, score: Score | None) -> Row:
     if score is None:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    return {
-        name: finite(score.mean),
-        f"{name}_low": finite(score.low),
-        f"{name}_high": finite(score.high),
-    }
+    return {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}

@@ -58,8 +58,10 @@ def paired_items(runs: Sequence[Results]) -> tuple[str, ...]:
             f"the runs differ in {name} ({', '.join(values)}), so their items are no pairs; "
             "give runs of the same dataset and labeler"
         )
-    if TEST_ITEMS in differing and all(len(run.record.test_items) == len(common) for run in runs):
-        # The ids are equal, so the hashes are those of other prompts or seeds.
+    equal_ids = all(len(run.record.test_items) == len(common) for run in runs)
+    # Where all ids are equal, the hashes are those of other prompts or seeds. Runs of earlier
+    # versions did not record more.
+    if (TEST_ITEMS in differing and equal_ids) or not all(_is_same(runs, item) for item in common):
         raise UserError(
             "the runs have test items of equal ids with other prompts or seeds, so their items are "
             "no pairs; give runs of the same dataset"
@@ -89,8 +91,19 @@ def shared(models: Sequence[Model], tasks: Sequence[str] | None = None) -> Share
                 f"{model.results.path} has no step at a finite noise level to compare at; "
                 "run the model with more --steps"
             )
+        if model.results.steps[0] != 0:
+            raise UserError(
+                f"{model.results.path} was not probed at the first step, where models are compared "
+                "as well; make the run with --steps that begin with 1"
+            )
     notes = _notes(models, len(items))
     return Shared(tuple(models), _tasks(models, tasks), items, notes)
+
+
+def _is_same(runs: Sequence[Results], item: str) -> bool:
+    """Whether an item has one prompt and seed in all runs that recorded them."""
+    keys = {results.item_keys.get(item) for results in runs}
+    return len(keys - {None}) <= 1
 
 
 def _all_have(runs: Sequence[Results], item: str) -> bool:

@@ -47,7 +47,9 @@ def write_across(result: Across, folder: Path, command: str) -> list[Path]:
             if folder / name not in figures:
                 (folder / name).unlink(missing_ok=True)
         paths = [_csv(folder / f"{name}.csv", rows) for name, rows in found.items() if rows]
-        text = json.dumps({"schema": SCHEMA, "command": command, **found}, indent=1)
+        text = json.dumps(
+            {"schema": SCHEMA, "command": command, **found}, indent=1, allow_nan=False
+        )
         paths.append(_text(folder / "across.json", text + "\n"))
         names = [path.name for path in figures]
         paths.append(_text(folder / DOCUMENT, document(result, command, names)))

@@ -23,7 +23,7 @@ CELLS = 6
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Options of ``python -m bench recipe``; empty tuples stand for defaults, steps start at 1."""
+    """Options of ``python -m bench adam-vs-ridge``: steps from 1, empty tuples for defaults."""
 
     cells: int = CELLS
     """The most cells to compare."""

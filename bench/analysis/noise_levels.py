@@ -103,14 +103,13 @@ class BestLayers:
         ]
         return at_log_snr(self.scores, self.log_snr, near)
 
-    def layers_at(self, level: float) -> str:
-        """The layer or layers whose scores the score at a level comes from."""
+    def layers_at(self, level: float) -> tuple[str, ...]:
+        """The layer or layers whose scores the score at a level comes from; none outside."""
         below = [index for index, known in enumerate(self.log_snr) if known <= level + _SAME]
         above = [index for index, known in enumerate(self.log_snr) if known >= level - _SAME]
         if not below or not above:
-            return ""
-        ends = dict.fromkeys((self.layers[below[-1]], self.layers[above[0]]))
-        return ", ".join(ends)
+            return ()
+        return tuple(dict.fromkeys((self.layers[below[-1]], self.layers[above[0]])))
 
 
 def best_layers(
@@ -174,7 +173,7 @@ def compare_at_levels(
                 name,
                 level,
                 (score_of(values[0][:, column]), score_of(values[1][:, column])),
-                (curves[0].layers_at(level), curves[1].layers_at(level)),
+                (", ".join(curves[0].layers_at(level)), ", ".join(curves[1].layers_at(level))),
                 Score(*(float(x[column]) for x in (gaps.mean, gaps.low, gaps.high))),
                 paired,
                 float(gaps.p[column]),

@@ -27,6 +27,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
     from bench.verdicts import cells
     from bench.verdicts.effect import paired
     from extract.networks import TRAINED
+    from extract.taps import depth_of
     from probes.probe_set import ACTIVATIONS
 
     of_depth = cells.generated_with(runs, "depth")
@@ -38,7 +39,7 @@ def _effects(runs: Sequence[Results]) -> Iterator[Effect]:
         chosen: list[Cell] = []
         rest: list[Cell] = []
         for cell in task.where(network=TRAINED, probe=ACTIVATIONS):
-            is_middle = MIDDLE[0] <= cells.depth_of(results, cell.layer) <= MIDDLE[1]
+            is_middle = MIDDLE[0] <= depth_of(results.layers, cell.layer) <= MIDDLE[1]
             is_early = 0 < cell.step < results.config.sampler_steps / 2
             (chosen if is_middle and is_early else rest).append(cell)
         first = cells.least_loss(task, chosen, "a run that probes middle layers at early steps")

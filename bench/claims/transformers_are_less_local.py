@@ -49,7 +49,7 @@ def _once_each(models: Sequence[Model]) -> list[Model]:
     networks: dict[tuple[object, ...], Model] = {}
     for model in models:
         # Of an unknown training nothing tells which network it is.
-        key = (model.results.path,) if model.seed is None else (*model.kind, model.seed)
+        key = (model.results.path,) if model.seed is None else (model.kind, model.seed)
         networks.setdefault(key, model)
     return list(networks.values())
 

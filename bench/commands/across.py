@@ -16,6 +16,7 @@ from bench.command_line import add_options, flag
 from bench.config import COMMAND, names, numbers
 from bench.options.typed import output_folder, typed_path
 
+OUT = Path("runs/across")
 ITEMS = 64
 """A pair of the shipped models takes about two minutes on one thread."""
 
@@ -26,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=output_folder,
-        default=Path("runs/across"),
+        default=OUT,
         help="folder (default %(default)s)",
     )
     parser.add_argument("--tasks", type=names, help="compare only these (default: all shared)")
@@ -82,4 +83,6 @@ def _typed(options: argparse.Namespace) -> str:
             words.append(f"{flag(name)}={','.join(map(str, value))}")
     if options.items != ITEMS:
         words.append(f"--items {options.items}")
+    if options.out != OUT:
+        words.append(f"--out {shlex.quote(str(options.out))}")
     return " ".join(words)

@@ -56,7 +56,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Print the rates."""
-    for name, least in (("cells", LEAST_CELLS), ("draws", 99)):
+    for name, least in (("cells", LEAST_CELLS), ("draws", 99), ("seed", 0)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} must be at least {least}, not {getattr(options, name)}")
 

@@ -58,7 +58,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=int,
         help="double a method's largest strength up to so often, until its score on the training "
-        "items falls or its damage is large (default 2; 0 with --strengths)",
+        "items falls or its damage is large (default 2; 0 where --strengths names strengths of the "
+        "probes' own methods)",
     )
     add(
         "--controlnet",
@@ -194,6 +195,8 @@ def command(options: argparse.Namespace) -> int:
         controlnet is not None,
     )
     if not special:
+        if options.controls is None and not plan.late_steps:
+            print("the control late is left out: the run has no probes of later steps")
         plan = _without_absent_control(plan, results)
     with RunFolder(results.path).locked():
         run = open_editable(results, options.threads, plan, controlnet)

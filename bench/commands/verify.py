@@ -28,8 +28,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="seed that selects the items (default: a new one every time)")
     add_options(
         parser,
-        *("model", "engine", "prompts", "depth_model", "saliency_model", "threads"),
+        *("model", "engine", "dataset", "prompts", "depth_model", "saliency_model", "threads"),
         model="the entry's model, as a folder (default: by its name)",
+        dataset="the entry's file of prompts (default: its dataset)",
         engine="what executes the network (default: the entry's)",
         threads="CPU threads (default: the entry's)",
     )

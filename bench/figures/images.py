@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.errors import UserError
+from datasets.atomic_write import atomic_write
 
 CIVIDIS = np.array(
     [(0, 34, 78), (53, 69, 108), (102, 105, 112), (148, 142, 119), (200, 184, 102), (254, 232, 56)],
@@ -101,7 +102,11 @@ def save_image(image: Image.Image, path: Path, kind: str = "PNG", **options: Any
     """Write an image to a file. Raises UserError when it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, optimize=True, **options)
+        form = Image.registered_extensions().get(path.suffix.lower())
+        if form is None:
+            raise ValueError(f"unknown file extension {path.suffix!r}")
+        with atomic_write(path) as partial:
+            image.save(partial, form, optimize=True, **options)
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot write {path} ({error}); name a {kind} file in a folder that can be written"

@@ -37,6 +37,12 @@ DRAW = 1
 """The permutation of the labels whose probe is the control."""
 
 
+def strength_words(strength: float) -> str:
+    """Write a strength in few digits, or in all where fewer are another number."""
+    short = f"{strength:g}"
+    return short if float(short) == strength else repr(strength)
+
+
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way to edit activations."""
@@ -53,7 +59,7 @@ class Arm:
     def key(self) -> str:
         """A unique name for files."""
         site = key_of({"layers": self.layers, "steps": self.steps})[:8]
-        return f"{self.method}-{self.control}-{self.strength:g}-{site}"
+        return f"{self.method}-{self.control}-{strength_words(self.strength)}-{site}"
 
     @property
     def step_numbers(self) -> tuple[int, ...]:

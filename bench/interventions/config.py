@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.config import nearest
 from bench.errors import UserError
 from bench.options.typed import repeated
-from bench.registry import plugin, plugins
+from bench.registry import plugin
 
 if TYPE_CHECKING:
     from bench.runs.results import Results
@@ -152,11 +152,11 @@ def refuse_run(results: Results, task: str) -> None:
             "channels, and edits need all channels; give a run without --width"
         )
     if plugin("task", task).per_image:
-        maps = ", ".join(name for name in plugins("task") if not plugin("task", name).per_image)
-        raise UserError(
-            f"{task} is one label of a whole image, which cannot be moved; "
-            f"give --task one of {maps}"
+        maps = [name for name in results.tasks if not plugin("task", name).per_image]
+        what = (
+            f"give --task one of {', '.join(maps)}" if maps else "make a run with --tasks saliency"
         )
+        raise UserError(f"{task} is one label of a whole image, which cannot be moved; {what}")
 
 
 def completed(
@@ -224,6 +224,12 @@ def completed(
                 f"{', '.join(methods)}; add it to --methods, or leave its strengths out"
             )
     controls = CONTROLS if plan.controls is None else plan.controls
+    if LATE in (plan.controls or ()) and not late:
+        raise UserError(
+            f"the control {LATE} needs probes of late steps that are not edited, and the run has "
+            f"steps {', '.join(map(str, steps))}; leave it out of --controls, or make a run that "
+            "probes them"
+        )
     return replace(
         plan,
         methods=methods,

@@ -62,7 +62,9 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
         random = None
         if all(other in trials.arms for other in others):
             random = values[method] - _values(trials, others, plan.damages)
-        damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1)
+        damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1).max(1)
+        # Undefined where the object covers the image: no background shows a damage.
+        damage = damage[np.isfinite(damage)]
         curves.append(
             Curve(
                 method=method,
@@ -70,7 +72,9 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
                 damages=plan.damages,
                 damage=tuple(trials.mean_damage(arm) for arm in arms),
                 score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
-                reached=tuple(float((damage.max(1) > limit).mean()) for limit in plan.damages),
+                reached=tuple(
+                    float((damage > limit).mean()) if len(damage) else 0.0 for limit in plan.damages
+                ),
                 effects=_effects(values[method]),
                 over_random=None if random is None else _effects(random),
             )

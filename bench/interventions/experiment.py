@@ -38,11 +38,13 @@ def experiment(run: EditableRun, plan: Plan) -> Summary:
     # Trials generated here are stored, and read again below.
     limit = plan.damages[-1]
     chosen_on = choice or run_arms(run, probes, "test", plan.items, plan, with_controls(plan))
-    arms = with_controls(plan, {chosen_on.best(limit, method) for method in plan.methods})
+    best = {method: chosen_on.best(limit, method) for method in plan.methods}
+    arms = with_controls(plan, set(best.values()))
     test = run_arms(run, probes, "test", plan.items, plan, arms)
     own = [name for name in plan.methods if name != CONTROLNET]
     chosen = (choice or test).best(limit, *(own or plan.methods))
-    summary = _summary(plan, chosen, choice, test)
+    strengths = {method: arm.strength for method, arm in best.items()}
+    summary = _summary(plan, chosen, strengths, choice, test)
     _write(run, plan, chosen, test, summary)
     return summary
 
@@ -67,7 +69,9 @@ def _choose(run: EditableRun, probes: EditProbes, plan: Plan) -> tuple[Plan, Tri
     return plan, trials
 
 
-def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Summary:
+def _summary(
+    plan: Plan, chosen: Arm, best: dict[str, float], choice: Trials | None, test: Trials
+) -> Summary:
     curves, contests = curves_of(test, plan)
     return Summary(
         schema=SCHEMA,
@@ -84,6 +88,7 @@ def _summary(plan: Plan, chosen: Arm, choice: Trials | None, test: Trials) -> Su
             layers=chosen.layers,
             steps=chosen.step_numbers,
         ),
+        best_strengths=best,
         choice=choice.records() if choice else (),
         arms=test.records(),
         curves=curves,
@@ -97,10 +102,13 @@ def _write(run: EditableRun, plan: Plan, chosen: Arm, test: Trials, summary: Sum
     folder = task_folder(run.results.path, plan.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # A summary is never beside the trials of another plan, wherever this ends.
+        (folder / SUMMARY).unlink(missing_ok=True)
         test.write_csv(folder / TRIALS)
         grid = _grid(run, plan, chosen, test)
-        save_file(grid.tensors(), folder / f"{GRID}.safetensors")
-        set_default_permissions(folder / f"{GRID}.safetensors")
+        with atomic_write(folder / f"{GRID}.safetensors") as partial:
+            save_file(grid.tensors(), partial)
+            set_default_permissions(partial)
         write_grid(grid, folder / f"{GRID}.png")
         with atomic_write(folder / SUMMARY) as partial:
             partial.write_text(summary.text(), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.figures.images import Bytes, image_grid, image_of, label_image
+from bench.figures.images import Bytes, image_grid, image_of, label_image, save_image
 
 COLUMNS = ("generated", "its label", "target label", "generated with edits", "its label")
 GRID = "grid"
@@ -51,4 +51,4 @@ class Grid:
 def write_grid(grid: Grid, path: Path) -> None:
     """Write the grid as a PNG."""
     rows = [[image_of(image, TILE) for image in row] for row in grid.rows()]
-    image_grid(rows, GAP, (0, HEAD, 0, 0), titles=COLUMNS, font_size=10).save(path, optimize=True)
+    save_image(image_grid(rows, GAP, (0, HEAD, 0, 0), titles=COLUMNS, font_size=10), path)

@@ -2,8 +2,8 @@
 
 The cells are the blocks of layers and windows of steps. On the same test images
 
-    reading    the score of the run's probes over that of probes of permuted labels, a mean over the
-               layers and steps of the cell
+    reading    the score of the run's probes over that of the probes of one permutation of the
+               labels, a mean over the layers and steps of the cell
     acting     the score of an edit in the cell over that of a random direction of the same norm
 
 Their agreement is Spearman's rank correlation of the two maps over cells. Noise of few images
@@ -33,17 +33,17 @@ from tabulate import tabulate
 
 from bench.errors import UserError
 from bench.figures.images import save_image
-from bench.figures.plots import HeatMap, draw_heat_maps, figure_image
+from bench.figures.plots import HeatMap, draw_heat_maps, figure_image, import_extra
 from bench.interventions.arms import DRAW, EDIT, RANDOM
 from bench.interventions.config import Plan
 from bench.interventions.path import layered_arm
 from bench.interventions.records import MAPS, MapRecord, task_folder, write_record
 from bench.interventions.runner import EditableRun, open_probes, run_arms
-from bench.interventions.sweep import blocks_of
 from bench.interventions.trials import metric_of
 from bench.registry import plugin
 from bench.runs.results import Results
 from extract.networks import TRAINED
+from extract.taps import layers_by_block
 from probes.bootstrap import LEVEL, Array, Score, effect_of, resampled_means, resampling_weights
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
@@ -128,7 +128,10 @@ def reading_map(
     windows: Sequence[tuple[int, ...]],
     items: Sequence[str],
 ) -> Array:
-    """Scores of the run's probes over those of permuted labels, items x blocks x windows."""
+    """Scores of the run's probes over those of one permutation of the labels.
+
+    The result is items x blocks x windows. Raises UserError for a run without such probes.
+    """
     stored, metric = results.tasks[task], metric_of(plugin("task", task)).name
     rows = [results.record.test_items.index(item) for item in items]
     sign = stored.sign(metric)
@@ -160,7 +163,10 @@ def both_maps(
     run: EditableRun, plan: Plan, methods: Sequence[str] | None, strengths: Sequence[float] | None
 ) -> Maps:
     """Generate the trials of every cell, or read them from disk."""
-    blocks, windows = blocks_of(run.results.layers), windows_of(run.results.steps)
+    blocks, windows = layers_by_block(run.results.layers), windows_of(run.results.steps)
+    # Before the trials, which take long: it refuses a run without probes of permuted labels.
+    every_item = run.results.record.test_items
+    reading = reading_map(run.results, plan.task, blocks, windows, every_item)
     base = layered_arm(run, plan, methods, strengths)
     edits = [
         [replace(base, layers=layers, steps=window) for window in windows]
@@ -177,8 +183,7 @@ def both_maps(
             for row in edits
         ]
     )
-    items = [item.id for item in trials.items]
-    reading = reading_map(run.results, plan.task, blocks, windows, items)
+    reading = reading[[every_item.index(item.id) for item in trials.items]]
     return Maps(blocks, windows, reading, np.moveaxis(acting, -1, 0))
 
 
@@ -190,6 +195,9 @@ def print_maps(
     figure: Path | None,
 ) -> None:
     """Print both maps and their correlation, store them, and draw them."""
+    if figure:
+        # A missing package is refused before the work.
+        import_extra("matplotlib.pyplot")
     maps = both_maps(run, plan, methods, strengths)
     base = layered_arm(run, plan, methods, strengths)
     n = len(maps.reading)

@@ -154,6 +154,8 @@ class Summary(Record):
     choose_items: tuple[str, ...]
     """Training items; none where the edit was chosen on the test items."""
     chosen: ChosenEdit
+    best_strengths: dict[str, float] = Field(default_factory=dict)
+    """Per method, the strength whose controls were all run; none in earlier summaries."""
     choice: tuple[ArmRecord, ...]
     """Arms on the training items."""
     arms: tuple[ArmRecord, ...] = Field(min_length=1)
@@ -223,5 +225,6 @@ def read_summary(run: Path, name: str) -> Summary | None:
     except (OSError, ValueError, UserError) as error:
         if isinstance(error, OtherVersion) and not error.is_later:
             return None
+        state = "cannot be read" if isinstance(error, OtherVersion) else "is damaged"
         what = remedy(error, f"repeat: python -m bench intervene {run}")
-        raise UserError(f"{path} cannot be read ({error}); {what}") from error
+        raise UserError(f"{path} {state} ({error}); {what}") from error

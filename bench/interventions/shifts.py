@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -52,9 +53,9 @@ def _distances(side: int) -> list[int]:
 
 
 def moved(labels: Labels, offsets: Sequence[Offset]) -> Labels:
-    """Move each image's labels by its offset.
+    """Move each image's maps by its offset; attributes of the whole image stay.
 
-    Pixels that enter at an edge are background and have the depth and normal of that edge.
+    Pixels that enter at an edge are background and have the depth, normal and shadow of that edge.
     """
     n, height, width = labels.disparity.shape
     down, right = torch.tensor(offsets, dtype=torch.long).view(n, 2).T
@@ -62,5 +63,15 @@ def moved(labels: Labels, offsets: Sequence[Offset]) -> Labels:
     columns = (torch.arange(width) - right[:, None])[:, None, :]
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     at = torch.arange(n)[:, None, None], rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    normals = None if labels.normals is None else labels.normals.movedim(1, -1)[at].movedim(-1, 1)
-    return Labels(labels.disparity[at], labels.saliency[at] & inside, normals)
+    return replace(
+        labels,
+        disparity=labels.disparity[at],
+        saliency=labels.saliency[at] & inside,
+        normals=None if labels.normals is None else _moved_channels(labels.normals, at),
+        depth_m=None if labels.depth_m is None else labels.depth_m[at],
+        shadow=None if labels.shadow is None else labels.shadow[at],
+    )
+
+
+def _moved_channels(maps: Tensor, at: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    return maps.movedim(1, -1)[at].movedim(-1, 1)

@@ -123,7 +123,7 @@ def nulls(summary: Summary) -> list[str]:
     They are of every method at the strength whose controls were all run.
     """
     sentences = []
-    for arm in _best_arms(summary):
+    for arm in best_arms(summary):
         for name, gain in (arm.gains or {}).items():
             if gain[1] <= 0 <= gain[2]:
                 sentences.append(
@@ -134,8 +134,13 @@ def nulls(summary: Summary) -> list[str]:
     return sentences
 
 
-def _best_arms(summary: Summary) -> list[ArmRecord]:
-    """Of each method, the edit with the most controls."""
+def best_arms(summary: Summary) -> list[ArmRecord]:
+    """Return of each method the edit whose controls were all run.
+
+    Summaries of earlier versions do not name it: it is the one with the most controls.
+    """
+    if strengths := summary.best_strengths:
+        return [arm for arm in summary.arms if arm.gains and arm.strength == strengths[arm.method]]
     best: dict[str, ArmRecord] = {}
     for arm in summary.arms:
         known = best.get(arm.method)

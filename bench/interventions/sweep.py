@@ -20,33 +20,25 @@ from bench.interventions.path import layered_arm
 from bench.interventions.records import DAMAGE
 from bench.interventions.runner import EditableRun, open_probes, run_arms
 from bench.interventions.trials import NO_EDIT
-from extract.taps import decoding_layers, fits
+from extract.taps import decoding_layers, fits, layers_by_block
 from probes.bootstrap import Score, paired_difference
 from probes.multiple_testing import RATE, q_values
 
-WINDOWS = (range(3), range(5), range(5, 10), range(10, 15))
-"""Steps, 0 to T-1."""
-
-
-def blocks_of(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Group layers by block, in their order."""
-    blocks: dict[str, tuple[str, ...]] = {}
-    for layer in layers:
-        name = layer.partition(".")[0]
-        blocks[name] = (*blocks.get(name, ()), layer)
-    return blocks
+WINDOWS = ((0, 1 / 5), (0, 1 / 3), (1 / 3, 2 / 3), (2 / 3, 1))
+"""Begin and end of each window of steps, as shares of the sampler's steps."""
 
 
 def groups(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Group layers by block, from the middle on; the decoder as a whole comes last."""
     decoder = decoding_layers(layers)
     kept = [layer for layer in layers if layer in decoder or fits(layer, "mid")]
-    return blocks_of(kept) | ({"decoder": decoder} if decoder else {})
+    return layers_by_block(kept) | ({"decoder": decoder} if decoder else {})
 
 
-def windows(steps: Sequence[int]) -> list[tuple[int, ...]]:
+def windows(steps: Sequence[int], sampler_steps: int) -> list[tuple[int, ...]]:
     """Return the probed steps (0 to T-1) of each window; windows without any are left out."""
-    probed = (tuple(step for step in steps if step in window) for window in WINDOWS)
+    ranges = [range(*(round(end * sampler_steps) for end in window)) for window in WINDOWS]
+    probed = (tuple(step for step in steps if step in window) for window in ranges)
     return [window for window in dict.fromkeys(probed) if window]
 
 
@@ -58,7 +50,7 @@ def print_sweep(
     edits = {
         (group, window): replace(base, layers=layers, steps=window)
         for group, layers in groups(run.results.layers).items()
-        for window in windows(run.results.steps)
+        for window in windows(run.results.steps, run.results.config.sampler_steps)
     }
     if not edits:
         raise UserError(

@@ -18,7 +18,7 @@ from scipy.stats import t
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interventions.arms import EDIT, NULL, Arm
+from bench.interventions.arms import EDIT, NULL, Arm, strength_words
 from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord
 from bench.interventions.shifts import Offset
 from datasets.atomic_write import write_csv
@@ -273,7 +273,7 @@ class Trials:
                         "right": offset[1],
                         "method": arm.method,
                         "control": arm.control,
-                        "strength": f"{arm.strength:g}",
+                        "strength": strength_words(arm.strength),
                         "layers": " ".join(arm.layers),
                         "steps": " ".join(map(str, arm.step_numbers)),
                     } | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,9 +113,10 @@ def is_ledger(folder: Path) -> bool:
 def read_arrays(path: Path) -> Arrays:
     """Read an ``.npz`` file, in fp64. Raises UserError."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here, as numpy leaves the file of a damaged archive open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {name: stored[name].astype(np.float64) for name in stored.files}
-    except (OSError, ValueError, BadZipFile, KeyError, EOFError) as error:
+    except (OSError, ValueError, TypeError, BadZipFile, KeyError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}); submit the run again") from error
 
 

@@ -63,7 +63,7 @@ def changed_facts(record: EntryRecord, study: Study) -> list[str]:
             ("noise levels (sigmas)", stored.sigmas, here.sigmas),
             ("noise levels (log_snr)", stored.log_snr, here.log_snr),
         )
-        if not _close(there, now)
+        if not close(there, now)
     ]
     for name, task in record.tasks.items():
         if name in study.tasks and (
@@ -78,7 +78,8 @@ def _headline(task: Task) -> tuple[str, bool, str]:
     return metric.name, metric.higher_is_better, task.unit
 
 
-def _close(there: Sequence[float | None], here: Sequence[float | None]) -> bool:
+def close(there: Sequence[float | None], here: Sequence[float | None]) -> bool:
+    """Whether noise levels are equal up to rounding."""
     return len(there) == len(here) and all(
         a is b if a is None or b is None else math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=1e-9)
         for a, b in zip(there, here, strict=True)

@@ -77,6 +77,8 @@ def objective_of(sampler: SamplerRecord) -> str:
 
     Of a rectified flow they are (1 - sigma) image + sigma noise, whatever sampler it has.
     """
+    if sampler.name.startswith("FlowMatch"):
+        return "rectified flow"
     levels = zip(sampler.sigmas, sampler.log_snr, strict=True)
     mixed = [(sigma, level) for sigma, level in levels if level is not None and 0 < sigma < 1]
     is_flow = bool(mixed) and all(
@@ -88,13 +90,15 @@ def objective_of(sampler: SamplerRecord) -> str:
 def opening(board: Board) -> list[str]:
     """Return what the leaderboard shows, in three sentences."""
     entries = sum(len(group.entries) for group in board.groups)
-    tasks, first = list(_tasks(board)), board.groups[0]
+    tasks = list(_tasks(board))
+    # At a step that is asked for, a group may have no entry.
+    first = next(group for group in board.groups if group.tied)
     step = "the last step" if board.step is None else f"step {board.step}"
     apart = len(board.groups) - 1
     kept = "all can be compared"
     if apart:
         kept = (
-            f"{_count(apart, 'group is', 'groups are')} kept apart from the first (reasons below)"
+            f"{_count(apart, 'group is', 'groups are')} kept apart from the others (reasons below)"
         )
     pairs = [pair for group in board.groups for pair in group.pairs]
     differing = sum(pair.differs for pair in pairs)

@@ -1,8 +1,8 @@
 """The leaderboard of a ledger: models by task, with tied groups, read from the entries alone.
 
 Entries are compared in the best layer (chosen on training images) at one step, by default the
-last, paired over the test items that they share. Ranks are not given: entries that share a letter
-do not differ significantly: at a false discovery rate of 5 % over all pairs and tasks of a group.
+last, paired over the test items that they share. Ranks are not given. Entries that share a letter
+do not differ significantly, at a false discovery rate of 5 % over all pairs and tasks of a group.
 """
 
 from __future__ import annotations
@@ -208,14 +208,18 @@ def title_of(name: str, task: BoardTask) -> str:
 def ordered(group: BoardGroup) -> list[BoardEntry]:
     """Sort entries by their tied groups, task after task, then by their means."""
 
-    def key(entry: BoardEntry) -> tuple[tuple[str, float], ...]:
+    places = {entry.entry: number for number, entry in enumerate(group.entries)}
+
+    def key(entry: BoardEntry) -> tuple[tuple[list[int], float], ...]:
         keys = []
-        for name in group.tied:
+        for name, groups in group.tied.items():
             task = entry.tasks.get(name)
             if task is None or task.score.mean is None:
-                keys.append(("~", 0.0))
+                keys.append(([len(groups)], 0.0))
             else:
-                keys.append((task.letters, -sign_of(task.higher_is_better) * task.score.mean))
+                number = places[entry.entry]
+                own = [place for place, members in enumerate(groups) if number in members]
+                keys.append((own, -sign_of(task.higher_is_better) * task.score.mean))
         return tuple(keys)
 
     return sorted(group.entries, key=key)
@@ -244,6 +248,8 @@ def explained(board: Board, group: BoardGroup) -> str:
     """Return what the scores and letters of a group mean."""
     step = "the last step" if board.step is None else f"step {board.step}"
     scores = f"the best layer at {step}, 95 % intervals over test items"
+    if not group.tied:
+        return f"no entry of this group has step {board.step}"
     if not group.pairs:
         return f"{scores}; a single entry, so nothing is compared"
     differing = sum(pair.differs for pair in group.pairs)

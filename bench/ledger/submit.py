@@ -13,7 +13,7 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.ledger.claimed import best_cells, claimed_cells
 from bench.ledger.entries import digests, read_arrays, sha256, summarised, write_arrays
-from bench.ledger.facts import layer_paths, sampler_record
+from bench.ledger.facts import close, layer_paths, sampler_record
 from bench.ledger.records import (
     ENTRY,
     PROBES,
@@ -28,17 +28,20 @@ from bench.ledger.records import (
     ModelRecord,
     TaskRecord,
 )
-from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS
+from bench.runs.conditions import (
+    LABELER_WEIGHTS,
+    MODEL_WEIGHTS,
+    TEST_ITEMS,
+    TRAINING_ITEMS,
+    item_key,
+)
 from bench.runs.probes import read_probes
 from bench.runs.results import Results, TaskResults, probe_name
 from bench.steps import number_of, numbers_of
 from bench.study import Study, open_study
 from datasets.atomic_write import atomic_write
-from datasets.items import Item
-from engines.cache import key_of
 from probes.probe_set import Cell
 
-MODEL_WEIGHTS, LABELER_WEIGHTS = "weights of the model", "weights of the labeler"
 _SHORT = 12
 """Letters of a hash in the name of a folder."""
 _OF_MACHINE = ("out", "threads", "fetch")
@@ -57,6 +60,7 @@ def submit(results: Results, ledger: Path) -> Path:
             f"{results.path} was made with other weights than {results.config.model} has now; "
             "run again, then submit that run"
         )
+    _refuse_other_levels(results, study)
     tables = {name: claimed_cells(results, task) for name, task in results.tasks.items()}
     scores = {
         # Rounded, so that the last bit of the probes' own arithmetic does not count.
@@ -108,10 +112,34 @@ def _refuse(results: Results) -> None:
         )
 
 
+def _refuse_other_levels(results: Results, study: Study) -> None:
+    """Raise UserError where the sampler here has other steps than in the run.
+
+    An entry states the steps of its run, and a check generates with those of the installation.
+    """
+    record, here = results.record, sampler_record(study, results.record.guidance)
+    for stored, present in (
+        (record.timesteps, here.timesteps),
+        (record.sigmas, here.sigmas),
+        (record.log_snr, here.log_snr),
+    ):
+        if stored and not close(stored, present):
+            raise UserError(
+                f"{results.path} was made with other noise levels than {here.name} has now, as "
+                "with another version of diffusers; run again, then submit that run"
+            )
+
+
 def _refuse_another(folder: Path, scores: dict[str, NDArray[np.float32]]) -> None:
     """Raise UserError when the entry exists with other scores."""
     if (folder / SCORES).is_file():
-        stored = read_arrays(folder / SCORES)
+        try:
+            stored = read_arrays(folder / SCORES)
+        except UserError as error:
+            raise UserError(
+                f"{folder} holds the same run with a damaged {SCORES}; delete that folder, then "
+                "submit again"
+            ) from error
         if set(stored) != set(scores) or not all(
             np.array_equal(stored[name], table, equal_nan=True) for name, table in scores.items()
         ):
@@ -139,9 +167,11 @@ def _record(
         schema=SCHEMA,
         tool=machine.versions.get("scenebench", "of a folder that is not installed"),
         fingerprint=results.fingerprint,
-        model=ModelRecord(name=_public(config.model), revision=str(results.facts[MODEL_WEIGHTS])),
+        model=ModelRecord(
+            name=public_name(config.model), revision=str(results.facts[MODEL_WEIGHTS])
+        ),
         dataset=DatasetRecord(
-            name=_public(config.dataset),
+            name=public_name(config.dataset),
             training_items=str(conditions[TRAINING_ITEMS]),
             test_items=str(conditions[TEST_ITEMS]),
         ),
@@ -224,11 +254,6 @@ def _probes(
     return arrays
 
 
-def item_key(item: Item) -> str:
-    """Return a short hash of what determines an item's image: its prompt and its seed."""
-    return key_of({"prompt": item.prompt, "seed": item.seed})[:16]
-
-
 def _options(config: Config) -> dict[str, Any]:
     """Return the options that are not defaults; of local paths only the last part is public."""
     options: dict[str, Any] = {}
@@ -236,13 +261,15 @@ def _options(config: Config) -> dict[str, Any]:
         value = getattr(config, entry.name)
         if entry.name in _OF_MACHINE or value == entry.default:
             continue
-        options[entry.name] = _public(value) if isinstance(value, str) else value
+        options[entry.name] = public_name(value) if isinstance(value, str) else value
     return options
 
 
-def _public(name: str) -> str:
+def public_name(name: str) -> str:
     """Return a name or a hub id as it is, and the last part of a local path."""
-    return Path(name).name if Path(name).is_absolute() or Path(name).exists() else name
+    path = Path(name)
+    # Resolved, as "." and ".." have no name of their own.
+    return path.resolve().name if path.is_absolute() or path.exists() else name
 
 
 def _as_folder(name: str) -> str:

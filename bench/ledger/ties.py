@@ -16,7 +16,7 @@ from probes.multiple_testing import RATE, q_values
 from probes.score import sign_of
 
 LEAST_SHARED = 10
-"""Test items that two entries must share to be compared."""
+"""Test items that two entries must share to be compared, unless one of them has fewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,12 @@ from bench.ledger.entries import Arrays, Entry, disagreements, read_arrays
 from bench.ledger.facts import changed_facts
 from bench.ledger.probes_fit import ProbesFit
 from bench.ledger.records import ENTRY, PROBES, CellRecord
-from bench.ledger.submit import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.networks import recorded_model
+from bench.runs.conditions import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.steps import step_of
 from bench.study import Study, open_study
 from datasets.grid import Grid
+from datasets.prompts import is_prompt_file
 from datasets.splits import Block
 from probes.probe_set import ALWAYS, Cell, FittedProbe, ProbeSet
 from probes.readout import Readout
@@ -43,7 +44,7 @@ THRESHOLD_MARGIN = 1e-4
 
 A token whose prediction lies at the threshold can fall on its other side by rounding alone.
 """
-_OURS = "scenebench"
+_SCENEBENCH = "scenebench"
 """Its version may differ: whether the code computes the same is what is checked."""
 
 
@@ -157,7 +158,12 @@ def _refuse_unlike(entry: Entry, study: Study) -> None:
         if keys.get(item.id) != item.key:
             raise UserError(
                 f"the dataset {record.dataset.name} here has no item {item.id} with the entry's "
-                "prompt and seed; give its files with --prompts"
+                "prompt and seed; give "
+                + (
+                    "the entry's file of prompts with --dataset"
+                    if is_prompt_file(study.config.dataset)
+                    else "its files with --prompts"
+                )
             )
 
 
@@ -184,7 +190,7 @@ def _unlike(entry: Entry, study: Study) -> str | None:
         "GPUs": (machine.gpus, here.gpus),
     }
     others = {name for name in ENGINES if name.partition("-")[0] not in study.config.engine}
-    for name in sorted({*machine.versions, *here.versions} - others - {_OURS}):
+    for name in sorted({*machine.versions, *here.versions} - others - {_SCENEBENCH}):
         pairs[name] = (machine.versions.get(name), here.versions.get(name))
     for name, (stored, present) in pairs.items():
         if stored != present:

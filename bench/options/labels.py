@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bench.errors import UserError
 from datasets.preparation import PRESETS, Preparation, Preset
@@ -13,6 +13,8 @@ from datasets.preparation import PRESETS, Preparation, Preset
 class LabelOptions(Protocol):
     """The options of a run that say how a labeler's saliency network is used."""
 
+    @property
+    def depth_scale(self) -> tuple[float, ...]: ...
     @property
     def saliency_preset(self) -> Preset: ...
     @property
@@ -27,10 +29,10 @@ class LabelOptions(Protocol):
 
 def check_label_options(config: LabelOptions) -> None:
     """Raise UserError for a value that fits its type and not its meaning."""
-    for name, fits in _FITS.items():
+    for name, (words, fits) in ACCEPTED.items():
         value = getattr(config, name)
         if value not in ((), None) and not fits(value):
-            raise UserError(f"{name} must be {ACCEPTED[name]}, not {value!r}")
+            raise UserError(f"{name} must be {words}, not {value!r}")
 
 
 def preparation_of(config: LabelOptions) -> Preparation:
@@ -50,16 +52,25 @@ def _per_channel(values: tuple[float, ...]) -> tuple[float, ...] | None:
     return tuple(map(float, values * 3 if len(values) == 1 else values)) or None
 
 
+class Accepted(NamedTuple):
+    """Which values an option takes."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
 ACCEPTED = {
-    "depth_scale": "a mean and a standard deviation above 0",
-    "saliency_mean": "one number, or one each for red, green and blue",
-    "saliency_deviation": "one number above 0, or one each for red, green and blue",
-    "saliency_cut": "a number above 0 and at most 1",
+    "depth_scale": Accepted(
+        "a mean and a standard deviation above 0",
+        lambda scale: len(scale) == 2 and scale[1] > 0,
+    ),
+    "saliency_mean": Accepted(
+        "one number, or one each for red, green and blue", lambda mean: len(mean) in (1, 3)
+    ),
+    "saliency_deviation": Accepted(
+        "one number above 0, or one each for red, green and blue",
+        lambda deviation: len(deviation) in (1, 3) and min(deviation) > 0,
+    ),
+    "saliency_cut": Accepted("a number above 0 and at most 1", lambda cut: 0 < cut <= 1),
 }
-"""Accepted values in words, by option."""
-_FITS: dict[str, Callable[[Any], bool]] = {
-    "depth_scale": lambda scale: len(scale) == 2 and scale[1] > 0,
-    "saliency_mean": lambda mean: len(mean) in (1, 3),
-    "saliency_deviation": lambda deviation: len(deviation) in (1, 3) and min(deviation) > 0,
-    "saliency_cut": lambda cut: 0 < cut <= 1,
-}
+"""By option."""

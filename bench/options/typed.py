@@ -72,8 +72,14 @@ def expanded(text: str) -> str:
 
 
 def typed_path(text: str) -> Path:
-    """Parse a path from the command line."""
-    return Path(expanded(text))
+    """Parse a path from the command line. Raises UserError where the system takes no such name."""
+    path = Path(expanded(text))
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{text} cannot be used as a path ({reason}); choose another") from error
+    return path
 
 
 def output_file(*suffixes: str) -> Callable[[str], Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.profiling.records import ModuleWork, Work
 from engines.denoiser import Denoiser
 from engines.engine import Tap
-from engines.shapes import decoder_without_weights, without_weights
+from engines.shapes import architecture_of, decoder_without_weights, without_weights
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
@@ -42,6 +42,18 @@ def work_of(
     With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
     matrix products.
     """
+    key = architecture_of(denoiser, taps, words)
+    if key not in _COUNTED:
+        _COUNTED[key] = _counted(denoiser, taps, words)
+    return _COUNTED[key]
+
+
+_COUNTED: dict[Hashable, tuple[Work, tuple[ModuleWork, ...]]] = {}
+
+
+def _counted(
+    denoiser: Denoiser, taps: Sequence[Tap], words: int
+) -> tuple[Work, tuple[ModuleWork, ...]]:
     shape, call = without_weights(denoiser, words)
     sizes: dict[str, int] = {}
     handles = [

@@ -17,9 +17,10 @@ from bench.regression.speed import (
     run_speed,
     unlike,
 )
+from bench.runs.calls import CALLS
 from bench.runs.conditions import differences
 from bench.runs.folder import CONFIG, RUN
-from bench.runs.results import CALLS, read_results
+from bench.runs.results import read_results
 
 
 @dataclass(frozen=True, slots=True)

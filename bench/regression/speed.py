@@ -17,8 +17,9 @@ import numpy as np
 from bench.profiling.records import STEP, Profile
 from bench.profiling.timing_intervals import Readings, ratio_of_groups
 from bench.regression.changes import LATENCY, MEMORY, Change, tested_together
+from bench.runs.calls import CALLS, read_calls
 from bench.runs.folder import refuse_changed
-from bench.runs.results import CALLS, Results, read_calls
+from bench.runs.results import Results
 from extract.networks import TRAINED
 
 _ALIKE = ("processor", "gpus", "driver", "cuda", "python")

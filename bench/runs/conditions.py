@@ -10,10 +10,12 @@ from engines.cache import key_of
 if TYPE_CHECKING:
     from bench.runs.results import Results
     from bench.study import Study
+    from datasets.items import Item
 
 Conditions = Mapping[str, str | int | float]
 
 LABELER, LABELER_WEIGHTS = "labeler", "weights of the labeler"
+MODEL_WEIGHTS = "weights of the model"
 SOURCE, TEST_ITEMS, TRAINING_ITEMS = "source", "test items", "training items"
 _OF_LABELS = (LABELER, LABELER_WEIGHTS, SOURCE, TEST_ITEMS)
 """Where runs differ in these, their scores are measured against other labels or other images."""
@@ -41,6 +43,11 @@ def conditions_of(study: Study) -> dict[str, str | int | float]:
         "sampler": study.components.sampler_class,
         "precision": study.backend.precision,
     }
+
+
+def item_key(item: Item) -> str:
+    """Return a short hash of what determines an item's image: its prompt and its seed."""
+    return key_of({"prompt": item.prompt, "seed": item.seed})[:16]
 
 
 def stored_conditions(results: Results) -> Conditions:

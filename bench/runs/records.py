@@ -68,6 +68,9 @@ class RunRecord(Record):
     """What has to be equal for scores to be comparable (see runs/conditions.py)."""
     train_items: tuple[str, ...]
     test_items: Names
+    item_keys: tuple[str, ...] = ()
+    """Hash of every test item's prompt and seed, in their order; none in runs of earlier versions.
+    """
     strip_prompts: tuple[str, ...]
     seconds: float
     """Summed over the processes that worked on the run."""
@@ -92,4 +95,6 @@ class RunRecord(Record):
     def _each_item_once(self) -> RunRecord:
         if item := repeated((*self.train_items, *self.test_items)):
             raise ValueError(f"it has the item {item} twice")
+        if len(self.item_keys) not in (0, len(self.test_items)):
+            raise ValueError("it needs one key for every test item")
         return self

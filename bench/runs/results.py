@@ -25,7 +25,7 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +50,7 @@ from probes.probe_set import ACTIVATIONS, ALWAYS, WITH_POSITION, Cell
 from probes.score import sign_of
 
 ENVIRONMENT = "environment.json"
-CALLS, PROBES = "calls.safetensors", "probes.safetensors"
+PROBES = "probes.safetensors"
 TABLES = ("cells.csv", "scores.safetensors", "costs.csv", "strips.safetensors", "learning.csv")
 """Files that are checked whenever a run is read; the two above are checked when they are used."""
 FOREGROUND_AREA = "images/foreground"
@@ -117,7 +117,11 @@ class TaskResults:
 
     def best(self, **attributes: object) -> Cell | None:
         """Return the cell with these attributes that has the least cross-validated loss."""
-        losses = {cell: self.cv_loss[self.row(cell)] for cell in self.where(**attributes)}
+        return self.least_loss(self.where(**attributes))
+
+    def least_loss(self, cells: Iterable[Cell]) -> Cell | None:
+        """Return the cell with the least cross-validated loss; None if none was fitted."""
+        losses = {cell: self.cv_loss[self.row(cell)] for cell in cells}
         fitted = [cell for cell, loss in losses.items() if np.isfinite(loss)]
         return min(fitted, key=losses.__getitem__) if fitted else None
 
@@ -175,6 +179,11 @@ class Results:
     def layers(self) -> tuple[str, ...]:
         """Tapped layers in the order of computation."""
         return self.record.layers
+
+    @property
+    def item_keys(self) -> dict[str, str]:
+        """Test item -> hash of its prompt and seed; empty in runs of earlier versions."""
+        return dict(zip(self.record.test_items, self.record.item_keys, strict=False))
 
     @property
     def untrained(self) -> bool:
@@ -247,17 +256,6 @@ def read_results(path: Path) -> Results:
         raise UserError(
             f"the run folder {path} is damaged ({error}); run its command again in another --out"
         ) from error
-
-
-def read_calls(path: Path) -> NDArray[np.float64]:
-    """Read the clock readings of a run (calls x 5): step, network, rows, seconds, bytes."""
-    try:
-        calls: NDArray[np.float64] = load_file(path / CALLS)["calls"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise UserError(
-            f"{path / CALLS} cannot be read ({error}); run again in another --out"
-        ) from error
-    return calls
 
 
 def _task_results(

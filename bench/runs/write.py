@@ -16,12 +16,12 @@ from torch import Tensor
 
 from bench.environment import environment
 from bench.errors import UserError
+from bench.runs.calls import CALLS
 from bench.runs.checkpoints import RunCost
-from bench.runs.conditions import conditions_of
+from bench.runs.conditions import conditions_of, item_key
 from bench.runs.folder import RUN, RunFolder, checksums
 from bench.runs.records import RUN_SCHEMA, RunRecord, StoredTask
 from bench.runs.results import (
-    CALLS,
     ENVIRONMENT,
     FOREGROUND_AREA,
     PROBES,
@@ -122,6 +122,7 @@ def _record(
         conditions=conditions_of(study),
         train_items=tuple(item.id for block in study.train for item in block.items),
         test_items=tuple(item.id for block in study.test for item in block.items),
+        item_keys=tuple(item_key(item) for block in study.test for item in block.items),
         strip_prompts=tuple(item.prompt for item in study.test[0].items),
         seconds=round(cost.seconds, 2),
         peak_bytes=cost.peak_bytes,

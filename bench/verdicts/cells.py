@@ -77,11 +77,10 @@ def best(
 
 def least_loss(task: TaskResults, cells: Sequence[Cell], what: str) -> Cell:
     """Return the cell with the least cross-validated loss; ``what`` is said if there is none."""
-    losses = {cell: task.cv_loss[task.row(cell)] for cell in cells}
-    fitted = [cell for cell, loss in losses.items() if np.isfinite(loss)]
-    if not fitted:
+    cell = task.least_loss(cells)
+    if cell is None:
         raise LacksError(what)
-    return min(fitted, key=losses.__getitem__)
+    return cell
 
 
 def permuted(task: TaskResults, cell: Cell) -> Array:
@@ -115,12 +114,6 @@ def without_activations(task: TaskResults) -> dict[str, Array]:
         name = "the mean training label" if position is None else "the mean training map"
         baselines[name] = scores_of(task, cell)
     return baselines
-
-
-def depth_of(results: Results, layer: str) -> float:
-    """Return the relative position of a layer in the order of computation, from 0 to 1."""
-    layers = results.layers
-    return layers.index(layer) / (len(layers) - 1) if len(layers) > 1 else 0.5
 
 
 def is_unet(results: Results) -> bool:

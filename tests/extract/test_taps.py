@@ -12,7 +12,7 @@ from engines.components import Components
 from engines.engine import Tap, layer_of_convolution, tap_of_convolution
 from engines.errors import EngineError
 from engines.families.unet.taps import convolution_taps, self_attention_taps
-from extract.taps import choose, fits
+from extract.taps import choose, decoding_layers, depth_of, fits, layers_by_block
 
 PROJECTION = "attn1.to_out.0"
 SD_V1 = [
@@ -206,3 +206,19 @@ def test_a_layer_fits_its_name_and_the_blocks_it_lies_in(
     layer: str, name: str, is_in: bool
 ) -> None:
     assert fits(layer, name) is is_in
+
+
+def test_the_later_half_of_a_transformer_is_that_of_every_kind() -> None:
+    """Kinds are recorded one after the other, so the later half of the list is one kind."""
+    blocks = tuple(f"block{number}" for number in range(4))
+    layers = (*blocks, *(f"residual.{block}" for block in blocks))
+    assert decoding_layers(layers) == ("block2", "block3", "residual.block2", "residual.block3")
+    assert [depth_of(layers, layer) for layer in layers] == [0, 1 / 3, 2 / 3, 1] * 2
+    assert layers_by_block(layers) == {layer: (layer,) for layer in layers}
+
+
+def test_layers_of_a_unet_lie_in_blocks() -> None:
+    assert list(layers_by_block(LAYERS)) == ["down0", "down1", "down2", "mid", "up1", "up2", "up3"]
+    assert decoding_layers(LAYERS) == tuple(name for name in LAYERS if name.startswith("up"))
+    assert depth_of(LAYERS, "down0.0") == 0
+    assert depth_of(LAYERS, "up3.2") == 1

@@ -19,9 +19,10 @@ from bench.across.agreement import (
     OTHER_SEED,
     SAME,
     agreements,
-    compared,
+    means,
     other_items,
     over_controls,
+    scores_of_pairs,
     unlike_words,
 )
 from bench.across.models import models_of
@@ -89,7 +90,7 @@ def readings(name: str, own: Labels, seed: int, predictions: Labels | None = Non
             read[task, cell] = tokens + 0.1 * noise if knows else noise
     items = tuple(map(str, range(ITEMS)))
     images = torch.zeros(ITEMS, 3, SIDE, SIDE, dtype=torch.uint8)
-    return Readings(model, items, TASKS, images, own, labels(seed + 100), read)
+    return Readings(model, items, TASKS, images, own, labels(seed + 100), 1, read)
 
 
 ONE, OTHER = readings("tiny", labels(1), 1), readings("mmdit_flow_0", labels(2), 2)
@@ -109,7 +110,7 @@ def test_the_same_item_is_compared_pixel_by_pixel() -> None:
         [(getattr(ONE.own, name)[i], getattr(OTHER.own, name)[i]) for i in pairs]
         for name in ("saliency", "disparity")
     )
-    found = {name: compared(task, ONE, OTHER)[SAME] for name, task in TASKS.items()}
+    found = {name: means(scores_of_pairs(task, ONE, OTHER))[SAME] for name, task in TASKS.items()}
     assert found["saliency"] == pytest.approx([dice(a, b) for a, b in masks])
     assert found["depth"] == pytest.approx([rank(a, b) for a, b in depths])
     assert ONE.own.color is not None
@@ -136,7 +137,7 @@ def test_intersection_over_union_is_that_of_scikit_learn() -> None:
 
 
 def test_controls_take_the_prompt_the_noise_or_neither() -> None:
-    found = compared(TASKS["saliency"], ONE, OTHER)
+    found = means(scores_of_pairs(TASKS["saliency"], ONE, OTHER))
 
     def both(second: str, row: int) -> float:
         """The mean of both directions; the image before has the prompt of row 4 and this seed."""
@@ -163,7 +164,7 @@ def test_the_mean_of_the_others_leaves_the_item_out_and_takes_the_best_threshold
             values.append(dice(others > round(cut, 2), own[item].bool()))
         by_cut.append(values)
     expected = max(by_cut, key=np.mean)
-    assert compared(TASKS["saliency"], ONE, ONE)[MEAN] == pytest.approx(expected)
+    assert means(scores_of_pairs(TASKS["saliency"], ONE, ONE))[MEAN] == pytest.approx(expected)
 
 
 def test_models_agree_where_their_labels_do_and_not_where_they_do_not() -> None:

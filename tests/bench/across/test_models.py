@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.across.models import models_of
+from bench.across.agreement import unlike_words
+from bench.across.contrasts import contrasts_of, groups_of, levels_in_range
+from bench.across.models import CONFIGURATION, models_of
+from bench.across.readings import follower_shift
 from bench.across.shared import shared
 from bench.errors import UserError
+from datasets.items import Item
 from tests.bench.across.synthetic import run_of, with_conditions
 
 ZOO = ("tiny", "unet_noise_1", "unet_flow_0", "mmdit_flow_0", "mmdit_flow_0_at_160", "dit_noise_0")
@@ -18,7 +22,10 @@ ZOO = ("tiny", "unet_noise_1", "unet_flow_0", "mmdit_flow_0", "mmdit_flow_0_at_1
 
 def test_the_models_of_the_zoo_are_described_by_their_folders() -> None:
     found = {model.name: model for model in models_of([run_of(name) for name in ZOO])}
-    kinds = {name: (*model.kind, model.seed) for name, model in found.items()}
+    kinds = {
+        name: (model.architecture, model.objective, model.training_images, model.seed)
+        for name, model in found.items()
+    }
     assert kinds == {
         "tiny": ("UNet", "noise", 204_800, 0),
         "unet_noise_1": ("UNet", "noise", 204_800, 1),
@@ -27,6 +34,16 @@ def test_the_models_of_the_zoo_are_described_by_their_folders() -> None:
         "mmdit_flow_0_at_160": ("MMDiT", "flow", 10_240, 0),
         "dit_noise_0": ("DiT", "noise", 204_800, 0),
     }
+
+
+def test_networks_of_another_size_are_no_seeds_of_each_other() -> None:
+    models = models_of([run_of("tiny"), run_of("unet_noise_1")])
+    assert groups_of(models) == [tuple(models)]
+    wider = replace(models[1], configuration="wider")
+    (contrast,) = contrasts_of([models[0], wider])
+    assert contrast.what == CONFIGURATION
+    assert unlike_words(models[0], wider) == "seed, configuration"
+    assert unlike_words(*models) == "seed"
 
 
 def test_of_an_unknown_model_the_run_says_what_it_can() -> None:
@@ -90,6 +107,55 @@ def test_equal_ids_of_other_prompts_or_seeds_are_no_pairs() -> None:
     ]
     with pytest.raises(UserError, match="equal ids with other prompts or seeds"):
         shared(models_of(runs))
+
+
+def test_an_item_of_another_prompt_is_no_pair_in_runs_of_other_sizes() -> None:
+    runs = [run_of("tiny", images=40), run_of("mmdit_flow_0", images=60)]
+    keyed = [
+        replace(
+            results,
+            record=results.record.model_copy(
+                update={"item_keys": tuple(f"key of {item}" for item in results.record.test_items)}
+            ),
+        )
+        for results in runs
+    ]
+    assert len(shared(models_of(keyed)).items) == 40
+    first, *others = keyed[1].record.item_keys
+    changed = keyed[1].record.model_copy(update={"item_keys": ("another", *others)})
+    with pytest.raises(UserError, match="equal ids with other prompts or seeds"):
+        shared(models_of([keyed[0], replace(keyed[1], record=changed)]))
+    assert first != "another"
+
+
+def test_runs_that_do_not_begin_at_the_first_step_are_refused() -> None:
+    late = run_of("mmdit_flow_0")
+    late = replace(late, record=late.record.model_copy(update={"steps": (1, 2)}))
+    with pytest.raises(UserError, match="was not probed at the first step"):
+        shared(models_of([run_of("tiny"), late]))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "seeds", "shift"),
+    [("abcd", "1234", 1), ("aabb", "1234", 2), ("abcd", "1123", 2), ("aaab", "1234", None)],
+)
+def test_an_items_follower_has_another_prompt_and_seed(
+    prompts: str, seeds: str, shift: int | None
+) -> None:
+    items = [
+        Item(id=str(n), prompt=prompt, seed=int(seed), split="test")
+        for n, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+    ]
+    if shift is None:
+        with pytest.raises(UserError, match="too few different prompts or seeds"):
+            follower_shift(items)
+    else:
+        assert follower_shift(items) == shift
+
+
+def test_levels_that_are_named_twice_count_once() -> None:
+    both = shared(models_of([run_of("tiny"), run_of("mmdit_flow_0")]))
+    assert levels_in_range(both, (2.0, 0.0, 2.0)) == (0.0, 2.0)
 
 
 def test_orders_over_few_items_are_called_uncertain() -> None:

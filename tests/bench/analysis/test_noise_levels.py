@@ -101,13 +101,14 @@ def test_the_best_layer_of_every_step_is_followed(small_run: Results) -> None:
         cell = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
         assert cell is not None
         assert np.array_equal(best.at([level])[:, 0], task.score(cell))
-        assert best.layers[column] == best.layers_at(level) == cell.layer
+        assert best.layers[column] == cell.layer
+        assert best.layers_at(level) == (cell.layer,)
 
 
 def test_layers_of_both_neighbours_are_named() -> None:
     best = BestLayers(("a", "b", "b"), (0.0, 1.0, 2.0), np.zeros((4, 3)))
     names = [best.layers_at(level) for level in (-1.0, 0.0, 0.5, 1.5, 3.0)]
-    assert names == ["", "a", "a, b", "b", ""]
+    assert names == [(), ("a",), ("a", "b"), ("b",), ()]
 
 
 @pytest.mark.parametrize("shares_items", [True, False])

@@ -19,7 +19,7 @@ from bench.interventions.records import (
     Summary,
     task_folder,
 )
-from bench.interventions.summary import caveats, claim, print_summary
+from bench.interventions.summary import best_arms, caveats, claim, print_summary
 from bench.report.interventions import panel
 
 LAYERS, STEPS = ("up",), (1,)
@@ -112,3 +112,12 @@ def test_the_report_tells_them_too(tmp_path: Path) -> None:
     page = panel(tmp_path) or ""
     for caveat in caveats(summary):
         assert page.index(caveat) < page.index(claim(summary))
+
+
+def test_what_was_not_seen_is_told_of_the_chosen_strength() -> None:
+    """Also where all strengths have equally many controls."""
+    summary = summary_of(8.0, (4.0, 8.0, 16.0))
+    named = summary.model_copy(update={"best_strengths": {"pattern": 8.0}})
+    assert [arm.strength for arm in best_arms(named)] == [8.0]
+    # Summaries of earlier versions do not name it.
+    assert [arm.strength for arm in best_arms(summary)] == [4.0]

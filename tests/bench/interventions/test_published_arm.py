@@ -15,8 +15,8 @@ from bench.__main__ import main
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, UNMOVED
 from bench.interventions.maps import Maps, reading_map, windows_of
 from bench.interventions.records import read_summary
-from bench.interventions.sweep import blocks_of
 from bench.runs.results import Results
+from extract.taps import layers_by_block
 from probes.probe_set import ACTIVATIONS, PERMUTED
 
 ONE_TARGET = [
@@ -120,7 +120,7 @@ def test_maps_of_reading_and_acting(
 
 
 def test_the_reading_map_is_the_mean_over_a_cells_layers_and_steps(small_run: Results) -> None:
-    blocks, windows = blocks_of(small_run.layers), windows_of(small_run.steps)
+    blocks, windows = layers_by_block(small_run.layers), windows_of(small_run.steps)
     items = small_run.record.test_items[3:7]
     values = reading_map(small_run, "depth", blocks, windows, items)
     assert values.shape == (4, len(blocks), len(windows))

@@ -8,6 +8,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
@@ -15,7 +16,8 @@ from huggingface_hub import parse_eval_result_entries
 from bench.__main__ import main
 from bench.ledger.board import Board
 from bench.ledger.entries import read_arrays, read_ledger, write_arrays
-from bench.ledger.leaderboard import leaderboard
+from bench.ledger.html import opening
+from bench.ledger.leaderboard import explained, leaderboard
 from tests.bench.ledger.synthetic import write_entry
 
 
@@ -200,3 +202,32 @@ def test_options_of_a_ledger_are_refused_for_a_run(
 ) -> None:
     assert main(["leaderboard", str(tmp_path), "--across", "sampler"]) == 2
     assert f"--across is for a ledger, and {tmp_path} is none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["flipped", "array"])
+def test_a_damaged_table_is_one_sentence(
+    damage: str, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = (ledger / "best").rglob("scores.npz")
+    if damage == "array":
+        with file.open("wb") as stream:
+            np.save(stream, np.zeros(3))
+    else:
+        whole = bytearray(file.read_bytes())
+        for place in range(60, len(whole), 7):
+            whole[place] ^= 0xFF
+        file.write_bytes(bytes(whole))
+    assert main(["leaderboard", str(ledger)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "scores.npz" in line
+
+
+def test_a_group_without_the_step_is_told_from_a_single_entry(tmp_path: Path) -> None:
+    write_entry(tmp_path, "one", 0.6, 0.5, seed=1)
+    write_entry(tmp_path, "two", 0.7, 0.4, seed=2)
+    board = leaderboard(read_ledger(tmp_path))
+    (group,) = board.groups
+    empty = group.model_copy(update={"tied": {}, "pairs": ()})
+    later = board.model_copy(update={"step": 9, "groups": (empty, group)})
+    assert explained(later, empty) == "no entry of this group has step 9"
+    assert opening(later)[1].startswith("At step 9, two")

@@ -18,10 +18,11 @@ from bench.ledger.entries import (
     write_arrays,
 )
 from bench.ledger.layers import layer_letters
-from bench.ledger.submit import submit
+from bench.ledger.submit import public_name, submit
 from bench.ledger.verify import verify
 from bench.runs.results import Results
 from bench.study import Study
+from datasets.atomic_write import write_csv
 from tests.bench.ledger.changes import change_score, seal
 
 
@@ -67,7 +68,8 @@ def test_a_changed_score_is_named_with_item_cell_and_both_numbers(
     (line,) = [line for line in said.splitlines() if line.startswith(f"item {item}, depth, ")]
     assert cell.words in line
     assert f"{changed:.7g}" in line
-    assert f"{float(np.float32(changed) - np.float32(0.05)):.5g}" in line
+    generated = float(line.rsplit(" ", 1)[1])
+    assert generated == pytest.approx(changed - 0.05, abs=1e-6)
     assert said.strip().endswith(": not confirmed")
 
 
@@ -196,6 +198,48 @@ def test_the_same_run_is_submitted_twice_only_with_the_same_scores(
     change_score(folder, 3, 0.1)
     with pytest.raises(UserError, match="the same run with other scores"):
         submit(small_run, tmp_path)
+
+
+def test_a_damaged_entry_says_how_to_replace_it(small_run: Results, tmp_path: Path) -> None:
+    folder = submit(small_run, tmp_path)
+    (folder / "scores.npz").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"damaged scores.npz; delete that folder, then submit"):
+        submit(small_run, tmp_path)
+
+
+def test_a_run_with_other_noise_levels_than_are_here_is_refused(
+    small_run: Results, tmp_path: Path
+) -> None:
+    record = small_run.record.model_copy(
+        update={"sigmas": tuple(2 * sigma for sigma in small_run.record.sigmas)}
+    )
+    with pytest.raises(UserError, match=r"other noise levels than .* has now"):
+        submit(replace(small_run, record=record), tmp_path)
+
+
+def test_a_model_folder_is_named_by_its_last_part(
+    small_run: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    for name in (".", "../mine", str(tmp_path / "mine")):
+        assert public_name(name) == "mine"
+    assert public_name("someone/model") == "someone/model"
+
+
+def test_an_entry_of_a_file_of_prompts_is_checked_with_that_file(
+    entry: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = [item for block in (*study.train, *study.test) for item in block.items]
+    file = tmp_path / "mine.csv"
+    columns = ["id", "split", "seed", "prompt"]
+    write_csv(file, columns, [{name: getattr(item, name) for name in columns} for item in items])
+    arguments = ["verify", str(entry), "--dataset", str(file), "--items", "1", "--threads", "1"]
+    assert main(arguments) == 0
+    assert "confirmed" in capsys.readouterr().out
+    write_csv(file, columns, [{n: getattr(i, n) for n in columns} | {"seed": 7} for i in items])
+    assert main(arguments) == 2
+    assert "give the entry's file of prompts with --dataset" in capsys.readouterr().err
 
 
 def test_a_ledger_that_cannot_be_written_is_one_sentence(small_run: Results) -> None:

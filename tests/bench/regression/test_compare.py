@@ -17,8 +17,9 @@ from bench.errors import UserError
 from bench.regression.compare import compared
 from bench.regression.scores import quality_changes
 from bench.run import run
+from bench.runs.calls import CALLS, read_calls
 from bench.runs.folder import checksums
-from bench.runs.results import CALLS, Results, read_calls, read_results
+from bench.runs.results import Results, read_results
 
 
 def unseal(folder: Path) -> None:

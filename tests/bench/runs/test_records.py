@@ -78,6 +78,10 @@ def test_the_environment_is_stored_as_it_is_read(small_run: Results) -> None:
 def test_items_that_do_not_fit_the_scores_are_named(copied_run: Path) -> None:
     items = json.loads((copied_run / "run.json").read_text())["test_items"]
     rewrite(copied_run, "run.json", test_items=items[:-1])
+    with pytest.raises(UserError, match="needs one key for every test item"):
+        read_results(copied_run)
+    # Runs of earlier versions have no keys.
+    rewrite(copied_run, "run.json", item_keys=None)
     with pytest.raises(UserError, match=rf"items\): .* {len(items)}\) not .* {len(items) - 1}\)"):
         read_results(copied_run)
     rewrite(copied_run, "run.json", test_items=[*items[:-1], items[0]])

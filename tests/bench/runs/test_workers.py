@@ -21,7 +21,8 @@ from bench.__main__ import main
 from bench.config import Config
 from bench.errors import UserError
 from bench.run import run
-from bench.runs.results import Results, read_calls, read_results
+from bench.runs.calls import read_calls
+from bench.runs.results import Results, read_results
 from bench.runs.workers import Merger, Workers, part_of
 
 ROOT = Path(__file__).parents[3]

@@ -49,7 +49,10 @@ def errors(
 
 @pytest.mark.parametrize(
     ("kind", "other", "engines"),
-    [("sd35", "gated", ["onnxruntime", "openvino"]), ("sana", "key", ["onnxruntime"])],
+    [
+        pytest.param("sd35", "gated", ["onnxruntime", "openvino"], marks=pytest.mark.slow),
+        ("sana", "key", ["onnxruntime", "openvino"]),
+    ],
 )
 def test_two_families_are_exported_with_two_kinds_of_taps(
     models: Models, cache: Path, kind: str, other: str, engines: list[str]

@@ -138,6 +138,8 @@ RUNS: tuple[Case, ...] = (
     Case("a device", nothing, "RUN --out /dev/full", "/dev/full"),
     Case("a read-only file system", nothing, "RUN --out /proc/run", "/proc/run"),
     Case("a name of 260 characters", nothing, "RUN --out {folder}/" + "n" * 260, "name"),
+    Case("a model of 260 characters", nothing, "run --model " + "n" * 260, "as a path"),
+    Case("a run folder of 260 characters", nothing, "report " + "n" * 260, "as a path"),
     Case("images into a file", _file, "dataset make --limit 4 --threads 1 --out {folder}/f", "f"),
     Case("a graph into a file", _file, "export --model {base} --graphs {folder}/f", "f"),
     # Options at their edges.
