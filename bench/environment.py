@@ -114,8 +114,15 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the code, with a plus where files differ; None outside a checkout."""
-    git = ("git", "-C", str(Path(__file__).parent.parent))
+    """Return the commit of the code, with a plus where files differ; None outside a checkout.
+
+    A checkout of another project that the package is installed in is none of this code.
+    """
+    here = Path(__file__).resolve().parent.parent
+    git = ("git", "-C", str(here))
+    top = _output(*git, "rev-parse", "--show-toplevel")
+    if top is None or Path(top.strip()).resolve() != here:
+        return None
     commit, changes = _output(*git, "rev-parse", "HEAD"), _output(*git, "status", "--porcelain")
     if commit is None or changes is None:
         return None

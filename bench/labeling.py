@@ -33,7 +33,7 @@ NETWORKS = (
 _STORED_SIZE = 512
 """Run folders of earlier versions hold this saliency size, which nobody chose."""
 STAND_IN = "brightness"
-"""The labeler without a network, for images of untrained models or are not scored."""
+"""The labeler without a network, for images that are of untrained models or are not scored."""
 
 
 def labeler_of(config: Config, spec: ModelSpec, labels: bool = True) -> str:

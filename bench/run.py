@@ -17,6 +17,7 @@ from bench.config import Config
 from bench.measure import release_memory
 from bench.networks import recorded_model
 from bench.runs.checkpoints import Checkpoints
+from bench.runs.clean import clean, clean_if_free
 from bench.runs.folder import RunFolder, default_out, open_folder
 from bench.runs.learning_curves import write_learning
 from bench.runs.shard_keys import Stage
@@ -54,13 +55,13 @@ def run(config: Config, workers: Workers = ALONE) -> RunFolder:
     if folder.finished:
         if workers.leads:
             # An earlier process may have been killed before it removed the shards.
-            _clean(folder, study)
+            clean_if_free(folder, study.fingerprint)
         return folder
     with workers.keep(folder), _progress(study, workers) as progress:
         shards = Shards(folder.path / "shards", study.fingerprint)
         _experiment(study, folder, Checkpoints(workers, shards, progress))
         if workers.leads:
-            _clean(folder, study)
+            clean(folder, study.fingerprint)
     return folder
 
 
@@ -110,9 +111,3 @@ def _progress(study: Study, workers: Workers) -> tqdm[None]:
         smoothing=0.05,
         disable=not workers.shows_progress,
     )
-
-
-def _clean(folder: RunFolder, study: Study) -> None:
-    """Remove what a finished run no longer needs."""
-    Shards(folder.path / "shards", study.fingerprint).remove()
-    folder.tidy()

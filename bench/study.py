@@ -26,13 +26,14 @@ from engines.cache import default_cache, hash_of_weights, key_of
 from engines.components import Components
 from engines.cuda_stream import own_device
 from engines.engine import Backend, Engine, ModelSpec, Tap, reserved
+from engines.identity import configuration_hashes
 from extract.parts_fit import check_parts_fit
 from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stream
 from extract.taps import choose
 from probes.accumulate import DRAWS
 from probes.task import Task
 
-SCHEMA = 7
+SCHEMA = 8
 """Incremented whenever stored sums or scores of older code would be wrong."""
 
 
@@ -229,6 +230,7 @@ def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study
             hash_of_weights(part.state_dict()) if drawn else ""
             for part in components.networks.values()
         ],
+        "configuration of the model": configuration_hashes(components),
         "weights of the labeler": reader.fingerprint,
         "noise schedule": components.schedule,
         **({"autoencoder": "fp16"} if components.half_decoding else {}),

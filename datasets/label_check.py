@@ -12,7 +12,7 @@ from datasets.errors import DatasetError
 from datasets.labels import Labels
 from datasets.scenes import COLORS, FLOORS, LIGHTS, SHAPES, WALLS
 
-_MAPS, _VECTORS, _MASKS = ("disparity", "depth_m"), ("normals",), ("saliency", "shadow")
+_VECTORS, _MASKS = ("normals",), ("saliency", "shadow")
 _WORDS = {
     "color": len(COLORS),
     "shape": len(SHAPES),

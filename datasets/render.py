@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from datasets.atomic_write import atomic_write
+from datasets.errors import DatasetError
 from datasets.label_cache import as_bytes
 from datasets.raycast import Rendered, render
 from datasets.scenes import Scene, draw_scene
@@ -56,10 +57,21 @@ _ARRAYS: dict[str, Callable[[Rendered], np.ndarray]] = {
 def write_set(
     name: str, folder: Path, limit: int | None = None, processes: int = 1, labels: bool = False
 ) -> None:
-    """Render the set ``name`` into ``folder``, with ``labels`` or without, unless that is done."""
+    """Render what ``folder`` lacks of the set ``name``: its images, and with ``labels`` its labels.
+
+    ``limit`` takes the first scenes only. Raises DatasetError if it is below 1, or if the folder
+    holds other scenes.
+    """
+    if limit is not None and limit < 1:
+        raise DatasetError(f"--limit {limit} renders no scene; give at least 1")
     prompts = folder / "prompts.txt"
-    missing = [] if prompts.exists() else [IMAGES]
-    missing += [file for file in LABELS if labels and not (folder / file).exists()]
+    # The prompts are written last: without them no file of the folder is known to fit.
+    done = prompts.exists()
+    if done:
+        _require_same(prompts, name, limit)
+    present = {file for file in LABELS if (folder / file).exists()}
+    wanted = set(LABELS) if labels else set()
+    missing = sorted(wanted - present) if done else [IMAGES, *sorted(wanted | present)]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +84,23 @@ def write_set(
             path.write_text(
                 "".join(f"{scene.attributes.prompt}\n" for scene in scenes), encoding="utf-8"
             )
+
+
+def _require_same(prompts: Path, name: str, limit: int | None) -> None:
+    """Raise DatasetError if the file holds prompts of another set, or another number of them."""
+    found = prompts.read_text(encoding="utf-8").splitlines()
+    count = SETS[name][1] if limit is None else min(limit, SETS[name][1])
+    if len(found) != count:
+        raise DatasetError(
+            f"{prompts.parent} holds {len(found)} scenes, not {count}; "
+            f"give --limit {len(found)} or another --out"
+        )
+    first = [scene.attributes.prompt for scene in scenes_of(name, min(count, CHUNK))]
+    if found[:CHUNK] != first:
+        raise DatasetError(
+            f"{prompts.parent} holds other scenes than those of the set {name}; "
+            "give another --set or another --out"
+        )
 
 
 def _write_arrays(scenes: list[Scene], paths: dict[str, Path], processes: int) -> None:
@@ -113,7 +142,12 @@ def main() -> None:
     parser.add_argument("--labels", action="store_true", help="also write the exact labels")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    write_set(arguments.set, arguments.out, arguments.limit, arguments.processes, arguments.labels)
+    try:
+        write_set(
+            arguments.set, arguments.out, arguments.limit, arguments.processes, arguments.labels
+        )
+    except DatasetError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

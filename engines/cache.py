@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,7 +17,12 @@ import torch
 from engines.checksum import sha256
 from engines.errors import EngineError
 
-_SUMS = "sha256.json"
+SUMS = "sha256.json"
+"""The checksums of a cached folder, which are written last."""
+_UNFINISHED = ".unfinished-"
+"""Start of the names of folders that are being filled."""
+_ABANDONED_SECONDS = 24 * 3600.0
+"""After as long without a new file, the process that filled a folder has ended."""
 
 
 def default_cache() -> Path:
@@ -49,7 +56,10 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            building = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+            _remove_abandoned(folder.parent)
+            building = Path(
+                tempfile.mkdtemp(prefix=f"{_UNFINISHED}{folder.name}-", dir=folder.parent)
+            )
         except OSError as error:
             raise EngineError(
                 f"cannot write to the cache {folder.parent} ({error.strerror}); "
@@ -58,7 +68,7 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         try:
             make(building)
             sums = {file.name: sha256(file) for file in sorted(building.iterdir())}
-            (building / _SUMS).write_text(json.dumps(sums), encoding="utf-8")
+            (building / SUMS).write_text(json.dumps(sums), encoding="utf-8")
             building.chmod(0o755)
             try:
                 building.replace(folder)
@@ -74,17 +84,27 @@ def cached_folder(folder: Path, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(building, ignore_errors=True)
     try:
-        sums = json.loads((folder / _SUMS).read_text(encoding="utf-8"))
+        sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
         damaged = (
             [name for name, value in sums.items() if sha256(folder / name) != value]
             if sums
-            else [_SUMS]
+            else [SUMS]
         )
     except (OSError, ValueError, AttributeError):
-        damaged = [_SUMS]
+        damaged = [SUMS]
     if damaged:
         raise EngineError(
             f"{folder / damaged[0]} is damaged (its checksum does not match); "
             f"delete {folder} and run again"
         )
     return folder
+
+
+def _remove_abandoned(store: Path) -> None:
+    """Remove folders of ``store`` that a process left unfinished, such as one that was killed."""
+    for folder in store.glob(f"{_UNFINISHED}*"):
+        # Another process may remove it at the same time.
+        with suppress(OSError):
+            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+            if time.time() - newest > _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,8 @@ WORDS = "words"
 """Stands for a length that differs between calls in the shapes of :data:`Inputs`."""
 TEXT = "text"
 """Name of the embedded words of the prompt (n words width), which every denoiser reads."""
+MASK = "mask"
+"""Name of what tells words that the denoiser reads (1) from padding (0), where it has a mask."""
 
 Inputs = Mapping[str, tuple[int | str, ...]]
 """Name of a conditioning tensor -> its shape without the batch axis; lengths may be ``WORDS``."""

@@ -22,17 +22,16 @@ from engines.stored_weights import variant_of
 from engines.validate import advice, quoted, require_complete, run_once
 
 
-def load(source: str | Path, denoiser_dtype: torch.dtype = torch.float32) -> Components:
-    """Load a diffusers folder, or download a hub id.
+def load(source: str | Path) -> Components:
+    """Load a diffusers folder, or download a hub id, in single precision.
 
-    The denoiser is kept in ``denoiser_dtype``, everything else in single precision. Raises
-    EngineError if the source is no supported model, or a file is missing or damaged.
+    Raises EngineError if the source is no supported model, or a file is missing or damaged.
     """
     folder = folder_of(source)
     transformers_logging.disable_progress_bar()
     family, found = supported(folder)
     with silenced():
-        components = _read(folder, family, found, denoiser_dtype)
+        components = _read(folder, family, found)
     for name, part in components.networks.items():
         part.requires_grad_(False).eval()
         broken = [
@@ -115,18 +114,11 @@ def network_class(family: Family, part: str) -> Any:
     return getattr(diffusers, name, None) or getattr(transformers, name)
 
 
-def _read(
-    folder: Path, family: Family, found: dict[str, Configuration], denoiser_dtype: torch.dtype
-) -> Components:
+def _read(folder: Path, family: Family, found: dict[str, Configuration]) -> Components:
     variants = {part: variant_of(folder / part) for part in found if part != "scheduler"}
     try:
         networks = {
-            part: _network(
-                network_class(family, part),
-                folder / part,
-                denoiser_dtype if part == family.denoiser else torch.float32,
-                variant,
-            )
+            part: _network(network_class(family, part), folder / part, variant)
             for part, variant in variants.items()
         }
         for part, network in networks.items():
@@ -141,13 +133,13 @@ def _read(
         ) from error
 
 
-def _network(kind: Any, folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
+def _network(kind: Any, folder: Path, variant: str | None) -> Any:
     options: dict[str, Any] = {"use_safetensors": True, "output_loading_info": True}
     if issubclass(kind, diffusers.ModelMixin):
         # Without low_cpu_mem_usage=False diffusers advises to install another package.
-        options |= {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+        options |= {"torch_dtype": torch.float32, "low_cpu_mem_usage": False}
     else:
         # Without ignore_mismatched_sizes transformers raises an error that points to a silenced
         # report.
-        options |= {"dtype": dtype, "ignore_mismatched_sizes": True}
+        options |= {"dtype": torch.float32, "ignore_mismatched_sizes": True}
     return require_complete(kind.from_pretrained(folder, variant=variant, **options))

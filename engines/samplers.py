@@ -123,6 +123,7 @@ def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
         raise EngineError(reason)
     own = str(schedule.get("_class_name"))
     flow = is_flow(schedule)
+    is_papers = name == "lms"
     if name == MODEL:
         name = next(key for key, value in SAMPLERS.items() if value == own)
     kind = getattr(diffusers, SAMPLERS[name])
@@ -143,7 +144,7 @@ def scheduler_of(name: str, schedule: Mapping[str, Any]) -> Any:
     settings.pop("stochastic_sampling", None)
     if _is_random(settings):
         settings["algorithm_type"] = "dpmsolver++"
-    if name == "lms":
+    if is_papers:
         # The paper's sampler takes the noise schedule alone, and spaces its steps evenly.
         settings = {key: schedule[key] for key in SAMPLER_KEYS if key in schedule}
         settings["timestep_spacing"] = "linspace"

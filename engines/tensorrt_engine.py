@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.cache import cached_folder, key_of
+from engines.cache import SUMS, cached_folder, key_of
 from engines.conditioning import Conditioning
 from engines.cuda_stream import DeviceStream
 from engines.engine import Prediction, Tap
@@ -64,16 +64,17 @@ def plan_folder(
     folder = cache / "tensorrt" / f"{stem}-{key_of(made_for)}"
     if not folder.is_dir():
         for other in sorted(folder.parent.glob(f"{stem}-*/made_for.json")):
-            stored = json.loads(other.read_text(encoding="utf-8"))
+            stored = _read_facts(other)
             differing = [
                 f"{name} {stored.get(name)}"
                 for name, value in made_for.items()
-                if stored.get(name) != value
+                if stored and stored.get(name) != value
             ]
-            _LOGGER.warning(
-                "the kept TensorRT plan is for %s: building one for this machine",
-                ", ".join(differing),
-            )
+            if differing:
+                _LOGGER.warning(
+                    "the kept TensorRT plan is for %s: building one for this machine",
+                    ", ".join(differing),
+                )
 
     def make(site: Path) -> None:
         plan: Plan = build_plan(model, sizes, trt=trt, names=names)
@@ -81,6 +82,16 @@ def plan_folder(
         (site / "made_for.json").write_text(json.dumps(made_for), encoding="utf-8")
 
     return cached_folder(folder, make)
+
+
+def _read_facts(file: Path) -> dict[str, object]:
+    """What a kept plan was made for; nothing if it is unfinished or its file is damaged."""
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    finished = (file.parent / SUMS).is_file()
+    return stored if finished and isinstance(stored, dict) else {}
 
 
 class TensorRT:

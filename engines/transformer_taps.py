@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from engines.engine import (
     ATTENTION,
@@ -31,8 +31,8 @@ class Place:
     """Path of a module inside the block; empty for the block itself."""
     element: int = 0
     """Index of the tensor where the module gives several."""
-    port: str = "output"
-    """``output``, or ``input`` for the first input of the module's call."""
+    port: Literal["output", "input"] = "output"
+    """Whether the module's output is recorded, or the first input of its call."""
     minus: str | None = None
     """Path of a module inside the block whose first input is subtracted."""
     text: bool = False
@@ -102,7 +102,7 @@ def stack_taps(
                 Tap(
                     layer=layer if kind == ATTENTION else f"{kind}.{layer}",
                     path=".".join(filter(None, (base, place.path))),
-                    port="input" if place.port == "input" else "output",
+                    port=place.port,
                     element=place.element,
                     last=tokens if stack.text_first else None,
                     text=place.text,

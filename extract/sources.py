@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.components import Components
-from engines.conditioning import TEXT, Conditioning
+from engines.conditioning import MASK, TEXT, Conditioning
 from engines.decoder import decoder_activations
 from engines.engine import Engine, Prediction, tap_of_convolution
 from engines.errors import EngineError
@@ -93,13 +93,21 @@ def unconditional(layers: Collection[str]) -> ActivationSource:
 def text() -> ActivationSource:
     """The prompt alone: its mean word embedding at every token of a grid of half the latents.
 
+    Of a text with a mask, the mean is over the rows that the denoiser reads, without the padding.
     Latents with an odd number of rows or columns have no half; their grid is that of the latents.
     """
 
     def begin(start: Start) -> StepReader:
         rows, columns = start.noise.shape[-2:]
         tokens = rows * columns // (1 if rows % 2 or columns % 2 else 4)
-        pooled = start.conditioning[TEXT].mean(1, keepdim=True).expand(-1, tokens, -1).contiguous()
+        words = start.conditioning[TEXT]
+        mask = start.conditioning.tensors.get(MASK)
+        if mask is None:
+            mean = words.mean(1, keepdim=True)
+        else:
+            read = mask.to(words)[..., None]
+            mean = (words * read).sum(1, keepdim=True) / read.sum(1, keepdim=True).clamp(min=1)
+        pooled = mean.expand(-1, tokens, -1).contiguous()
         return lambda _: {"pooled": pooled}
 
     return ActivationSource(begin)

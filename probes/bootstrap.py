@@ -151,7 +151,22 @@ def _spans(result: _Bootstrapped) -> tuple[Array, Array, Array]:
 def _bootstrapped(
     scores: Array, draws: int, seed: int, level: float, few: int = 0
 ) -> _Bootstrapped:
-    """Bootstrap each row; rows of fewer than ``few`` scores are tested more strictly."""
+    """Bootstrap each row; rows of fewer than ``few`` scores are tested more strictly.
+
+    Where so few scores of a row are defined that a draw of images has none, draws are of the images
+    with a defined score alone.
+    """
+    result = _of_images(scores, draws, seed, level, few)
+    defined = np.isfinite(scores)
+    for row in np.flatnonzero(np.isnan(result.below) & (defined.sum(1) > 1)):
+        own = _of_images(scores[row, defined[row]][None], draws, seed, level, few)
+        for name in ("below", "above", "p"):
+            getattr(result, name)[row] = getattr(own, name)[0]
+    return result
+
+
+def _of_images(scores: Array, draws: int, seed: int, level: float, few: int) -> _Bootstrapped:
+    """Bootstrap each row over all images."""
     weights = resampling_weights(scores.shape[1], draws, seed)
     defined = np.isfinite(scores)
     count = defined.sum(1)

@@ -12,6 +12,7 @@ import numpy as np
 from probes.bootstrap import (
     FEW,
     LEVEL,
+    ROUNDING,
     TEST_DRAWS,
     Array,
     Difference,
@@ -42,17 +43,20 @@ def _row(a: Array, b: Array, draws: int, seed: int, level: float) -> tuple[float
     count = min(len(a), len(b))
     if count < 1:
         return (np.nan,) * 4
-    gap = float(a.mean() - b.mean())
+    gap = _mean(a) - _mean(b)
+    if abs(gap) <= ROUNDING * (abs(_mean(a)) + abs(_mean(b))):
+        gap = 0.0
     if count < 2:
         return gap, np.nan, np.nan, np.nan
-    error = np.hypot(a.std() / np.sqrt(len(a)), b.std() / np.sqrt(len(b)))
+    error = np.hypot(*(np.sqrt(_variance(x) / len(x)) for x in (a, b)))
     means, variances = zip(
         *(_of_draws(x, draws, seed + index) for index, x in enumerate((a, b))), strict=True
     )
     shift = means[0] - means[1] - gap
     spread = np.sqrt(variances[0] / len(a) + variances[1] / len(b))
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.where(np.isclose(shift, 0, atol=1e-15), 0.0, shift / spread)
+        is_rounding = np.abs(shift) <= ROUNDING * (np.abs(means[0]) + np.abs(means[1]) + abs(gap))
+        t = np.where(is_rounding, 0.0, shift / spread)
         observed = 0.0 if gap == 0 else gap / error
     reaches = symmetric_reaches if count >= FEW else strict_reaches
     below, above, p = reaches(t[None], np.array([observed]), np.array([count]), level)
@@ -62,9 +66,21 @@ def _row(a: Array, b: Array, draws: int, seed: int, level: float) -> tuple[float
     return gap, gap - float(below[0]) * error, gap + float(above[0]) * error, float(p[0])
 
 
+def _mean(values: Array) -> float:
+    """The mean, which of a constant is the constant itself, without rounding."""
+    return float(values[0] if values.min() == values.max() else values.mean())
+
+
+def _variance(values: Array) -> float:
+    return float(0.0 if values.min() == values.max() else values.var())
+
+
 def _of_draws(values: Array, draws: int, seed: int) -> tuple[Array, Array]:
     """Mean and variance of every resample."""
     weights = resampling_weights(len(values), draws, seed)
+    if values.min() == values.max():
+        # Rounding would give a constant's mean an error.
+        return np.full(draws, values[0]), np.zeros(draws)
     mean = weights @ values / len(values)
     centred = values - values.mean()
     variance = weights @ centred**2 / len(values) - (mean - values.mean()) ** 2

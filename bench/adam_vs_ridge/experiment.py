@@ -81,14 +81,15 @@ class _Fits:
     epochs: Epochs
     ridge: Fit
     ridge_seconds: float
-    adam_seconds: float
+    adam_seconds: float | None
     published_seconds: float
 
 
 def _fit(cell: ProbeCell, store: ActivationStore, study: Study, fits: Fits) -> _Fits:
     """Fit a cell both ways; a fit of the published recipe that is stored is read.
 
-    Ridge is timed before and after Adam, so that other load on the machine slows both down.
+    Ridge is timed before and after Adam, so that other load on the machine slows both down. A fit
+    that a command with other threads stored has no time to compare.
     """
     blocks, targets = store.activations[cell.site], store.targets[cell.task]
     activations, target = torch.cat(blocks), torch.cat(targets)
@@ -111,7 +112,7 @@ def _fit(cell: ProbeCell, store: ActivationStore, study: Study, fits: Fits) -> _
         trained.epochs,
         by_ridge(),
         median(before + after),
-        trained.seconds,
+        trained.seconds if trained.threads == study.threads else None,
         updates * median(published),
     )
 

@@ -76,6 +76,8 @@ class TimedFit:
 
     epochs: Epochs
     seconds: float
+    threads: int
+    """CPU threads of the fit; 0 where an earlier version stored it."""
 
 
 class Fits:
@@ -104,11 +106,13 @@ class Fits:
                 "weights": made.weights.contiguous(),
                 "train_loss": made.train_loss,
                 "seconds": torch.tensor(seconds, dtype=torch.float64),
+                "threads": torch.tensor(torch.get_num_threads()),
             }
 
         stored = self._shards.get(_name(task, site), tensors)
         epochs = Epochs(stored["weights"], stored["train_loss"])
-        return TimedFit(epochs, float(stored["seconds"]))
+        threads = int(stored["threads"]) if "threads" in stored else 0
+        return TimedFit(epochs, float(stored["seconds"]), threads)
 
 
 def _name(task: str, site: FitSite) -> str:

@@ -54,8 +54,9 @@ class CellComparison(Record):
     least_test_loss_score: float
     ridge_seconds: float
     """Block means, sums, cross-validation of all penalties and the solution."""
-    adam_seconds: float
-    """Of the recipe with its loss taken in blocks."""
+    adam_seconds: float | None
+    """Of the recipe with its loss taken in blocks; None of a fit that is stored from a command with
+    other threads."""
     published_seconds: float
     """Of the recipe with its loss per pixel, as published: updates times the median of a few."""
     regenerated_difference: float
@@ -111,8 +112,9 @@ class RecipeComparison(Record):
             "The average precision compares the two without any threshold.",
             f"Gain: ridge's over Adam's, paired over {self.test_images} test images, 95 % each; "
             "above 0 ridge is better.",
-            "Times: Adam's fit over ridge's, which is its sums, five folds of twenty penalties and "
-            "the solution. 'Blocks' takes Adam's loss from block means, 'pixels' as published "
+            "Times: Adam's fit over ridge's, which is its sums, twenty penalties in every fold and "
+            "the solution; - where the fit is stored from a command with other threads. 'Blocks' "
+            "takes Adam's loss from block means, 'pixels' as published "
             f"({_range(published, '.2g')} s a cell). Neither counts the authors' scoring in every "
             "epoch.",
             "Kept: the epoch of least test loss, whose probe the authors intervene with. It is "
@@ -183,6 +185,8 @@ def _costs(cell: CellComparison) -> dict[str, str]:
     return {
         "kept": f"{cell.least_test_loss_score:.3f} (epoch {cell.least_test_loss_epoch})",
         "ridge, s": f"{cell.ridge_seconds:.3f}",
-        "Adam, blocks": f"{cell.adam_seconds / cell.ridge_seconds:.3g} x",
+        "Adam, blocks": "-"
+        if cell.adam_seconds is None
+        else f"{cell.adam_seconds / cell.ridge_seconds:.3g} x",
         "Adam, pixels": f"{cell.published_seconds / cell.ridge_seconds:.3g} x",
     }

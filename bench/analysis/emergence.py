@@ -38,6 +38,32 @@ class Emergence:
     emerged: Score | None
     """The probed step (counted from 1) from which on the share stays at 90 % or more."""
 
+    @property
+    def onset(self) -> Onset | None:
+        """The step from which on the share stays there; None without a final gain."""
+        return None if self.emerged is None else Onset(self.emerged, numbers_of(self.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """The steps among which a condition begins to hold; those that were not tested are unknown."""
+
+    before: int
+    """The last tested step before it holds, counted from 1; 0 if there is none."""
+    at: int
+    """The first tested step from which on it holds; one after all of them if never."""
+    never: bool
+
+    def __str__(self) -> str:
+        if self.never:
+            return "never"
+        first = self.before + 1
+        if first == self.at:
+            return f"step {self.at}"
+        if first + 1 == self.at:
+            return f"step {first} or {self.at}"
+        return f"one of steps {first} to {self.at}"
+
 
 @dataclass(frozen=True, slots=True)
 class Onset:
@@ -47,6 +73,25 @@ class Onset:
     """Counted from 1, with its 95 % interval; more than all of ``numbers`` means never."""
     numbers: tuple[int, ...]
     """The steps at which the condition was tested, counted from 1."""
+
+    @property
+    def beginning(self) -> Beginning:
+        """The steps among which the condition begins to hold."""
+        return self._beginning(self.step.mean)
+
+    def _beginning(self, number: float) -> Beginning:
+        before = max((tested for tested in self.numbers if tested < number), default=0)
+        return Beginning(before, int(number), number > self.numbers[-1])
+
+    def words(self, never: str = "never", end: str = "never") -> str:
+        """Name the steps with their interval, to be put after *from* or *at*.
+
+        ``never`` stands for a condition that does not hold, ``end`` for the same in the interval.
+        """
+        low, high = self._beginning(self.step.low), self._beginning(self.step.high)
+        first = end if low.never else low.before + 1
+        last = end if high.never else high.at
+        return f"{never if self.beginning.never else self.beginning} [{first}, {last}]"
 
 
 def emergence(results: Results, task: TaskResults) -> Emergence:
@@ -107,28 +152,6 @@ def _first_lasting(holds: Iterable[bool], numbers: Sequence[int]) -> int:
     return [*numbers, numbers[-1] + 1][failures[-1] + 1 if failures else 0]
 
 
-def onset_words(step: Score, numbers: Sequence[int]) -> str:
-    """An onset in words: a range of steps where the steps before it were not probed."""
-
-    def earliest(number: float) -> int:
-        return max((probed for probed in numbers if probed < number), default=0) + 1
-
-    def words_of(number: float) -> str:
-        return "never" if number > numbers[-1] else f"{number:.0f}"
-
-    first = earliest(step.mean)
-    if step.mean > numbers[-1]:
-        words = "never"
-    elif first == step.mean:
-        words = f"step {first}"
-    elif first > 1:
-        words = f"between step {first - 1} and {step.mean:.0f}"
-    else:
-        words = f"step {step.mean:.0f} or before"
-    low = step.low if step.low > numbers[-1] else earliest(step.low)
-    return f"{words} [{words_of(low)}, {words_of(step.high)}]"
-
-
 def catching_up(results: Results, task: TaskResults, layer: str) -> Onset | None:
     """From which step on the labeler on a decoded image scores at least as high as the probe.
 
@@ -162,9 +185,8 @@ def catching_up_line(results: Results, task: str, onsets: Mapping[str, Onset]) -
 
 
 def _when(results: Results, onset: Onset) -> str:
-    words, opening, span = onset_words(onset.step, onset.numbers).partition(" [")
+    at = "" if onset.beginning.never else "at "
     if is_labelled(results, results.steps[-1]):
         # The image decoded after the last step is the labelled one and matches by definition.
-        words = words.replace("never", "not before the last step")
-        span = span.replace("never", "last")
-    return f"{'at ' if words.startswith('step') else ''}{words}{opening}{span}"
+        return at + onset.words("not before the last step", "last")
+    return at + onset.words()

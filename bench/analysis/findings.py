@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,7 @@ from bench.analysis.subsets import Subsets, subsets
 from bench.errors import UserError
 from bench.runs.results import Results
 from bench.steps import number_of, numbers_of
+from datasets.atomic_write import atomic_write
 from extract.networks import DECODED_LAYERS
 
 FINDINGS = "findings.json"
@@ -81,13 +83,22 @@ def write_findings(results: Results) -> Path:
 
     Raises UserError when it cannot be written.
     """
-    path = results.path / FINDINGS
     text = json.dumps(_plain(_document(results)), indent=2, allow_nan=False)
+    return write_document(results.path / FINDINGS, text + "\n")
+
+
+def write_document(path: Path, text: str) -> Path:
+    """Write a file of findings into its run folder, complete or not at all; return its path.
+
+    Raises UserError when it cannot be written.
+    """
     try:
-        path.write_text(text + "\n", encoding="utf-8")
+        with atomic_write(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"cannot write {path} ({error.strerror}); make it writable and run: bench report"
+            f"cannot write {path} ({error.strerror}); make its folder writable and run: "
+            f"python -m bench report {shlex.quote(str(path.parent))}"
         ) from error
     return path
 

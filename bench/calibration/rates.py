@@ -17,7 +17,7 @@ tests over few images, which are stricter than their level (probes/bootstrap.py)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,16 @@ from bench.calibration.null_data import Scores
 from bench.errors import UserError
 from bench.runs.results import Results
 from extract.networks import TRAINED
-from probes.bootstrap import DRAWS, FEW, LEVEL, Array, intervals, paired_difference
+from probes.bootstrap import (
+    DRAWS,
+    FEW,
+    LEVEL,
+    Array,
+    Interval,
+    effects,
+    intervals,
+    paired_difference,
+)
 from probes.multiple_testing import over_permuted, over_strongest
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION
 
@@ -121,9 +130,9 @@ def rates(
     rng = np.random.default_rng(seed)
     pairs = source.activations - source.position
     return [
-        _coverage("scores of activations", source.activations, cells, draws, rng),
-        _coverage("scores of permuted labels", source.permuted, cells, draws, rng),
-        _coverage("differences from position alone", pairs, cells, draws, rng),
+        _coverage("scores of activations", source.activations, intervals, cells, draws, rng),
+        _coverage("scores of permuted labels", source.permuted, intervals, cells, draws, rng),
+        _coverage("differences from position alone", pairs, effects, cells, draws, rng),
         *_exchange(source, cells, draws, rng),
         *_no_knowledge(nulls, draws),
     ]
@@ -134,9 +143,17 @@ def family_level(rates: Sequence[Rate]) -> float:
     return 1 - _ALPHA / sum(rate.judged for rate in rates)
 
 
-def _coverage(what: str, rows: Array, cells: int, draws: int, rng: np.random.Generator) -> Rate:
+def _coverage(
+    what: str,
+    rows: Array,
+    spans: Callable[[Array, int], Interval],
+    cells: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> Rate:
+    """How often the intervals of a procedure, as runs use it, leave out the true mean."""
     truth = rows.mean(1)[np.arange(cells) % len(rows)]
-    span = intervals(_sampled(rows, cells, rng), draws)
+    span = spans(_sampled(rows, cells, rng), draws)
     return Rate("coverage", what, int(((truth < span.low) | (truth > span.high)).sum()), cells)
 
 

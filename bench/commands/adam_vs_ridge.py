@@ -39,6 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, help="CPU threads (default: all cores)")
 
 
+def resumes(_: argparse.Namespace) -> bool:
+    """Whether the same command continues where it was stopped: its fits are stored."""
+    return True
+
+
 def command(options: argparse.Namespace) -> int:
     """Fit, score, store and print."""
     from tabulate import tabulate

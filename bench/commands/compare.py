@@ -1,9 +1,10 @@
 """Find regressions between two runs or two profiles.
 
 A figure regresses when it is worse by more than its tolerance, at a false discovery rate of 5 %
-over everything compared. A time regresses when its whole interval lies beyond the tolerance, since
-machines drift between runs. Scores are paired by image; times are compared as ratios of medians,
-in like environments only. Exit code 1 on a regression, 2 when the two cannot be compared.
+over all scores, and over all times and memory. A time regresses when its whole interval lies
+beyond the tolerance, since machines drift between runs. Scores are paired by image; times are
+compared as ratios of medians, in like environments only. Exit code 1 on a regression, 2 when the
+two cannot be compared.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from bench.errors import UserError
-from bench.figures.images import INK, PAPER, image_grid, image_of, shaded
+from bench.figures.images import INK, PAPER, image_grid, image_of, save_image, shaded
 from datasets.labels import Labels
 
 TILE, GAP, TEXT = 128, 6, 16
@@ -17,24 +16,24 @@ COLUMNS, ROWS = 6, 8
 
 
 def write_sheets(folder: Path, entries: Sequence[tuple[str, Path, Callable[[], Labels]]]) -> None:
-    """Write ``contact-001.png`` and further sheets of (id, image, labels).
+    """Write ``contact-001.png`` and further sheets of (id, image, labels), and remove others.
 
     Right of each image is its depth, from far (dark) to near (bright); what is not salient is
     dimmed.
     """
+    sheets: list[Path] = []
     for number, start in enumerate(range(0, len(entries), COLUMNS * ROWS), start=1):
         page = entries[start : start + COLUMNS * ROWS]
         cells = [_cell(name, image, labels()) for name, image, labels in page]
         rows = [cells[row : row + COLUMNS] for row in range(0, len(cells), COLUMNS)]
         # All pages have the same width.
         rows[0] += [Image.new("RGB", cells[0].size, PAPER)] * (COLUMNS - len(rows[0]))
-        path = folder / f"contact-{number:03d}.png"
-        try:
-            image_grid(rows, GAP, (GAP, GAP, GAP, GAP)).save(path, optimize=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path} ({error}); free space or choose another --out"
-            ) from error
+        sheets.append(folder / f"contact-{number:03d}.png")
+        save_image(image_grid(rows, GAP, (GAP, GAP, GAP, GAP)), sheets[-1])
+    for path in folder.glob("contact-*.png"):
+        if path not in sheets:
+            # Of an earlier call with more items.
+            path.unlink(missing_ok=True)
 
 
 def _cell(name: str, image: Path, labels: Labels) -> Image.Image:

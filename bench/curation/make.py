@@ -103,13 +103,16 @@ def make_dataset(config: Config, out: Path) -> GeneratedSet:
     backend = usable_engine(config.engine)
     reader = reader_of(config, labeler_of(config, spec))
     components = chosen_components(config, spec)
-    guidance = strengths_of(config, spec, components).rows
+    strengths = strengths_of(config, spec, components)
+    guidance = strengths.rows
     facts = {
         "model": config.model,
         "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
         "schedule": components.schedule,
         "sampler_steps": config.sampler_steps,
         "guidance": guidance,
+        "embedded guidance": strengths.embedded,
+        "batch": config.batch,
         "engine": config.engine,
         "labeler": reader.fingerprint,
         "disparity_scale": asdict(reader.scale),
@@ -194,6 +197,9 @@ def print_made(made: GeneratedSet, kept_before: bool) -> None:
         f"{len(made.items)} images in {made.path / 'images'}, labels beside them; "
         f"{sheets} contact sheets"
     )
+    named = {made.files(item)[0] for item in made.items}
+    if others := [path for path in (made.path / "images").glob("*.png") if path not in named]:
+        print(f"{len(others)} further images there are of an earlier call with other items")
     scale = raw_scale(made)
     if scale:
         print(

@@ -18,6 +18,7 @@ from datasets.items import Item
 from datasets.labelers.tiny.network import WORDS
 from datasets.labelers.tiny.read import BATCH, TinyLabeler
 from datasets.scenes import Attributes
+from engines.silence import silenced
 from engines.validate import quoted
 
 ATTRIBUTES = ("color", "shape", "floor", "wall", "light")
@@ -71,9 +72,17 @@ def _open(folder: Path) -> Any:
 
     absent = {name: None for name, kind in _index(folder).items() if kind == [None, None]}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, **absent)
+        with silenced():
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, torch_dtype=torch.float32, **absent
+            )
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"diffusers cannot open the pipeline {folder}: {quoted(error)}") from error
+    if not hasattr(pipeline, "vae"):
+        raise UserError(
+            f"the pipeline {folder} has no autoencoder (vae), as one of pixels; "
+            "name folders of latent models in --pipelines"
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -122,7 +131,7 @@ def _training(folder: Path) -> tuple[str, str]:
     try:
         facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         return f"{facts['parameters'] / 1e6:.2f} M", f"{facts['training_images']:,}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "-", "-"
 
 

@@ -23,6 +23,8 @@ STEP, NOISE = "step", "log_snr"
 AXES = {STEP: "denoising step", NOISE: "log-SNR (noise on the left)"}
 CHOSEN = "chosen"
 """The chart's parameter that marks a step; 0 marks none."""
+DARK_TEXT_ABOVE = 0.47
+"""The place in the colours of heat maps above which black text has more contrast than white."""
 _FONT = "system-ui, sans-serif"
 
 
@@ -57,7 +59,7 @@ def heat(value: float, low: float, high: float) -> tuple[str, str]:
         return "transparent", "inherit"
     at = 0.0 if high == low else float(np.clip((value - low) / (high - low), 0, 1))
     red, green, blue = (round(float(channel)) for channel in cividis(at))
-    return f"rgb({red} {green} {blue})", "#111" if at > 0.55 else "#fff"
+    return f"rgb({red} {green} {blue})", "#000" if at > DARK_TEXT_ABOVE else "#fff"
 
 
 def curve_chart(
@@ -66,10 +68,12 @@ def curve_chart(
     log_snr: Sequence[float | None],
     measure: str,
     along: str = STEP,
+    label: str | None = None,
 ) -> dict[str, Any]:
     """Return the Vega-Lite specification of curves with interval bands.
 
     ``log_snr`` has a value per step, None for pure noise; such a step is left out along it.
+    ``label`` is the chart's accessible name, by default of the measure and the axis.
     """
     import altair as alt
 
@@ -119,7 +123,8 @@ def curve_chart(
     )
     layers = [band, *([mark] if places else []), line, points]
     chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
-    return styled(chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False))
+    spec = chart.properties(width=WIDTH, height=HEIGHT).to_dict(validate=False)
+    return styled(spec, label or f"{measure} by {AXES[along]}")
 
 
 def legend(lines: Sequence[Line]) -> list[dict[str, Any]]:
@@ -174,10 +179,12 @@ def _finite(value: float) -> float | None:
     return float(f"{value:.5g}") if np.isfinite(value) else None
 
 
-def styled(spec: dict[str, Any]) -> dict[str, Any]:
-    """Leave colours and fonts to the page."""
+def styled(spec: dict[str, Any], label: str) -> dict[str, Any]:
+    """Name a chart, and leave its colours and fonts to the page."""
     soft = {"labelColor": "var(--soft)", "titleColor": "var(--soft)", "titleFontWeight": "normal"}
     lines = {"gridColor": "var(--line)", "domainColor": "var(--line)", "tickColor": "var(--line)"}
+    # Vega names the element that it draws into by the description.
+    spec["description"] = label
     spec["config"] = {
         "background": "transparent",
         "font": _FONT,

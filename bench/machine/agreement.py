@@ -38,14 +38,18 @@ def agreement_of(
             )
             for number, name in enumerate((engine, reference))
         )
-    largest, cells = {}, 0
+    largest: dict[str, float | None] = {}
+    cells = 0
     for name, task in ours.tasks.items():
         cells += len(task.cells)
         means = [_means(results.tasks[name].scores) for results in (ours, theirs)]
         for column, metric in enumerate(task.metrics):
             change = np.abs(means[0][:, column] - means[1][:, column])
-            # A cell without a defined score has no mean.
-            largest[f"{name}, {metric}"] = float(change[np.isfinite(change)].max(initial=0.0))
+            # A cell without a defined score has no mean: on both sides, or there is a fault.
+            undefined = [np.isnan(mean[:, column]) for mean in means]
+            is_sound = np.array_equal(undefined[0], undefined[1])
+            finite = float(change[np.isfinite(change)].max(initial=0.0))
+            largest[f"{name}, {metric}"] = finite if is_sound else None
     return Agreement(engine=engine, reference=reference, items=items, cells=cells, largest=largest)
 
 

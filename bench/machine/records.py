@@ -114,8 +114,9 @@ class Agreement(Record):
     reference: str
     items: Annotated[int, Field(ge=1)]
     cells: Annotated[int, Field(ge=1)]
-    largest: dict[str, NotNegative]
-    """Task and metric -> largest absolute change of a cell's mean score."""
+    largest: dict[str, NotNegative | None]
+    """Task and metric -> largest absolute change of a cell's mean score; None where a score is
+    undefined on one side alone."""
 
 
 class Machine(Record):

@@ -74,7 +74,7 @@ def _at_width(channels: int, threads: int, device: str, seconds: float) -> AtWid
     moments = sums[0].cpu().moments[_NETWORK, _LAYER][0]
     columns = moments.columns
     scatter = moments.scatter[:channels, :channels].contiguous().to(where)
-    problem_seconds = at_once(lambda _: _done(decompose(scatter).spectrum), threads, each)
+    problem_seconds = at_once(lambda _: _done(decompose(scatter).spectrum), threads, each, device)
     fit_seconds, targets = _fit(moments, channels, threads, where, each)
     probe_set = _probe_set(channels, 1)
     reader = Readout(probe_set, _tasks(), where)

@@ -197,7 +197,10 @@ def _agreement(machine: Machine) -> str:
         f"{agreement.items} items with {agreement.engine} against {agreement.reference}, "
         f"{agreement.cells} cells"
     )
-    rows = [[name, f"{change:.2g}"] for name, change in agreement.largest.items()]
+    rows = [
+        [name, "undefined on one side" if change is None else f"{change:.2g}"]
+        for name, change in agreement.largest.items()
+    ]
     return table([title, "largest change of a cell's mean"], rows)
 
 

@@ -29,11 +29,11 @@ class Kept:
 def pipeline_of(study: Study) -> Any:
     """The model as diffusers' pipeline. Raises UserError for a family with several encoders."""
     parts = study.components
-    if len(parts.tokenizers) > 1 or study.guidance is None:
-        raise UserError(
-            "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2; "
-            "leave it out for a model with several text encoders"
-        )
+    what = "the baseline hooks is diffusers' pipeline of Stable Diffusion 1 and 2 with guidance"
+    if len(parts.tokenizers) > 1:
+        raise UserError(f"{what}, and the model has several text encoders; leave it out")
+    if study.guidance is None:
+        raise UserError(f"{what}, and the model runs without; leave it out, or give --guidance")
     # It warns of unneeded packages, scheduler settings and the missing safety checker.
     transformers_logging.set_verbosity_error()
     with warnings.catch_warnings():

@@ -39,9 +39,16 @@ def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
     for name, value in (("model", model), ("sampler_steps", study.config.sampler_steps)):
         stored = getattr(results.config, name)
         if stored != value:
-            option = f"--{name.replace('_', '-')}"
+            option = _typed(name)
             raise UserError(
                 f"{folder} has {option} {stored}, not {value}; set {option} to that of the run"
+            )
+    for name in ("size", "guidance", "sampler", "width"):
+        stored = getattr(results.config, name)
+        if stored != getattr(study.config, name):
+            raise UserError(
+                f"{folder} has {_typed(name)} {stored}, which a profile does not take; "
+                "name a run without it"
             )
     probe_set = stored_probe_set(results, *study.components.image_size)
     unknown = [layer for layer in results.layers if layer not in study.layers]
@@ -50,6 +57,10 @@ def stored_probes(folder: Path, study: Study, model: str) -> AppliedProbes:
             f"{folder} has layers or tasks that the model's profile does not know; run again"
         )
     return AppliedProbes(probe_set, results.steps)
+
+
+def _typed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def scores_with(

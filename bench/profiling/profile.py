@@ -70,6 +70,9 @@ def profile(config: ProfileConfig) -> tuple[Profile, Path]:
     names = chosen_engines(config)
     folder = opened_folder(config)
     study = open_profile_study(config)
+    if "hooks" in config.baselines:
+        # Refused before engines are opened.
+        pipeline_of(study)
     torch.set_num_threads(study.threads)
     probes = stored_probes(Path(config.run), study, config.model) if config.run else None
     session = _Session(config, study)

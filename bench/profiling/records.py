@@ -239,12 +239,13 @@ _ROWS = {
 
 
 def write_profile(folder: Path, profile: Profile) -> Path:
-    """Write the files, ``profile.json`` last. Raises UserError when the folder is not writable."""
+    """Write the files, ``profile.json`` last, in place of an earlier profile. Raises UserError."""
     facts = {"schema": SCHEMA} | _ADAPTER.dump_python(
         profile, mode="json", by_alias=True, exclude=set(_ROWS)
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / PROFILE).unlink(missing_ok=True)
         for table, (file, kind) in _ROWS.items():
             columns = [entry.name for entry in fields(kind)]
             write_csv(folder / file, columns, map(asdict, getattr(profile, table)))
@@ -272,7 +273,10 @@ def read_profile(folder: Path) -> Profile:
         if schema != SCHEMA:
             raise OtherVersion(PROFILE, schema, SCHEMA)
         rows = {table: _read_rows(folder / file) for table, (file, _) in _ROWS.items()}
-        return _ADAPTER.validate_python(facts | rows)
+        profile = _ADAPTER.validate_python(facts | rows)
+        if not isinstance(profile.environment.get("versions"), dict):
+            raise ValueError("environment: it has no versions")
+        return profile
     except OtherVersion as error:
         raise UserError(
             f"the profile folder {folder} cannot be read ({error}); "

@@ -61,13 +61,17 @@ def print_calls(profile: Profile) -> None:
         f"x: median time of {REFERENCE} over the engine's, with its {LEVEL:.0%} interval over "
         "rounds and steps; another precision is another computation: see its error.",
         f"p90, p95: left out ({UNKNOWN}) where their {LEVEL:.0%} rank interval spans more than "
-        f"{PRECISION:.0%}. An image is two rows (guidance) at every step.",
+        f"{PRECISION:.0%}. An image is {_rows_of_image(profile)} at every step.",
         "MFU: share of the best matrix-product rate of that precision "
         f"({UNKNOWN}: unknown, or disturbed).",
         "error: relative, against PyTorch in fp32: the largest over steps on its latents, and of "
         "the last latents on the engine's own trajectory.",
     ]
     print_table("one call of the UNet with all taps (a step)", headers, rows, notes)
+
+
+def _rows_of_image(profile: Profile) -> str:
+    return "one row" if profile.options.guidance is None else "two rows (guidance)"
 
 
 def _call_row(profile: Profile, name: str, count: int) -> list[str]:
@@ -86,7 +90,9 @@ def _call_row(profile: Profile, name: str, count: int) -> list[str]:
         milliseconds(median),
         *(milliseconds(tail.value) if tail.settled else UNKNOWN for tail in tails),
         str(readings.size),
-        milliseconds(float(np.median(readings.sum(1))) * 2 / count),
+        milliseconds(
+            float(np.median(readings.sum(1))) * (1 + (profile.options.guidance is not None)) / count
+        ),
         with_interval(ratio(reference, readings)),
         f"{rate / 1e9:.1f}",
         f"{rate / peak:.0%}" if rate <= peak else UNKNOWN,

@@ -75,6 +75,8 @@ class Change:
     """Smallest false discovery rate, over all tested together, at which it is significant."""
     is_single: bool = False
     """Whether each side is one reading: it is compared with the tolerance, without a test."""
+    is_lost: bool = False
+    """Whether a score is undefined where it was defined before, which no test can tell."""
     sure_loss: float | None = None
     """The least loss inside the interval, for clock readings; None where the mean loss counts.
     The interval must exceed the tolerance as a whole, as it excludes drift between two runs."""
@@ -84,6 +86,8 @@ class Change:
 
         The noise of single readings is unknown: without a tolerance they count as unchanged.
         """
+        if self.is_lost:
+            return True
         if self.is_single:
             return tolerance is not None and abs(self.loss) > tolerance.of(self.base)
         return self.loss != 0 and self.q <= RATE

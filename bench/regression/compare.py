@@ -18,9 +18,9 @@ from bench.regression.speed import (
     unlike,
 )
 from bench.runs.calls import CALLS
-from bench.runs.conditions import differences
+from bench.runs.conditions import MODEL_WEIGHTS, differences
 from bench.runs.folder import CONFIG, RUN
-from bench.runs.results import read_results
+from bench.runs.results import Results, read_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     families = [Family("scores", quality_changes(before, after, named))]
     unequal = [
         f"the runs differ in {name}: {base} has {values[0]}, {new} has {values[1]}"
-        for name, values in differences([before, after]).items()
+        for name, values in (differences([before, after]) | _engines(before, after)).items()
     ]
     reason = unlike(
         before.environment.as_json(), after.environment.as_json(), run_options(before, after)
@@ -105,6 +105,16 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     )
 
 
+def _engines(base: Results, new: Results) -> dict[str, list[str]]:
+    """What else tells two runs' scores apart: their models and engines, where they differ."""
+    values = {
+        "model": [base.config.model, new.config.model],
+        MODEL_WEIGHTS: [str(run.facts.get(MODEL_WEIGHTS, "?")) for run in (base, new)],
+        "engine": [base.config.engine, new.config.engine],
+    }
+    return {name: pair for name, pair in values.items() if pair[0] != pair[1]}
+
+
 def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
     before, after = read_profile(base), read_profile(new)
     tolerated = tolerances(fail_on, [LATENCY, MEMORY]) if fail_on is not None else {}
@@ -116,4 +126,20 @@ def _profiles(base: Path, new: Path, fail_on: str | None) -> Comparison:
         raise UserError(
             f"{base} and {new} share no engine and batch size; profile both with the same ones"
         )
-    return Comparison([Family("speed and memory", changes)], tolerated, [])
+    compared_names = {change.name for change in changes}
+    for name in tolerated:
+        if name not in compared_names:
+            raise UserError(
+                f"{base} and {new} have no {name} in common, which --fail-on names; profile both "
+                f"with the same engines and rows, and without --skip {name}"
+            )
+    left_out = []
+    if MEMORY not in compared_names:
+        left_out.append("memory is not compared: not both profiles have it")
+    left_out += [
+        f"{name} is not compared: only {folder} has it"
+        for folder, own, other in ((base, before, after), (new, after, before))
+        for name in own.engines
+        if name not in other.engines
+    ]
+    return Comparison([Family("speed and memory", changes)], tolerated, left_out)

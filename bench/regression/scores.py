@@ -2,7 +2,8 @@
 
 A cell's change is the mean over test images of its score's change, paired by image. All changes are
 tested together at a false discovery rate of 5 %. A significant change is a regression when the mean
-loss, in the direction of the metric, exceeds the tolerance. Only probes of the trained network are
+loss, in the direction of the metric, exceeds the tolerance. A score that is undefined where it was
+defined before is a loss beyond every tolerance. Only probes of the trained network are
 compared: a change of a baseline or control is no loss.
 """
 
@@ -19,7 +20,7 @@ from bench.runs.conditions import LABELER, differences, of_labels
 from bench.runs.results import Results, TaskResults
 from bench.steps import number_of
 from extract.networks import TRAINED
-from probes.bootstrap import TEST_DRAWS, paired_difference
+from probes.bootstrap import FEW, TEST_DRAWS, paired_difference
 from probes.multiple_testing import RATE
 from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell
 
@@ -43,8 +44,11 @@ def quality_changes(base: Results, new: Results, metrics: Sequence[str]) -> list
         if metric in task.metrics and metric in new.tasks[task.name].metrics
     ]
     cells = {task.name: _probed(task) for task, _ in pairs}
-    # Enough for a single changed cell to be significant: p is never below 1 / (draws + 1).
-    draws = max(TEST_DRAWS, ceil(sum(len(cells[task.name]) for task, _ in pairs) / RATE))
+    # Enough for a single changed cell to be significant: p is never below 1 / (draws + 1), and of
+    # few images never below twice that.
+    least = 2 if len(base.record.test_items) < FEW else 1
+    tested = sum(len(cells[task.name]) for task, _ in pairs)
+    draws = max(TEST_DRAWS, ceil(least * tested / RATE))
     return tested_together(
         change
         for task, metric in pairs
@@ -61,15 +65,21 @@ def _changes(
     for index, cell in enumerate(cells):
         mean, low, high = difference.mean[index], difference.low[index], difference.high[index]
         position = " with position" if cell.probe == WITH_POSITION else ""
-        yield Change(
-            metric,
-            f"{base.name} {cell.layer} step {number_of(cell.step)}{position}",
-            float(np.nanmean(before[index])),
-            float(np.nanmean(after[index])),
-            float(-sign * mean),
-            f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]",
-            float(difference.p[index]),
-        )
+        where = f"{base.name} {cell.layer} step {number_of(cell.step)}{position}"
+        means = _mean(before[index]), _mean(after[index])
+        lost = int((np.isfinite(before[index]) & ~np.isfinite(after[index])).sum())
+        if lost:
+            span = f"undefined on {lost} of {len(after[index])} images"
+            yield Change(metric, where, *means, np.inf, span, np.nan, is_lost=True)
+            continue
+        span, p = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]", float(difference.p[index])
+        yield Change(metric, where, *means, float(-sign * mean), span, p)
+
+
+def _mean(scores: np.ndarray) -> float:
+    """The mean of the defined scores; nan without any."""
+    defined = scores[np.isfinite(scores)]
+    return float(defined.mean()) if len(defined) else float("nan")
 
 
 def _probed(task: TaskResults) -> list[Cell]:

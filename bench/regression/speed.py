@@ -45,6 +45,10 @@ def run_options(base: Results, new: Results) -> list[tuple[str, object, object]]
         ("batch", base.config.batch, new.config.batch),
         ("threads", base.threads, new.threads),
         ("ranks", base.world, new.world),
+        *(
+            (name, getattr(base.config, name), getattr(new.config, name))
+            for name in ("size", "width", "taps")
+        ),
     ]
 
 

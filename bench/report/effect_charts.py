@@ -73,7 +73,7 @@ def drawn_charts(summary: Summary) -> dict[str, Any] | None:
     if not summary.curves:
         return None
     specs = {
-        control: {"curves": gain_chart(summary, control), "equal": equal_chart(summary, control)}
+        control: {_CURVES: gain_chart(summary, control), _EQUAL: equal_chart(summary, control)}
         for control in CONTROLS
         if control == NULL or any(curve.over_random for curve in summary.curves)
     }
@@ -81,17 +81,15 @@ def drawn_charts(summary: Summary) -> dict[str, Any] | None:
         "name": summary.plan.name,
         "controls": {control: CONTROLS[control] for control in specs},
         "specs": specs,
-        "images": {
-            kind: svg(spec, f"{summary.plan.name}: {_TITLES[kind]}")
-            for kind, spec in specs[NULL].items()
-        },
+        "images": {kind: svg(spec, spec["description"]) for kind, spec in specs[NULL].items()},
         "titles": _TITLES,
         "legend": [_legend(curve.method) for curve in summary.curves],
         "line": _intervals_line(summary),
     }
 
 
-_TITLES = {"curves": "gain against damage, over strengths", "equal": "gain at equal damage"}
+_CURVES, _EQUAL = "curves", "equal"
+_TITLES = {_CURVES: "gain against damage, over strengths", _EQUAL: "gain at equal damage"}
 
 
 def gain_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def gain_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
             y=y("mean"), tooltip=_tooltip("method", "strength", "damage", "gain", "visible", "note")
         ),
     ]
-    return _finished(layers, HEIGHT)
+    return _finished(layers, HEIGHT, _label(summary, _CURVES, control))
 
 
 def equal_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
@@ -154,7 +152,7 @@ def equal_chart(summary: Summary, control: str = NULL) -> dict[str, Any]:
             x=x("mean"), tooltip=_tooltip("method", "at", "gain", "reached")
         ),
     ]
-    return _finished(layers, _ROW * len(order))
+    return _finished(layers, _ROW * len(order), _label(summary, _EQUAL, control))
 
 
 def _strength_rows(summary: Summary, curve: Curve, control: str) -> Iterator[dict[str, Any]]:
@@ -269,12 +267,16 @@ def _zero(**place: Any) -> Any:
     return mark.encode(**place)
 
 
-def _finished(layers: Sequence[Any], height: int) -> dict[str, Any]:
+def _label(summary: Summary, kind: str, control: str) -> str:
+    return f"{summary.plan.name}: {_TITLES[kind]}; gains over {CONTROLS[control]}"
+
+
+def _finished(layers: Sequence[Any], height: int, label: str) -> dict[str, Any]:
     import altair as alt
 
     chart = alt.layer(*layers).add_params(alt.param(name=CHOSEN, value=0))
     spec: dict[str, Any] = chart.properties(width=WIDTH, height=height).to_dict(validate=False)
-    return styled(spec)
+    return styled(spec, label)
 
 
 def _intervals_line(summary: Summary) -> str:

@@ -13,10 +13,9 @@ from markupsafe import Markup
 
 from bench.adam_vs_ridge.results import read_recipe, recipe_rows
 from bench.analysis.emergence import catching_up_line
-from bench.analysis.findings import Findings, findings_of, write_findings
+from bench.analysis.findings import Findings, findings_of, write_document, write_findings
 from bench.command_line import run_command
-from bench.errors import UserError
-from bench.figures.charts import Line, drawing_script, heat, legend, svg
+from bench.figures.charts import DARK_TEXT_ABOVE, Line, drawing_script, heat, legend, svg
 from bench.figures.images import CIVIDIS, png
 from bench.registry import plugins
 from bench.report.explorer import explorer_data
@@ -40,6 +39,7 @@ from bench.report.tables import (
 from bench.report.task_charts import (
     baseline_lines,
     chart,
+    chart_label,
     control_lines,
     explorer_charts,
 )
@@ -89,14 +89,7 @@ def write_report(results: Results) -> Path:
         environment=json.dumps(results.environment.as_json(), indent=2),
         options=json.dumps(asdict(results.config), indent=2),
     )
-    path = results.path / "report.html"
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror}); make it writable and run: bench report"
-        ) from error
-    return path
+    return write_document(results.path / "report.html", page)
 
 
 def _data(results: Results) -> dict[str, Any]:
@@ -104,7 +97,10 @@ def _data(results: Results) -> dict[str, Any]:
     data = explorer_data(results)
     for entry in data["tasks"]:
         entry |= explorer_charts(results, results.tasks[entry["name"]])
-    return data | {"palette": CIVIDIS.astype(int).tolist()}
+    return data | {
+        "palette": CIVIDIS.astype(int).tolist(),
+        "dark_text_above": DARK_TEXT_ABOVE,
+    }
 
 
 def _task(results: Results, task: TaskResults, findings: Findings) -> dict[str, Any]:
@@ -136,7 +132,7 @@ def _figure(results: Results, task: TaskResults, lines: list[Line]) -> dict[str,
     """A chart as an image with its legend; None without curves."""
     if not lines:
         return None
-    label = f"{task.name}: {measure(task)} by denoising step"
+    label = chart_label(task)
     return {"svg": svg(chart(results, task, lines), label), "legend": legend(lines), "label": label}
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.analysis.comparisons import Comparison
-from bench.analysis.emergence import Emergence, onset_words
+from bench.analysis.emergence import Emergence
 from bench.analysis.findings import Findings
 from bench.analysis.significance import at_rate
 from bench.report.tables import measure
 from bench.runs.curves import mean_score
 from bench.runs.results import Results, TaskResults
-from bench.steps import early_and_last, number_of, numbers_of
+from bench.steps import early_and_last, number_of
 from extract.networks import TRAINED
 from probes.bootstrap import score_of
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION
@@ -52,13 +52,11 @@ def _is_of_labels(row: Comparison, task: str, step: int) -> bool:
 
 def _onset(entry: Emergence) -> str:
     over = "position alone" if entry.over == POSITION else "the mean training label"
-    if entry.emerged is None:
-        return f"{entry.task} shows no gain over {over} at the last step ({entry.final})"
-    when = onset_words(entry.emerged, numbers_of(entry.steps))
-    when = when.replace("between step", "a step between")
+    if entry.onset is None:
+        return f"for {entry.task} no gain over {over} was seen at the last step ({entry.final})"
     return (
         f"{entry.task} has 90 % of its final gain over {over} ({entry.final}; {entry.layer}) "
-        f"from {when} on"
+        f"from {entry.onset.words()} on"
     )
 
 

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from bench.analysis.emergence import emergence
 from bench.config import COMMAND
-from bench.report.tables import caveats
+from bench.report.tables import caveats, percent, threads_of
 from bench.runs.results import Results, TaskResults
 from bench.steps import EARLY_STEP, number_of
 from extract.networks import CLEAN, INPUT, TRAINED
-from probes.bootstrap import Score
 from probes.probe_set import ACTIVATIONS, MEAN_MAP, PERMUTED, POSITION, WITH_POSITION
 
 _COLUMNS = (
@@ -65,13 +64,10 @@ def _title(task: TaskResults) -> str:
 
 def _cost(results: Results) -> str:
     train, test = len(results.record.train_items), len(results.record.test_items)
-    threads = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
-    if results.world > 1:
-        threads = f"{results.world} ranks of {threads} each"
     processes = f" (sum of {results.processes} processes)" if results.processes > 1 else ""
     return (
         f"{train + test} items ({train} training, {test} test) in "
-        f"{results.record.seconds / 60:.1f} min{processes} on {threads} with "
+        f"{results.record.seconds / 60:.1f} min{processes} on {threads_of(results)} with "
         f"{results.config.engine}"
     )
 
@@ -118,15 +114,11 @@ def _share(results: Results, task: TaskResults) -> str:
     gain = emergence(results, task)
     step = _early_step(results.steps)
     if not gain.share:
-        return "; no gain over it"
+        return f"; no gain over it was seen ({gain.final})"
     if step == results.steps[-1]:
         return ""
-    share = _percent(gain.share[results.steps.index(step)])
+    share = percent(gain.share[results.steps.index(step)])
     return f"; {share} of this gain at step {number_of(step)}"
-
-
-def _percent(share: Score) -> str:
-    return f"{100 * share.mean:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"
 
 
 def _row(cells: Sequence[str], layer_width: int) -> str:

@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from bench.analysis.comparisons import Comparison
 from bench.analysis.degenerate import degenerate_labels
-from bench.analysis.emergence import Emergence, catching_up_line, onset_words
+from bench.analysis.emergence import Emergence, catching_up_line
 from bench.analysis.findings import Findings, findings_of
 from bench.analysis.noise_levels import levels_of
 from bench.analysis.significance import Discoveries, at_rate
@@ -18,7 +18,7 @@ from bench.config import FORMATS
 from bench.report.noise import by_noise, noise_header
 from bench.runs.curves import constant, curve, mean_label
 from bench.runs.results import Results, TaskResults
-from bench.steps import BY_NOISE, BY_STEP, EARLY_STEP, number_of, numbers_of
+from bench.steps import BY_NOISE, BY_STEP, EARLY_STEP, number_of
 from extract.networks import CLEAN, INPUT, TRAINED
 from probes.accumulate import DRAWS
 from probes.bootstrap import Array, Score, score_of
@@ -69,7 +69,6 @@ def caveats(results: Results) -> list[str]:
     warnings = [UNTRAINED] if results.untrained else []
     if results.overlap:
         warnings += results.overlap.sentences
-    warnings += _equal_labels(results)
     draws = {cell.draw for task in results.tasks.values() for cell in task.where(probe=PERMUTED)}
     if len(draws) < DRAWS:
         train, test = map(len, (results.record.train_items, results.record.test_items))
@@ -78,18 +77,6 @@ def caveats(results: Results) -> list[str]:
             f"permuted labels instead of {DRAWS}; scores of so few say little"
         )
     return [*warnings, *degenerate_labels(results)]
-
-
-def _equal_labels(results: Results) -> list[str]:
-    """Warn of masks that are all empty or all full: every prediction of them scores alike."""
-    names = [name for name, task in results.tasks.items() if task.where(network=FOREGROUND)]
-    areas = results.foreground
-    for word, is_so in (("empty", areas <= 0), ("full", areas >= 1)):
-        if names and len(areas) and is_so.all():
-            return [
-                f"all {len(areas)} test masks are {word}: scores of {', '.join(names)} say nothing"
-            ]
-    return []
 
 
 def _print_baselines(results: Results, findings: Findings, form: str, by: str) -> None:
@@ -202,13 +189,14 @@ def emergence_line(emergence: Emergence) -> str:
     """From which step on the best layer keeps most of its final gain."""
     layer = f"{emergence.layer}{' with position' if emergence.over == POSITION else ''}"
     over = emergence.over if emergence.over == POSITION else "the mean training label"
-    if emergence.emerged is None:
-        return f"emergence: {layer} has no gain over {over} at the last step: {emergence.final}"
-    when = onset_words(emergence.emerged, list(numbers_of(emergence.steps)))
+    if emergence.onset is None:
+        gain = f"gain of {layer} over {over}"
+        return f"emergence: no {gain} was seen at the last step ({emergence.final})"
+    when = emergence.onset.words()
     text = f"emergence: {layer} keeps 90 % of its final gain over {over} from {when} on"
     if EARLY_STEP in emergence.steps and emergence.steps[-1] != EARLY_STEP:
         early = emergence.share[emergence.steps.index(EARLY_STEP)]
-        text += f"; at step {EARLY_STEP + 1} it has {_percent(early)} of it"
+        text += f"; at step {EARLY_STEP + 1} it has {percent(early)} of it"
     return text
 
 
@@ -268,7 +256,7 @@ def cost_line(results: Results) -> str:
     times = [float(row["median_ms_per_row"]) for row in results.costs if row["network"] == TRAINED]
     return (
         f"cost: {items} items in {record.seconds / 60:.1f} min{of_processes(results)} "
-        f"on {_threads(results)} with {results.config.engine}, "
+        f"on {threads_of(results)} with {results.config.engine}, "
         f"{np.median(times):.1f} ms per row and step, peak memory "
         f"{record.peak_bytes / 2**30:.2f} GiB{' of one process' if results.processes > 1 else ''}"
     )
@@ -279,7 +267,8 @@ def of_processes(results: Results) -> str:
     return f" (added up over {results.processes} processes)" if results.processes > 1 else ""
 
 
-def _threads(results: Results) -> str:
+def threads_of(results: Results) -> str:
+    """The number of threads, of each rank where several work side by side."""
     each = f"{results.threads} thread{'s' if results.threads > 1 else ''}"
     return f"{results.world} ranks of {each} each" if results.world > 1 else each
 
@@ -288,5 +277,6 @@ def _mean(per_image: Array) -> str:
     return f"{np.nanmean(per_image):.3f}"
 
 
-def _percent(share: Score) -> str:
+def percent(share: Score) -> str:
+    """A share with its interval."""
     return f"{100 * share.mean:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.analysis.curves import curves
-from bench.figures.charts import NOISE, STEP, Line, curve_chart, legend
+from bench.figures.charts import AXES, NOISE, STEP, Line, curve_chart, legend
 from bench.report.explorer import curves_of, log_snr
 from bench.report.tables import measure
 from bench.runs.results import Results, TaskResults
@@ -57,7 +57,13 @@ def chart(
 ) -> dict[str, Any]:
     """The chart of some curves of a task, as a Vega-Lite specification."""
     steps = numbers_of(results.steps)
-    return curve_chart(lines, steps, log_snr(results), measure(task), along)
+    label = chart_label(task, along)
+    return curve_chart(lines, steps, log_snr(results), measure(task), along, label)
+
+
+def chart_label(task: TaskResults, along: str = STEP) -> str:
+    """The name of a task's chart."""
+    return f"{task.name}: {measure(task)} by {AXES[along]}"
 
 
 def explorer_charts(results: Results, task: TaskResults) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
 
+from engines.models.tiny.options import at_least
 from engines.training.loop import BATCH
 
 STEPS = 3200
@@ -17,13 +17,16 @@ STEPS = 3200
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of every trainer."""
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument(
         "--work", type=Path, default=Path("train-zoo"), help="images, latents and checkpoints"
     )
     parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help="of 64 latents each (default %(default)s)"
+        "--steps",
+        type=at_least(1),
+        default=STEPS,
+        help="of 64 latents each (default %(default)s)",
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-graph", action="store_true", help="on a card: no CUDA graph")
@@ -37,11 +40,11 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def write_record(
-    options: argparse.Namespace, recipe: str, network: torch.nn.Module, started: float
+    options: argparse.Namespace, recipe: str, network: torch.nn.Module, seconds: float
 ) -> None:
     """Write ``training.json`` beside the weights of ``network``, and print it.
 
-    ``started`` is the time of ``time.monotonic`` at which training started.
+    ``seconds`` is the time of training, with all sessions before.
     """
     record = {
         "recipe": recipe,
@@ -51,7 +54,7 @@ def write_record(
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": torch.cuda.get_device_name() if options.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": round(seconds, 1),
     }
     (options.out / "training.json").write_text(
         json.dumps(record, indent=2) + "\n", encoding="utf-8"

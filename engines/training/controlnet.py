@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from engines.models.tiny.architecture import make_scheduler
+from engines.models.tiny.options import errors_in_words
 from engines.models.tiny.words import load_tokenizer
 from engines.training.command import add_options, prepare, write_record
 from engines.training.conditions import CONDITIONS, training_conditions
@@ -94,26 +94,33 @@ def main() -> None:
     parser.add_argument("--condition", choices=sorted(CONDITIONS), required=True)
     add_options(parser)
     arguments = parser.parse_args()
+    with errors_in_words(parser):
+        train_and_write(arguments)
+
+
+def train_and_write(arguments: argparse.Namespace) -> None:
+    """Train the ControlNet of the command's arguments and write it."""
     prepare(arguments)
+    recipe = f"controlnet-{arguments.condition}"
     conditions = training_conditions(arguments.work, arguments.condition)
     latents = training_latents(arguments.work, arguments.device)
     torch.manual_seed(1000 + arguments.seed)
     network = ControlledUNet()
-    started = time.monotonic()
-    averaged = train(
+    trained = train(
         network,
         noise_prediction,
         Batches(latents, network, arguments.seed, arguments.device, conditions),
+        recipe=recipe,
+        seed=arguments.seed,
         steps=arguments.steps,
-        checkpoint=arguments.work / f"controlnet-{arguments.condition}-{arguments.seed}.pt",
+        work=arguments.work,
         snapshots={},
         device=arguments.device,
         graph=not arguments.no_graph,
     )
-    assert isinstance(averaged, ControlledUNet)
-    write_controlnet(averaged.controlnet, arguments.out)
-    recipe = f"controlnet-{arguments.condition}"
-    write_record(arguments, recipe, averaged.controlnet, started)
+    assert isinstance(trained.network, ControlledUNet)
+    write_controlnet(trained.network.controlnet, arguments.out)
+    write_record(arguments, recipe, trained.network.controlnet, trained.seconds)
 
 
 if __name__ == "__main__":

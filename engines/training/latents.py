@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from engines.models.tiny.rendering import render_set
 
 SHIPPED = Path(__file__).parent.parent / "models" / "tiny" / "weights"
 """Folder of the shipped model, whose autoencoder every trained model shares."""
@@ -45,14 +45,7 @@ def rendered_scenes(work: Path, *options: str) -> Path:
     ``options`` are further options of ``python -m datasets.render``.
     """
     folder = work / "train"
-    # ``datasets`` must not be imported from here, so its renderer runs as a program.
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "datasets.render", "--set", "train", "--out", str(folder)),
-            *("--processes", str(max(1, (os.cpu_count() or 1) // 2)), *options),
-        ],
-        check=True,
-    )
+    render_set("train", folder, "--processes", str(max(1, (os.cpu_count() or 1) // 2)), *options)
     return folder
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engines.errors import EngineError
+from engines.models.tiny.checkpoint import Checkpoint
 from engines.models.tiny.train_unet import mirrored
 from engines.models.tiny.training import Average, learning_rate_factor
 from engines.training.latents import Latents
 from engines.training.objectives import Objective
 from engines.training.recipes import Network
+from engines.training.write import write
 
 BATCH = 64
 LEARNING_RATE = 1e-3
@@ -120,22 +124,45 @@ class _Step:
         return self.loss
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training gives."""
+
+    network: Network
+    """With averaged weights."""
+    seconds: float
+    """Time of training, with all sessions before."""
+
+
 def train(
     network: Network,
     objective: Objective,
     batches: Callable[[int], Batch],
     *,
+    recipe: str,
+    seed: int,
     steps: int,
-    checkpoint: Path,
-    snapshots: Mapping[int, Callable[[Network], None]],
+    work: Path,
+    snapshots: Mapping[int, Path],
     device: str,
     graph: bool,
-) -> Network:
-    """Train for ``steps`` and return the averaged network; resume from ``checkpoint`` if it exists.
+) -> Trained:
+    """Train for ``steps``; resume from the checkpoint of ``recipe`` and ``seed`` in ``work``.
 
-    Parameters that require no gradient stay as they are.
-    ``snapshots`` maps numbers of steps to functions that are then called with the averaged network.
+    Parameters that require no gradient stay as they are. ``snapshots`` maps numbers of steps to
+    folders to which the averaged network is then written. Raises EngineError if the checkpoint
+    belongs to another schedule, or if a snapshot cannot be written any more.
     """
+    checkpoint = Checkpoint(
+        work / f"{recipe}-{seed}.pt",
+        {
+            "recipe": recipe,
+            "seed": seed,
+            "steps": steps,
+            "batch": BATCH,
+            "learning rate": LEARNING_RATE,
+        },
+    )
     on_card = torch.device(device).type == "cuda"
     network.to(device)
     rate = torch.tensor(LEARNING_RATE, device=device) if on_card else LEARNING_RATE
@@ -146,13 +173,16 @@ def train(
         foreach=True,
         capturable=on_card,
     )
-    average, first = Average(network, AVERAGE_DECAY), 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
+    average, first, before = Average(network, AVERAGE_DECAY), 0, 0.0
+    written: dict[int, str] = {}
+    state = checkpoint.load(device)
+    if state is not None:
         network.load_state_dict(state["module"])
         average.module.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        first = state["step"]
+        first, before, written = state["step"], state["seconds"], state["snapshots"]
+    _require_possible(snapshots, steps, first, written)
+    seconds = before
     step_once = _Step(network, objective, optimiser)
     started = saved = time.monotonic()
     losses: list[Tensor] = []
@@ -178,12 +208,39 @@ def train(
                 losses.clear()
             if done in snapshots:
                 assert isinstance(average.module, Network)
-                snapshots[done](average.module)
+                write(average.module, snapshots[done])
+                written[done] = str(snapshots[done].resolve())
             if time.monotonic() - saved > SAVE_SECONDS or done == steps:
-                _save(checkpoint, network, average, optimiser, done)
                 saved = time.monotonic()
+                seconds = before + saved - started
+                checkpoint.save(
+                    module=network.state_dict(),
+                    average=average.module.state_dict(),
+                    optimiser=optimiser.state_dict(),
+                    step=done,
+                    seconds=seconds,
+                    snapshots=written,
+                )
     assert isinstance(average.module, Network)
-    return average.module.eval()
+    return Trained(average.module.eval(), seconds)
+
+
+def _require_possible(
+    snapshots: Mapping[int, Path], steps: int, first: int, written: Mapping[int, str]
+) -> None:
+    """Raise EngineError for a snapshot that training from step ``first`` on cannot write."""
+    for number, folder in sorted(snapshots.items()):
+        if number > steps:
+            raise EngineError(
+                f"{folder} would be a snapshot after {number} of {steps} steps; "
+                f"leave {number} out of --snapshots, or train for more --steps"
+            )
+        lost = written.get(number) != str(folder.resolve()) or not folder.is_dir()
+        if number <= first and lost:
+            raise EngineError(
+                f"{folder} cannot be written: training is at step {first} already; "
+                f"leave {number} out of --snapshots, or give another --work to train again"
+            )
 
 
 def _captured(step: _Step, batch: Batch) -> bool:
@@ -197,23 +254,3 @@ def _captured(step: _Step, batch: Batch) -> bool:
 
 def _mean(losses: Sequence[Tensor]) -> float:
     return float(torch.stack(list(losses)).mean())
-
-
-def _save(
-    checkpoint: Path,
-    network: Network,
-    average: Average,
-    optimiser: torch.optim.Optimizer,
-    done: int,
-) -> None:
-    partial = checkpoint.with_suffix(".partial")
-    torch.save(
-        {
-            "module": network.state_dict(),
-            "average": average.module.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": done,
-        },
-        partial,
-    )
-    partial.replace(checkpoint)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
-import numpy as np
 import pytest
 
 from bench.__main__ import main
@@ -82,15 +80,6 @@ def test_what_crosses_the_split_is_said_beside_the_scores(few: Path) -> None:
 
 def _reported(folder: Path) -> bool:
     return main(["report", str(folder)]) == 0
-
-
-@pytest.mark.parametrize(("area", "word"), [(0.0, "empty"), (1.0, "full")])
-def test_masks_that_are_all_alike_are_a_caveat(area: float, word: str, few: Path) -> None:
-    results = read_results(few)
-    alike = replace(results, foreground=np.full_like(results.foreground, area))
-    (said,) = [line for line in caveats(alike) if "masks are" in line]
-    assert f"all 7 test masks are {word}" in said
-    assert not any("masks are" in line for line in caveats(results))
 
 
 def test_odd_names_of_folders_leave_markdown_a_table(

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,19 @@ def test_an_engine_answers_for_the_packages_that_compute_it(
         "openvino_bf16": False,
     }
     assert "openvino" in packages["openvino_bf16"]
+
+
+def test_the_commit_of_another_project_is_not_the_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the package is installed in a virtual environment inside a repository."""
+    for words in (
+        ("init", "-q"),
+        ("-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-m", "x"),
+    ):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    for inside in (False, True):
+        module = tmp_path / ("site-packages" if inside else "") / "bench" / "environment.py"
+        module.parent.mkdir(parents=True)
+        monkeypatch.setattr(environment_module, "__file__", str(module))
+        assert (environment_module._commit() is None) is inside

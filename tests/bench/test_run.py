@@ -249,7 +249,7 @@ def test_a_run_stopped_while_it_solves_goes_on_and_makes_damaged_probes_again(
     after: dict[str, int] = {}
     with monkeypatch.context() as patch:
         experiment = importlib.import_module("bench.run")
-        patch.setattr(experiment, "_clean", lambda *_: after.update(probes()))
+        patch.setattr(experiment, "clean", lambda *_: after.update(probes()))
         again = read_results(run(config).path)
     assert {name for name in kept if after[name] != kept[name]} == damaged
     for name, table in scores(again).items():

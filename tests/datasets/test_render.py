@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.errors import DatasetError
 from datasets.label_cache import as_bytes
-from datasets.render import CHUNK, LABELS, rendered, scenes_of, write_set
+from datasets.render import CHUNK, LABELS, main, rendered, scenes_of, write_set
 
 LIMIT = 2 * CHUNK + 3
 
@@ -84,3 +85,40 @@ def test_a_finished_folder_gets_only_the_labels_that_it_lacks(
     assert contents(target).keys() == whole.keys() - {"mask.npy"}
     write_set("held-out", target, LIMIT, labels=True)
     assert contents(target) == whole
+
+
+@pytest.mark.parametrize("limit", [LIMIT - 1, LIMIT + 1, None])
+@pytest.mark.parametrize("labels", [False, True])
+def test_another_number_of_scenes_is_refused(folder: Path, limit: int | None, labels: bool) -> None:
+    before = contents(folder)
+    with pytest.raises(DatasetError, match=f"holds {LIMIT} scenes, not {limit or 1024}"):
+        write_set("held-out", folder, limit, labels=labels)
+    assert contents(folder) == before
+
+
+def test_another_set_is_refused(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="other scenes than those of the set train"):
+        write_set("train", folder, LIMIT, labels=True)
+
+
+def test_labels_that_were_left_without_images_are_written_again(tmp_path: Path) -> None:
+    write_set("held-out", tmp_path, 4, labels=True)
+    (tmp_path / "prompts.txt").unlink()
+    write_set("held-out", tmp_path, 3)
+    write_set("held-out", tmp_path, 3, labels=True)
+    assert {len(np.load(file)) for file in tmp_path.glob("*.npy")} == {3}
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_without_scenes_ends_with_a_sentence(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["render", "--out", str(out), f"--limit={limit}"])
+    monkeypatch.setattr("torch.set_num_threads", lambda _count: None)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    sentence = f"python -m datasets.render: --limit {limit} renders no scene; give at least 1\n"
+    assert capsys.readouterr().err == sentence
+    assert not out.exists()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,52 @@ def test_a_folder_whose_making_fails_leaves_nothing(tmp_path: Path) -> None:
         cached_folder(tmp_path / "key", half)
     assert everything_in(tmp_path) == []
     cached_folder(tmp_path / "key", fill)
+
+
+def killed_while_filling(store: Path) -> Path:
+    """What a process that is killed while it fills ``store / "key"`` leaves.
+
+    Its folder is moved meanwhile, since such a process does not clean up.
+    """
+    left: list[Path] = []
+
+    def stop(folder: Path) -> None:
+        fill(folder)
+        left.append(folder.rename(store / f"kept {folder.name}"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_folder(store / "key", stop)
+    return left[0].rename(store / left[0].name.removeprefix("kept "))
+
+
+def grow_old(*paths: Path) -> None:
+    then = time.time() - 25 * 3600
+    for path in paths:
+        os.utime(path, (then, then))
+
+
+def test_a_folder_that_is_being_filled_has_a_name_of_its_own(tmp_path: Path) -> None:
+    left = killed_while_filling(tmp_path)
+    assert left.name.startswith(".unfinished-key-")
+
+
+def test_what_a_killed_process_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    left = killed_while_filling(tmp_path)
+    finished = cached_folder(tmp_path / "finished", fill)
+    cached_folder(tmp_path / "second", fill)
+    assert left.is_dir()
+    for folder in (left, finished):
+        grow_old(*folder.iterdir(), folder)
+    cached_folder(tmp_path / "third", fill)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["finished", "second", "third"]
+
+
+def test_an_old_folder_with_a_new_file_is_kept(tmp_path: Path) -> None:
+    left = killed_while_filling(tmp_path)
+    grow_old(left)
+    cached_folder(tmp_path / "key", fill)
+    assert (left / "a.bin").read_bytes() == CONTENT
 
 
 def test_a_folder_that_another_process_made_meanwhile_is_taken(tmp_path: Path) -> None:

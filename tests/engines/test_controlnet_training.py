@@ -49,20 +49,20 @@ def built() -> ControlledUNet:
         return ControlledUNet()
 
 
-def trained(
-    batches: Callable[[int], Batch], checkpoint: Path, steps: int = STEPS
-) -> ControlledUNet:
-    """Train a fresh network on the CPU."""
+def trained(batches: Callable[[int], Batch], work: Path, steps: int = STEPS) -> ControlledUNet:
+    """Train a fresh network on the CPU, in the folder ``work``."""
     network = train(
         built(),
         noise_prediction,
         batches,
+        recipe="controlnet-mask",
+        seed=0,
         steps=steps,
-        checkpoint=checkpoint,
+        work=work,
         snapshots={},
         device="cpu",
         graph=False,
-    )
+    ).network
     assert isinstance(network, ControlledUNet)
     return network
 
@@ -74,7 +74,7 @@ def batches(latents: Latents, masks: Tensor) -> Batches:
 
 @pytest.fixture(scope="module")
 def undisturbed(batches: Batches, tmp_path_factory: pytest.TempPathFactory) -> ControlledUNet:
-    return trained(batches, tmp_path_factory.mktemp("controlnet") / "training.pt")
+    return trained(batches, tmp_path_factory.mktemp("controlnet"))
 
 
 @torch.no_grad()
@@ -109,7 +109,7 @@ def test_training_lowers_the_loss_of_a_fixed_batch(
 ) -> None:
     monkeypatch.setattr("engines.models.tiny.training.WARMUP_STEPS", 1)
     fixed = batches(0)
-    network = trained(lambda _step: fixed, tmp_path / "training.pt", steps=8)
+    network = trained(lambda _step: fixed, tmp_path, steps=8)
     assert loss_on(network, fixed) < 0.95 * loss_on(built(), fixed)
 
 
@@ -162,14 +162,14 @@ def test_training_that_was_cut_off_resumes_to_the_same_bits(
         return batches(step)
 
     with pytest.raises(KeyboardInterrupt):
-        trained(stop, tmp_path / "training.pt")
+        trained(stop, tmp_path)
     steps = []
 
     def noting(step: int) -> Batch:
         steps.append(step)
         return batches(step)
 
-    resumed = trained(noting, tmp_path / "training.pt")
+    resumed = trained(noting, tmp_path)
     assert steps == [1]
     expected, actual = undisturbed.state_dict(), resumed.state_dict()
     assert all(torch.equal(actual[name], value) for name, value in expected.items())

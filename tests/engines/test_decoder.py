@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderDC, AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from engines.components import DECODE_BATCH, Components
@@ -153,3 +153,35 @@ def test_large_images_are_decoded_one_at_a_time(
     assert parts.encode(images).shape == (2, 4, side, side)
     handle.remove()
     assert set(sizes) == {at_once}
+
+
+def test_blocks_are_numbered_in_the_order_of_computation(components: Components) -> None:
+    """Sana's decoder computes its list of blocks from the end."""
+    deep = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=4,
+        encoder_block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        encoder_layers_per_block=(1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1),
+        encoder_block_types="ResBlock",
+        decoder_block_types="ResBlock",
+        encoder_qkv_multiscales=((), (), ()),
+        decoder_qkv_multiscales=((), (), ()),
+    )
+    activations = decoder_activations(
+        with_parts(components, vae=deep.eval()), latents_of(1, side=8)
+    )
+    tokens = {layer: activation.shape[1] for layer, activation in activations.items()}
+    assert tokens == {"up0": 64, "up1": 256, "up2": 1024}
+
+
+def test_what_overflows_half_precision_is_computed_again(components: Components) -> None:
+    large = deepcopy(components.vae)
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            getattr(large.decoder.conv_in, name).mul_(1e6)
+    parts = with_parts(components, vae=large)
+    halved = decoder_activations(replace(parts, half_decoding=True), latents_of(2))
+    for layer, expected in decoder_activations(parts, latents_of(2)).items():
+        assert torch.equal(halved[layer], expected)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import EngineError
-from engines.sampler_names import SAMPLERS
+from engines.sampler_names import MODEL, SAMPLERS
 from engines.samplers import Sampler, default_sampler, scheduler_of, set_steps
 
 STEPS = 7
@@ -217,3 +217,21 @@ def test_every_name_is_a_class_of_diffusers() -> None:
     assert {*OF_NOISE, *OF_FLOWS} == set(SAMPLERS)
     for kind in SAMPLERS.values():
         assert hasattr(diffusers, kind)
+
+
+def test_the_models_own_lms_keeps_its_settings() -> None:
+    own = NOISE | {
+        "_class_name": "LMSDiscreteScheduler",
+        "use_karras_sigmas": True,
+        "timestep_spacing": "leading",
+    }
+    reference = diffusers.LMSDiscreteScheduler.from_config(own)
+    scheduler = scheduler_of(MODEL, own)
+    for each in (reference, scheduler):
+        each.set_timesteps(5)
+    assert torch.equal(scheduler.timesteps, reference.timesteps)
+    assert torch.equal(scheduler.sigmas, reference.sigmas)
+    # The paper's takes the noise schedule alone.
+    papers = scheduler_of("lms", own)
+    papers.set_timesteps(5)
+    assert papers.timesteps.tolist() == [999, 749.25, 499.5, 249.75, 0]

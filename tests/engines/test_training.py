@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import pytest
 import torch
 from diffusers import PixArtAlphaPipeline, StableDiffusion3Pipeline, StableDiffusionPipeline
 
-from engines.training.__main__ import write
 from engines.training.latents import Latents
 from engines.training.loop import Batches, train
 from engines.training.recipes import RECIPES, Network
+from engines.training.write import write
 
 PROMPTS = [
     "a red sphere on a sand floor with a blue wall and light from the left",
@@ -61,11 +60,11 @@ def built(name: str) -> Network:
 def trained(
     name: str,
     latents: Latents,
-    checkpoint: Path,
-    snapshots: dict[int, Callable[[Network], None]] | None = None,
+    work: Path,
+    snapshots: dict[int, Path] | None = None,
     before_batch: Callable[[int], None] = lambda _step: None,
 ) -> Network:
-    """Train for ``STEPS`` steps on the CPU."""
+    """Train for ``STEPS`` steps on the CPU, in the folder ``work``."""
     network = built(name)
     batches = Batches(latents, network, seed=0, device="cpu")
 
@@ -77,12 +76,14 @@ def trained(
         network,
         RECIPES[name].objective,
         batch,
+        recipe=name,
+        seed=0,
         steps=STEPS,
-        checkpoint=checkpoint,
+        work=work,
         snapshots=snapshots or {},
         device="cpu",
         graph=False,
-    )
+    ).network
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,9 @@ def undisturbed(
     request: pytest.FixtureRequest, latents: Latents, tmp_path_factory: pytest.TempPathFactory
 ) -> Trained:
     folder = tmp_path_factory.mktemp(request.param)
-    snapshots = {1: partial(write, out=folder / "snapshot")}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", STEPS_OFFSET, FutureWarning)
-        network = trained(request.param, latents, folder / "training.pt", snapshots)
+        network = trained(request.param, latents, folder, {1: folder / "snapshot"})
     return Trained(request.param, network, folder / "snapshot")
 
 
@@ -138,16 +138,15 @@ def test_training_that_was_cut_off_resumes_to_the_same_bits(
 ) -> None:
     # Save after every step, and stop before the second one.
     monkeypatch.setattr("engines.training.loop.SAVE_SECONDS", -1.0)
-    checkpoint = tmp_path / "training.pt"
 
     def stop(step: int) -> None:
         if step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trained(undisturbed.name, latents, checkpoint, before_batch=stop)
+        trained(undisturbed.name, latents, tmp_path, before_batch=stop)
     steps: list[int] = []
-    resumed = trained(undisturbed.name, latents, checkpoint, before_batch=steps.append)
+    resumed = trained(undisturbed.name, latents, tmp_path, before_batch=steps.append)
     assert steps == [1]
     expected, actual = undisturbed.network.state_dict(), resumed.state_dict()
     assert actual.keys() == expected.keys()

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom, ttest_1samp
 
-from probes.bootstrap import intervals, paired_difference, resampled_means, resampling_weights
+from probes.bootstrap import (
+    effects,
+    intervals,
+    paired_difference,
+    resampled_means,
+    resampling_weights,
+)
 
 
 def test_weights_draw_as_many_images_as_there_are() -> None:
@@ -206,3 +212,15 @@ def test_one_image_has_a_mean_and_neither_interval_nor_test() -> None:
     actual = paired_difference(np.array([[1.0], [0.5]]), np.array([[0.9], [np.nan]]))
     np.testing.assert_allclose(actual.mean, [0.1, np.nan])
     assert np.isnan([actual.low, actual.high, actual.p]).all()
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_few_defined_scores_have_the_interval_of_those_alone(count: int) -> None:
+    """Some draws of all images have no defined score among them."""
+    scores = np.random.default_rng(count).normal(1, 1, (1, 3 * count))
+    scores[0, count:] = np.nan
+    for procedure in (intervals, effects):
+        whole, alone = procedure(scores), procedure(scores[:, :count])
+        assert np.isfinite([whole.low[0], whole.high[0]]).all()
+        assert (whole.low[0], whole.high[0]) == (alone.low[0], alone.high[0])
+    assert effects(scores).p[0] == effects(scores[:, :count]).p[0]

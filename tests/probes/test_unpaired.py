@@ -44,3 +44,11 @@ def test_constants_differ_or_not() -> None:
     assert gap.mean.tolist() == [0.0, 0.25]
     assert gap.p[0] == 1
     assert gap.p[1] <= 0.05
+
+
+@pytest.mark.parametrize(("value", "counts"), [(0.1, (10, 7)), (0.1, (371, 246)), (12.3, (9, 5))])
+def test_equal_constants_that_are_not_exact_in_binary_do_not_differ(
+    value: float, counts: tuple[int, int]
+) -> None:
+    gap = unpaired_difference(*(np.full((1, count), value) for count in counts))
+    assert (gap.mean[0], gap.low[0], gap.high[0], gap.p[0]) == (0, 0, 0, 1)

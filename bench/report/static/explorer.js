@@ -115,7 +115,12 @@ function explore(data) {
   }
 
   function fromHash() {
-    const parts = location.hash.slice(1).split("/").map(decodeURIComponent);
+    let parts;
+    try {
+      parts = location.hash.slice(1).split("/").map(decodeURIComponent);
+    } catch {
+      return false;
+    }
     const found = [
       data.tasks.findIndex(({ name }) => name === parts[0]),
       data.layers.indexOf(parts[2]),

@@ -14,12 +14,12 @@ function rangeOf(task) {
   return [Math.min(...values), Math.max(...values)];
 }
 
-function colourOf(stops, task, value) {
+function colourOf({ palette, dark_text_above: dark }, task, value) {
   if (value === null) return ["transparent", "inherit"];
   const [low, high] = task.range;
   const share = high === low ? 0 : (value - low) / (high - low);
   const at = task.higher ? share : 1 - share;
-  return [`rgb(${mixed(stops, at).join(" ")})`, at > 0.55 ? "#111" : "#fff"];
+  return [`rgb(${mixed(palette, at).join(" ")})`, at > dark ? "#000" : "#fff"];
 }
 
 function number(value, digits = 3) {
@@ -43,7 +43,7 @@ function heatMap(data, task, kind, axis, choose) {
     const line = element("tr", {}, element("th", { scope: "row" }, layer));
     data.steps.forEach((step, column) => {
       const value = kind.mean[row][column];
-      const [background, colour] = colourOf(data.palette, task, value);
+      const [background, colour] = colourOf(data, task, value);
       const is_best = kind.name === "activations" && best[column] === row;
       const cell = element(
         "td",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import textwrap
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,6 +25,8 @@ PAPER_SCALE = DisparityScale(mean=15.740597, std=9.281932)
 _UNUSED = "neck.fusion_stage.layers.0.residual_layer1."
 """A layer that no call reaches and that the published weights lack."""
 _STATED = "stated configuration"
+_BY_LIBRARY = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
+"""Entries of a configuration that tell which library wrote it, or how it was loaded."""
 _LARGEST_NUMBER, _MOST_LAYERS = 1 << 24, 256
 """No network that can be held in memory has a configuration beyond these."""
 
@@ -79,7 +82,7 @@ class DptDepth:
         where = "cpu" if self.device.type == "cpu" else f"{self.device.type}-fp32"
         height, width = self.size
         side = str(width) if height == width else f"{height}x{width}"
-        self.fingerprint = f"dpt-{_hash(state)}-{side}-{where}"
+        self.fingerprint = f"dpt-{_hash(state)}-{_hash_of_config(config)}-{side}-{where}"
         self.net.to(self.device)
         if _has_body(config):
             self._try(source)
@@ -214,6 +217,12 @@ def _without_size(source: str) -> str:
 
 def _one_line(error: Exception) -> str:
     return textwrap.shorten(str(error), 300).rstrip(".")
+
+
+def _hash_of_config(config: Any) -> str:
+    """Hash what the configuration says of the network, not which library wrote it."""
+    stated = {k: str(v) for k, v in config.to_dict().items() if k not in _BY_LIBRARY}
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _hash(state: dict[str, Tensor]) -> str:

@@ -81,7 +81,8 @@ def examples_of(name: str, limit: int | None, cache: Path) -> Examples:
             "normals": (torch.cat([c.normals for c in chunks]) * 127).round().to(torch.int8),
             "words": word_indices(scenes),
         }
-        save_file(tensors, cache)
+        with atomic_write(cache) as partial:
+            save_file(tensors, partial)
     return Examples(**load_file(cache))
 
 

@@ -7,8 +7,6 @@ folder. Every stage resumes from its checkpoint. One thread: two are slower on a
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +15,17 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from engines.models.tiny.architecture import make_scheduler
+from engines.models.tiny.options import at_least, errors_in_words
+from engines.models.tiny.rendering import render_set
 from engines.models.tiny.train_unet import STEPS, Denoiser, train_denoiser
 from engines.models.tiny.train_vae import encode, reconstruction_psnr_db, train_vae
 from engines.models.tiny.words import make_tokenizer
 
 
 def images_of(name: str, work: Path) -> tuple[np.ndarray, list[str]]:
-    """Images and prompts of a set, rendered by ``datasets.render`` in a process of its own."""
+    """Images and prompts of a set, rendered into ``work`` unless that is done."""
     folder = work / name
-    subprocess.run(
-        [sys.executable, "-m", "datasets.render", "--set", name, "--out", str(folder)], check=True
-    )
+    render_set(name, folder)
     prompts = (folder / "prompts.txt").read_text(encoding="utf-8").splitlines()
     return np.load(folder / "rgb.npy", mmap_mode="r"), prompts
 
@@ -37,7 +35,10 @@ def trained_vae(work: Path) -> AutoencoderKL:
     folder = work / "vae"
     if not (folder / "config.json").exists():
         rgb, _ = images_of("train", work)
-        train_vae(rgb, work).save_pretrained(folder)
+        # The configuration is written before the weights: the folder must appear as a whole.
+        unfinished = work / "vae-unfinished"
+        train_vae(rgb, work).save_pretrained(unfinished)
+        unfinished.replace(folder)
     vae = AutoencoderKL.from_pretrained(folder)
     assert isinstance(vae, AutoencoderKL)
     # diffusers would save the local path with the model.
@@ -59,7 +60,9 @@ def scaled_latents(
         scale = vae.config.scaling_factor
         mirror = np.ascontiguousarray(rgb[..., ::-1])
         latents = {"straight": encode(vae, rgb) * scale, "mirror": encode(vae, mirror) * scale}
-        save_file({name: value.contiguous() for name, value in latents.items()}, path)
+        partial = path.with_suffix(".partial")
+        save_file({name: value.contiguous() for name, value in latents.items()}, partial)
+        partial.replace(path)
     stored = load_file(path)
     return stored["straight"], stored["mirror"]
 
@@ -94,19 +97,22 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="the diffusers folder to write")
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help="steps of the UNet (default %(default)s)"
+        "--steps", type=at_least(1), default=STEPS, help="steps of the UNet (default %(default)s)"
     )
     arguments = parser.parse_args()
+    with errors_in_words(parser):
+        train_and_write(arguments.work, arguments.out, arguments.steps)
+
+
+def train_and_write(work: Path, out: Path, steps: int) -> None:
+    """Train both stages in ``work``, the UNet for ``steps``, and write the model to ``out``."""
     torch.set_num_threads(1)
-    work: Path = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     vae = trained_vae(work)
     rgb, prompts = images_of("train", work)
     straight, mirror = scaled_latents(vae, rgb, work)
-    denoiser = train_denoiser(
-        straight, mirror, prompts, make_tokenizer(prompts), work, arguments.steps
-    )
-    write_folder(vae, denoiser, prompts, arguments.out)
+    denoiser = train_denoiser(straight, mirror, prompts, make_tokenizer(prompts), work, steps)
+    write_folder(vae, denoiser, prompts, out)
 
 
 if __name__ == "__main__":

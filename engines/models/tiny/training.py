@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engines.models.tiny.checkpoint import Checkpoint
+
 COOLDOWN = 0.25
 """Share of the steps, at the end, over which the learning rate falls to zero."""
 WARMUP_STEPS = 100
@@ -47,15 +49,18 @@ def train(
     """Minimise ``loss_of(step)`` over ``module`` and return a copy with averaged weights.
 
     Training resumes from ``checkpoint`` if it exists. The randomness of a step must depend on the
-    step only.
+    step only. Raises EngineError if the checkpoint belongs to another schedule.
     """
     optimiser = torch.optim.AdamW(
         module.parameters(), lr=learning_rate, weight_decay=0.01, foreach=True
     )
     average = Average(module, decay)
     first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    stored = Checkpoint(
+        checkpoint, {"steps": steps, "learning rate": learning_rate, "decay": decay}
+    )
+    state = stored.load()
+    if state is not None:
         module.load_state_dict(state["module"])
         average.module.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
@@ -77,15 +82,10 @@ def train(
             pace = (time.monotonic() - started) / (done - first)
             print(f"step {done}/{steps} loss {running:.5f} {pace:.2f} s/step", flush=True)
         if done % save_every == 0 or done == steps:
-            partial = checkpoint.with_suffix(".partial")
-            torch.save(
-                {
-                    "module": module.state_dict(),
-                    "average": average.module.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": done,
-                },
-                partial,
+            stored.save(
+                module=module.state_dict(),
+                average=average.module.state_dict(),
+                optimiser=optimiser.state_dict(),
+                step=done,
             )
-            partial.replace(checkpoint)
     return average.module

@@ -15,7 +15,13 @@ from sklearn.linear_model import Ridge
 from bench.__main__ import main
 from bench.adam_vs_ridge.cells import Choice, choose_cells
 from bench.adam_vs_ridge.experiment import in_closed_form, score_pair
-from bench.adam_vs_ridge.results import RECIPE, RecipeComparison, read_recipe, recipe_rows
+from bench.adam_vs_ridge.results import (
+    RECIPE,
+    RecipeComparison,
+    read_recipe,
+    recipe_rows,
+    rows,
+)
 from bench.errors import UserError
 from bench.runs.results import Results, read_results
 from datasets.grid import Grid
@@ -72,6 +78,7 @@ def test_figures_follow_from_the_scores_of_every_image(
         assert cell.least_test_loss_epoch == 1 + int(np.argmin(cell.test_loss))
         assert cell.least_test_loss_score == cell.adam_by_epoch[cell.least_test_loss_epoch - 1]
         assert len(cell.train_loss) == len(cell.test_loss) == 4
+        assert cell.adam_seconds is not None
         assert min(cell.ridge_seconds, cell.adam_seconds, cell.published_seconds) > 0
 
 
@@ -94,8 +101,12 @@ def test_the_table_has_a_row_per_cell_and_a_second_for_masks(
     assert sum(row["score"].startswith("average_precision") for row in table) == masks
     first = comparison.cells[0]
     assert table[0]["Adam"] == f"{first.scores[0].adam:.3f}"
+    assert first.adam_seconds is not None
     assert table[0]["Adam, blocks"] == f"{first.adam_seconds / first.ridge_seconds:.3g} x"
     assert any("chosen on test labels" in note for note in comparison.notes)
+    # A fit that was stored by a command with other threads has no time to compare.
+    (untimed, *_) = rows([first.model_copy(update={"adam_seconds": None})])
+    assert untimed["Adam, blocks"] == "-"
 
 
 def test_the_timed_ridge_is_scikit_learns() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.analysis.comparisons import baseline_comparisons, comparisons
-from bench.analysis.emergence import emergence, onset, onset_words
+from bench.analysis.emergence import Onset, emergence, onset
 from bench.config import Config
 from bench.environment import Environment
 from bench.report.tables import emergence_line
@@ -20,7 +20,7 @@ from bench.runs.curves import family_curve
 from bench.runs.records import RunRecord
 from bench.runs.results import Results, TaskResults
 from datasets.grid import Grid
-from probes.bootstrap import score_of
+from probes.bootstrap import Score, score_of
 from probes.probe_set import (
     ACTIVATIONS,
     ALWAYS,
@@ -139,7 +139,8 @@ def test_what_gains_nothing_at_the_last_step_does_not_emerge(level: float) -> No
     assert result.final.low <= 0
     assert result.emerged is None
     assert emergence_line(result) == (
-        f"emergence: good with position has no gain over position at the last step: {result.final}"
+        "emergence: no gain of good with position over position was seen at the last step "
+        f"({result.final})"
     )
 
 
@@ -158,8 +159,8 @@ def test_a_draw_without_a_final_gain_has_not_emerged(monkeypatch: pytest.MonkeyP
     ("first", "words"),
     [
         (0, "step 1 [1, 1]"),
-        (1, "between step 1 and 3 [2, 3]"),
-        (9, "between step 5 and 10 [6, 10]"),
+        (1, "step 2 or 3 [2, 3]"),
+        (9, "one of steps 6 to 10 [6, 10]"),
     ],
 )
 def test_steps_that_were_not_probed_are_not_named(first: int, words: str) -> None:
@@ -177,14 +178,27 @@ def test_an_onset_and_its_interval_are_probed_steps_or_never(probed: set[int], s
     assert {step.mean, step.low, step.high} <= set(steps)
     for index, number in enumerate(numbers):
         assert (step.mean <= number) == drawn[index:, 0].all()
-    words = onset_words(step, numbers)
-    assert ("never" in words.partition(" [")[0]) == (not drawn[-1, 0])
-    gap = re.match(r"between step (\d+) and (\d+) ", words)
-    if gap:
-        before, after = map(int, gap.groups())
-        assert after - before > 1
-        assert {before, after} <= probed
-        assert not {*range(before + 1, after)} & probed
+    found = Onset(step, tuple(numbers))
+    begins, words = found.beginning, found.words()
+    assert begins.never == ("never" in words.partition(" [")[0]) == (not drawn[-1, 0])
+    if not begins.never:
+        assert {begins.before, begins.at} <= probed | {0}
+        assert not {*range(begins.before + 1, begins.at)} & probed
+        named = [*map(int, re.findall(r"\d+", words.partition(" [")[0]))]
+        assert (named[0], named[-1]) == (begins.before + 1, begins.at)
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (Score(3.0, 3.0, 3.0), "one of steps 1 to 3 [1, 3]"),
+        (Score(3.0, 3.0, 6.0), "one of steps 1 to 3 [1, never]"),
+        (Score(4.0, 3.0, 5.0), "step 4 [1, 5]"),
+        (Score(6.0, 6.0, 6.0), "never [never, never]"),
+    ],
+)
+def test_an_onset_in_words(score: Score, words: str) -> None:
+    assert Onset(score, (3, 4, 5)).words() == words
 
 
 def test_the_spread_of_seeds_widens_the_gain_over_random_networks() -> None:

@@ -10,17 +10,34 @@ import pytest
 
 from bench.analysis.degenerate import degenerate_labels
 from bench.report.summary import summary_lines
-from bench.report.tables import print_run
+from bench.report.tables import caveats, print_run
 from bench.runs.results import Results
+from probes.probe_set import FOREGROUND
 
 START = "degenerate labels: "
 
 
-def masked(results: Results, area: float, share: float) -> Results:
-    """The run with masks of one area in a share of its test images."""
-    foreground = np.full_like(results.foreground, 0.3)
-    foreground[: round(share * len(foreground))] = area
-    return replace(results, foreground=foreground)
+def masked(results: Results, areas: Any, task: str = "saliency") -> Results:
+    """The run with masks of these areas, one per test image."""
+    (cell,) = results.tasks[task].where(network=FOREGROUND)
+
+    def change(scores: Any, metrics: tuple[str, ...]) -> None:
+        # Dice of a mask with the whole image.
+        row = scores[results.tasks[task].row(cell)]
+        row[metrics.index("dice")] = 2 * areas / (1 + areas)
+
+    return replace(scored(results, task, change), foreground=areas)
+
+
+def areas_of(results: Results, area: float, share: float) -> Any:
+    """Areas of which a share are the same."""
+    areas = np.full_like(results.foreground, 0.3)
+    areas[: round(share * len(areas))] = area
+    return areas
+
+
+def same(scores: Any, _: tuple[str, ...]) -> None:
+    scores[:, 0] = 1.0
 
 
 def scored(results: Results, task: str, change: Any) -> Results:
@@ -41,10 +58,11 @@ def test_masks_without_an_object_or_without_a_background(
     area: float, word: str, small_run: Results, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = len(small_run.foreground)
-    assert degenerate_labels(masked(small_run, area, 0.3)) == []
-    results = masked(small_run, area, 1.0)
+    assert degenerate_labels(masked(small_run, areas_of(small_run, area, 0.3))) == []
+    results = masked(small_run, areas_of(small_run, area, 1.0))
     (sentence,) = degenerate_labels(results)
-    assert sentence.startswith(f"{START}the mask of the salient object is {word} in {count} of")
+    assert sentence.startswith(f"{START}the mask of saliency is {word} in {count} of {count} test")
+    assert [line for line in caveats(results) if "mask" in line] == [sentence]
     print_run(results)
     printed = capsys.readouterr().out
     assert printed.index(sentence) < printed.index("test images, 95 % intervals")
@@ -52,9 +70,9 @@ def test_masks_without_an_object_or_without_a_background(
 
 
 def test_masks_of_both_kinds(small_run: Results) -> None:
-    foreground = np.arange(len(small_run.foreground)) % 2 * 1.0
-    foreground = foreground[: len(foreground) // 2 * 2]
-    found = degenerate_labels(replace(small_run, foreground=foreground))
+    areas = np.arange(len(small_run.foreground)) % 2 * 1.0
+    assert len(areas) % 2 == 0
+    found = degenerate_labels(masked(small_run, areas))
     assert [sentence.split(" in ")[0].split()[-1] for sentence in found] == ["empty", "full"]
 
 
@@ -70,12 +88,36 @@ def test_constant_depth(small_run: Results) -> None:
     assert degenerate_labels(scored(small_run, "depth", one_cell)) == []
 
 
+def test_masks_are_those_of_thresholded_tasks(small_run: Results) -> None:
+    results = masked(small_run, areas_of(small_run, 0.0, 1.0))
+    depth = {"depth": small_run.tasks["depth"]}
+    assert degenerate_labels(replace(results, tasks=depth)) == []
+    assert not any("mask" in line for line in caveats(replace(results, tasks=depth)))
+
+
+def test_masks_of_shadows_are_their_own(small_run: Results) -> None:
+    empty = masked(small_run, areas_of(small_run, 0.0, 0.6)).tasks["saliency"]
+    tasks = {"saliency": small_run.tasks["saliency"], "shadow": replace(empty, name="shadow")}
+    (sentence,) = degenerate_labels(replace(small_run, tasks=tasks))
+    assert sentence.startswith(f"{START}the mask of shadow is empty in ")
+
+
+def test_a_finding_of_one_task_hides_none_of_another(small_run: Results) -> None:
+    light = {"light": replace(scored(small_run, "depth", same).tasks["depth"], name="light")}
+    results = masked(small_run, areas_of(small_run, 0.0, 0.6))
+    for tasks in (results.tasks | light, light | results.tasks):
+        found = degenerate_labels(replace(results, tasks=tasks))
+        assert len(found) == 2
+        assert any(sentence.startswith(f"{START}the mask of saliency") for sentence in found)
+        assert any("controls of light have the same scores" in sentence for sentence in found)
+
+
 @pytest.mark.parametrize("value", [1.0, np.nan])
 def test_scores_that_are_the_same_everywhere(value: float, small_run: Results) -> None:
-    def same(scores: Any, _: tuple[str, ...]) -> None:
+    def equal(scores: Any, _: tuple[str, ...]) -> None:
         scores[:, 0] = value
 
-    (sentence,) = degenerate_labels(scored(small_run, "saliency", same))
+    (sentence,) = degenerate_labels(scored(small_run, "depth", equal))
     assert sentence == (
-        f"{START}all probes and controls of saliency have the same scores; check the labeler"
+        f"{START}all probes and controls of depth have the same scores; check the labeler"
     )

@@ -139,6 +139,7 @@ def test_the_printed_scale_is_that_of_the_training_images(
     ("arguments", "sentence"),
     [
         (["--sampler-steps", "3"], "it differs in: sampler_steps"),
+        (["--batch", "3"], "it differs in: batch"),
         (
             ["--depth-model", "x/y"],
             "the labeler tiny takes no other networks; leave --depth-model out",

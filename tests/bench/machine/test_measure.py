@@ -117,6 +117,15 @@ def test_a_run_on_a_card_is_compared_cell_by_cell(
     result = agreement.agreement_of("torch_cuda", "onnxruntime", 1, 50, 4)
     assert result.largest["depth, rmse"] == pytest.approx(0.25)
     assert result.largest["saliency, dice"] == 0
+    worse = scores.copy()
+    worse[5, 0] = np.nan
+    runs += [
+        replace(small_run, tasks=small_run.tasks | {"depth": replace(depth, scores=changed)})
+        for changed in (worse, reference)
+    ]
+    # A cell that is undefined on one side alone is no agreement.
+    again = agreement.agreement_of("torch_cuda", "onnxruntime", 1, 50, 4)
+    assert again.largest["depth, rmse"] is None
     assert result.cells == sum(len(task.cells) for task in small_run.tasks.values())
 
 

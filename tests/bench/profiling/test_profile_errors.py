@@ -9,9 +9,11 @@ import pytest
 
 from bench.__main__ import main
 from bench.errors import UserError
+from bench.profiling import probe_parity
 from bench.profiling.config import REFERENCE, ProfileConfig, chosen_engines
-from bench.profiling.profile import profile
+from bench.profiling.profile import _Session, open_profile_study, profile
 from bench.runs.results import Results
+from bench.study import open_study
 
 SMALL = ProfileConfig(engines=("onnxruntime",), threads=1)
 
@@ -74,6 +76,40 @@ def test_a_run_of_another_sampler_is_refused(small_run: Results, tmp_path: Path)
     config = replace(SMALL, sampler_steps=3, run=str(small_run.path), out=str(tmp_path / "p"))
     with pytest.raises(UserError, match="has --sampler-steps 4, not 3"):
         profile(config)
+
+
+def test_a_run_whose_probes_read_something_else_is_refused(
+    small_run: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = replace(small_run, config=replace(small_run.config, width=8))
+    monkeypatch.setattr(probe_parity, "read_results", lambda _: narrow)
+    study = open_study(small_run.config)
+    with pytest.raises(UserError, match="has --width 8, which a profile does not take"):
+        probe_parity.stored_probes(small_run.path, study, "tiny")
+
+
+class EarlyError(Exception):
+    """Ends a profile where engines would be opened."""
+
+
+def exit_early() -> None:
+    raise EarlyError
+
+
+@pytest.mark.parametrize("guidance", [None, 1.0])
+def test_hooks_without_guidance_are_refused_before_an_engine_is_opened(
+    guidance: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = open_profile_study(SMALL)
+    monkeypatch.setattr(type(study), "guidance", property(lambda _: guidance))
+    monkeypatch.setattr("bench.profiling.profile.open_profile_study", lambda _: study)
+    opened: list[object] = []
+    monkeypatch.setattr(_Session, "open", lambda *_: opened.append(1) or exit_early())
+    config = replace(SMALL, baselines=("hooks",), out=str(tmp_path / "p"))
+    expected = UserError if guidance is None else EarlyError
+    with pytest.raises(expected):
+        profile(config)
+    assert bool(opened) == (guidance is not None)
 
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:

@@ -266,6 +266,23 @@ def test_a_layer_that_lost_most_of_its_values_is_found(
     assert all(" up2.1 " in line for line in lines)
 
 
+@pytest.mark.parametrize("lost", [1, None], ids=["one image", "all images"])
+def test_a_score_that_became_undefined_is_a_regression(
+    lost: int | None, small_run: Results, copied_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = load_file(copied_run / "scores.safetensors")
+    cell = small_run.tasks["depth"].best(network="trained", step=3)
+    assert cell is not None
+    scores["depth"][small_run.tasks["depth"].row(cell), 0, :lost] = np.nan
+    save_file(scores, copied_run / "scores.safetensors")
+    unseal(copied_run)
+    code, text = said(capsys, small_run.path, copied_run, "--fail-on", "rmse:0.5")
+    assert code == 1
+    assert "1 regressions" in text
+    images = len(small_run.record.test_items)
+    assert f"undefined on {lost or images} of {images} images" in text
+
+
 def test_timings_that_a_run_wrote_and_that_are_missing_are_damage(
     small_run: Results, copied_run: Path
 ) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.__main__ import main
+from bench.profiling.config import REFERENCE
+from bench.profiling.records import read_profile, write_profile
 from bench.runs.results import Results
 from tests.made_profile import made_profile
 
@@ -80,3 +83,21 @@ def test_a_run_is_not_compared_with_a_profile(
     code, text = said(capsys, small_run.path, tmp_path / "nothing")
     assert code == 2
     assert "neither a run folder nor a profile folder" in text
+
+
+def test_a_figure_that_cannot_be_compared_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = made_profile(tmp_path / "a", 1.0)
+    without = read_profile(made_profile(tmp_path / "b", 1.0))
+    engines = {name: replace(facts, memory=None) for name, facts in without.engines.items()}
+    write_profile(tmp_path / "b", replace(without, engines=engines))
+    code, text = said(capsys, base, tmp_path / "b", "--fail-on", "memory:10%")
+    assert code == 2
+    assert "have no memory in common, which --fail-on names" in text
+    code, text = said(capsys, base, tmp_path / "b")
+    assert code == 0
+    assert "memory is not compared: not both profiles have it" in text
+    kept = {REFERENCE: without.engines[REFERENCE]}
+    write_profile(tmp_path / "b", replace(without, engines=kept))
+    assert "onnxruntime is not compared: only" in said(capsys, base, tmp_path / "b")[1]

@@ -15,6 +15,7 @@ from bench.report.html import write_report
 from bench.runs.results import Results
 from probes.bootstrap import score_of
 from tests.browser import chromium, complaints, opened, uncomplaining, wait
+from tests.contrast import AA, contrast
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +186,36 @@ def test_a_choice_can_be_linked_to(browser: Any, page: Path, small_run: Results)
     browser.get("about:blank")
     opened(browser, page, f"#depth/activations/{layer}/3/step")
     assert said(browser).startswith(f"depth, activations, {layer}, step 3:")
+
+
+def test_a_damaged_address_is_left_aside(browser: Any, page: Path) -> None:
+    browser.get("about:blank")
+    complaints(browser)
+    opened(browser, page, "#100%")
+    assert browser.find_element("id", "explorer").is_displayed()
+    assert said(browser).startswith("saliency, activations, ")
+    assert complaints(browser) == []
+
+
+def test_curves_have_a_name_that_follows_the_choice(shown: Any, small_run: Results) -> None:
+    def name() -> str:
+        return str(shown.find_element("id", "curves").get_attribute("aria-label"))
+
+    assert name() == "saliency: dice by denoising step"
+    choose(shown, "task", "depth")
+    wait(shown, lambda: name().startswith("depth: rmse"))
+    shown.find_element("css selector", 'input[value="log_snr"]').click()
+    wait(shown, lambda: "log-SNR" in name())
+
+
+def test_text_in_the_grid_can_be_read_on_every_colour(shown: Any) -> None:
+    script = """
+        const data = JSON.parse(document.getElementById("data").textContent);
+        const task = { higher: true, range: [0, 1] };
+        return Array.from({ length: 1001 }, (_, index) => colourOf(data, task, index / 1000));
+    """
+    for background, text in shown.execute_script(script):
+        assert contrast(background, text) >= AA, background
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -84,6 +84,13 @@ def test_gains_over_random_directions_can_be_chosen(shown: Any) -> None:
     assert part.text.count("at the edge") == 2
     other = found(shown, '[data-effects="depth-farther"]')[0]
     assert other.get_attribute("data-drawn") == "null"
+    labels = [
+        chart.get_attribute("aria-label") for chart in found(shown, "[data-effects] [data-kind]")
+    ]
+    assert [label.rpartition(" over ")[2] for label in labels] == [
+        *(2 * ["no edit"]),
+        *(2 * ["a random direction"]),
+    ]
     assert all(method in part.text for method in METHODS)
 
 

@@ -66,8 +66,11 @@ def test_no_effect_at_all() -> None:
     results = made_run(null)
     first, second, third = said(results)
     assert first.count("not significantly better than the 0.") == 2
-    assert second.startswith("Saliency shows no gain over position alone at the last step (")
-    assert "depth shows no gain over position alone" in second
+    gain = findings_of(results).emergence["saliency"].final
+    assert second.startswith(
+        f"For saliency no gain over position alone was seen at the last step ({gain})"
+    )
+    assert "for depth no gain over position alone was seen" in second
     rows = findings_of(results).comparisons
     assert third.startswith(f"None of {len(rows)} comparisons with controls favour")
     assert f"{len(rows) - 2} more comparisons are below" in third
@@ -81,8 +84,15 @@ def test_some_effects_are_named_as_missing() -> None:
     assert "better than" in first.split("; ")[1]
     assert first.count("not significantly better") == 1
     assert second.startswith("Saliency has 90 %")
-    assert "depth shows no gain" in second
+    assert "for depth no gain over position alone was seen" in second
     assert " without a significant gain for depth at step 5 against " in third
+
+
+def test_steps_that_were_not_probed_are_not_named() -> None:
+    results = made_run()
+    sparse = results.record.model_copy(update={"steps": (2, 4, 9, 14)})
+    _, second, _ = said(replace(results, record=sparse))
+    assert second.count(" from one of steps 1 to 3 [1, 3] on") == 2
 
 
 def test_a_run_without_permuted_labels_says_so() -> None:

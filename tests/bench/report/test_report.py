@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Callable
+from errno import ENOSPC
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,9 +16,10 @@ import pytest
 
 from bench.analysis.comparisons import comparisons
 from bench.analysis.emergence import emergence
-from bench.analysis.findings import FINDINGS, FINDINGS_SCHEMA, findings_of
+from bench.analysis.findings import FINDINGS, FINDINGS_SCHEMA, findings_of, write_findings
 from bench.analysis.significance import discoveries
 from bench.command_line import run_command
+from bench.errors import UserError
 from bench.figures.charts import NOISE, Line, curve_chart, heat, svg
 from bench.figures.images import shaded
 from bench.report.html import write_report
@@ -189,6 +193,32 @@ def test_a_prompt_cannot_act(copied_run: Path) -> None:
     assert all(address.startswith("data:image/png;base64,") for address in hostile.loads)
     assert prompt in hostile.text
     assert json.loads(hostile.data)["prompts"][0] == prompt
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("report.html", write_report), (FINDINGS, write_findings)]
+)
+def test_a_file_that_cannot_be_written_is_left_as_it_was(
+    name: str, write: Callable[[Results], Path], copied_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = read_results(copied_run)
+    write(results)
+    before = (copied_run / name).read_bytes()
+
+    def fill(self: Path, text: str, **_: object) -> None:
+        """Write as much as fits on the disk."""
+        if self.name.startswith(name):
+            self.write_bytes(text[:100].encode())
+            raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fill)
+        with pytest.raises(UserError) as caught:
+            write(results)
+    command = shlex.quote(str(copied_run))
+    assert str(caught.value).endswith(f"run: python -m bench report {command}")
+    assert (copied_run / name).read_bytes() == before
+    assert not [*copied_run.glob("*.partial")]
 
 
 def test_the_report_is_written_again_to_the_same_bytes(small_run: Results) -> None:

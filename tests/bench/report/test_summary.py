@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.report.summary import summary_lines
 from bench.runs.results import Results
+from probes.bootstrap import effect_of
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION, WITH_POSITION
 
 PAGE = Path("runs/name/report.html")
@@ -90,6 +91,19 @@ def test_the_early_step_is_step_5_or_the_next_probed_one(small_run: Results) -> 
     assert labels(0, 2, 4, 14) == ["step 5", "step 15"]
     assert labels(0, 2, 9, 14) == ["step 10", "step 15"]
     assert labels(0, 1, 2, 3) == ["step 4"]
+
+
+def test_a_gain_that_was_not_seen_is_told_with_its_interval(small_run: Results) -> None:
+    task = small_run.tasks["saliency"]
+    position = task.score(task.best(network=POSITION))
+    scores = task.scores.copy()
+    change = np.resize([-0.1, 0.12], len(position))
+    for cell in task.where(network="trained", step=3, probe=WITH_POSITION):
+        scores[task.row(cell), 0] = position + change
+    results = replace(small_run, tasks={"saliency": replace(task, scores=scores)})
+    gain = effect_of(change)
+    assert gain.low < 0 < gain.mean
+    assert lines_of(results)[-3].endswith(f"; no gain over it was seen ({gain})")
 
 
 def test_absent_controls_are_dashes(small_run: Results) -> None:
