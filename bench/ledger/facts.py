@@ -13,7 +13,7 @@ from engines.samplers import finite_log_snr
 from probes.task import Task
 
 _ROUNDING = 1e-6
-"""Relative difference of noise levels between versions of numpy and torch."""
+"""Relative difference of noise levels between processors, and versions of numpy and torch."""
 
 
 def sampler_record(study: Study, guidance: float | None) -> SamplerRecord:
@@ -56,15 +56,7 @@ def changed_facts(record: EntryRecord, study: Study) -> list[str]:
         "tasks": (sorted(record.tasks), sorted(study.tasks)),
     }
     changed = [what for what, (there, now) in differing.items() if there != now]
-    changed += [
-        what
-        for what, there, now in (
-            ("timesteps", stored.timesteps, here.timesteps),
-            ("noise levels (sigmas)", stored.sigmas, here.sigmas),
-            ("noise levels (log_snr)", stored.log_snr, here.log_snr),
-        )
-        if not close(there, now)
-    ]
+    changed += differing_levels(stored, here)
     for name, task in record.tasks.items():
         if name in study.tasks and (
             (task.metric, task.higher_is_better, task.unit) != _headline(study.tasks[name])
@@ -78,9 +70,30 @@ def _headline(task: Task) -> tuple[str, bool, str]:
     return metric.name, metric.higher_is_better, task.unit
 
 
-def close(there: Sequence[float | None], here: Sequence[float | None]) -> bool:
-    """Whether noise levels are equal up to rounding."""
+def differing_levels(there: SamplerRecord, here: SamplerRecord) -> list[str]:
+    """Name what two descriptions of noise levels differ in by more than rounding.
+
+    Sigmas are in single precision, and processors round them differently: a share of a sigma is an
+    absolute difference of its logarithm, which can lie near zero.
+    """
+    return [
+        what
+        for what, stored, present, relative, absolute in (
+            ("timesteps", there.timesteps, here.timesteps, _ROUNDING, 0.0),
+            ("noise levels (sigmas)", there.sigmas, here.sigmas, _ROUNDING, 0.0),
+            ("noise levels (log_snr)", there.log_snr, here.log_snr, 0.0, 2 * _ROUNDING),
+        )
+        if not _close(stored, present, relative, absolute)
+    ]
+
+
+def _close(
+    there: Sequence[float | None],
+    here: Sequence[float | None],
+    relative: float,
+    absolute: float,
+) -> bool:
     return len(there) == len(here) and all(
-        a is b if a is None or b is None else math.isclose(a, b, rel_tol=_ROUNDING, abs_tol=1e-9)
+        a is b if a is None or b is None else math.isclose(a, b, rel_tol=relative, abs_tol=absolute)
         for a, b in zip(there, here, strict=True)
     )

@@ -13,7 +13,7 @@ from bench.config import Config
 from bench.errors import UserError
 from bench.ledger.claimed import best_cells, claimed_cells
 from bench.ledger.entries import digests, read_arrays, sha256, summarised, write_arrays
-from bench.ledger.facts import close, layer_paths, sampler_record
+from bench.ledger.facts import differing_levels, layer_paths, sampler_record
 from bench.ledger.records import (
     ENTRY,
     PROBES,
@@ -118,16 +118,15 @@ def _refuse_other_levels(results: Results, study: Study) -> None:
     An entry states the steps of its run, and a check generates with those of the installation.
     """
     record, here = results.record, sampler_record(study, results.record.guidance)
-    for stored, present in (
-        (record.timesteps, here.timesteps),
-        (record.sigmas, here.sigmas),
-        (record.log_snr, here.log_snr),
-    ):
-        if stored and not close(stored, present):
-            raise UserError(
-                f"{results.path} was made with other noise levels than {here.name} has now, as "
-                "with another version of diffusers; run again, then submit that run"
-            )
+    if not record.sigmas:
+        # Runs of earlier versions did not record them.
+        return
+    levels = {name: getattr(record, name) for name in ("timesteps", "sigmas", "log_snr")}
+    if differing_levels(here.model_copy(update=levels), here):
+        raise UserError(
+            f"{results.path} was made with other noise levels than {here.name} has now, as with "
+            "another version of diffusers; run again, then submit that run"
+        )
 
 
 def _refuse_another(folder: Path, scores: dict[str, NDArray[np.float32]]) -> None:

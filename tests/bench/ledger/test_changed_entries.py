@@ -12,7 +12,7 @@ from bench.__main__ import main
 from bench.errors import UserError
 from bench.ledger import verify as verification
 from bench.ledger.entries import disagreements, read_arrays, read_entry, write_arrays
-from bench.ledger.facts import changed_facts
+from bench.ledger.facts import changed_facts, differing_levels
 from bench.ledger.verify import verify
 from bench.study import Study
 from tests.bench.ledger.changes import edit, seal
@@ -167,3 +167,17 @@ def test_probes_of_another_shape_are_refused(
     seal(copied)
     with pytest.raises(UserError, match=sentence):
         verify(read_entry(copied), 1, {}, seed=0)
+
+
+def test_a_processor_that_rounds_otherwise_changes_no_fact(copied: Path, study: Study) -> None:
+    """Near equal shares of signal and noise the log-SNR is near zero, and so is no scale."""
+    record = read_entry(copied).record
+    levels = [0.1400760 if level is None else level for level in record.sampler.log_snr]
+    near = record.sampler.model_copy(update={"log_snr": (1e-3, *levels[1:])})
+    other = near.model_copy(update={"log_snr": (1e-3 + 3e-7, *levels[1:])})
+    assert differing_levels(near, other) == []
+    far = near.model_copy(update={"log_snr": (1e-3 + 1e-4, *levels[1:])})
+    assert differing_levels(near, far) == ["noise levels (log_snr)"]
+    rounded = near.model_copy(update={"sigmas": tuple(sigma * (1 + 1e-7) for sigma in near.sigmas)})
+    assert differing_levels(near, rounded) == []
+    assert not changed_facts(record, study)
