@@ -19,6 +19,8 @@ from engines.errors import EngineError
 
 SUMS = "sha256.json"
 """The checksums of a cached folder, which are written last."""
+_BY_LIBRARY = ("transformers_version", "dtype", "torch_dtype")
+"""Entries of a configuration that say nothing of the network."""
 _UNFINISHED = ".unfinished-"
 """Start of the names of folders that are being filled."""
 _ABANDONED_SECONDS = 24 * 3600.0
@@ -36,6 +38,15 @@ def default_cache() -> Path:
 def key_of(facts: Mapping[str, object]) -> str:
     """A short hash of values that JSON can hold."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def hash_of_config(config: Mapping[str, object]) -> str:
+    """A short hash of what a network's configuration says of it.
+
+    Entries that tell which library wrote it, from where, or how it was loaded are left out.
+    """
+    kept = {k: str(v) for k, v in config.items() if not k.startswith("_") and k not in _BY_LIBRARY}
+    return key_of(kept)
 
 
 def hash_of_weights(state: Mapping[str, torch.Tensor]) -> str:

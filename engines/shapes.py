@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engines.backends.torch_eager import recording_taps
-from engines.cache import key_of
+from engines.cache import hash_of_config
 from engines.silence import silenced
 
 if TYPE_CHECKING:
@@ -25,11 +25,10 @@ _SHAPES: dict[Hashable, dict[str, tuple[int, ...]]] = {}
 _DECODED: dict[Hashable, tuple[int, ...]] = {}
 
 
-def architecture_of(denoiser: Denoiser, taps: Sequence[Tap], words: int) -> Hashable:
+def architecture_key(denoiser: Denoiser, taps: Sequence[Tap], words: int) -> Hashable:
     """Return what shapes and counts of a denoiser depend on."""
     inputs = tuple((name, tuple(shape)) for name, shape in denoiser.inputs.items())
-    config = key_of({"config": {name: str(value) for name, value in denoiser.config.items()}})
-    kind = type(denoiser.module)
+    kind, config = type(denoiser.module), hash_of_config(denoiser.config)
     return kind, config, denoiser.predict, denoiser.latent_shape, inputs, tuple(taps), words
 
 
@@ -37,7 +36,7 @@ def tap_shapes(
     denoiser: Denoiser, taps: Sequence[Tap], words: int
 ) -> Mapping[str, tuple[int, ...]]:
     """Return the shape of one row of every tap, by layer, with ``words`` rows of text."""
-    key = architecture_of(denoiser, taps, words)
+    key = architecture_key(denoiser, taps, words)
     if key not in _SHAPES:
         module, call = without_weights(denoiser, words)
         with recording_taps(module, taps) as outputs, torch.inference_mode():
@@ -48,7 +47,7 @@ def tap_shapes(
 
 def decoded_shape(vae: Any, latent_shape: tuple[int, int, int]) -> tuple[int, ...]:
     """Return the shape of the image that an autoencoder makes of one latent."""
-    key = type(vae), str(dict(vae.config)), latent_shape
+    key = type(vae), hash_of_config(vae.config), latent_shape
     if key not in _DECODED:
         without = decoder_without_weights(vae)
         with torch.inference_mode():

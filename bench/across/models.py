@@ -12,7 +12,7 @@ from bench.model import model_spec
 from bench.options.validation import Record, read_record
 from bench.runs.results import Results
 from bench.verdicts.cells import is_unet
-from engines.cache import key_of
+from engines.cache import hash_of_config
 from engines.samplers import is_flow
 
 TRAINING = "training.json"
@@ -136,8 +136,7 @@ def _architecture(folder: Path) -> str | None:
 def _configuration(folder: Path) -> str:
     for name in _DENOISERS:
         if found := _json(folder / name / "config.json"):
-            # Keys with an underscore tell which version of diffusers wrote it, and from where.
-            return key_of({key: value for key, value in found.items() if key[0] != "_"})
+            return hash_of_config(found)
     return ""
 
 

@@ -41,6 +41,7 @@ from datasets.splits import BLOCK
 from engines.cache import default_cache, hash_of_weights, key_of
 from engines.cuda_stream import own_device
 from engines.engine import reserved
+from engines.identity import configuration_hashes
 from extract.stream import BlockInput, RecordedModel, stream
 
 KEPT, MADE = "kept.csv", "make.json"
@@ -108,6 +109,7 @@ def make_dataset(config: Config, out: Path) -> GeneratedSet:
     facts = {
         "model": config.model,
         "weights": [hash_of_weights(part.state_dict()) for part in components.networks.values()],
+        "configuration": configuration_hashes(components),
         "schedule": components.schedule,
         "sampler_steps": config.sampler_steps,
         "guidance": guidance,
@@ -199,7 +201,7 @@ def print_made(made: GeneratedSet, kept_before: bool) -> None:
     )
     named = {made.files(item)[0] for item in made.items}
     if others := [path for path in (made.path / "images").glob("*.png") if path not in named]:
-        print(f"{len(others)} further images there are of an earlier call with other items")
+        print(f"{len(others)} other images in that folder are of an earlier call with other items")
     scale = raw_scale(made)
     if scale:
         print(

@@ -20,6 +20,7 @@ from bench.errors import UserError
 from bench.interventions.arms import CONTROLNET, random_directions
 from bench.study import Study
 from datasets.items import Item
+from engines.cache import hash_of_config
 from engines.checksum import sha256
 from engines.conditioning import TEXT, Conditioning
 from engines.validate import quoted
@@ -113,7 +114,6 @@ def _loaded(folder: Path) -> tuple[ControlNetModel, str]:
     try:
         if len(files) != 1:
             raise ValueError(f"it holds {len(files)} safetensors files, where one is read")
-        digest = sha256(files[0])
         net = ControlNetModel.from_pretrained(
             folder, torch_dtype=torch.float32, low_cpu_mem_usage=False
         )
@@ -122,7 +122,7 @@ def _loaded(folder: Path) -> tuple[ControlNetModel, str]:
             f"{folder} is not a folder of a diffusers ControlNetModel ({quoted(error)}); give "
             f"another --controlnet, or leave {CONTROLNET} out of --methods"
         ) from error
-    return net.eval().requires_grad_(False), digest
+    return net.eval().requires_grad_(False), f"{sha256(files[0])}-{hash_of_config(net.config)}"
 
 
 def folder_for(model: str, task: str, typed: Path | None) -> Path | None:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.profiling.records import ModuleWork, Work
 from engines.denoiser import Denoiser
 from engines.engine import Tap
-from engines.shapes import architecture_of, decoder_without_weights, without_weights
+from engines.shapes import architecture_key, decoder_without_weights, without_weights
 
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)|(mid)_block")
 _PART = re.compile(r"(?:^|\.)(attn1|attn2|ff|resnets|downsamplers|upsamplers|attentions)(?:\.|$)")
@@ -42,7 +42,7 @@ def work_of(
     With data, torch's counter misses the CPU's fused attention; on the meta device attention is two
     matrix products.
     """
-    key = architecture_of(denoiser, taps, words)
+    key = architecture_key(denoiser, taps, words)
     if key not in _COUNTED:
         _COUNTED[key] = _counted(denoiser, taps, words)
     return _COUNTED[key]

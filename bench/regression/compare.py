@@ -75,7 +75,9 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     families = [Family("scores", quality_changes(before, after, named))]
     unequal = [
         f"the runs differ in {name}: {base} has {values[0]}, {new} has {values[1]}"
-        for name, values in (differences([before, after]) | _engines(before, after)).items()
+        for name, values in (
+            differences([before, after]) | _model_and_engine(before, after)
+        ).items()
     ]
     reason = unlike(
         before.environment.as_json(), after.environment.as_json(), run_options(before, after)
@@ -105,7 +107,7 @@ def _runs(base: Path, new: Path, fail_on: str | None) -> Comparison:
     )
 
 
-def _engines(base: Results, new: Results) -> dict[str, list[str]]:
+def _model_and_engine(base: Results, new: Results) -> dict[str, list[str]]:
     """What else tells two runs' scores apart: their models and engines, where they differ."""
     values = {
         "model": [base.config.model, new.config.model],

@@ -167,6 +167,18 @@ def test_bad_input_is_one_sentence(
     assert sentence in printed[0]
 
 
+def test_another_configuration_of_the_model_is_refused(
+    made: Path,
+    prompts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bench.curation.make.configuration_hashes", lambda _: {"vae": "another"})
+    command = ["dataset", "make", "--prompts", str(prompts), "--out", str(made), *QUICKLY]
+    assert main(command) == 2
+    assert "it differs in: configuration" in capsys.readouterr().err
+
+
 def test_a_folder_of_something_else_is_left_alone(
     prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
