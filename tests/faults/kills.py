@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.process import Child, start
-from tests.faults.runs import World, run, shards_of
+from tests.faults.runs import World, paths_in, run, shards_of
 from tests.faults.verdict import Outcome, Row, Trial, first, refused, row
 
 PER_RUN = 5
@@ -77,7 +77,7 @@ def _kill(world: World, child: Child, out: Path, as_program: bool) -> str | None
         moment = f"at file {number}"
 
         def come() -> bool:
-            seen.update(str(path) for path in (out.rglob("*") if out.exists() else ()))
+            seen.update(map(str, paths_in(out)))
             return len(seen) >= number
 
         ended = child.wait(come)

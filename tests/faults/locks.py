@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.faults.disk import EDIT
 from tests.faults.process import ended, start
-from tests.faults.runs import World, run, shards_of
+from tests.faults.runs import World, paths_in, run, shards_of
 from tests.faults.verdict import Row, Trial, done, first, refused, row
 
 
@@ -42,7 +42,8 @@ def _runs(world: World) -> Iterator[Trial]:
         longer = (*EDIT[:at], "1,2,4,8,16", *EDIT[at + 1 :])
         arguments = ["intervene", str(folder), *longer, "--shifts", "4", "--batch", "4"]
         working = start(arguments)
-        working.wait(lambda: any((folder / "interventions").rglob("*.safetensors")))
+        stored = folder / "interventions"
+        working.wait(lambda: any(path.suffix == ".safetensors" for path in paths_in(stored)))
         for other in (arguments, ["adam-vs-ridge", str(folder), "--cells", "1", "--epochs", "1"]):
             outcome = ended(other)
             yield Trial(" ".join(other), outcome, refused(outcome))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,10 +79,21 @@ def differing(one: Path, other: Path) -> str | None:
     return f"{min(stray)} was not removed" if stray else None
 
 
+def paths_in(folder: Path) -> Iterator[Path]:
+    """Yield the files and folders in a folder that a process may be changing.
+
+    Unlike Path.rglob, os.walk passes over a folder that is removed meanwhile.
+    """
+    for inside, folders, files in os.walk(folder):
+        yield from (Path(inside, name) for name in (*folders, *files))
+
+
 def shards_of(folder: Path) -> dict[Path, int]:
     """Finished shard of a run folder -> its time of modification."""
     shards = {}
-    for path in (folder / "shards").rglob("*.safetensors"):
+    for path in paths_in(folder / "shards"):
+        if path.suffix != ".safetensors":
+            continue
         try:
             shards[path] = path.stat().st_mtime_ns
         except FileNotFoundError:
