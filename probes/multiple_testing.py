@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import false_discovery_control, t
 
 from probes.bootstrap import LEVEL, ROUNDING, TEST_DRAWS, Array, Difference, paired_difference
@@ -64,19 +65,24 @@ def over_permuted(
 def over_strongest(gains: Sequence[Difference], level: float = LEVEL) -> Difference:
     """The gain over the strongest of several baselines, with the largest of their p-values.
 
-    The largest p-value tests whether all baselines are exceeded. Where it is above 1 - ``level``
-    the interval spans those of all baselines, so that interval and test agree.
+    The largest p-value tests whether all baselines are exceeded. The interval is that of the gain
+    over the strongest; where it leaves out zero and the largest p-value is above 1 - ``level``, it
+    spans the interval of that p-value's baseline as well, so that interval and test agree.
     """
-    weakest = np.argmin([gain.mean for gain in gains], axis=0)[None]
-    mean, low, high = (
-        np.take_along_axis(np.stack([getattr(gain, name) for gain in gains]), weakest, axis=0)[0]
-        for name in ("mean", "low", "high")
-    )
-    p = np.max([gain.p for gain in gains], axis=0)
-    found = p <= (1 - level) * (1 + ROUNDING)
+    strongest = np.argmin([gain.mean for gain in gains], axis=0)
+    least_sure = np.argmax([gain.p for gain in gains], axis=0)
+
+    def of(which: NDArray[np.intp], name: str) -> Array:
+        table = np.stack([getattr(gain, name) for gain in gains])
+        taken: Array = np.take_along_axis(table, which[None], axis=0)[0]
+        return taken
+
+    mean, low, high = (of(strongest, name) for name in ("mean", "low", "high"))
+    p = of(least_sure, "p")
+    unsure = p > (1 - level) * (1 + ROUNDING)
     return Difference(
         mean,
-        np.where(found, low, np.min([gain.low for gain in gains], axis=0)),
-        np.where(found, high, np.max([gain.high for gain in gains], axis=0)),
+        np.where(unsure & (low > 0), np.minimum(low, of(least_sure, "low")), low),
+        np.where(unsure & (high < 0), np.maximum(high, of(least_sure, "high")), high),
         p,
     )

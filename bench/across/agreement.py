@@ -16,7 +16,6 @@ from itertools import combinations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.across.models import ARCHITECTURE, OBJECTIVE, Model, unlike
@@ -25,7 +24,6 @@ from datasets.grid import Grid
 from datasets.labels import Labels
 from probes.blocks import Blocks
 from probes.bootstrap import (
-    LEVEL,
     TEST_DRAWS,
     Array,
     Difference,
@@ -33,7 +31,7 @@ from probes.bootstrap import (
     paired_difference,
     score_of,
 )
-from probes.multiple_testing import RATE, q_values
+from probes.multiple_testing import RATE, over_strongest, q_values
 from probes.readout import THRESHOLDS
 from probes.score import SPEARMAN, Metric
 from probes.task import Task
@@ -192,23 +190,7 @@ def over_controls(
 ) -> Difference:
     """Return the gain of the same item over the strongest of the controls, paired over items.
 
-    Values are per item, or rows of items. The p-value is the largest over controls. The interval is
-    that over the strongest control; where it leaves out zero and another control is not exceeded
-    significantly, it spans the interval over that one as well, so that interval and test agree.
+    Values are per item, or rows of items. See :func:`probes.multiple_testing.over_strongest`.
     """
     same = np.atleast_2d(values[SAME])
-    gains = [paired_difference(same, values[name], draws) for name in controls]
-    weakest = np.argmin([gain.mean for gain in gains], axis=0)
-    least_sure = np.argmax([gain.p for gain in gains], axis=0)
-
-    def ends(which: NDArray[np.int_], name: str) -> Array:
-        table = np.stack([getattr(gain, name) for gain in gains])
-        taken: Array = np.take_along_axis(table, which[None], axis=0)[0]
-        return taken
-
-    mean, low, high = (ends(weakest, name) for name in ("mean", "low", "high"))
-    p = ends(least_sure, "p")
-    unsure = p > 1 - LEVEL
-    low = np.where(unsure & (low > 0), np.minimum(low, ends(least_sure, "low")), low)
-    high = np.where(unsure & (high < 0), np.maximum(high, ends(least_sure, "high")), high)
-    return Difference(mean, low, high, p)
+    return over_strongest([paired_difference(same, values[name], draws) for name in controls])

@@ -14,6 +14,15 @@ from functools import partial
 
 import numpy as np
 
+from bench.runs.curves import (
+    CLEAN_LATENT,
+    LATENT,
+    MEAN_LABEL,
+    MEAN_MAP_NAME,
+    PERMUTED_LABELS,
+    PERMUTED_WEIGHTS,
+    POSITION_ALONE,
+)
 from bench.runs.results import Results, TaskResults
 from bench.steps import early_and_last, number_of
 from extract.networks import CLEAN, CONVOLUTION, DECODED, DECODED_LAYERS, INPUT, TRAINED
@@ -40,8 +49,10 @@ class Comparison:
     task: str
     step: int
     """Counted from 0."""
-    what: str
+    control: str
     """The control or baseline."""
+    remark: str
+    """What is to be known of it, such as that there is one draw of it; may be empty."""
     layer: str
     """The layer of the trained network's probe."""
     baseline_layer: str
@@ -54,6 +65,11 @@ class Comparison:
     """Two-sided p-value of no gain."""
     q: float
     """The least false discovery rate, over all comparisons, at which this one is significant."""
+
+    @property
+    def what(self) -> str:
+        """The control or baseline, with the remark."""
+        return f"{self.control}{self.remark}"
 
     @property
     def holds(self) -> bool:
@@ -157,7 +173,13 @@ def _with_q_values(rows: Iterable[Comparison]) -> list[Comparison]:
 
 
 def _compare(
-    task: TaskResults, step: int, what: str, cell: Cell, baseline_layer: str, baseline: Array
+    task: TaskResults,
+    step: int,
+    control: str,
+    cell: Cell,
+    baseline_layer: str,
+    baseline: Array,
+    remark: str = "",
 ) -> Comparison:
     """Compare a cell with a baseline's scores: images, or draws x images.
 
@@ -171,7 +193,8 @@ def _compare(
     return Comparison(
         task.name,
         step,
-        what,
+        control,
+        remark,
         cell.layer,
         baseline_layer,
         float(np.nanmean(scores)),
@@ -192,24 +215,25 @@ def _with_controls(results: Results, task: TaskResults, step: int) -> Iterator[C
         if (cell := task.best(network=name, step=step, probe=ACTIVATIONS))
     ]
     if random:
-        what = f"permuted weights, same latents{_if_one_seed(len(random))}"
-        yield compare(what, best, _layers(random), _scores(task, random))
+        control, remark = f"{PERMUTED_WEIGHTS}, same latents", _if_one_seed(len(random))
+        yield compare(control, best, _layers(random), _scores(task, random), remark)
     permuted = task.where(network=TRAINED, step=step, probe=PERMUTED, layer=best.layer)
     if permuted:
-        what = f"permuted labels{': this one draw' if len(permuted) == 1 else ''}"
-        yield compare(what, best, best.layer, _scores(task, permuted))
+        remark = ": this one draw" if len(permuted) == 1 else ""
+        yield compare(PERMUTED_LABELS, best, best.layer, _scores(task, permuted), remark)
     for cell in task.where(network=INPUT, step=step, probe=ACTIVATIONS):
-        yield compare("the latent itself", best, cell.layer, task.score(cell))
+        yield compare(LATENT, best, cell.layer, task.score(cell))
     for cell in task.where(network=CLEAN, step=step, probe=ACTIVATIONS):
-        yield compare("the predicted clean latent", best, cell.layer, task.score(cell))
+        yield compare(CLEAN_LATENT, best, cell.layer, task.score(cell))
     both = task.best(network=TRAINED, step=step, probe=WITH_POSITION)
     position = task.best(network=POSITION)
     if both is not None and position is not None:
-        what = "with position: position alone"
-        yield compare(what, both, position.layer, task.score(position))
-    what = "with position: mean training map" if both is not None else "mean training label"
+        yield compare(
+            f"with position: {POSITION_ALONE}", both, position.layer, task.score(position)
+        )
+    control = MEAN_LABEL if both is None else f"with position: {MEAN_MAP_NAME}"
     for cell in task.where(network=MEAN_MAP):
-        yield compare(what, both or best, cell.layer, task.score(cell))
+        yield compare(control, both or best, cell.layer, task.score(cell))
 
 
 def _with_baseline(
@@ -223,9 +247,9 @@ def _with_baseline(
     if step == 0 and baseline.first is not None and results.family(baseline.first):
         # The same comparison a second time.
         return None
-    seeds = "" if baseline.network in networks else _if_one_seed(len(cells))
-    what = f"{baseline.what}{seeds}"
-    return _compare(task, step, what, best, _layers(cells), _scores(task, cells))
+    remark = "" if baseline.network in networks else _if_one_seed(len(cells))
+    scores = _scores(task, cells)
+    return _compare(task, step, baseline.what, best, _layers(cells), scores, remark)
 
 
 def _if_one_seed(networks: int) -> str:

@@ -73,7 +73,8 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
                 damage=tuple(trials.mean_damage(arm) for arm in arms),
                 score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
                 reached=tuple(
-                    float((damage > limit).mean()) if len(damage) else 0.0 for limit in plan.damages
+                    float((damage > limit).mean()) if len(damage) else np.nan
+                    for limit in plan.damages
                 ),
                 effects=_effects(values[method]),
                 over_random=None if random is None else _effects(random),

@@ -63,7 +63,8 @@ class Curve(Record):
     score: tuple[float, ...]
     """Mean headline score, by strength."""
     reached: tuple[float, ...]
-    """Share of the items whose damage passes each stated one at some strength."""
+    """Share of the items whose damage passes each stated one at some strength; nan where no image
+    has a background."""
     effects: tuple[Interval, ...]
     """Gain over no edit at each stated damage; then the mean over damages up to the last."""
     over_random: tuple[Interval, ...] | None = None

@@ -69,7 +69,7 @@ def curve_rows(summary: Summary) -> list[dict[str, str]]:
         }
         row |= _at(curve.damages, curve.effects, "gain")
         row |= {
-            f"reach {damage:g}": f"{share:.0%}"
+            f"reach {damage:g}": f"{share:.0%}" if not isnan(share) else ""
             for damage, share in zip(curve.damages, curve.reached, strict=True)
         }
         if curve.over_random:

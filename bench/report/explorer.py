@@ -13,7 +13,16 @@ from bench.registry import plugins
 from bench.report.noise import log_snr_text
 from bench.report.sheets import images, readings
 from bench.report.tables import measure
-from bench.runs.curves import Curve, control_curves, mean_label
+from bench.runs.curves import (
+    CLEAN_LATENT,
+    LATENT,
+    PERMUTED_LABELS,
+    PERMUTED_WEIGHTS,
+    POSITION_ALONE,
+    Curve,
+    control_curves,
+    mean_label,
+)
 from bench.runs.results import Results, TaskResults
 from bench.steps import numbers_of
 from extract.networks import TRAINED
@@ -28,8 +37,7 @@ from probes.probe_set import (
 
 _DIGITS = 4
 """Significant digits of scores in the page."""
-_RANDOM = "permuted weights"
-_OF_STEPS = ("the latent itself", "the predicted clean latent")
+_OF_STEPS = (LATENT, CLEAN_LATENT)
 """Controls that have one score per step, whatever the layer."""
 
 
@@ -81,15 +89,15 @@ Rows = dict[tuple[str, int], list[int]]
 
 def _kinds(results: Results, task: TaskResults) -> Iterator[tuple[str, Rows]]:
     """(name, rows) of the kinds of probes that have a score per layer."""
-    names = {ACTIVATIONS: ACTIVATIONS, WITH_POSITION: WITH_POSITION, PERMUTED: "permuted labels"}
+    names = {ACTIVATIONS: ACTIVATIONS, WITH_POSITION: WITH_POSITION, PERMUTED: PERMUTED_LABELS}
     names |= {EQUAL_WIDTH: "equal width"}
-    found: dict[str, Rows] = {name: {} for name in (*names.values(), _RANDOM)}
+    found: dict[str, Rows] = {name: {} for name in (*names.values(), PERMUTED_WEIGHTS)}
     random = set(results.random_networks)
     for row, cell in enumerate(task.cells):
         if cell.network == TRAINED and cell.probe in names:
             name = names[cell.probe]
         elif cell.network in random and cell.probe == ACTIVATIONS:
-            name = _RANDOM
+            name = PERMUTED_WEIGHTS
         else:
             continue
         found[name].setdefault((cell.layer, cell.step), []).append(row)
@@ -147,7 +155,7 @@ def _controls(results: Results, task: TaskResults) -> list[dict[str, Any]]:
     """Controls without layers: name, and mean, low and high, per step or once."""
     curves = curves_of(results, task.name)
     rows = []
-    for name in (*_OF_STEPS, "position alone", mean_label(task)):
+    for name in (*_OF_STEPS, POSITION_ALONE, mean_label(task)):
         if name not in curves:
             continue
         at = dict(curves[name])

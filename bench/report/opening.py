@@ -9,7 +9,7 @@ from bench.analysis.emergence import Emergence
 from bench.analysis.findings import Findings
 from bench.analysis.significance import at_rate
 from bench.report.tables import measure
-from bench.runs.curves import mean_score
+from bench.runs.curves import PERMUTED_LABELS, mean_score
 from bench.runs.results import Results, TaskResults
 from bench.steps import early_and_last, number_of
 from extract.networks import TRAINED
@@ -47,7 +47,7 @@ def _score(task: TaskResults, step: int, rows: Sequence[Comparison]) -> str:
 
 
 def _is_of_labels(row: Comparison, task: str, step: int) -> bool:
-    return (row.task, row.step) == (task, step) and row.what.startswith("permuted labels")
+    return (row.task, row.step) == (task, step) and row.control == PERMUTED_LABELS
 
 
 def _onset(entry: Emergence) -> str:

@@ -4,34 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.analysis.curves import curves
+from bench.analysis.curves import baseline_curves, trained_curve
 from bench.figures.charts import AXES, NOISE, STEP, Line, curve_chart, legend
 from bench.report.explorer import curves_of, log_snr
 from bench.report.tables import measure
+from bench.runs.curves import (
+    BOTH,
+    CLEAN_LATENT,
+    LATENT,
+    MEAN_LABEL,
+    MEAN_MAP_NAME,
+    PERMUTED_LABELS,
+    PERMUTED_WEIGHTS,
+    POSITION_ALONE,
+)
 from bench.runs.results import Results, TaskResults
 from bench.steps import number_of, numbers_of
+from extract.networks import CONVOLUTION, DECODED, DECODED_LAYERS
+from probes.probe_set import ACTIVATIONS
 
 _CONTROL_STYLES = {
-    "activations": "trained",
-    "activations + position": "both",
-    "permuted labels": "permuted",
-    "the latent itself": "latent",
-    "the predicted clean latent": "clean",
-    "permuted weights": "random",
-    "position alone": "position",
-    "mean training map": "mean",
-    "mean training label": "mean",
+    ACTIVATIONS: "trained",
+    BOTH: "both",
+    PERMUTED_LABELS: "permuted",
+    LATENT: "latent",
+    CLEAN_LATENT: "clean",
+    PERMUTED_WEIGHTS: "random",
+    POSITION_ALONE: "position",
+    MEAN_MAP_NAME: "mean",
+    MEAN_LABEL: "mean",
 }
 """Curves in the chart of controls, and their styles."""
 _BASELINE_STYLES = {
-    "activations": ("self-attention", "trained"),
-    "permuted weights, the trained network's latents": ("permuted weights", "random"),
-    "the autoencoder's decoder": ("autoencoder", "latent"),
-    "the residual blocks' convolutions": ("convolutions", "both"),
-    "the labeler on the decoded image": ("decoded image", "permuted"),
-    "the labeler on the predicted clean image": ("predicted clean image", "position"),
+    ("random", None): ("permuted weights", "random"),
+    ("vae", None): ("autoencoder", "latent"),
+    (CONVOLUTION, None): ("convolutions", "both"),
+    (DECODED, DECODED_LAYERS[0]): ("decoded image", "permuted"),
+    (DECODED, DECODED_LAYERS[1]): ("predicted clean image", "position"),
 }
-"""Curves in the chart of baselines: short names, and styles."""
+"""Network and layer of the baselines in the chart of baselines: short names, and styles."""
 
 
 def control_lines(results: Results, task: TaskResults) -> list[Line]:
@@ -44,11 +55,11 @@ def control_lines(results: Results, task: TaskResults) -> list[Line]:
 
 def baseline_lines(results: Results, task: TaskResults) -> list[Line]:
     """The trained network's curve with those of the recorded baselines; none without baselines."""
-    lines = [
-        Line(*_BASELINE_STYLES[name], points)
-        for name, points in curves(results, task)
-        if name in _BASELINE_STYLES
-    ]
+    lines = [Line("self-attention", "trained", trained_curve(results, task))]
+    for baseline, points in baseline_curves(results, task):
+        style = _BASELINE_STYLES.get((baseline.network, baseline.layer))
+        if style is not None:
+            lines.append(Line(*style, points))
     return lines if len(lines) >= 3 else []
 
 

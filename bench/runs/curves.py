@@ -22,6 +22,12 @@ from probes.probe_set import (
 Curve = list[tuple[int, Score]]
 """(step, counted from 0; score)."""
 
+PERMUTED_LABELS, PERMUTED_WEIGHTS = "permuted labels", "permuted weights"
+LATENT, CLEAN_LATENT = "the latent itself", "the predicted clean latent"
+BOTH, POSITION_ALONE = "activations + position", "position alone"
+MEAN_LABEL, MEAN_MAP_NAME = "mean training label", "mean training map"
+"""Names of controls, in tables, charts and on the page."""
+
 
 def curve(
     results: Results, task: TaskResults, network: str, probe: str
@@ -76,14 +82,14 @@ def control_curves(results: Results, task: TaskResults) -> dict[str, Curve]:
         return [(step, score) for step, _, score in curve(results, task, network, probe)]
 
     curves = {
-        "activations": best(TRAINED, ACTIVATIONS),
-        "activations + position": best(TRAINED, WITH_POSITION),
-        "permuted labels": permuted_curve(results, task),
-        "the latent itself": best(INPUT, ACTIVATIONS),
-        "the predicted clean latent": best(CLEAN, ACTIVATIONS),
-        "permuted weights": family_curve(results, task, results.random_networks),
+        ACTIVATIONS: best(TRAINED, ACTIVATIONS),
+        BOTH: best(TRAINED, WITH_POSITION),
+        PERMUTED_LABELS: permuted_curve(results, task),
+        LATENT: best(INPUT, ACTIVATIONS),
+        CLEAN_LATENT: best(CLEAN, ACTIVATIONS),
+        PERMUTED_WEIGHTS: family_curve(results, task, results.random_networks),
     }
-    for name, network in (("position alone", POSITION), (mean_label(task), MEAN_MAP)):
+    for name, network in ((POSITION_ALONE, POSITION), (mean_label(task), MEAN_MAP)):
         if baseline := constant(task, network):
             curves[name] = [(results.steps[0], baseline[1])]
     return {name: points for name, points in curves.items() if points}
@@ -91,7 +97,7 @@ def control_curves(results: Results, task: TaskResults) -> dict[str, Curve]:
 
 def mean_label(task: TaskResults) -> str:
     """The name of the baseline that predicts the mean training target."""
-    return "mean training map" if task.where(network=POSITION) else "mean training label"
+    return MEAN_MAP_NAME if task.where(network=POSITION) else MEAN_LABEL
 
 
 def mean_score(task: TaskResults, cells: Sequence[Cell]) -> Score:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from bench.__main__ import main
 from bench.analysis.comparisons import baseline_comparisons
-from bench.analysis.curves import curves
+from bench.analysis.curves import baseline_curves
 from bench.analysis.emergence import Onset, catching_up, catching_up_line
 from bench.config import BASELINES, Config
 from bench.run import run
@@ -250,8 +250,8 @@ def test_of_one_seed_a_comparison_says_so(compared: Results) -> None:
     spread = abs(np.subtract(*(task.score(cell).mean() for cell in cells))) / np.sqrt(2)
     # Student's t with one degree of freedom.
     assert row.gain.high - row.gain.low >= 2 * 12.706 * spread * np.sqrt(1.5) * 0.999
-    chart = dict(curves(two, task))["permuted weights, their own latents"]
-    assert chart[-1][1].mean == pytest.approx(np.mean([task.score(cell).mean() for cell in cells]))
+    drawn = {baseline.network: points for baseline, points in baseline_curves(two, task)}["own"]
+    assert drawn[-1][1].mean == pytest.approx(np.mean([task.score(cell).mean() for cell in cells]))
 
 
 def test_costs_are_booked_to_the_network_that_caused_them(compared: Results) -> None:

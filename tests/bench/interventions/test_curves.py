@@ -118,6 +118,14 @@ def test_scores_that_are_undefined_for_every_item_are_no_error() -> None:
     assert np.isnan(list(edit.visible.values())).all()
 
 
+def test_no_share_of_images_reaches_a_damage_that_none_can_show() -> None:
+    arms = {("null", "null", 0.0): (0.2, nan), ("pattern", EDIT, 4.0): (0.4, nan)}
+    plan = Plan(methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=STEPS)
+    (curve,), _ = curves_of(trials_of(SALIENCY, arms), plan)
+    assert np.isnan(curve.reached).all()
+    assert np.isnan(curve.effects).all()
+
+
 @pytest.mark.parametrize(
     ("images", "least", "most"),
     [(20, 0.67, 0.78), (60, 0.75, 0.87), (100, 0.75, 0.85), (250, 0.76, 0.84)],

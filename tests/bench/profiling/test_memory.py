@@ -12,9 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 FEW, ALL = (
-    int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "62,617").split(",")
+    int(number) for number in os.environ.get("SCENEBENCH_MEMORY_ITEMS", "104,617").split(",")
 )
-"""Items of the two runs; fewer test only the test itself."""
+"""Items of the two runs: the fewest of which every fold fills a block, and the paper's. Fewer than
+these test only the test itself, as blocks that are not full take less memory."""
 OPTIONS = os.environ.get("SCENEBENCH_MEMORY_OPTIONS", "").split()
 """Further options of every run, such as fewer layers and steps."""
 MOST = 1.05
@@ -33,7 +34,7 @@ def peak_of_run(folder: Path, items: int) -> int:
 
 
 @pytest.mark.slow
-def test_ten_times_the_items_take_no_more_memory(tmp_path: Path) -> None:
+def test_six_times_the_items_take_no_more_memory(tmp_path: Path) -> None:
     # A first run exports the network, so that neither of the two does.
     peak_of_run(tmp_path / "export", 24)
     few, many = peak_of_run(tmp_path / "few", FEW), peak_of_run(tmp_path / "all", ALL)
