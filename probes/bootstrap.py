@@ -27,7 +27,8 @@ rejected in 5 % of all cases or fewer at every n from 4 on. No test of a mean ho
 distributions (Bahadur and Savage 1956, The Nonexistence of Certain Statistical Procedures in
 Nonparametric Problems): where most samples lack a rare outlier, none is safe.
 
-An interval of scores stays within their range. An interval of effects stays within the range of the
+An interval of scores stays within their range, so that of fewer than six scores is too narrow: with
+normal scores it covers the mean in 50 % of samples of two, 75 % of three and 88 % of four. An interval of effects stays within the range of the
 effects and zero, and leaves out zero exactly where p is at most 1 - level.
 """
 
@@ -143,7 +144,7 @@ class _Bootstrapped:
 
 
 def _spans(result: _Bootstrapped) -> tuple[Array, Array, Array]:
-    """Mean, low and high; no further than ``lowest`` and ``highest``, as a mean cannot be."""
+    """Mean, low and high; no further than ``lowest`` and ``highest``."""
     low = np.maximum(result.mean - result.below, result.lowest)
     return result.mean, low, np.minimum(result.mean + result.above, result.highest)
 

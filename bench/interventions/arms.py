@@ -28,13 +28,10 @@ ALL_METHODS = (*METHODS, PUBLISHED, CONTROLNET)
 """Edits by the run's ridge probes, the paper's procedure, and a network that is made to steer."""
 EDIT, RANDOM, LATE, NULL, UNMOVED = "edit", "random", "late", "null", "unmoved"
 CONTROLS = (RANDOM, PERMUTED, LATE)
-"""A random direction and a probe of permuted labels, both with the edit's norm at every token, and
-the same edit at late steps."""
+"""A random direction and probes of permuted labels, each with the norm that the edit would have at
+every token, and the same edit at late steps."""
 CONTROLNET_CONTROLS = (RANDOM, UNMOVED, LATE)
 """A ControlNet has no probe; in place of permuted labels it is shown the unedited image's own."""
-
-DRAW = 1
-"""The permutation of the labels whose probe is the control."""
 
 
 def strength_words(strength: float) -> str:
@@ -66,14 +63,13 @@ class Arm:
         """The steps counted from 1, for tables and files."""
         return numbers_of(self.steps)
 
-    @property
-    def fits(self) -> list[FitSite]:
-        """The published probes that the arm needs."""
+    def fits(self, draws: Sequence[int]) -> list[FitSite]:
+        """The published probes that the arm needs, with those permutations of the labels."""
         if self.method != PUBLISHED:
             return []
-        draws = (0, DRAW) if self.control == PERMUTED else (0,)
+        needed = (0, *draws) if self.control == PERMUTED else (0,)
         return [
-            (layer, step, draw) for layer in self.layers for step in self.steps for draw in draws
+            (layer, step, draw) for layer in self.layers for step in self.steps for draw in needed
         ]
 
 
@@ -86,6 +82,9 @@ class EditProbes:
     published: PublishedProbes
     """Those of the paper's recipe, at the sites that were asked for."""
     is_mask: bool
+    draws: tuple[int, ...] = ()
+    """The permutations of the labels whose probes are the control: an image's shifts take them in
+    turn."""
 
     @property
     def task(self) -> str:
@@ -95,6 +94,10 @@ class EditProbes:
     def grid(self, layer: str, step: int) -> Grid:
         """The tokens of a layer."""
         return self.ridge.cell(layer, step).grid
+
+    def draw_of(self, number: int) -> int:
+        """The permutation of an image's shift, counted from 0."""
+        return self.draws[number % len(self.draws)]
 
     def targets(self, arm: Arm, target: Float[Tensor, "n k h w"]) -> dict[Grid, Tensor]:
         """Return a target map as the arm's method takes it, n x tokens x values, by grid."""
@@ -117,11 +120,13 @@ def edit_at(
     step: int,
     items: Sequence[Item],
     targets: Mapping[Grid, Float[Tensor, "n t k"]],
+    numbers: Sequence[int] = (),
 ) -> Callable[[str, Tensor], Tensor]:
     """Return the arm's edit at a step: a function (layer, output) -> edited output.
 
-    ``items`` and ``targets`` correspond to the rows of the batch; ``targets`` are those of
-    :meth:`EditProbes.targets`.
+    ``items``, ``targets`` and ``numbers`` correspond to the rows of the batch; ``targets`` are
+    those of :meth:`EditProbes.targets`, and ``numbers`` those of each row's shift within its item,
+    which only the control of permuted labels needs.
     """
     published = arm.method == PUBLISHED
     source = probes.published if published else probes.ridge
@@ -138,7 +143,12 @@ def edit_at(
         elif arm.control == PERMUTED:
             # The weights of a permuted probe are tiny, so its patterns are huge: an edit of its own
             # norm would destroy the image.
-            change = matched(method(x, source.get(layer, step, DRAW), target), change)
+            draws = [probes.draw_of(number) for number in numbers]
+            other = torch.empty_like(change)
+            for draw in set(draws):
+                rows = [row for row, own in enumerate(draws) if own == draw]
+                other[rows] = method(x[rows], source.get(layer, step, draw), target[rows])
+            change = matched(other, change)
         return x + arm.strength * change
 
     return edit

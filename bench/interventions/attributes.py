@@ -275,8 +275,8 @@ def text_of(table: AttributeTable) -> str:
     defined = sum(np.isfinite(entry.q) for entry in table.entries)
     parts.append(
         "edited attribute: share of images with the target class; others: share whose class "
-        "changed. In brackets the gain over a random direction of the same norm, paired, 95 %, and "
-        f"q {at_rate(defined)}\n"
+        "changed. In brackets the gain over a random direction of the same norm, paired, 95 % "
+        f"(none where all images have the same gain), and q {at_rate(defined)}\n"
         "n: images that count; reached: share of them whose change reaches the stated one, others "
         "are read at the largest strength; target: whether the edited attribute gains its target "
         f"class, with q of at most {RATE:g}"
@@ -286,4 +286,6 @@ def text_of(table: AttributeTable) -> str:
 
 def _cell(entry: AttributeRecord) -> str:
     mean, low, high = entry.gain
-    return f"{entry.share[0]:.2f} ({mean:+.2f} [{low:+.2f}, {high:+.2f}], q {entry.q:.3f})"
+    # Equal gains of all images show no spread: they have no interval.
+    interval = f" [{low:+.2f}, {high:+.2f}]" if low < high else ""
+    return f"{entry.share[0]:.2f} ({mean:+.2f}{interval}, q {entry.q:.3f})"

@@ -24,26 +24,28 @@ from bench.interventions.trials import NO_EDIT, Trials
 from probes.bootstrap import Array, effect_of, score_of
 
 _POINTS = 51
-"""Damages at which a curve is read for its area."""
+"""Damages, evenly spaced from 0, at which a curve is read for its area by the trapezoidal rule."""
 
 
 def curve_values(damage: Array, effect: Array, at: Array) -> Array:
-    """Read the curves of n items at some damages, n x damages; nan for items with an undefined one.
+    """Read the curves of n items at some damages, n x damages.
 
-    ``damage`` and ``effect`` are n x strengths, in the order of the strengths.
+    ``damage`` and ``effect`` are n x strengths, in the order of the strengths. A value is nan where
+    one of the strengths up to that at which it is read is undefined.
     """
     start = np.zeros((len(damage), 1))
     x, y = np.hstack([start, damage]), np.hstack([start, effect])
     values = np.full((len(x), len(at)), np.nan)
     for row, (own, gains) in enumerate(zip(x, y, strict=True)):
-        if not (np.isfinite(own).all() and np.isfinite(gains).all()):
-            continue
+        defined = np.isfinite(own) & np.isfinite(gains)
         for column, limit in enumerate(at):
             beyond = np.flatnonzero(own > limit)
+            after = int(beyond[0]) if len(beyond) else len(own) - 1
+            if not defined[: after + 1].all():
+                continue
             if not len(beyond):
                 values[row, column] = gains[-1]
                 continue
-            after = int(beyond[0])
             share = (limit - own[after - 1]) / (own[after] - own[after - 1])
             values[row, column] = gains[after - 1] + share * (gains[after] - gains[after - 1])
     return values
@@ -59,12 +61,10 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
     curves = []
     for method, arms in grids.items():
         others = [replace(arm, control=RANDOM) for arm in arms]
-        random = None
+        random, random_reached = None, None
         if all(other in trials.arms for other in others):
             random = values[method] - _values(trials, others, plan.damages)
-        damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1).max(1)
-        # Undefined where the object covers the image: no background shows a damage.
-        damage = damage[np.isfinite(damage)]
+            random_reached = _reached(trials, others, plan.damages)
         curves.append(
             Curve(
                 method=method,
@@ -72,10 +72,8 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
                 damages=plan.damages,
                 damage=tuple(trials.mean_damage(arm) for arm in arms),
                 score=tuple(score_of(trials.per_item(arm, trials.headline)).mean for arm in arms),
-                reached=tuple(
-                    float((damage > limit).mean()) if len(damage) else np.nan
-                    for limit in plan.damages
-                ),
+                reached=_reached(trials, arms, plan.damages),
+                random_reached=random_reached,
                 effects=_effects(values[method]),
                 over_random=None if random is None else _effects(random),
             )
@@ -85,6 +83,14 @@ def curves_of(trials: Trials, plan: Plan) -> tuple[tuple[Curve, ...], tuple[Cont
         for first, second in combinations(values, 2)
     )
     return tuple(curves), contests
+
+
+def _reached(trials: Trials, arms: Sequence[Arm], damages: Sequence[float]) -> tuple[float, ...]:
+    """The share of the items whose damage passes each stated one at some strength."""
+    damage = np.stack([trials.per_item(arm, DAMAGE) for arm in arms], axis=1).max(1)
+    # Undefined where the object covers the image: no background shows a damage.
+    damage = damage[np.isfinite(damage)]
+    return tuple(float((damage > limit).mean()) if len(damage) else np.nan for limit in damages)
 
 
 def _values(trials: Trials, arms: Sequence[Arm], damages: Sequence[float]) -> Array:

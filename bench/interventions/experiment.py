@@ -12,6 +12,7 @@ from bench.interventions.config import Plan
 from bench.interventions.curves import curves_of, turned
 from bench.interventions.grid import GRID, Grid, write_grid
 from bench.interventions.records import SCHEMA, SUMMARY, ChosenEdit, Summary, task_folder
+from bench.interventions.reference import metric_of
 from bench.interventions.runner import (
     EditableRun,
     edits,
@@ -21,19 +22,21 @@ from bench.interventions.runner import (
     with_controls,
 )
 from bench.interventions.targets import aimed
-from bench.interventions.trials import Trials, metric_of
+from bench.interventions.trials import Trials
 from datasets.atomic_write import atomic_write
 from extract.shards import set_default_permissions
 from probes.edit import METHODS
 
-TRIALS = "trials.csv"
+TRIALS, CHOICE = "trials.csv", "choice.csv"
+"""The trials on test items, and those on the training items of the choice."""
 _TURN = 2.5
 """Strengths are doubled no further once the damage is this many times the largest stated one."""
 
 
 def experiment(run: EditableRun, plan: Plan) -> Summary:
     """Run the experiment, or finish an interrupted one, and write its files."""
-    probes = open_probes(run, plan.task, with_controls(plan, set(edits(plan))))
+    arms = with_controls(plan, set(edits(plan)))
+    probes = open_probes(run, plan.task, arms, plan.shifts)
     plan, choice = _choose(run, probes, plan)
     # Trials generated here are stored, and read again below.
     limit = plan.damages[-1]
@@ -45,7 +48,7 @@ def experiment(run: EditableRun, plan: Plan) -> Summary:
     chosen = (choice or test).best(limit, *(own or plan.methods))
     strengths = {method: arm.strength for method, arm in best.items()}
     summary = _summary(plan, chosen, strengths, choice, test)
-    _write(run, plan, chosen, test, summary)
+    _write(run, plan, chosen, choice, test, summary)
     return summary
 
 
@@ -89,6 +92,7 @@ def _summary(
             steps=chosen.step_numbers,
         ),
         best_strengths=best,
+        permutations=test.permutations,
         choice=choice.records() if choice else (),
         arms=test.records(),
         curves=curves,
@@ -98,13 +102,24 @@ def _summary(
     )
 
 
-def _write(run: EditableRun, plan: Plan, chosen: Arm, test: Trials, summary: Summary) -> None:
+def _write(
+    run: EditableRun,
+    plan: Plan,
+    chosen: Arm,
+    choice: Trials | None,
+    test: Trials,
+    summary: Summary,
+) -> None:
     folder = task_folder(run.results.path, plan.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # A summary is never beside the trials of another plan, wherever this ends.
         (folder / SUMMARY).unlink(missing_ok=True)
         test.write_csv(folder / TRIALS)
+        if choice is None:
+            (folder / CHOICE).unlink(missing_ok=True)
+        else:
+            choice.write_csv(folder / CHOICE)
         grid = _grid(run, plan, chosen, test)
         with atomic_write(folder / f"{GRID}.safetensors") as partial:
             save_file(grid.tensors(), partial)

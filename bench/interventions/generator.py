@@ -105,14 +105,18 @@ class ImageGenerator:
         probes: EditProbes,
         originals: Originals,
         target: Float[Tensor, "n k height width"],
+        numbers: Sequence[int] = (),
     ) -> Float[Tensor, "n 3 height width"]:
-        """Generate each row's item with the arm's edits towards the row's target map."""
+        """Generate each row's item with the arm's edits towards the row's target map.
+
+        ``numbers`` are those of :func:`bench.interventions.arms.edit_at`.
+        """
         if arm.method == CONTROLNET:
             return self._steered(arm, originals, target)
         targets = probes.targets(arm, target)
 
         def edit_of(step: int) -> Edit:
-            return edit_at(arm, probes, step, originals.items, targets)
+            return edit_at(arm, probes, step, originals.items, targets, numbers)
 
         return self.edited_by(arm.layers, arm.steps, originals, edit_of)
 

@@ -2,8 +2,8 @@
 
 The cells are the blocks of layers and windows of steps. On the same test images
 
-    reading    the score of the run's probes over that of the probes of one permutation of the
-               labels, a mean over the layers and steps of the cell
+    reading    the score of the run's probes over the mean score of the probes of permuted labels,
+               a mean over the layers and steps of the cell
     acting     the score of an edit in the cell over that of a random direction of the same norm
 
 Their agreement is Spearman's rank correlation of the two maps over cells. Noise of few images
@@ -34,12 +34,12 @@ from tabulate import tabulate
 from bench.errors import UserError
 from bench.figures.images import save_image
 from bench.figures.plots import HeatMap, draw_heat_maps, figure_image, import_extra
-from bench.interventions.arms import DRAW, EDIT, RANDOM
+from bench.interventions.arms import EDIT, RANDOM
 from bench.interventions.config import Plan
 from bench.interventions.path import layered_arm
 from bench.interventions.records import MAPS, MapRecord, task_folder, write_record
+from bench.interventions.reference import metric_of
 from bench.interventions.runner import EditableRun, open_probes, run_arms
-from bench.interventions.trials import metric_of
 from bench.registry import plugin
 from bench.runs.results import Results
 from extract.networks import TRAINED
@@ -128,7 +128,7 @@ def reading_map(
     windows: Sequence[tuple[int, ...]],
     items: Sequence[str],
 ) -> Array:
-    """Scores of the run's probes over those of one permutation of the labels.
+    """Scores of the run's probes over the mean of those of permuted labels.
 
     The result is items x blocks x windows. Raises UserError for a run without such probes.
     """
@@ -137,17 +137,20 @@ def reading_map(
     sign = stored.sign(metric)
 
     def value(layer: str, step: int) -> NDArray[np.float64]:
-        cells = [
-            stored.where(network=TRAINED, layer=layer, step=step, probe=probe, draw=draw)
-            for probe, draw in ((ACTIVATIONS, 0), (PERMUTED, DRAW))
-        ]
-        if not all(cells):
+        fitted, permuted = (
+            [
+                stored.score(cell, metric)[rows]
+                for cell in stored.where(network=TRAINED, layer=layer, step=step, probe=probe)
+            ]
+            for probe in (ACTIVATIONS, PERMUTED)
+        )
+        if not (fitted and permuted):
             raise UserError(
                 f"{results.path} has too few training items for probes of permuted labels, which "
                 "the map of what can be read needs; make a run of more items"
             )
-        probe, control = (stored.score(cell[0], metric)[rows] for cell in cells)
-        return sign * (probe - control)
+        gain: NDArray[np.float64] = sign * (fitted[0] - np.mean(permuted, axis=0))
+        return gain
 
     table = [
         [

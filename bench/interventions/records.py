@@ -65,6 +65,9 @@ class Curve(Record):
     reached: tuple[float, ...]
     """Share of the items whose damage passes each stated one at some strength; nan where no image
     has a background."""
+    random_reached: tuple[float, ...] | None = None
+    """The same of random directions: where they do not reach a damage that the edit reaches, their
+    gain is read at a smaller one."""
     effects: tuple[Interval, ...]
     """Gain over no edit at each stated damage; then the mean over damages up to the last."""
     over_random: tuple[Interval, ...] | None = None
@@ -157,6 +160,9 @@ class Summary(Record):
     chosen: ChosenEdit
     best_strengths: dict[str, float] = Field(default_factory=dict)
     """Per method, the strength whose controls were all run; none in earlier summaries."""
+    permutations: int = 1
+    """Permutations of the labels whose probes are a control; the gain over a single one says
+    nothing about others."""
     choice: tuple[ArmRecord, ...]
     """Arms on the training items."""
     arms: tuple[ArmRecord, ...] = Field(min_length=1)

@@ -30,9 +30,10 @@ from bench.interventions.config import Plan
 from bench.interventions.controlnet import Steering, folder_for
 from bench.interventions.generator import ImageGenerator, Originals
 from bench.interventions.records import FOLDER, SCHEMA
+from bench.interventions.reference import Reference
 from bench.interventions.shifts import Offset
 from bench.interventions.targets import aimed, offsets_for
-from bench.interventions.trials import Reference, Trials
+from bench.interventions.trials import Trials
 from bench.runs.probes import StoredProbes
 from bench.runs.reopen import reopened
 from bench.runs.results import Results
@@ -40,6 +41,7 @@ from bench.study import Study
 from datasets.items import Item, Split
 from engines.cache import key_of
 from extract.shards import Shards
+from probes.probe_set import PERMUTED
 
 _ORIGINALS_PER_BATCH = 8
 
@@ -96,16 +98,23 @@ def open_editable(
     return EditableRun(results, study, ImageGenerator(study, engine, steering), shards)
 
 
-def open_probes(run: EditableRun, task: str, arms: Sequence[Arm] = ()) -> EditProbes:
-    """Read the run's probes of a task, and read or fit the published ones that the arms need."""
+def open_probes(
+    run: EditableRun, task: str, arms: Sequence[Arm] = (), shifts: int | None = None
+) -> EditProbes:
+    """Read the run's probes of a task, and read or fit the published ones that the arms need.
+
+    An image's shifts take the permutations of the labels in turn: of few ``shifts`` not all are
+    needed.
+    """
     ridge = StoredProbes(run.results, task)
-    sites = list(dict.fromkeys(site for arm in arms for site in arm.fits))
+    draws = ridge.draws[:shifts]
+    sites = list(dict.fromkeys(site for arm in arms for site in arm.fits(draws)))
     published = (
         published_probes(run.results, run.study, run.generator.engine, task, sites)
         if sites
         else PublishedProbes({})
     )
-    return EditProbes(ridge, published, run.study.tasks[task].thresholded)
+    return EditProbes(ridge, published, run.study.tasks[task].thresholded, draws)
 
 
 def movable(
@@ -148,6 +157,8 @@ class Batch:
     originals: Originals
     """One row per trial."""
     offsets: tuple[Offset, ...]
+    numbers: tuple[int, ...]
+    """Of each trial's shift within its item, from 0."""
     reference: Reference
 
 
@@ -165,10 +176,11 @@ def batches(
         labels = run.study.reader(part.images)
         rows = [row - start for row in chosen for _ in offsets[row]]
         shifts = tuple(offset for row in chosen for offset in offsets[row])
+        numbers = tuple(number for row in chosen for number in range(len(offsets[row])))
         before, repeated = labels.take(rows), part.take(rows)
         after = aimed(plan.target, before, shifts, repeated.items, run.study.reader.scale)
         reference = Reference(run.study.tasks[plan.task], repeated.images, before, after)
-        yield Batch(repeated, shifts, reference)
+        yield Batch(repeated, shifts, numbers, reference)
 
 
 def run_arms(
@@ -181,7 +193,7 @@ def run_arms(
 ) -> Trials:
     """Generate the trials that are not on disk yet, and return the scores of all."""
     originals, offsets = movable(run, split, count, plan.shifts, plan.target, plan.unfiltered)
-    trials = Trials(run.study.tasks[plan.task], split, originals.items, offsets)
+    trials = Trials(run.study.tasks[plan.task], split, originals.items, offsets, probes.draws)
     total = len(originals.items) * plan.shifts * len(arms)
     with tqdm(total=total, unit="trial", desc=split, smoothing=0.02) as bar:
         for number, batch in enumerate(batches(run, plan, originals, offsets)):
@@ -190,7 +202,10 @@ def run_arms(
             # All arms of a batch come before the next batch, so that an interrupted experiment
             # has the same items for every arm.
             for arm in arms:
-                facts = {"items": items, "offsets": batch.offsets, **run.facts_of(arm)}
+                facts: dict[str, object] = {"items": items, "offsets": batch.offsets}
+                facts |= run.facts_of(arm)
+                if arm.control == PERMUTED:
+                    facts["draws"] = probes.draws
                 name = f"{plan.name}-{items[0]}-{arm.key}-{key_of(facts)[:8]}"
                 show_every = plan.shifts if number == 0 else None
                 generate = partial(generate_trials, run, probes, batch, arm, show_every)
@@ -208,7 +223,7 @@ def generate_trials(
     """
     started, reference = time.perf_counter(), batch.reference
     target = reference.original_map if arm.control == UNMOVED else reference.target
-    images = run.generator.edited(arm, probes, batch.originals, target)
+    images = run.generator.edited(arm, probes, batch.originals, target, batch.numbers)
     labels = run.study.reader(images)
     seconds = time.perf_counter() - started
     tensors = {"scores": batch.reference.scores(images, labels, seconds)}

@@ -17,8 +17,13 @@ from bench.interventions.records import (
     Summary,
 )
 from probes.bootstrap import Score
+from probes.probe_set import PERMUTED
 from probes.published_edit import PUBLISHED
 
+LEAST_ITEMS = 60
+"""Of fewer items the smallest visible gain is not printed: they show it with less power."""
+FEW_ITEMS = 6
+"""Intervals of fewer items stay within the few scores, and cover the mean too seldom."""
 LABELS = {
     "weights": "along the weights of the ridge probe",
     "pattern": "along the covariance pattern of the ridge probe",
@@ -68,12 +73,10 @@ def curve_rows(summary: Summary) -> list[dict[str, str]]:
             "damage": f"{max(curve.damage):.3f}",
         }
         row |= _at(curve.damages, curve.effects, "gain")
-        row |= {
-            f"reach {damage:g}": f"{share:.0%}" if not isnan(share) else ""
-            for damage, share in zip(curve.damages, curve.reached, strict=True)
-        }
+        row |= _reach("reach", curve.damages, curve.reached)
         if curve.over_random:
             row |= _at(curve.damages, curve.over_random, "over random")
+            row |= _reach("random reach", curve.damages, curve.random_reached)
         table.append(row)
     names = list(dict.fromkeys(name for row in table for name in row))
     return [{name: row.get(name, "") for name in names} for row in table]
@@ -91,6 +94,15 @@ def contest_rows(summary: Summary) -> list[dict[str, str]]:
 def _at(damages: tuple[float, ...], effects: tuple[Interval, ...], what: str) -> dict[str, str]:
     heads = [*(f"{what} at {damage:g}" for damage in damages), f"{what}, mean to {damages[-1]:g}"]
     return {head: str(Score(*effect)) for head, effect in zip(heads, effects, strict=True)}
+
+
+def _reach(
+    what: str, damages: tuple[float, ...], shares: tuple[float, ...] | None
+) -> dict[str, str]:
+    return {
+        f"{what} {damage:g}": f"{share:.0%}" if not isnan(share) else ""
+        for damage, share in zip(damages, shares or (), strict=bool(shares))
+    }
 
 
 def _span(strengths: tuple[float, ...]) -> str:
@@ -128,10 +140,18 @@ def nulls(summary: Summary) -> list[str]:
             if gain[1] <= 0 <= gain[2]:
                 sentences.append(
                     f"{arm.method} at strength {arm.strength:g}: no gain {_over(name)} was seen "
-                    f"({Score(*gain)}); {len(summary.test_items)} items show a gain of "
-                    f"{(arm.visible or {}).get(name, float('nan')):.3f} with 80 % power"
+                    f"({Score(*gain)}){_visible(summary, arm, name)}"
                 )
     return sentences
+
+
+def _visible(summary: Summary, arm: ArmRecord, control: str) -> str:
+    """What gain the items would have shown; "" for few items."""
+    n = len(summary.test_items)
+    if n < LEAST_ITEMS:
+        return ""
+    least = (arm.visible or {}).get(control, float("nan"))
+    return f"; {n} items show a gain of {least:.3f} with 80 % power"
 
 
 def best_arms(summary: Summary) -> list[ArmRecord]:
@@ -170,7 +190,26 @@ def caveats(summary: Summary) -> list[str]:
             f"the chosen strength {summary.chosen.strength:g} is {edge}: a better one may lie "
             "beyond; give others with --strengths"
         )
-    warnings += [text for curve in summary.curves if (text := _open_end(summary, curve))]
+    open_ends = [text for curve in summary.curves if (text := _open_end(summary, curve))]
+    warnings += open_ends
+    for method, strength in summary.best_strengths.items():
+        end = _end(strength, summary.plan.strengths_of(method))
+        if (
+            end
+            and method != summary.chosen.method
+            and not any(text.startswith(f"{method} ") for text in open_ends)
+        ):
+            warnings.append(f"the best strength of {method}, {strength:g}, is {end}")
+    if any(arm.control == PERMUTED for arm in summary.arms) and summary.permutations < 2:
+        warnings.append(
+            "the control permuted is of one permutation of the labels, whose variation is not in "
+            "its interval; --shifts 2 or more take several in turn"
+        )
+    if len(summary.test_items) < FEW_ITEMS:
+        warnings.append(
+            f"{len(summary.test_items)} test items: intervals of so few are too narrow; give "
+            f"--items {FEW_ITEMS} or more"
+        )
     for scores in (arm.scores for arm in summary.arms if arm.control == NULL):
         shifted, original = scores[summary.headline], scores[summary.original]
         if isnan(shifted[0]) or shifted == original:
@@ -207,7 +246,8 @@ def curves_line(summary: Summary) -> str:
     return (
         "gain: over no edit, where the curve of an item's trials over strengths passes the damage "
         "(mean absolute change of background pixels); a curve that ends before keeps its last "
-        "gain, and a method of one strength is a straight line from no edit"
+        "gain, and a method of one strength is a straight line from no edit; reach: share of the "
+        "items whose damage passes the stated one at some strength"
     )
 
 

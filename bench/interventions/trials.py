@@ -8,42 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.stats import t
 from torch import Tensor
-from torch.nn import functional
 
 from bench.interventions.arms import EDIT, NULL, Arm, strength_words
-from bench.interventions.records import AREA_RATIO, DAMAGE, ORIGINAL, SHIFTED, ArmRecord
+from bench.interventions.records import DAMAGE, SHIFTED, ArmRecord
+from bench.interventions.reference import SECONDS, Reference, columns, metric_of
 from bench.interventions.shifts import Offset
 from datasets.atomic_write import write_csv
-from datasets.grid import Grid
 from datasets.items import Item, Split
-from datasets.labels import Labels
-from probes.blocks import Blocks
 from probes.bootstrap import Array, Score, effect_of, margin_of, score_of
-from probes.score import RMSE_ALIGNED, Metric
+from probes.multiple_testing import over_permuted
+from probes.probe_set import PERMUTED
 from probes.task import Task
 
-SECONDS = "seconds"
-MARGIN = 3 / 64
-"""Masks are dilated by this share of the image's shorter side; the background lies outside."""
 NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
-_MASK_THRESHOLD = 0.5
-
-
-def metric_of(task: Task) -> Metric:
-    """The metric by which edits of a task are compared: its main one, or the aligned RMSE.
-
-    A labeler only guesses the scale of a scene, and guesses another one for an edited image: that
-    error is one number per image and would hide what the edit did to the map.
-    """
-    return RMSE_ALIGNED if RMSE_ALIGNED in task.metrics else task.metrics[0]
 
 
 def smallest_visible(effect: Array) -> float:
@@ -62,68 +45,12 @@ def smallest_visible(effect: Array) -> float:
     return float(error * (margin_of(n) * t.ppf(0.975, n - 1) + t.ppf(0.8, n - 1)))
 
 
-def columns(task: Task) -> tuple[str, ...]:
-    """Return the names of a trial's scores."""
-    agreement = (
-        f"{metric.name}_{against}" for against in (SHIFTED, ORIGINAL) for metric in task.metrics
-    )
-    return (*agreement, DAMAGE, AREA_RATIO, SECONDS)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The images and labels that the trials of a batch are scored against, one row per trial."""
-
-    task: Task
-    images: Float[Tensor, "n 3 h w"]
-    """Unedited."""
-    original: Labels
-    shifted: Labels
-
-    @cached_property
-    def target(self) -> Float[Tensor, "n k h w"]:
-        """The map that edits aim at."""
-        return self.task.target(self.shifted).double()
-
-    @property
-    def original_map(self) -> Float[Tensor, "n k h w"]:
-        """The same of the unedited image."""
-        return self.task.target(self.original).double()
-
-    @cached_property
-    def background(self) -> Bool[Tensor, "n h w"]:
-        """True well outside the object's original and shifted places."""
-        masks = (self.original.saliency | self.shifted.saliency).float()
-        margin = round(MARGIN * min(masks.shape[-2:]))
-        return functional.max_pool2d(masks[:, None], 2 * margin + 1, 1, margin)[:, 0] == 0
-
-    @cached_property
-    def _blocks(self) -> Sequence[Blocks]:
-        pixels = Grid(*self.images.shape[-2:])
-        return [
-            Blocks(self.task.target(labels).double(), pixels)
-            for labels in (self.shifted, self.original)
-        ]
-
-    def scores(
-        self, images: Float[Tensor, "n 3 h w"], labels: Labels, seconds: float
-    ) -> Float[Tensor, "n scores"]:
-        """Score every trial, in the order of :func:`columns`; ``seconds`` is the batch's time."""
-        prediction = self.task.target(labels).double().flatten(2)[None]
-        threshold = torch.full((1,), _MASK_THRESHOLD, dtype=torch.float64)
-        agreement = [
-            metric.compute(prediction, blocks, threshold)[0]
-            for blocks in self._blocks
-            for metric in self.task.metrics
-        ]
-        change = (images - self.images).abs().mean(1).double()
-        background = self.background.double()
-        damage = (change * background).sum((-1, -2)) / background.sum((-1, -2))
-        area, original_area = (
-            part.saliency.double().mean((-1, -2)) for part in (labels, self.original)
-        )
-        each = torch.full_like(damage, seconds / len(damage))
-        return torch.stack([*agreement, damage, area / original_area, each], dim=1)
+def _mean_defined(values: Float[Array, "n k"]) -> Float[Array, " n"]:
+    """Average each row over its defined values; nan where there is none."""
+    finite = np.isfinite(values)
+    count = finite.sum(1)
+    total = np.where(finite, values, 0.0).sum(1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 @dataclass
@@ -135,6 +62,9 @@ class Trials:
     items: Sequence[Item]
     offsets: Sequence[Sequence[Offset]]
     """Per item, one per shift."""
+    draws: Sequence[int] = ()
+    """The permutations of the labels whose probes are a control, taken in turn by an item's
+    shifts."""
     shown: dict[Arm, dict[str, Tensor]] = field(default_factory=dict)
     """Per arm, image and label of the first shift of the first batch's items."""
 
@@ -164,12 +94,7 @@ class Trials:
 
     def per_item(self, arm: Arm, column: str) -> Array:
         """Average a score over shifts, per item; nan where it is undefined for every shift."""
-        values = self.scores(arm)[..., self.columns.index(column)]
-        finite = np.isfinite(values)
-        count = finite.sum(1)
-        return np.where(
-            count > 0, np.where(finite, values, 0.0).sum(1) / np.maximum(count, 1), np.nan
-        )
+        return _mean_defined(self.scores(arm)[..., self.columns.index(column)])
 
     @property
     def headline(self) -> str:
@@ -181,8 +106,38 @@ class Trials:
         return metric_of(self.task).sign * self.per_item(arm, self.headline)
 
     def gain(self, arm: Arm, baseline: Arm) -> Score:
-        """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins."""
+        """Compare two arms by their headline score, paired over items; above zero, ``arm`` wins.
+
+        The interval over probes of permuted labels includes the variation between permutations.
+        """
+        if baseline.control == PERMUTED and self.permutations > 1:
+            by_draw = self._by_draw(arm, baseline)
+            gain = over_permuted(np.zeros((1, len(by_draw))), -by_draw.T[None])
+            return Score(*(float(part[0]) for part in (gain.mean, gain.low, gain.high)))
         return effect_of(self.quality(arm) - self.quality(baseline))
+
+    def visible(self, arm: Arm, baseline: Arm) -> float:
+        """The smallest gain over a baseline that these items show; see :func:`smallest_visible`."""
+        least = smallest_visible(self.quality(arm) - self.quality(baseline))
+        if baseline.control == PERMUTED and self.permutations > 1:
+            means = np.nanmean(self._by_draw(arm, baseline), axis=0)
+            error = means.std(ddof=1) * np.sqrt(1 + 1 / len(means))
+            least = max(least, float(error * t.ppf([0.975, 0.8], len(means) - 1).sum()))
+        return least
+
+    @property
+    def permutations(self) -> int:
+        """How many permutations of the labels the shifts take."""
+        return min(len(self.draws), *(len(shifts) for shifts in self.offsets))
+
+    def _by_draw(self, arm: Arm, baseline: Arm) -> Array:
+        """Differences of the headline score, items x permutations, each at the same shifts."""
+        at, sign = self.columns.index(self.headline), metric_of(self.task).sign
+        gap = sign * (self.scores(arm) - self.scores(baseline))[..., at]
+        number = np.arange(gap.shape[1]) % len(self.draws)
+        return np.stack(
+            [_mean_defined(gap[:, number == draw]) for draw in range(self.permutations)], axis=1
+        )
 
     def best(self, most_damage: float, *methods: str) -> Arm:
         """Return the edit with the best mean headline score, of some methods or of all.
@@ -229,7 +184,7 @@ class Trials:
                 if arm.control == EDIT
                 else None,
                 visible={
-                    name: smallest_visible(self.quality(arm) - self.quality(baseline))
+                    name: self.visible(arm, baseline)
                     for name, baseline in self.controls(arm).items()
                 }
                 if arm.control == EDIT

@@ -91,6 +91,11 @@ class StoredProbes:
         (cell,) = self.task.where(network=TRAINED, layer=layer, step=step, probe=probe, draw=draw)
         return cell
 
+    @property
+    def draws(self) -> tuple[int, ...]:
+        """The permutations of the labels that probes were fitted to, from 1; none in tiny runs."""
+        return tuple(sorted({cell.draw for cell in self.task.where(probe=PERMUTED)}))
+
     def _get(self, layer: str, step: int, draw: int = 0) -> Probe:
         cell = self.cell(layer, step, draw)
         index, stem = self.task.row(cell), probe_name(self.task.name, cell)

@@ -17,7 +17,7 @@ from bench.curation.agreement import agreement_of
 from bench.errors import UserError
 from bench.figures.images import image_of
 from bench.interventions.path import offsets_along
-from bench.interventions.trials import Reference, columns
+from bench.interventions.reference import Reference, columns
 from bench.report.poster import GAP, HEAD, MARGIN, TILE, write_poster
 from bench.report.tables import layer_rows
 from bench.runs.read import Run

@@ -19,8 +19,9 @@ from bench.interventions.records import (
     Summary,
     task_folder,
 )
-from bench.interventions.summary import best_arms, caveats, claim, print_summary
+from bench.interventions.summary import best_arms, caveats, claim, nulls, print_summary
 from bench.report.interventions import panel
+from probes.probe_set import PERMUTED
 
 LAYERS, STEPS = ("up",), (1,)
 
@@ -59,7 +60,7 @@ def summary_of(
         headline="dice_shifted",
         higher_is_better=True,
         plan=plan,
-        test_items=("a", "b"),
+        test_items=tuple("abcdef"),
         choose_items=("c", "d"),
         chosen=ChosenEdit(method="pattern", strength=chosen, layers=LAYERS, steps=STEPS),
         choice=(),
@@ -96,6 +97,40 @@ def test_a_strength_at_an_end(
         assert caveat.startswith(f"the chosen strength {chosen:g} is the {end} tried")
         assert printed.startswith(caveat)
         assert f"(chosen on 2 training items, the {end} tried)" in claim(summary)
+
+
+@pytest.mark.parametrize(("best", "end"), [(4.0, "weakest"), (8.0, None), (16.0, "strongest")])
+def test_the_best_strength_of_another_method_at_an_end(best: float, end: str | None) -> None:
+    summary = summary_of(8.0, (4.0, 8.0, 16.0))
+    other = summary.model_copy(update={"best_strengths": {"pattern": 8.0, "weights": best}})
+    expected = [f"the best strength of weights, {best:g}, is the {end} tried"] if end else []
+    assert caveats(other) == expected
+
+
+def test_few_items_and_a_single_permutation() -> None:
+    summary = summary_of(4.0, (4.0,))
+    few = summary.model_copy(update={"test_items": tuple("abcde")})
+    (caveat,) = caveats(few)
+    assert caveat == "5 test items: intervals of so few are too narrow; give --items 6 or more"
+    control = summary.arms[-1].model_copy(update={"control": PERMUTED, "gains": None})
+    arms = (*summary.arms, control)
+    (caveat,) = caveats(summary.model_copy(update={"arms": arms}))
+    assert caveat.startswith("the control permuted is of one permutation of the labels")
+    assert not caveats(summary.model_copy(update={"arms": arms, "permutations": 2}))
+
+
+def test_a_gain_that_few_items_would_show_is_not_stated() -> None:
+    summary = summary_of(4.0, (4.0,))
+    unsure = summary.arms[-1].model_copy(
+        update={"gains": {NULL: (0.1, -0.1, 0.3)}, "visible": {NULL: 0.25}}
+    )
+    for count in (59, 60):
+        items = tuple(map(str, range(count)))
+        (said,) = nulls(
+            summary.model_copy(update={"arms": (summary.arms[0], unsure), "test_items": items})
+        )
+        assert said.startswith("pattern at strength 4: no gain over no edit was seen")
+        assert ("60 items show a gain of 0.250 with 80 % power" in said) == (count == 60)
 
 
 @pytest.mark.parametrize("null", [(1.0, 1.0), (0.0, 0.0), (nan, nan)])

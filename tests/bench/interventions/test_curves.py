@@ -35,6 +35,14 @@ def test_a_curve_is_read_where_it_first_passes_the_damage() -> None:
     assert curve_values(damage, effect, np.array([0.06]))[0, 0] == pytest.approx(0.2)
 
 
+def test_a_curve_is_read_before_an_undefined_score() -> None:
+    damage, effect = np.array([[0.06, 0.2], [0.06, np.nan]]), np.array([[0.3, np.nan], [0.3, 0.5]])
+    values = curve_values(damage, effect, np.array([0.05, 0.1]))
+    np.testing.assert_allclose(values[0, 0], 0.25)
+    np.testing.assert_allclose(values[1, 0], 0.25)
+    assert np.isnan(values[:, 1]).all()
+
+
 def test_an_item_with_an_undefined_score_has_no_curve() -> None:
     values = curve_values(np.array([[0.1], [0.1]]), np.array([[nan], [0.4]]), np.array([0.05]))
     assert np.isnan(values[0, 0])
@@ -82,6 +90,7 @@ def test_methods_are_compared_at_equal_damage(task: Task) -> None:
     np.testing.assert_allclose(gains, [[0.2, 0.4, 0.2], [0.12, 0.24, 0.12]], atol=0.02)
     assert pattern.reached == (1.0, 0.0)
     assert weights.reached == (1.0, 1.0)
+    assert pattern.random_reached == (1.0, 0.0)
     assert pattern.over_random is not None
     np.testing.assert_allclose([x[0] for x in pattern.over_random], [0.1, 0.2, 0.1], atol=0.02)
     assert (contest.first, contest.second) == ("pattern", "weights")
@@ -123,6 +132,7 @@ def test_no_share_of_images_reaches_a_damage_that_none_can_show() -> None:
     plan = Plan(methods=("pattern",), strengths=(4.0,), layers=LAYERS, steps=STEPS)
     (curve,), _ = curves_of(trials_of(SALIENCY, arms), plan)
     assert np.isnan(curve.reached).all()
+    assert curve.random_reached is None
     assert np.isnan(curve.effects).all()
 
 

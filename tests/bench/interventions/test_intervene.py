@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bench.__main__ import main
 from bench.interventions.arms import EDIT, LATE, NULL, RANDOM, Arm, EditProbes, edit_at
@@ -111,6 +110,24 @@ def test_the_summary_averages_shifts_before_it_pairs_items(run_path: Path) -> No
     assert arm.gains[RANDOM][1:] == pytest.approx(ends, abs=1e-5)
     assert summary.chosen.strength in (2.0, 8.0)
     assert not set(summary.choose_items) & set(summary.test_items)
+    assert summary.permutations == 2
+
+
+def test_the_trials_of_the_choice_are_stored_apart(run_path: Path) -> None:
+    with (run_path / "interventions" / "saliency" / "choice.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    summary = read_summary(run_path, "saliency")
+    assert summary is not None
+    assert {row["split"] for row in rows} == {"train"}
+    assert {row["item"] for row in rows} == set(summary.choose_items)
+    means = {
+        strength: np.mean([float(r["dice_shifted"]) for r in rows if r["strength"] == strength])
+        for strength in ("2", "8")
+    }
+    for arm in summary.choice:
+        if arm.control == EDIT:
+            found = arm.scores["dice_shifted"][0]
+            assert found == pytest.approx(means[f"{arm.strength:g}"], abs=1e-5)
 
 
 def test_a_second_call_generates_nothing_and_changes_nothing(
@@ -160,7 +177,8 @@ def test_controls_have_the_norm_of_their_edit_at_every_token(
     target = (torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) > 0.5).double()
     arms = [Arm(method, kind, 3.0, ("up2.1",), (1,)) for kind in (EDIT, control)]
     change, other = (
-        edit_at(arm, probes, 1, items, probes.targets(arm, target))("up2.1", x) - x for arm in arms
+        edit_at(arm, probes, 1, items, probes.targets(arm, target), (0, 1))("up2.1", x) - x
+        for arm in arms
     )
     assert torch.allclose(change.norm(dim=-1), other.norm(dim=-1), rtol=1e-3, atol=1e-5)
     assert torch.cosine_similarity(change, other, dim=-1).abs().mean() < 0.9
@@ -168,6 +186,27 @@ def test_controls_have_the_norm_of_their_edit_at_every_token(
         # One direction per item.
         assert torch.linalg.matrix_rank(other[0], rtol=1e-3) == 1
         assert abs(float(torch.cosine_similarity(other[0, 0], other[1, 0], dim=0))) < 0.9
+
+
+def test_the_shifts_of_an_image_take_the_permutations_in_turn(
+    run: EditableRun, probes: EditProbes
+) -> None:
+    assert probes.draws == (1, 2, 3, 4, 5)
+    items, grid = [run.items("test")[0]] * 7, probes.grid("up2.1", 1)
+    channels = len(probes.ridge.get("up2.1", 1).weights)
+    x = torch.randn(1, grid.tokens, channels, generator=torch.Generator().manual_seed(0))
+    target = (torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) > 0.5).double()
+    arm = Arm("pattern", PERMUTED, 3.0, ("up2.1",), (1,))
+    rows = x.expand(7, -1, -1)
+    aims = probes.targets(arm, target.expand(7, -1, -1, -1))
+    changed = edit_at(arm, probes, 1, items, aims, range(7))("up2.1", rows) - rows
+    for number in range(7):
+        aim = {place: aims[place][:1] for place in aims}
+        alone = edit_at(arm, probes, 1, items[:1], aim, [number % 5])("up2.1", x) - x
+        torch.testing.assert_close(changed[number], alone[0], rtol=1e-4, atol=1e-5)
+    for one in range(5):
+        for other in range(one):
+            assert not torch.allclose(changed[one], changed[other], rtol=0.1)
 
 
 def test_batches_change_no_score(run: EditableRun, probes: EditProbes) -> None:
@@ -228,44 +267,6 @@ def test_the_panel_is_whole_and_escaped(run_path: Path, tmp_path: Path) -> None:
 
 def test_a_run_without_interventions_has_no_panel(small_run: Results) -> None:
     assert panel(small_run.path) is None
-
-
-def test_a_sweep_compares_blocks_and_windows(
-    run_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    few = ["--items", "2", "--shifts", "1", "--threads", "1"]
-    splits: list[str] = []
-    monkeypatch.setattr(
-        "bench.interventions.sweep.run_arms",
-        lambda *arguments: splits.append(arguments[2]) or run_arms(*arguments),
-    )
-    assert main(["intervene", str(run_path), "--sweep", *few]) == 0
-    # What a sweep finds is confirmed on test items, which it must not have seen.
-    assert splits == ["train"]
-    printed = capsys.readouterr().out
-    lines = printed.splitlines()
-    sites = len([line for line in lines if re.match(r"(mid|up\d|decoder) ", line)])
-    assert f"of {2 * sites} gains hold at a false discovery rate of 5 %" in printed
-    assert "q over no edit" in printed
-    assert "2 training items" in printed
-    for group in ("mid", "up2", "up3", "decoder"):
-        assert any(line.startswith(f"{group} ") for line in lines)
-    # The windows are shares of the sampler's four steps.
-    steps = {re.split(r"  +", line)[1] for line in lines if line.startswith("decoder ")}
-    assert steps == {"1", "2, 3", "4"}
-
-
-def test_a_path_gives_a_gif_and_correlations(
-    run_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    few = ["--items", "2", "--frames", "4", "--threads", "1", "--steps", "1-2"]
-    gif = tmp_path / "moving.gif"
-    assert main(["intervene", str(run_path), "--path", "circle", "--gif", str(gif), *few]) == 0
-    with Image.open(gif) as image:
-        assert image.n_frames == 4
-    printed = capsys.readouterr().out
-    assert "x, random direction" in printed
-    assert any(line.startswith("mean") and "[" in line for line in printed.splitlines())
 
 
 def test_gains_stand_where_there_is_a_control(run_path: Path) -> None:

@@ -10,8 +10,8 @@ from scipy.ndimage import binary_dilation
 from sklearn.metrics import f1_score
 
 from bench.interventions.path import centres, offsets_along
+from bench.interventions.reference import Reference, columns
 from bench.interventions.shifts import INSIDE, draw_offsets, moved
-from bench.interventions.trials import Reference, columns
 from datasets.labels import Labels
 from probes.tasks.depth import TASK as DEPTH
 from probes.tasks.saliency import TASK as SALIENCY
