@@ -182,6 +182,11 @@ def _damage_rows(curve: Curve, control: str) -> Iterator[dict[str, Any]]:
     effects = curve.effects if control == NULL else curve.over_random
     names = [f"at {damage:g}" for damage in curve.damages]
     reached = [f"{share:.0%} of the items" for share in curve.reached]
+    if control == RANDOM and curve.random_reached:
+        reached = [
+            f"{words}, {share:.0%} by random directions"
+            for words, share in zip(reached, curve.random_reached, strict=True)
+        ]
     for place, (at, effect, share) in enumerate(
         zip(
             [*names, f"mean to {curve.damages[-1]:g}"],

@@ -115,6 +115,7 @@ def made_summary(items: Sequence[str], task: str = "saliency", target: str = "sh
             damage=tuple(damage_of(method, strength) for strength in strengths),
             score=tuple(0.2 + gain_of(method, strength) for strength in strengths),
             reached=(0.75, 0.25),
+            random_reached=(0.5, 0.05),
             effects=tuple(around(gain_of(method, strengths[0]) + x) for x in (0.0, 0.1, 0.05)),
             over_random=tuple(around(gain_of(method, strengths[0]) - x) for x in (0.01, 0.02, 0.0)),
         )
