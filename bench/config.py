@@ -198,6 +198,13 @@ class Config:
         """Check every field, then the fields that depend on each other."""
         from bench.options.validation import check_options
 
+        for name in (entry.name for entry in fields(self)):
+            # As a notebook may give them.
+            value: object = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            elif isinstance(value, Path):
+                object.__setattr__(self, name, str(value))
         check_options(self)
         for name in self.baselines:
             if name not in (*BASELINES, *FURTHER_PROBES):

@@ -37,7 +37,10 @@ def plugins(kind: str) -> dict[str, str]:
 
 
 def _summary(path: Path) -> str:
-    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    except SyntaxError as error:
+        return f"cannot be read: line {error.lineno}: {error.msg}"
     return text.partition("\n")[0]
 
 
@@ -47,7 +50,19 @@ def plugin(kind: str, name: str) -> Any:
     if name not in names:
         raise UserError(f"there is no {kind} {name!r}{nearest(name, names)}")
     package, attribute = KINDS[kind]
-    return getattr(import_module(f"{package}.{name}"), attribute)
+    try:
+        return getattr(import_module(f"{package}.{name}"), attribute)
+    except SyntaxError as error:
+        raise UserError(
+            f"the {kind} {name} cannot be read: {error.filename}, line {error.lineno}: {error.msg}"
+        ) from error
+    except AttributeError as error:
+        if hasattr(import_module(f"{package}.{name}"), attribute):
+            raise
+        raise UserError(
+            f"the {kind} {name} defines no {attribute}; add it to {package.replace('.', '/')}/"
+            f"{name}.py, as in the others there"
+        ) from error
 
 
 def usable_engine(name: str) -> Backend:

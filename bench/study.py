@@ -32,6 +32,7 @@ from extract.stream import BlockInput, BlockOutput, RecordedModel, Reducer, stre
 from extract.taps import choose
 from probes.accumulate import DRAWS
 from probes.task import Task
+from probes.task_check import checked
 
 SCHEMA = 8
 """Incremented whenever stored sums or scores of older code would be wrong."""
@@ -189,7 +190,7 @@ def open_study(config: Config, labels: bool = True, drawn: bool = True) -> Study
     Without ``labels``, brightness stands in where neither options nor model name a labeler. Unless
     ``drawn``, the study has no weights where configurations suffice: it can be counted, not run.
     """
-    tasks: dict[str, Task] = {name: plugin("task", name) for name in config.tasks}
+    tasks = {name: checked(name, plugin("task", name)) for name in config.tasks}
     spec = model_spec(config.model)
     backend = usable_engine(config.engine)
     dataset, items = dataset_of(config)

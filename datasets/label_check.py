@@ -22,9 +22,14 @@ _WORDS = {
 }
 
 
-def checked(labels: Labels, images: Tensor, labeler: str) -> Labels:
+def checked(labels: object, images: Tensor, labeler: str) -> Labels:
     """Return the labels of ``images`` (n x 3 x h x w). Raises DatasetError for faulty ones."""
     n, _, *size = images.shape
+    if not isinstance(labels, Labels):
+        raise DatasetError(
+            f"the labeler {labeler} gives a {type(labels).__name__}, expected "
+            "datasets.labels.Labels of all images; mend it"
+        )
     for name in (field.name for field in fields(Labels)):
         value: object = getattr(labels, name)
         if value is None:

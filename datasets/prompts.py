@@ -3,7 +3,8 @@
 UTF-8, commas, the first line names the columns; other columns are ignored. A file that ends in
 ``.tsv`` has tabs instead of commas, and one that ends in ``.txt`` has a prompt in every line and no
 names of columns; the suffix may be in capitals. Missing values are drawn
-from the prompt alone, so that adding, deleting or reordering lines changes no other item. A prompt
+from the prompt alone, so that adding, deleting or reordering lines changes no item with another
+prompt; where a prompt occurs several times, each time has another seed. A prompt
 without a split is a training item with a probability of 40 %, as in the paper (246 of 617);
 prompts that differ in case or spacing only get the same split.
 """
@@ -14,6 +15,7 @@ import csv
 import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import chain, count
@@ -57,9 +59,14 @@ def is_prompt_file(name: str) -> bool:
 def read_prompts(path: Path) -> tuple[Item, ...]:
     """Read the items of a file. Raises DatasetError, with the line, for an invalid one."""
     seen: dict[str, int] = {}
+    unseeded: Counter[str] = Counter()
     items = []
     for line in read_lines(path):
-        seed = drawn_seed(line.prompt) if line.seed is None else line.seed
+        if line.seed is None:
+            seed = drawn_seed(line.prompt, unseeded[line.prompt])
+            unseeded[line.prompt] += 1
+        else:
+            seed = line.seed
         name = drawn_id(line.prompt, seed, seen) if line.id is None else line.id
         if not _ID.fullmatch(name):
             raise DatasetError(
@@ -215,9 +222,9 @@ def drawn_split(prompt: str) -> Split:
     return "train" if drawn < TRAIN_SHARE * 2**64 else "test"
 
 
-def drawn_seed(prompt: str) -> int:
-    """The seed, below 2^31, of a prompt whose file has none."""
-    return _draw("seed", prompt) % 2**31
+def drawn_seed(prompt: str, before: int = 0) -> int:
+    """The seed, below 2^31, of a prompt whose file has none, and has it so often ``before``."""
+    return _draw("seed", f"{prompt}\n{before}" if before else prompt) % 2**31
 
 
 def drawn_id(prompt: str, seed: int, taken: Container[str]) -> str:

@@ -96,11 +96,13 @@ def blocks_of(items: Sequence[Item], split: Split) -> tuple[Block, ...]:
     if split == "train" and len(chosen) < LEAST_TRAIN:
         raise DatasetError(
             f"{len(chosen)} training items are too few: "
-            f"fitting, penalties and thresholds need {LEAST_TRAIN} apart; raise --limit"
+            f"fitting, penalties and thresholds need {LEAST_TRAIN} apart; raise --limit, or give "
+            "more items the split train"
         )
     if not chosen:
         raise DatasetError(
-            "there is no test item; raise --limit or give a dataset with a test split"
+            "there is no test item; raise --limit, or give a dataset with items of the split test "
+            "(equal prompts without a split have the same one)"
         )
     count = max(min(FOLDS, len(chosen)) if split == "train" else 1, round(len(chosen) / BLOCK))
     edges = [round(k * len(chosen) / count) for k in range(count + 1)]

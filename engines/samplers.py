@@ -158,8 +158,8 @@ def _refusal(name: str, schedule: Mapping[str, Any]) -> str | None:
     usable = _OF_FLOWS if flow else _OF_NOISE
     if name == MODEL and (own not in SAMPLERS.values() or _is_random(schedule)):
         return (
-            f"the model's own sampler {own} is not supported, as it is not deterministic with "
-            f"one call per step; choose one with --sampler: {', '.join(usable)}"
+            f"the model's own sampler {own} is not among those supported, which are "
+            f"deterministic with one call per step; choose one with --sampler: {', '.join(usable)}"
         )
     if name not in (*usable, MODEL):
         return (

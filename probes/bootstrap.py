@@ -27,9 +27,10 @@ rejected in 5 % of all cases or fewer at every n from 4 on. No test of a mean ho
 distributions (Bahadur and Savage 1956, The Nonexistence of Certain Statistical Procedures in
 Nonparametric Problems): where most samples lack a rare outlier, none is safe.
 
-An interval of scores stays within their range, so that of fewer than six scores is too narrow: with
-normal scores it covers the mean in 50 % of samples of two, 75 % of three and 88 % of four. An interval of effects stays within the range of the
-effects and zero, and leaves out zero exactly where p is at most 1 - level.
+An interval of scores stays within their range, so that of fewer than six scores is too narrow: the
+range of n scores of a symmetric distribution covers the mean in at most 1 - 2^(1 - n) of all
+samples. An interval of effects stays within the range of the effects and zero, and leaves out zero
+exactly where p is at most 1 - level.
 """
 
 from __future__ import annotations

@@ -124,6 +124,22 @@ def test_a_broken_plugin_does_not_hide_the_others(tree: Path) -> None:
     assert "depth" in listing.stdout
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('"""Broken."""\n', "the task broken defines no TASK; add it to probes/tasks/broken.py"),
+        ('"""Broken."""\n\nTASK = (\n', "the task broken cannot be read"),
+    ],
+)
+def test_a_faulty_plugin_is_named(tree: Path, content: str, said: str) -> None:
+    (tree / "probes" / "tasks" / "broken.py").write_text(content, encoding="utf-8")
+    listing = python(tree, "-m", "bench", "list", path=str(tree))
+    assert listing.returncode == 0, listing.stderr
+    code = "from bench.registry import plugin; plugin('task', 'broken')"
+    used = python(tree, "-c", code, path=str(tree))
+    assert f"bench.errors.UserError: {said}" in used.stderr
+
+
 @pytest.mark.parametrize("command", [["list"], ["--help"], ["run", "--help"]])
 def test_light_commands_take_under_a_second_and_load_nothing_heavy(command: list[str]) -> None:
     arguments = [sys.executable, "-X", "importtime", "-m", "bench", *command]

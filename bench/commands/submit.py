@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from bench.options.typed import output_folder, typed_path
 
@@ -23,5 +24,8 @@ def command(options: argparse.Namespace) -> int:
 
     folder = submit(read_results(options.run), options.ledger)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"entry: {folder} ({size / 1000:.0f} kB); check it with: python -m bench verify {folder}")
+    print(
+        f"entry: {folder} ({size / 1000:.0f} kB); check it with: "
+        f"python -m bench verify {quote(str(folder))}"
+    )
     return 0

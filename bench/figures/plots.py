@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 DPI = 200
 _COLOURS = ("#0072b2", "#009e73", "#8a6d00", "#cc79a7", "#6f4ba3", "#d55e00", "#55565c", "#a3a5ad")
-_DASHES = ("-", "--", "-.", ":", (0, (6, 2)), (0, (7, 4)), (0, (4, 3)), (0, (1, 3)))
+_DASHES = ("-", "--", "-.", ":", (0, (6, 2)), (0, (7, 4)), (0, (4, 3)), (0, (1, 3)), (0, (9, 2)))
+"""Nine dashes to eight colours: the first names with the same style are 72 apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,13 @@ def draw_lines(plots: Sequence[LinePlot]) -> Figure:
     for plot, ax in zip(plots, axes, strict=True):
         steps = sorted({step for curve in plot.curves.values() for step, _ in curve})
         for name, curve in plot.curves.items():
-            style = names.index(name) % len(_COLOURS)
+            number = names.index(name)
+            colour, dashes = _COLOURS[number % len(_COLOURS)], _DASHES[number % len(_DASHES)]
             xs = [step for step, _ in curve] if len(curve) > 1 else [steps[0], steps[-1]]
             scores = [score for _, score in curve] * (1 if len(curve) > 1 else 2)
             means, lows, highs = zip(*((s.mean, s.low, s.high) for s in scores), strict=True)
-            ax.fill_between(xs, lows, highs, color=_COLOURS[style], alpha=0.15, linewidth=0)
-            (drawn[name],) = ax.plot(xs, means, color=_COLOURS[style], linestyle=_DASHES[style])
+            ax.fill_between(xs, lows, highs, color=colour, alpha=0.15, linewidth=0)
+            (drawn[name],) = ax.plot(xs, means, color=colour, linestyle=dashes)
         ax.set_xticks(steps)
         ax.tick_params(labelsize=8)
         ax.set(title=plot.title, xlabel="denoising step", ylabel=plot.measure)

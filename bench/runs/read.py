@@ -55,6 +55,8 @@ class Scores:
     def select(self, **coords: object) -> Scores:
         """The part at these coordinates, such as ``layer="up2.1", step=5, metric="dice"``.
 
+        A list of values takes all of them.
+
         Raises UserError for a coordinate that does not exist, or when nothing is left.
         """
         masks = [np.ones(size, bool) for size in self.values.shape]
@@ -62,7 +64,8 @@ class Scores:
             if name not in self.coords:
                 raise UserError(f"there is no coordinate {name!r}{nearest(name, [*self.coords])}")
             axis = self.dims.index(name) if name in self.dims else 0
-            masks[axis] &= self.coords[name] == value
+            several = value if isinstance(value, list | tuple | np.ndarray) else [value]
+            masks[axis] &= np.any([self.coords[name] == one for one in several], axis=0)
         if not all(mask.any() for mask in masks):
             chosen = ", ".join(f"{name}={value!r}" for name, value in coords.items())
             raise UserError(f"there are no scores with {chosen}; see .coords for what there is")

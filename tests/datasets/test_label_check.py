@@ -127,6 +127,11 @@ def test_a_fault_is_one_sentence(name: str, change: Callable[[Tensor], object], 
     assert "\n" not in message
 
 
+def test_a_labeler_must_give_labels() -> None:
+    with pytest.raises(DatasetError, match="the labeler fake gives a Tensor, expected datasets"):
+        checked(torch.zeros(2), IMAGES, "fake")
+
+
 def test_an_image_that_is_broken_itself_is_named() -> None:
     values, images = good(), IMAGES.clone()
     values["disparity"][1, 0, 0], images[1, 0, 0, 0] = nan, nan

@@ -68,6 +68,15 @@ def test_a_file_of_prompts_alone_is_enough(tmp_path: Path) -> None:
     assert first.split == drawn_split("a cup")
 
 
+def test_a_repeated_prompt_has_another_seed_each_time(tmp_path: Path) -> None:
+    items = read_prompts(written(tmp_path, "prompt\na cup\na cat\na cup\na cup\n"))
+    cups = [item.seed for item in items if item.prompt == "a cup"]
+    assert cups[0] == drawn_seed("a cup")
+    assert len({item.seed for item in items}) == len({item.id for item in items}) == 4
+    without_the_cat = read_prompts(written(tmp_path, "prompt\na cup\na cup\na cup\n"))
+    assert [item.seed for item in without_the_cat] == cups
+
+
 def test_other_lines_change_neither_seed_nor_split(tmp_path: Path) -> None:
     prompts = [f"prompt number {number}" for number in range(60)]
     items = read_prompts(written(tmp_path, "\n".join(["prompt", *prompts])))

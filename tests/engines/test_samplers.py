@@ -187,7 +187,10 @@ RANDOM = [
 def test_a_random_sampler_of_the_model_gives_way_to_one_that_is_not(
     schedule: dict[str, Any],
 ) -> None:
-    with pytest.raises(EngineError, match="is not deterministic with one call per step; choose"):
+    with pytest.raises(
+        EngineError,
+        match="is not among those supported, which are deterministic with one call per step",
+    ):
         scheduler_of("model", schedule)
     name = default_sampler(("model", "flow-euler", "dpm", "unipc"), schedule)
     assert name == ("flow-euler" if "Flow" in schedule["_class_name"] else "dpm")

@@ -54,6 +54,15 @@ def test_scores_are_selected_by_their_coordinates(run: Run) -> None:
     assert scores.select(item=item).values.item() == scores.values[0, 0, 5]
 
 
+def test_several_values_of_a_coordinate_are_selected(run: Run) -> None:
+    scores = run.scores("saliency").select(
+        network="trained", layer=["up3.0", "mid.0"], step=[1, 3], probe="activations"
+    )
+    assert len(scores.values) == 4
+    assert set(scores.coords["layer"]) == {"up3.0", "mid.0"}
+    assert set(scores.coords["step"]) == {1, 3}
+
+
 @pytest.mark.parametrize(
     ("coords", "message"),
     [
