@@ -16,6 +16,11 @@ from engines.models.tiny import MODEL as TINY
 from engines.random_weights import architecture_of, random_components
 
 
+def is_model(name: str) -> bool:
+    """Whether a name is that of a model, or may be a folder or hub id."""
+    return name in plugins("model") or "/" in name or typed_path(name).exists()
+
+
 def model_spec(name: str) -> ModelSpec:
     """Return a model by name, folder or hub id. Raises UserError."""
     models = plugins("model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,24 @@ def plugin(kind: str, name: str) -> Any:
             f"the {kind} {name} defines no {attribute}; add it to {package.replace('.', '/')}/"
             f"{name}.py, as in the others there"
         ) from error
+
+
+def definition_of(kind: str, name: str) -> str:
+    """Return a hash of the code of a plugin's own files; comments and docstrings do not count."""
+    folder = ROOT.joinpath(*KINDS[kind][0].split("."))
+    files = sorted((folder / name).rglob("*.py")) or [folder / f"{name}.py"]
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in files]
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                # Expressions that stand alone are strings: they compute nothing.
+                node.body = [line for line in node.body if not _is_text(line)]
+    code = "\n".join(ast.unparse(tree) for tree in trees)
+    return sha256(code.encode()).hexdigest()[:20]
+
+
+def _is_text(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
 
 
 def usable_engine(name: str) -> Backend:

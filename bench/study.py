@@ -15,7 +15,7 @@ from bench.environment import versions
 from bench.errors import UserError
 from bench.labeling import labeler_of, reader_of
 from bench.model import Strengths, chosen_components, model_spec, strengths_of
-from bench.registry import plugin, usable_engine
+from bench.registry import definition_of, plugin, usable_engine
 from datasets.items import Dataset, Item
 from datasets.labeler import Reader
 from datasets.labels import Labels, exact_labels
@@ -73,6 +73,11 @@ class Study:
             name: value if isinstance(value, str | int | float) else key_of({name: value})
             for name, value in self.facts.items()
         }
+
+    @property
+    def task_code(self) -> dict[str, str]:
+        """A hash of the code of each task."""
+        return {name: definition_of("task", name) for name in self.tasks}
 
     @property
     def device(self) -> torch.device:

@@ -132,6 +132,7 @@ ROOMS = {
         "environment",
         "errors",
         "figures",
+        "model",
         "networks",
         "report",
         "runs",

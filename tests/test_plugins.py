@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.registry import KINDS, plugins
+from bench.registry import KINDS, definition_of, plugins
 from tests.imports import HEAVY, ROOT, imported_on_import, parsed, python
 
 
@@ -122,6 +122,23 @@ def test_a_broken_plugin_does_not_hide_the_others(tree: Path) -> None:
     listing = python(tree, "-m", "bench", "list", path=str(tree))
     assert listing.returncode == 0, listing.stderr
     assert "depth" in listing.stdout
+
+
+def test_the_code_of_a_plugin_counts_and_its_comments_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.registry.ROOT", tmp_path)
+    folder = tmp_path / "probes" / "tasks"
+    folder.mkdir(parents=True)
+    first = '"""One."""\n\n\ndef f(x):\n    """Two."""\n    return x + 1\n\n\nTASK = f\n'
+
+    def hashed(text: str) -> str:
+        (folder / "own.py").write_text(text, encoding="utf-8")
+        return definition_of("task", "own")
+
+    same = first.replace("Two.", "Three.").replace("return", "# Four.\n    return")
+    assert hashed(same) == hashed(first) != hashed(first.replace("+ 1", "+ 2"))
+    assert definition_of("task", "own") == definition_of("task", "own")
 
 
 @pytest.mark.parametrize(

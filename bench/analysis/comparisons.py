@@ -208,7 +208,9 @@ def _compare(
 def _with_controls(results: Results, task: TaskResults, step: int) -> Iterator[Comparison]:
     compare = partial(_compare, task, step)
     best = task.best(network=TRAINED, step=step, probe=ACTIVATIONS)
-    assert best is not None
+    if best is None:
+        # Nothing could be fitted.
+        return
     random = [
         cell
         for name in results.random_networks

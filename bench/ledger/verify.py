@@ -24,6 +24,7 @@ from bench.ledger.entries import Arrays, Entry, disagreements, read_arrays
 from bench.ledger.facts import changed_facts
 from bench.ledger.probes_fit import ProbesFit
 from bench.ledger.records import ENTRY, PROBES, CellRecord
+from bench.model import is_model
 from bench.networks import recorded_model
 from bench.runs.conditions import LABELER_WEIGHTS, MODEL_WEIGHTS, item_key
 from bench.steps import step_of
@@ -97,7 +98,10 @@ def verify(
     the model, the labeler or the items here are not the entry's.
     """
     inconsistent, changed = disagreements(entry)
-    study = open_study(config_of(_options(entry) | overrides))
+    options = _options(entry) | overrides
+    if (name := options.get("model")) is not None and not is_model(name):
+        raise UserError(f"the entry's model {name!r} is not shipped; give its folder with --model")
+    study = open_study(config_of(options))
     _refuse_unlike(entry, study)
     inconsistent += changed_facts(entry.record, study)
     torch.set_num_threads(study.threads)

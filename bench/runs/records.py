@@ -26,6 +26,8 @@ class StoredConfig(Record):
     """Everything that determines the scores; long facts as a hash."""
     overlap: Overlap | None = None
     """What training and test items share; None in folders of earlier versions."""
+    tasks: dict[str, str] | None = None
+    """Task -> hash of its code; None in folders of earlier versions."""
 
 
 class StoredTask(Record):

@@ -227,6 +227,16 @@ def test_a_model_folder_is_named_by_its_last_part(
     assert public_name("someone/model") == "someone/model"
 
 
+def test_a_model_that_is_not_shipped_is_asked_for(copied: Path) -> None:
+    path = copied / "entry.json"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    stored["options"]["model"] = "mine"
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    seal(copied)
+    with pytest.raises(UserError, match="the entry's model 'mine' is not shipped; give its folder"):
+        verify(read_entry(copied), 1, {}, seed=0)
+
+
 def test_an_entry_of_a_file_of_prompts_is_checked_with_that_file(
     entry: Path, study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_what_differs_is_named_and_nothing_else(
     other = replace(study, config=config, facts={**study.facts, name: value})
     with pytest.raises(UserError, match=rf"it differs in: {name}\)"):
         open_folder(tmp_path / "run", other)
+
+
+def test_a_task_that_was_changed_is_another_run(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_folder(tmp_path / "run", study)
+    monkeypatch.setattr("bench.study.definition_of", lambda _, name: f"other {name}")
+    name = study.config.tasks[0]
+    with pytest.raises(UserError, match=f"before the code of the task {name} was changed"):
+        open_folder(folder.path, study)
+    # Folders of earlier versions do not say it.
+    stored = json.loads((folder.path / CONFIG).read_text())
+    del stored["tasks"]
+    (folder.path / CONFIG).write_text(json.dumps(stored))
+    assert open_folder(folder.path, study) == folder
 
 
 def test_equal_runs_have_equal_fingerprints(study: Study) -> None:
