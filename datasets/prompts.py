@@ -223,7 +223,10 @@ def drawn_split(prompt: str) -> Split:
 
 
 def drawn_seed(prompt: str, before: int = 0) -> int:
-    """The seed, below 2^31, of a prompt whose file has none, and has it so often ``before``."""
+    """The seed, below 2^31, of a prompt whose file has none.
+
+    ``before`` counts the earlier lines of the file with the same prompt and no seed.
+    """
     return _draw("seed", f"{prompt}\n{before}" if before else prompt) % 2**31
 
 

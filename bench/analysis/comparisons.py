@@ -17,8 +17,8 @@ import numpy as np
 from bench.runs.curves import (
     CLEAN_LATENT,
     LATENT,
-    MEAN_LABEL,
-    MEAN_MAP_NAME,
+    MEAN_TRAINING_LABEL,
+    MEAN_TRAINING_MAP,
     PERMUTED_LABELS,
     PERMUTED_WEIGHTS,
     POSITION_ALONE,
@@ -233,7 +233,7 @@ def _with_controls(results: Results, task: TaskResults, step: int) -> Iterator[C
         yield compare(
             f"with position: {POSITION_ALONE}", both, position.layer, task.score(position)
         )
-    control = MEAN_LABEL if both is None else f"with position: {MEAN_MAP_NAME}"
+    control = MEAN_TRAINING_LABEL if both is None else f"with position: {MEAN_TRAINING_MAP}"
     for cell in task.where(network=MEAN_MAP):
         yield compare(control, both or best, cell.layer, task.score(cell))
 

@@ -9,11 +9,11 @@ from bench.figures.charts import AXES, NOISE, STEP, Line, curve_chart, legend
 from bench.report.explorer import curves_of, log_snr
 from bench.report.tables import measure
 from bench.runs.curves import (
-    BOTH,
+    ACTIVATIONS_AND_POSITION,
     CLEAN_LATENT,
     LATENT,
-    MEAN_LABEL,
-    MEAN_MAP_NAME,
+    MEAN_TRAINING_LABEL,
+    MEAN_TRAINING_MAP,
     PERMUTED_LABELS,
     PERMUTED_WEIGHTS,
     POSITION_ALONE,
@@ -25,14 +25,14 @@ from probes.probe_set import ACTIVATIONS
 
 _CONTROL_STYLES = {
     ACTIVATIONS: "trained",
-    BOTH: "both",
+    ACTIVATIONS_AND_POSITION: "both",
     PERMUTED_LABELS: "permuted",
     LATENT: "latent",
     CLEAN_LATENT: "clean",
     PERMUTED_WEIGHTS: "random",
     POSITION_ALONE: "position",
-    MEAN_MAP_NAME: "mean",
-    MEAN_LABEL: "mean",
+    MEAN_TRAINING_MAP: "mean",
+    MEAN_TRAINING_LABEL: "mean",
 }
 """Curves in the chart of controls, and their styles."""
 _BASELINE_STYLES = {

@@ -24,8 +24,8 @@ Curve = list[tuple[int, Score]]
 
 PERMUTED_LABELS, PERMUTED_WEIGHTS = "permuted labels", "permuted weights"
 LATENT, CLEAN_LATENT = "the latent itself", "the predicted clean latent"
-BOTH, POSITION_ALONE = "activations + position", "position alone"
-MEAN_LABEL, MEAN_MAP_NAME = "mean training label", "mean training map"
+ACTIVATIONS_AND_POSITION, POSITION_ALONE = "activations + position", "position alone"
+MEAN_TRAINING_LABEL, MEAN_TRAINING_MAP = "mean training label", "mean training map"
 """Names of controls, in tables, charts and on the page."""
 
 
@@ -83,7 +83,7 @@ def control_curves(results: Results, task: TaskResults) -> dict[str, Curve]:
 
     curves = {
         ACTIVATIONS: best(TRAINED, ACTIVATIONS),
-        BOTH: best(TRAINED, WITH_POSITION),
+        ACTIVATIONS_AND_POSITION: best(TRAINED, WITH_POSITION),
         PERMUTED_LABELS: permuted_curve(results, task),
         LATENT: best(INPUT, ACTIVATIONS),
         CLEAN_LATENT: best(CLEAN, ACTIVATIONS),
@@ -97,7 +97,7 @@ def control_curves(results: Results, task: TaskResults) -> dict[str, Curve]:
 
 def mean_label(task: TaskResults) -> str:
     """The name of the baseline that predicts the mean training target."""
-    return MEAN_MAP_NAME if task.where(network=POSITION) else MEAN_LABEL
+    return MEAN_TRAINING_MAP if task.where(network=POSITION) else MEAN_TRAINING_LABEL
 
 
 def mean_score(task: TaskResults, cells: Sequence[Cell]) -> Score:
