@@ -11,26 +11,16 @@ Dividing by s* accounts for the skewness of scores, which quantiles of m* ignore
 1 / (draws + 1). n equal scores show no spread, so their p is not below 2^(1 - n), the least of a
 sign test. All cells share the resampled images, so differences between cells are paired.
 
-Effects (differences, correlations) of fewer than 200 images are tested more strictly. So few seldom
-show how skewed their distribution is: of 12 differences from a lognormal distribution of mean zero,
-the test above rejects zero in 11 % of all cases. The equal-tailed bootstrap follows the skewness of
-the sample (Hall 1992, 3.3), but rejects too often where tails are heavy on both sides. So both have
-to reject, and by a margin of f = 1 + 4 / n:
+Effects (differences, correlations) of fewer than 200 images are tested more strictly
+(:mod:`probes.reaches`).
 
-    interval:  the wider of c and the quantiles of t* at (1 - level) / 2 and (1 + level) / 2,
-               on each side, times f s
-    p of m = 0:  the larger of p above and twice the smaller of the two tails of t*,
-               beyond m / (f s) in place of m / s
+Where too many resamples are constant, they bound nothing. Intervals of scores that are 0 or 1, and
+of effects that are -1, 0 or 1, are then exact ones (:mod:`probes.proportions`).
 
-The margin is the least whole multiple of 1 / n with which lognormal differences (skewness 6) are
-rejected in 5 % of all cases or fewer at every n from 4 on. No test of a mean holds its rate on all
-distributions (Bahadur and Savage 1956, The Nonexistence of Certain Statistical Procedures in
-Nonparametric Problems): where most samples lack a rare outlier, none is safe.
-
-An interval of scores stays within their range, so that of fewer than six scores is too narrow: the
-range of n scores of a symmetric distribution covers the mean in at most 1 - 2^(1 - n) of all
-samples. An interval of effects stays within the range of the effects and zero, and leaves out zero
-exactly where p is at most 1 - level.
+Other intervals of scores stay within their range, so that of fewer than six scores is too narrow:
+the range of n scores of a symmetric distribution covers the mean in at most 1 - 2^(1 - n) of all
+samples. Those of effects stay within the range of the effects and zero. An interval of effects
+leaves out zero exactly where p is at most 1 - level.
 """
 
 from __future__ import annotations
@@ -42,15 +32,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from probes.proportions import interval_of_difference, interval_of_share
+from probes.reaches import FEW, strict_reaches, symmetric_reaches
+
 DRAWS = 2000
 TEST_DRAWS = 9999
 """More draws for p-values: with the least p of 1e-4 (2e-4 of few images), one cell can stand out
 among hundreds."""
 LEVEL = 0.95
-FEW = 200
-"""Below this number of images, effects are tested more strictly."""
-MARGIN = 4.0
-"""Such an interval is 1 + MARGIN / n times as wide as the sample alone would make it."""
 ROUNDING = 1e-12
 """Relative difference below which numbers count as equal."""
 _ENTRIES_AT_ONCE = 1 << 20
@@ -98,7 +87,11 @@ def resampled_means(scores: Array, weights: Array) -> Array:
 
 def intervals(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Interval:
     """Mean and interval of each row of ``scores`` (cells x images), within the row's range."""
-    return Interval(*_spans(_bootstrapped(scores, draws, seed, level)))
+    result = _bootstrapped(scores, draws, seed, level)
+    mean, low, high = _spans(result)
+    for row, values in _unbounded(result, scores, (0.0, 1.0)):
+        low[row], high[row] = interval_of_share(values == 1.0, level)
+    return Interval(mean, low, high)
 
 
 def effects(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Difference:
@@ -106,6 +99,8 @@ def effects(scores: Array, draws: int = DRAWS, seed: int = 0, level: float = LEV
     result = _bootstrapped(scores, draws, seed, level, few=FEW)
     lowest, highest = np.minimum(result.lowest, 0.0), np.maximum(result.highest, 0.0)
     mean, low, high = _spans(replace(result, lowest=lowest, highest=highest))
+    for row, values in _unbounded(result, scores, (-1.0, 0.0, 1.0)):
+        low[row], high[row] = interval_of_difference(values, level)
     # The test decides where rounding puts an end of the interval on the other side of zero.
     found, least = result.p <= (1 - level) * (1 + ROUNDING), np.finfo(np.float64).tiny
     low = np.where(found & (mean > 0), np.maximum(low, least), low)
@@ -148,6 +143,16 @@ def _spans(result: _Bootstrapped) -> tuple[Array, Array, Array]:
     """Mean, low and high; no further than ``lowest`` and ``highest``."""
     low = np.maximum(result.mean - result.below, result.lowest)
     return result.mean, low, np.minimum(result.mean + result.above, result.highest)
+
+
+def _unbounded(
+    result: _Bootstrapped, scores: Array, among: tuple[float, ...]
+) -> Iterator[tuple[int, Array]]:
+    """The rows without bounds whose defined scores are all ``among`` these, and the scores."""
+    for row in np.flatnonzero(np.isinf(result.below)):
+        values = scores[row][np.isfinite(scores[row])]
+        if np.isin(values, among).all():
+            yield int(row), values
 
 
 def _bootstrapped(
@@ -198,40 +203,6 @@ def _of_images(scores: Array, draws: int, seed: int, level: float, few: int) -> 
                 p[part][chosen] = least
     p = np.where((error == 0) & (mean != 0), np.maximum(p, 0.5 ** (count - 1.0)), p)
     return _Bootstrapped(mean, below, above, p, lowest, highest)
-
-
-def symmetric_reaches(
-    t: Array, observed: Array, count: NDArray[np.int_], level: float
-) -> tuple[Array, Array, Array]:
-    """Reaches below and above the mean in standard errors, and p, of the symmetric bootstrap."""
-    t, draws = np.abs(t), t.shape[1]
-    # With this rank the interval excludes zero exactly where p is at most 1 - level.
-    rank = min(int(np.ceil(level * (draws + 1))), draws) - 1
-    quantile = np.partition(t, rank, axis=1)[:, rank]
-    p = (1 + (t >= np.abs(observed)[:, None]).sum(1)) / (draws + 1)
-    return quantile, quantile, p
-
-
-def margin_of(count: NDArray[np.int_] | int) -> NDArray[np.float64]:
-    """The factor by which effects over ``count`` images must exceed what the bootstrap asks."""
-    n = np.asarray(count, np.float64)
-    return np.where(n < FEW, 1 + MARGIN / np.maximum(n, 1), 1.0)
-
-
-def strict_reaches(
-    t: Array, observed: Array, count: NDArray[np.int_], level: float
-) -> tuple[Array, Array, Array]:
-    """The same where the equal-tailed bootstrap has to reject too, and both by the margin."""
-    draws, margin = t.shape[1], margin_of(count)
-    observed = observed / margin
-    symmetric, _, p = symmetric_reaches(t, observed, count, level)
-    rank = min(int(np.ceil((1 + level) / 2 * (draws + 1))), draws) - 1
-    below, above = (
-        margin * np.maximum(symmetric, np.partition(side, rank, axis=1)[:, rank])
-        for side in (t, -t)
-    )
-    tail = np.minimum((t >= observed[:, None]).sum(1), (t <= observed[:, None]).sum(1))
-    return below, above, np.clip(2 * (1 + tail) / (draws + 1), p, 1.0)
 
 
 def _t_of_draws(scores: Array, mean: Array, weights: Array) -> Array:

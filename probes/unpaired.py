@@ -10,16 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from probes.bootstrap import (
-    FEW,
     LEVEL,
     ROUNDING,
     TEST_DRAWS,
     Array,
     Difference,
     resampling_weights,
-    strict_reaches,
-    symmetric_reaches,
 )
+from probes.reaches import FEW, strict_reaches, symmetric_reaches
 
 
 def unpaired_difference(

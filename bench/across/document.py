@@ -12,8 +12,11 @@ from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, S
 from bench.across.comparison import Across
 from bench.across.contrasts import ContrastAtLevel
 from bench.across.findings import NAMES, sentences
+from bench.across.models import Model
 from bench.across.order import OnsetDifference
+from bench.across.shared import OF_SAMPLING
 from bench.across.transfer import ANY, LABELS, OWN, AtLevel
+from bench.runs.conditions import stored_conditions
 from extract.networks import TRAINED
 from probes.bootstrap import Score
 
@@ -51,9 +54,14 @@ def _models(result: Across) -> Iterator[dict[str, object]]:
             "training images": "-"
             if model.training_images is None
             else f"{model.training_images:,}",
-            "sampler": model.results.record.conditions.get("sampler", "-"),
+            **{name: _condition(model, name) for name in OF_SAMPLING},
             "log-SNR of the steps": _range(model.results.log_snr or ()),
         }
+
+
+def _condition(model: Model, name: str) -> str:
+    value = stored_conditions(model.results).get(name)
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _range(levels: Sequence[float]) -> str:

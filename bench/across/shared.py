@@ -16,8 +16,9 @@ from probes.bootstrap import Array
 _LEAST_ITEMS = 4
 _FEW_ITEMS = 100
 """Below it, noise delays onsets much (``order.py``)."""
-_EXPECTED = ("sampler", "guidance", "precision", TEST_ITEMS)
-"""Conditions in which runs may differ: scores are compared at equal noise levels."""
+OF_SAMPLING = ("sampler", "guidance", "precision")
+"""Conditions that may differ between models, and that tables name: levels of noise are compared."""
+_EXPECTED = (*OF_SAMPLING, TEST_ITEMS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +140,12 @@ def _notes(models: Sequence[Model], items: int) -> tuple[str, ...]:
             pairs = zip(models, values, strict=True)
             said = ", ".join(f"{model.name} {value}" for model, value in pairs)
             notes.append(f"the runs differ in {name}: {said}")
+    for model in models:
+        if chosen := model.results.config.layers:
+            notes.append(
+                f"{model.name} was probed in {', '.join(chosen)} alone, and its best layer is the "
+                "best of these"
+            )
     everywhere = set.intersection(*(set(model.results.tasks) for model in models))
     for model in models:
         more = [task for task in model.results.tasks if task not in everywhere]

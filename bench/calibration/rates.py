@@ -29,7 +29,6 @@ from bench.runs.results import Results
 from extract.networks import TRAINED
 from probes.bootstrap import (
     DRAWS,
-    FEW,
     LEVEL,
     Array,
     Interval,
@@ -39,6 +38,7 @@ from probes.bootstrap import (
 )
 from probes.multiple_testing import over_permuted, over_strongest
 from probes.probe_set import ACTIVATIONS, PERMUTED, POSITION
+from probes.reaches import FEW
 
 _ALPHA = 1 - LEVEL
 

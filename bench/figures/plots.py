@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
+_PANELS_IN_A_ROW = 3
 _COLOURS = ("#0072b2", "#009e73", "#8a6d00", "#cc79a7", "#6f4ba3", "#d55e00", "#55565c", "#a3a5ad")
 _DASHES = ("-", "--", "-.", ":", (0, (6, 2)), (0, (7, 4)), (0, (4, 3)), (0, (1, 3)), (0, (9, 2)))
 """Nine dashes to eight colours: the first names with the same style are 72 apart."""
@@ -69,7 +70,8 @@ def draw_heat_maps(maps: Sequence[HeatMap]) -> Figure:
         ax.set_yticks(range(len(panel.layers)), panel.layers)
         ax.tick_params(length=0, labelsize=8)
         ax.set(title=panel.title, xlabel="denoising step", ylabel="layer")
-        bar = figure.colorbar(image, ax=ax, pad=0.02, fraction=0.06, label=panel.measure)
+        bar = figure.colorbar(image, ax=ax, pad=0.02, fraction=0.06)
+        bar.set_label(panel.measure, fontsize=8)
         bar.ax.tick_params(labelsize=8)
         bar.outline.set_visible(False)
         if not panel.higher_is_better:
@@ -108,10 +110,15 @@ def figure_image(figure: Figure) -> Image.Image:
     return Image.open(stream).convert("RGB")
 
 
-def _panels(columns: int, height: float) -> tuple[Figure, Sequence[Any]]:
+def _panels(count: int, height: float) -> tuple[Figure, Sequence[Any]]:
+    """An empty figure of ``count`` panels of a height in inches, with its axes row by row."""
     pyplot = import_extra("matplotlib.pyplot")
-    size = (4.5 * columns, height)
-    figure, axes = pyplot.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
+    columns = min(count, _PANELS_IN_A_ROW)
+    rows = -(-count // columns)
+    size = (4.5 * columns, height * rows)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     # Otherwise a notebook shows the figure twice, and pyplot keeps it forever.
     pyplot.close(figure)
-    return figure, axes[0]
+    for unused in axes.flat[count:]:
+        unused.remove()
+    return figure, axes.flat[:count]

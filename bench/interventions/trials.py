@@ -21,9 +21,10 @@ from bench.interventions.reference import SECONDS, Reference, columns, metric_of
 from bench.interventions.shifts import Offset
 from datasets.atomic_write import write_csv
 from datasets.items import Item, Split
-from probes.bootstrap import Array, Score, effect_of, margin_of, score_of
+from probes.bootstrap import Array, Score, effect_of, score_of
 from probes.multiple_testing import over_permuted
 from probes.probe_set import PERMUTED
+from probes.reaches import margin_of
 from probes.task import Task
 
 NO_EDIT = Arm(NULL, NULL, 0.0, (), ())
@@ -34,7 +35,7 @@ def smallest_visible(effect: Array) -> float:
 
     It is m t(0.975) + t(0.8) standard errors of the mean (Cohen 1988, Statistical Power Analysis
     for the Behavioral Sciences, 2.4), with the quantiles of Student's t and the margin m that the
-    test of few images adds (:func:`probes.bootstrap.margin_of`). That test asks more still of fewer
+    test of few images adds (:func:`probes.reaches.margin_of`). That test asks more still of fewer
     than 60 images: of 20, the power is 72 %. nan for fewer than two images.
     """
     finite = effect[np.isfinite(effect)]

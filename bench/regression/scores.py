@@ -20,9 +20,10 @@ from bench.runs.conditions import LABELER, differences, of_labels
 from bench.runs.results import Results, TaskResults
 from bench.steps import number_of
 from extract.networks import TRAINED
-from probes.bootstrap import FEW, TEST_DRAWS, paired_difference
+from probes.bootstrap import TEST_DRAWS, paired_difference
 from probes.multiple_testing import RATE
 from probes.probe_set import ACTIVATIONS, WITH_POSITION, Cell
+from probes.reaches import FEW
 
 
 def metric_names(*runs: Results) -> list[str]:

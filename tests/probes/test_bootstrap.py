@@ -185,11 +185,37 @@ def test_rows_without_spread_are_certain() -> None:
 
 
 def test_an_interval_stays_among_scores_where_draws_are_constant() -> None:
-    tied = np.ones((1, 10))
-    tied[0, 0] = 0.0
+    tied = np.full((1, 10), 0.75)
+    tied[0, 0] = 0.25
     actual = intervals(tied)
-    assert (actual.low[0], actual.high[0]) == (0.0, 1.0)
+    assert (actual.low[0], actual.high[0]) == (0.25, 0.75)
     assert paired_difference(tied, np.zeros(10)).p[0] > 0.3
+
+
+def test_a_share_of_nearly_all_images_has_the_exact_interval_of_a_proportion() -> None:
+    correct = np.ones((3, 371))
+    correct[0, 7] = correct[1, :90] = correct[1, 200] = np.nan
+    correct[0, 0] = correct[1, 300] = 0.0
+    actual = intervals(correct)
+    for row, count in ((0, 370), (1, 280)):
+        # At its ends, 2.5 % of all samples are as far from the share as this one.
+        low, high = actual.low[row], actual.high[row]
+        assert binom.sf(count - 2, count, low) == pytest.approx(0.025)
+        assert binom.cdf(count - 1, count, high) == pytest.approx(0.025)
+    assert (actual.low[2], actual.high[2]) == (1.0, 1.0)
+
+
+def test_few_unequal_pairs_leave_both_signs_open() -> None:
+    gap = np.zeros((2, 60))
+    gap[:, :2] = [[1.0, 1.0], [1.0, -1.0]]
+    actual = effects(gap)
+    # Two intervals of proportions at 97.5 %.
+    least_of_two = next(p for p in np.arange(0, 1, 1e-5) if binom.sf(1, 60, p) >= 0.0125)
+    most_of_none = 1 - 0.0125 ** (1 / 60)
+    assert actual.low[0] == pytest.approx(least_of_two - most_of_none, abs=1e-4)
+    assert actual.low[0] < 0 < actual.high[0] < 0.15
+    assert actual.low[1] == pytest.approx(-actual.high[1])
+    assert (actual.p > 0.05).all()
 
 
 def test_skewed_scores_are_covered_as_often_as_claimed() -> None:

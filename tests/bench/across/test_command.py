@@ -65,6 +65,9 @@ def test_every_table_is_written_in_three_forms(out: Path, two: list[str]) -> Non
     text = (out / "across.md").read_text(encoding="utf-8")
     assert f"python -m bench across {two[0]} {two[1]} --items 5" in text
     assert "| `mmdit_flow_0` | MMDiT" in text
+    assert "| guidance" in text
+    assert {row["guidance"] for row in rows_of(out / "models.csv")} >= {"3.0"}
+    assert "tiny was probed in mid alone, and its best layer is the best of these" in text
     assert "tiny (this one network) minus mmdit_flow_0 (this one network)" in text
     assert "## Same noise, other model" in text
     for name in ("across.png", "scenes.png"):

@@ -166,6 +166,15 @@ def test_orders_over_few_items_are_called_uncertain() -> None:
     assert many.notes == ()
 
 
+def test_a_model_that_was_probed_in_some_layers_is_named() -> None:
+    some = run_of("tiny", images=120)
+    some = replace(some, config=replace(some.config, layers=("mid", "up2")))
+    found = shared(models_of([some, run_of("dit_noise_0", images=120)]))
+    assert found.notes == (
+        "tiny was probed in mid, up2 alone, and its best layer is the best of these",
+    )
+
+
 def test_a_missing_task_is_refused_if_it_is_named_and_else_left_out() -> None:
     models = models_of(
         [
