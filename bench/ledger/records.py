@@ -22,7 +22,7 @@ from extract.networks import TRAINED
 from probes.probe_set import ALWAYS, PERMUTED
 
 ENTRY, SCORES, PROBES = "entry.json", "scores.npz", "probes.npz"
-SCHEMA = 1
+SCHEMA = 2
 """Version of the three files."""
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.ledger.entries import digests, sha256, summarised, write_arrays
 from bench.ledger.records import (
+    SCHEMA,
     CellRecord,
     DatasetRecord,
     EntryRecord,
@@ -64,7 +65,7 @@ def write_entry(
     write_arrays(folder / "scores.npz", tables)
     write_arrays(folder / "probes.npz", {"none": np.zeros(1)})
     record = EntryRecord(
-        schema=1,
+        schema=SCHEMA,
         tool="0.1.0",
         fingerprint=f"f{seed}",
         model=ModelRecord(name=model, revision="abcdef0123"),
