@@ -149,7 +149,7 @@ def _unbounded(
     result: _Bootstrapped, scores: Array, among: tuple[float, ...]
 ) -> Iterator[tuple[int, Array]]:
     """The rows without bounds whose defined scores are all ``among`` these, and the scores."""
-    for row in np.flatnonzero(np.isinf(result.below)):
+    for row in np.flatnonzero(np.isinf(result.below) | np.isinf(result.above)):
         values = scores[row][np.isfinite(scores[row])]
         if np.isin(values, among).all():
             yield int(row), values

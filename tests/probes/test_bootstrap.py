@@ -216,6 +216,13 @@ def test_few_unequal_pairs_leave_both_signs_open() -> None:
     assert actual.low[0] < 0 < actual.high[0] < 0.15
     assert actual.low[1] == pytest.approx(-actual.high[1])
     assert (actual.p > 0.05).all()
+    for images in (20, 60, 150, 371):
+        gap = np.zeros((3, images))
+        for row, ones in enumerate((1, 2, 3)):
+            gap[row, :ones] = 1.0
+        actual = effects(gap)
+        assert (actual.low < 0).all()
+        assert (actual.high < 0.5).all()
 
 
 def test_skewed_scores_are_covered_as_often_as_claimed() -> None:
