@@ -50,6 +50,8 @@ class ArmRecord(Record):
     """Of an edit, over each of its controls; above zero the edit is better."""
     visible: dict[str, float] | None = None
     """The smallest gain over each control that this many items show with 80 % power."""
+    gains_by_permutation: tuple[float, ...] = ()
+    """Mean gain over each permutation of the labels that the shifts take; none of a single one."""
 
 
 class Curve(Record):

@@ -8,22 +8,19 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.interventions.arms import CONTROLNET, CONTROLS, EDIT, NULL, UNMOVED
+from bench.interventions.caveats import caveats, edge
 from bench.interventions.records import (
     AREA_RATIO,
     DAMAGE,
     ArmRecord,
-    Curve,
     Interval,
     Summary,
 )
 from probes.bootstrap import Score
-from probes.probe_set import PERMUTED
 from probes.published_edit import PUBLISHED
 
 LEAST_ITEMS = 60
 """Of fewer items the smallest visible gain is not printed: they show it with less power."""
-FEW_ITEMS = 6
-"""Intervals of fewer items stay within the few scores, and cover the mean too seldom."""
 LABELS = {
     "weights": "along the weights of the ridge probe",
     "pattern": "along the covariance pattern of the ridge probe",
@@ -118,8 +115,8 @@ def claim(summary: Summary) -> str:
         if summary.choose_items
         else "best of these items"
     )
-    if edge := _edge(summary):
-        chosen_on += f", {edge}"
+    if end := edge(summary):
+        chosen_on += f", {end}"
     gains = ", ".join(f"{_over(name)} {Score(*gain)}" for name, gain in (arm.gains or {}).items())
     return (
         f"{arm.method} at strength {arm.strength:g} ({chosen_on}): "
@@ -145,6 +142,17 @@ def nulls(summary: Summary) -> list[str]:
     return sentences
 
 
+def by_permutation(summary: Summary) -> list[str]:
+    """State the gain over each permutation of the labels, of the methods of :func:`nulls`."""
+    return [
+        f"{arm.method} at strength {arm.strength:g}: gain over permuted, permutation by "
+        f"permutation: {', '.join(f'{gain:.3f}' for gain in arm.gains_by_permutation)}; "
+        "its interval includes their variation"
+        for arm in best_arms(summary)
+        if arm.gains_by_permutation
+    ]
+
+
 def _visible(summary: Summary, arm: ArmRecord, control: str) -> str:
     """What gain the items would have shown; "" for few items."""
     n = len(summary.test_items)
@@ -167,69 +175,6 @@ def best_arms(summary: Summary) -> list[ArmRecord]:
         if arm.gains and (known is None or len(arm.gains) > len(known.gains or {})):
             best[arm.method] = arm
     return list(best.values())
-
-
-def _edge(summary: Summary) -> str:
-    """The end of the strengths that was chosen; "" inside, or where there was no choice."""
-    return _end(summary.chosen.strength, summary.plan.strengths_of(summary.chosen.method))
-
-
-def _end(strength: float, strengths: tuple[float, ...]) -> str:
-    if len(set(strengths)) > 1:
-        for name, end in (("strongest", max(strengths)), ("weakest", min(strengths))):
-            if strength == end:
-                return f"the {name} tried"
-    return ""
-
-
-def caveats(summary: Summary) -> list[str]:
-    """Warnings that are printed before any score."""
-    warnings = []
-    if edge := _edge(summary):
-        warnings.append(
-            f"the chosen strength {summary.chosen.strength:g} is {edge}: a better one may lie "
-            "beyond; give others with --strengths"
-        )
-    open_ends = [text for curve in summary.curves if (text := _open_end(summary, curve))]
-    warnings += open_ends
-    for method, strength in summary.best_strengths.items():
-        end = _end(strength, summary.plan.strengths_of(method))
-        if (
-            end
-            and method != summary.chosen.method
-            and not any(text.startswith(f"{method} ") for text in open_ends)
-        ):
-            warnings.append(f"the best strength of {method}, {strength:g}, is {end}")
-    if any(arm.control == PERMUTED for arm in summary.arms) and summary.permutations < 2:
-        warnings.append(
-            "the control permuted is of one permutation of the labels, whose variation is not in "
-            "its interval; --shifts 2 or more take several in turn"
-        )
-    if len(summary.test_items) < FEW_ITEMS:
-        warnings.append(
-            f"{len(summary.test_items)} test items: intervals of so few are too narrow; give "
-            f"--items {FEW_ITEMS} or more"
-        )
-    for scores in (arm.scores for arm in summary.arms if arm.control == NULL):
-        shifted, original = scores[summary.headline], scores[summary.original]
-        if isnan(shifted[0]) or shifted == original:
-            warnings.append(
-                f"degenerate labels: moving the object does not change its {summary.task}, so "
-                "there is nothing to edit; check the labeler"
-            )
-    return warnings
-
-
-def _open_end(summary: Summary, curve: Curve) -> str:
-    """Say that a curve still rises at its end and ends before the last stated damage."""
-    sign = 1 if summary.higher_is_better else -1
-    scores = [sign * score for score in curve.score]
-    if len(scores) < 2 or max(scores) > scores[-1] or curve.damage[-1] > curve.damages[-1]:
-        return ""
-    return (
-        f"{curve.method} is best at the strongest tried, {curve.strengths[-1]:g}, whose damage "
-        f"{curve.damage[-1]:.3f} is below {curve.damages[-1]:g}: its curve ends before it turns"
-    )
 
 
 def intervals_line(summary: Summary) -> str:
@@ -268,7 +213,7 @@ def print_summary(summary: Summary, folder: Path) -> None:
     for name in plan.methods:
         print(f"  {name}: {LABELS[name]}")
     print(tabulate(rows(summary), headers="keys", disable_numparse=True))
-    for sentence in nulls(summary):
+    for sentence in (*nulls(summary), *by_permutation(summary)):
         print(sentence)
     if summary.curves:
         print("\nat equal damage")

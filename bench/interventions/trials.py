@@ -117,6 +117,13 @@ class Trials:
             return Score(*(float(part[0]) for part in (gain.mean, gain.low, gain.high)))
         return effect_of(self.quality(arm) - self.quality(baseline))
 
+    def gains_by_permutation(self, arm: Arm) -> tuple[float, ...]:
+        """Return an edit's mean gain over each permutation of the labels, if there are several."""
+        control = self.controls(arm).get(PERMUTED)
+        if control is None or self.permutations < 2:
+            return ()
+        return tuple(np.nanmean(self._by_draw(arm, control), axis=0).tolist())
+
     def visible(self, arm: Arm, baseline: Arm) -> float:
         """The smallest gain over a baseline that these items show; see :func:`smallest_visible`."""
         least = smallest_visible(self.quality(arm) - self.quality(baseline))
@@ -190,6 +197,7 @@ class Trials:
                 }
                 if arm.control == EDIT
                 else None,
+                gains_by_permutation=self.gains_by_permutation(arm) if arm.control == EDIT else (),
             )
             for arm in self.arms
         )

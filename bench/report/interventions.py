@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from bench.interventions.caveats import caveats
 from bench.interventions.records import FOLDER, Summary, read_summary
 from bench.interventions.summary import (
     LABELS,
-    caveats,
+    by_permutation,
     claim,
     contest_rows,
     curve_rows,
@@ -50,7 +51,7 @@ def _task(run_path: Path, summary: Summary) -> dict[str, Any]:
     return {
         "name": summary.task if summary.plan.name == summary.plan.task else summary.plan.name,
         "methods": [(name, LABELS[name]) for name in summary.plan.methods],
-        "nulls": nulls(summary),
+        "nulls": [*nulls(summary), *by_permutation(summary)],
         "charts": drawn_charts(summary),
         "edges": edge_lines(summary),
         "chosen_on": len(summary.choose_items),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.interventions.arms import EDIT, NULL
+from bench.interventions.caveats import caveats
 from bench.interventions.config import Plan
 from bench.interventions.records import (
     AREA_RATIO,
@@ -19,7 +20,7 @@ from bench.interventions.records import (
     Summary,
     task_folder,
 )
-from bench.interventions.summary import best_arms, caveats, claim, nulls, print_summary
+from bench.interventions.summary import best_arms, claim, nulls, print_summary
 from bench.report.interventions import panel
 from probes.probe_set import PERMUTED
 

@@ -25,7 +25,7 @@ from bench.interventions.runner import (
     open_probes,
     run_arms,
 )
-from bench.interventions.summary import claim, rows
+from bench.interventions.summary import by_permutation, claim, rows
 from bench.interventions.trials import NO_EDIT
 from bench.networks import recorded_model
 from bench.report.interventions import panel
@@ -111,6 +111,12 @@ def test_the_summary_averages_shifts_before_it_pairs_items(run_path: Path) -> No
     assert summary.chosen.strength in (2.0, 8.0)
     assert not set(summary.choose_items) & set(summary.test_items)
     assert summary.permutations == 2
+    chosen = summary.chosen_arm
+    assert chosen.gains is not None
+    assert len(chosen.gains_by_permutation) == 2
+    assert np.mean(chosen.gains_by_permutation) == pytest.approx(chosen.gains[PERMUTED][0])
+    (line,) = by_permutation(summary)
+    assert ", ".join(f"{gain:.3f}" for gain in chosen.gains_by_permutation) in line
 
 
 def test_the_trials_of_the_choice_are_stored_apart(run_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_the_interval_is_that_of_the_probes_own_control() -> None:
     assert trials.visible(EDITED, CONTROL) == pytest.approx(error * (2.776445 + 0.940965))
 
 
+def test_gains_are_stated_permutation_by_permutation() -> None:
+    trials = trials_of(SALIENCY, (1, 2, 3, 4, 5), 0.1)
+    found = trials.gains_by_permutation(EDITED)
+    assert found == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0], abs=0.02)
+    assert np.mean(found) == pytest.approx(trials.gain(EDITED, CONTROL).mean)
+    assert trials_of(SALIENCY, (1,), 0.1).gains_by_permutation(EDITED) == ()
+
+
 def test_more_shifts_than_permutations_take_them_again() -> None:
     trials = trials_of(SALIENCY, (4, 5), 0.1, shifts=4)
     assert trials.permutations == 2
