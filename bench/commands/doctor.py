@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--measure",
         action="store_true",
-        help="measure engines, statistics and scores here, in about three minutes",
+        help="measure engines, statistics and scores here, in a few minutes",
     )
     add("--engine", help="measure this engine alone (default: all usable ones)")
     add("--threads", type=int, help="CPU threads (default: all cores)")
