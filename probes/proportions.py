@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import beta
 
 
 def interval_of_share(chosen: NDArray[np.bool_], level: float) -> tuple[float, float]:
     """The interval of the share of chosen images."""
-    exact = binomtest(int(chosen.sum()), len(chosen)).proportion_ci(level, method="exact")
-    return float(exact.low), float(exact.high)
+    ones, count, tail = int(chosen.sum()), len(chosen), (1 - level) / 2
+    # Binomial tails are those of the beta distribution.
+    low = float(beta.ppf(tail, ones, count - ones + 1)) if ones else 0.0
+    high = float(beta.ppf(1 - tail, ones + 1, count - ones)) if ones < count else 1.0
+    return low, high
 
 
 def interval_of_difference(effects: NDArray[np.float64], level: float) -> tuple[float, float]:
