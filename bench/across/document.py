@@ -12,11 +12,8 @@ from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, S
 from bench.across.comparison import Across
 from bench.across.contrasts import ContrastAtLevel
 from bench.across.findings import NAMES, sentences
-from bench.across.models import Model
 from bench.across.order import OnsetDifference
-from bench.across.shared import OF_SAMPLING
 from bench.across.transfer import ANY, LABELS, OWN, AtLevel
-from bench.runs.conditions import stored_conditions
 from extract.networks import TRAINED
 from probes.bootstrap import Score
 
@@ -54,13 +51,12 @@ def _models(result: Across) -> Iterator[dict[str, object]]:
             "training images": "-"
             if model.training_images is None
             else f"{model.training_images:,}",
-            **{name: _condition(model, name) for name in OF_SAMPLING},
+            **{name: _written(value) for name, value in model.sampling.items()},
             "log-SNR of the steps": _range(model.results.log_snr or ()),
         }
 
 
-def _condition(model: Model, name: str) -> str:
-    value = stored_conditions(model.results).get(name)
+def _written(value: str | int | float | None) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

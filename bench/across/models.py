@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.model import model_spec
 from bench.options.validation import Record, read_record
+from bench.runs.conditions import stored_conditions
 from bench.runs.results import Results
 from bench.verdicts.cells import is_unet
 from engines.cache import hash_of_config
@@ -24,6 +25,8 @@ _ARCHITECTURES = {
     "SanaTransformer2DModel": "DiT",
 }
 """Class of a denoiser -> its kind: joint attention with the words (MMDiT) or cross-attention."""
+OF_SAMPLING = ("sampler", "guidance", "precision")
+"""Conditions in which models may differ, as they are compared at equal noise levels."""
 FLOW, NOISE = "flow", "noise"
 ARCHITECTURE, OBJECTIVE, CONFIGURATION = "architecture", "objective", "configuration"
 """In what models can differ, by the names of the fields of :class:`Model`."""
@@ -52,6 +55,12 @@ class Model:
     seed: int | None
     """Of its training; None if its folder does not say it."""
     training_images: int | None
+
+    @property
+    def sampling(self) -> dict[str, str | int | float | None]:
+        """Condition of ``OF_SAMPLING`` -> its value; None where the run did not record it."""
+        stored = stored_conditions(self.results)
+        return {name: stored.get(name) for name in OF_SAMPLING}
 
     @property
     def design(self) -> tuple[str, str, str]:

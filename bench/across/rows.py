@@ -9,10 +9,8 @@ import numpy as np
 from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_PROMPT, OTHER_SEED, SAME
 from bench.across.comparison import Across
 from bench.across.order import OnsetDifference
-from bench.across.shared import OF_SAMPLING
 from bench.across.transfer import LABELS, OWN
 from bench.options.validation import finite
-from bench.runs.conditions import stored_conditions
 from bench.steps import number_of
 from probes.bootstrap import Score
 
@@ -62,7 +60,7 @@ def _models(result: Across) -> Iterator[Row]:
             "objective": model.objective,
             "seed": model.seed,
             "training_images": model.training_images,
-            **{name: stored_conditions(results).get(name) for name in OF_SAMPLING},
+            **model.sampling,
             "run": str(results.path),
             "fingerprint": results.fingerprint,
             "test_items": len(results.record.test_items),

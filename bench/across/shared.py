@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench.across.models import Model
+from bench.across.models import OF_SAMPLING, Model
 from bench.errors import UserError
 from bench.runs.conditions import TEST_ITEMS, TRAINING_ITEMS, differences, of_labels
 from bench.runs.results import Results, TaskResults
@@ -16,9 +16,8 @@ from probes.bootstrap import Array
 _LEAST_ITEMS = 4
 _FEW_ITEMS = 100
 """Below it, noise delays onsets much (``order.py``)."""
-OF_SAMPLING = ("sampler", "guidance", "precision")
-"""Conditions that may differ between models, and that tables name: levels of noise are compared."""
 _EXPECTED = (*OF_SAMPLING, TEST_ITEMS)
+"""Conditions in which runs may differ; tables name those of sampling for every model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,13 +122,13 @@ class Trials:
         control = self.controls(arm).get(PERMUTED)
         if control is None or self.permutations < 2:
             return ()
-        return tuple(np.nanmean(self._by_draw(arm, control), axis=0).tolist())
+        return tuple(_mean_defined(self._by_draw(arm, control).T).tolist())
 
     def visible(self, arm: Arm, baseline: Arm) -> float:
         """The smallest gain over a baseline that these items show; see :func:`smallest_visible`."""
         least = smallest_visible(self.quality(arm) - self.quality(baseline))
         if baseline.control == PERMUTED and self.permutations > 1:
-            means = np.nanmean(self._by_draw(arm, baseline), axis=0)
+            means = _mean_defined(self._by_draw(arm, baseline).T)
             error = means.std(ddof=1) * np.sqrt(1 + 1 / len(means))
             least = max(least, float(error * t.ppf([0.975, 0.8], len(means) - 1).sum()))
         return least
