@@ -207,7 +207,7 @@ def command(options: argparse.Namespace) -> int:
         elif options.attributes:
             from bench.interventions.attributes import print_attributes
 
-            print_attributes(run, plan, options.strengths)
+            print_attributes(run, plan)
         elif options.map:
             from bench.interventions.maps import print_maps
 
@@ -275,7 +275,7 @@ _IGNORED = {
     "sweep": _OVER_CELLS,
     "map": _OVER_CELLS,
     "attributes": (
-        *(*_BY_EXPERIMENT, "controlnet", "task", "methods"),
+        *(*_BY_EXPERIMENT, "strengths", "controlnet", "task", "methods"),
         *("target", "unfiltered", "shifts", "batch"),
     ),
     "path": (*_BY_EXPERIMENT, "damages", "target", "unfiltered", "shifts"),

@@ -18,6 +18,8 @@ SCHEMA = 2
 """Raised whenever trials stored by older code are no longer right."""
 FOLDER, SUMMARY, MAPS = "interventions", "summary.json", "maps.json"
 ATTRIBUTES = "attributes"
+ATTRIBUTES_SCHEMA = 2
+"""Of ``attributes.json``: raised when its numbers get another meaning."""
 SHIFTED, ORIGINAL = "shifted", "original"
 """Agreement with the target label, and with the label of the unedited image."""
 DAMAGE, AREA_RATIO = "damage", "area_ratio"
@@ -116,15 +118,15 @@ class AttributeRecord(Record):
     """The same of random directions."""
     gain: Interval
     """Of the edit over random directions, paired."""
-    n: int
-    """Images that count: those whose changes and classes are defined for both."""
+    strength: float
+    """Median over images of the strength at which the edit changes an image as stated."""
     p: float
     """Of no gain, two-sided; nan if undefined."""
     q: float
     """After Benjamini and Hochberg, over the cells of all methods."""
     reached: float
-    """Share of the n images whose change reaches the stated one at some strength. The others are
-    read at the largest strength."""
+    """Share of images whose change is about the stated one. The others are read at the strength
+    whose change is nearest to it."""
     random_reached: float
     """The same of random directions."""
     hit: bool
@@ -134,9 +136,11 @@ class AttributeRecord(Record):
 class AttributeTable(Record):
     """``attributes.json``."""
 
+    schema_read: ClassVar[int | None] = ATTRIBUTES_SCHEMA
+
+    version: int = Field(default=ATTRIBUTES_SCHEMA, alias="schema")
     change: float
-    """Mean absolute difference of pixels at which the shares are read."""
-    strengths: tuple[float, ...]
+    """Mean absolute difference of pixels at which every edit is read."""
     layers: tuple[str, ...]
     steps: tuple[int, ...]
     items: int
@@ -214,7 +218,9 @@ def write_record(record: Record, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
             # pydantic's own JSON would write NaN as null, which is no number when it is read.
-            partial.write_text(json.dumps(record.model_dump(), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(
+                json.dumps(record.model_dump(by_alias=True), indent=1) + "\n", encoding="utf-8"
+            )
     except OSError as error:
         raise UserError(
             f"cannot write {path} ({error.strerror}); mend it and run again: nothing is lost"

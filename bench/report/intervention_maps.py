@@ -20,7 +20,7 @@ from bench.interventions.records import (
     MapRecord,
     task_folder,
 )
-from bench.options.validation import Record, read_record
+from bench.options.validation import OtherVersion, Record, read_record
 from probes.bootstrap import Score
 
 Stored = TypeVar("Stored", bound=Record)
@@ -75,7 +75,8 @@ def read_maps(run_path: Path, name: str) -> dict[str, Any] | None:
 def read_attributes(run_path: Path) -> dict[str, Any] | None:
     """The matrices of edited x measured attributes, for the template; None if there are none.
 
-    Raises UserError when the file is damaged.
+    Those of an earlier version had another meaning, and count as none. Raises UserError when the
+    file is damaged.
     """
     path = task_folder(run_path, ATTRIBUTES) / f"{ATTRIBUTES}.json"
     table = _read(AttributeTable, path, "--attributes")
@@ -85,7 +86,6 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
     return {
         "change": f"{table.change:g}",
         "count": table.items,
-        "strengths": ", ".join(f"{strength:g}" for strength in table.strengths),
         "layers": ", ".join(table.layers),
         "steps": ", ".join(map(str, table.steps)),
         "columns": list(dict.fromkeys(entry.measured for entry in table.entries)),
@@ -101,8 +101,8 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
             for method in methods
         ],
         "line": f"{len(table.entries)} gains with intervals of 95 % {_UNCORRECTED}; q is corrected "
-        "over all cells (Benjamini and Hochberg). Reach: the share of images that change as much "
-        "as stated, if not all do; the others are read at the largest strength",
+        "over all cells (Benjamini and Hochberg). Reach: the share of images that change about as "
+        "much as stated, if not all do; the others are read where their change is nearest to it",
     }
 
 
@@ -118,6 +118,8 @@ def _read(kind: type[Stored], path: Path, option: str) -> Stored | None:
     try:
         return read_record(kind, path)
     except (OSError, ValueError) as error:
+        if isinstance(error, OtherVersion) and not error.is_later:
+            return None
         run = path.parent.parent.parent
         raise UserError(
             f"{path} is damaged ({error}); remove it, or repeat: "

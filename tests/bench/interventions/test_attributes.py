@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,9 @@ from scipy.stats import false_discovery_control
 from bench.__main__ import main
 from bench.config import Config
 from bench.interventions.arms import EDIT, RANDOM
-from bench.interventions.attributes import METHODS, aim_of, change_of, matrix, text_of
+from bench.interventions.attribute_matrix import METHODS, AttributeArm, arms_of, matrix, text_of
+from bench.interventions.attributes import aim_of, change_of, edit_at
+from bench.interventions.equal_change import Matched
 from bench.interventions.image_probes import ImageProbes
 from bench.interventions.records import AttributeTable
 from bench.run import run
@@ -62,6 +63,30 @@ def test_at_strength_one_the_probe_reads_the_target_class(method: str) -> None:
     torch.testing.assert_close(after, expected, atol=1e-8, rtol=0)
 
 
+def test_every_row_of_a_batch_is_edited_at_its_own_strength() -> None:
+    mean, probe, means = case()
+    aim = aim_of("floor", items(3), torch.tensor([0, 3, 4]))
+    probes: Any = SimpleNamespace(get=lambda *_: probe, means=lambda *_: means)
+    x = mean[:, None] + torch.zeros(3, 4, 1).double()
+    strengths = torch.tensor([0.0, 1.0, 3.0])
+    for control in (EDIT, RANDOM):
+        arm = AttributeArm("floor", "pattern", control)
+        change = edit_at(arm, strengths, probes, aim, 0)("up", x) - x
+        torch.testing.assert_close(change, change[:, :1].expand_as(change))
+        size = change_of("pattern", mean, probe, means, aim).norm(dim=-1)
+        torch.testing.assert_close(
+            change[:, 0].norm(dim=-1), strengths * size, rtol=1e-5, atol=1e-12, check_dtype=False
+        )
+
+
+def test_some_rows_of_an_aim_keep_their_classes() -> None:
+    aim = aim_of("floor", items(4), torch.tensor([0, 3, 4, 1]))
+    part = aim.take([2, 0])
+    assert [item.id for item in part.items] == ["2", "0"]
+    assert part.before.tolist() == [4, 0]
+    assert torch.equal(part.target, aim.target[[2, 0]])
+
+
 def test_the_difference_of_means_leads_from_the_own_class_to_the_target() -> None:
     mean, probe, means = case()
     aim = aim_of("floor", items(3), torch.tensor([0, 3, 4]))
@@ -73,33 +98,30 @@ TASKS = ["colour", "light"]
 N = 40
 
 
-def trials(seed: int = 0) -> dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]:
-    """Two strengths. Edits of colour along the means hit colour; all else is noise, and edits of
-    light along the weights change the image of every second item only."""
+def trials(seed: int = 0) -> dict[AttributeArm, Matched]:
+    """Edits of colour along the means hit colour; all else is noise, and edits of light along the
+    weights change every second image by too little."""
     rng = np.random.default_rng(seed)
     made = {}
-    for task, method, control in product(TASKS, METHODS, (EDIT, RANDOM)):
-        change = np.tile([0.05, 0.2], (N, 1))
-        if (task, method, control) == ("light", "weights", EDIT):
-            change[::2, 1] = 0.08
-        outcome = (rng.random((N, 2, 2)) < 0.3).astype(float)
-        if (task, method, control) == ("colour", "means", EDIT):
-            outcome[:, :, 0] = 1.0
-        made[task, method, control] = (change, outcome)
+    for arm in arms_of(TASKS):
+        strength, change = np.full(N, 4.0), np.full(N, 0.1)
+        if arm == AttributeArm("light", "weights", EDIT):
+            strength[:30], change[::2] = 32.0, 0.07
+        outcome = (rng.random((N, 2)) < 0.3).astype(np.int64)
+        if arm == AttributeArm("colour", "means", EDIT):
+            outcome[:, 0] = 1
+        made[arm] = Matched(strength, change, outcome)
     return made
 
 
-def test_every_cell_says_how_many_images_count_and_what_they_reach() -> None:
-    made = trials()
-    made["colour", "means", EDIT][0][0] = np.nan
-    made["colour", "means", RANDOM][0][1] = np.nan
-    cells = {(x.edited, x.measured, x.method): x for x in matrix(made, TASKS, 0.1)}
+def test_every_cell_says_at_which_strength_and_how_many_images_change_as_stated() -> None:
+    cells = matrix(trials(), TASKS, 0.1)
     assert len(cells) == 2 * 2 * len(METHODS)
-    assert {x.n for key, x in cells.items() if key[::2] == ("colour", "means")} == {N - 2}
-    assert {x.n for key, x in cells.items() if key[::2] != ("colour", "means")} == {N}
-    assert {x.reached for key, x in cells.items() if key[::2] == ("light", "weights")} == {0.5}
-    assert {x.reached for key, x in cells.items() if key[::2] != ("light", "weights")} == {1.0}
-    assert {x.random_reached for x in cells.values()} == {1.0}
+    for cell in cells:
+        is_weak = (cell.edited, cell.method) == ("light", "weights")
+        assert cell.reached == (0.5 if is_weak else 1.0)
+        assert cell.strength == (32.0 if is_weak else 4.0)
+        assert cell.random_reached == 1.0
 
 
 def test_cells_are_tested_together_and_a_hit_is_of_the_edited_attribute() -> None:
@@ -110,31 +132,48 @@ def test_cells_are_tested_together_and_a_hit_is_of_the_edited_attribute() -> Non
     )
     assert {(x.edited, x.method) for x in entries if x.hit} == {("colour", "means")}
     for entry in entries:
-        change, outcome = made[entry.edited, entry.method, EDIT]
-        other = made[entry.edited, entry.method, RANDOM][1]
-        index = TASKS.index(entry.measured)
-        if np.ptp(change, axis=0).max() == 0:
-            # Where all items change by 0.05 and 0.2, a change of 0.1 lies at a third of the way.
-            gap = (outcome - other)[..., index] @ [2 / 3, 1 / 3]
-            assert entry.gain[0] == pytest.approx(gap.mean())
-            low, high = entry.gain[1:]
-            assert (low > 0 or high < 0) == (entry.p <= 0.05)
+        edit, random = (
+            made[AttributeArm(entry.edited, entry.method, control)].outcome[
+                :, TASKS.index(entry.measured)
+            ]
+            for control in (EDIT, RANDOM)
+        )
+        assert entry.share[0] == pytest.approx(edit.mean())
+        assert entry.random[0] == pytest.approx(random.mean())
+        assert entry.gain[0] == pytest.approx((edit - random).mean())
+        low, high = entry.gain[1:]
+        assert (low > 0 or high < 0) == (entry.p <= 0.05)
+
+
+def test_shares_and_gains_without_spread_have_exact_intervals() -> None:
+    made = trials()
+    for control in (EDIT, RANDOM):
+        made[AttributeArm("light", "means", control)].outcome[:, 0] = 0
+    made[AttributeArm("colour", "means", RANDOM)].outcome[:, 0] = 0
+    cells = {(x.edited, x.measured, x.method): x for x in matrix(made, TASKS, 0.1)}
+    # Of no image in n, the share is below u where (1 - u)^n = 0.025; of gains 0.0125.
+    none, hit = cells["light", "colour", "means"], cells["colour", "colour", "means"]
+    assert none.share == pytest.approx((0.0, 0.0, 1 - 0.025 ** (1 / N)))
+    reach = 1 - 0.0125 ** (1 / N)
+    assert none.gain == pytest.approx((0.0, -reach, reach))
+    assert none.p == 1.0
+    assert hit.share == pytest.approx((1.0, 0.025 ** (1 / N), 1.0))
+    assert hit.gain == pytest.approx((1.0, 1 - 2 * reach, 1.0))
+    assert hit.hit
 
 
 def test_the_table_shows_what_every_cell_counts() -> None:
     entries = matrix(trials(), TASKS, 0.1)
-    table = AttributeTable(
-        change=0.1, strengths=(1.0, 4.0), layers=("up",), steps=(1,), items=N, entries=entries
-    )
+    table = AttributeTable(change=0.1, layers=("up",), steps=(1,), items=N, entries=entries)
     text = text_of(table)
     assert "over 12 comparisons" in text
     weights = text.split("\nweights\n")[1].split("\npattern\n")[0]
     (line,) = [line for line in weights.splitlines() if line.startswith("light ")]
-    assert line.split()[1:4] == ["40", "50%", "no"]
+    assert line.split()[1:5] == ["32", "50%,", "100%", "no"]
     cells = [x for x in entries if (x.edited, x.method) == ("light", "weights")]
     assert all(f"q {x.q:.3f})" in line for x in cells)
     means = text.split("\nmeans\n")[1].split("\nweights\n")[0]
-    assert [line.split()[3] for line in means.splitlines()[2:4]] == ["yes", "no"]
+    assert [line.split()[4] for line in means.splitlines()[2:4]] == ["yes", "no"]
 
 
 @pytest.mark.slow
@@ -147,7 +186,7 @@ def test_a_matrix_is_printed_and_stored_and_resumes(
     options = small_config | {"limit": 40, "tasks": ("colour", "light", "saliency")}
     path = run(Config(**options, out=str(tmp_path / "run"))).path  # type: ignore[arg-type]
     arguments = [
-        *("intervene", str(path), "--attributes", "--items", "2", "--strengths", "1,4"),
+        *("intervene", str(path), "--attributes", "--items", "2"),
         *("--steps", "1-2", "--threads", "1"),
     ]
     assert main(arguments) == 0
@@ -156,7 +195,8 @@ def test_a_matrix_is_printed_and_stored_and_resumes(
         assert f"\n{method}\n" in printed
     stored = json.loads((path / "interventions" / "attributes" / "attributes.json").read_text())
     assert len(stored["entries"]) == 2 * 2 * len(METHODS)
-    assert {entry["n"] for entry in stored["entries"]} == {2}
+    assert stored["items"] == 2
+    assert all(entry["strength"] > 0 for entry in stored["entries"])
 
     def refuse(*_: object) -> None:
         raise AssertionError("generated again")

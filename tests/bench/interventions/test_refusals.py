@@ -111,7 +111,7 @@ NOT_USED = {
     "--map": (*OF_THE_EXPERIMENT, *OF_CELLS),
     "--attributes": (
         *(*OF_THE_EXPERIMENT, "--controlnet=x", "--task=depth", "--methods=weights"),
-        *("--target=shifted", "--unfiltered", "--shifts=1", "--batch=4"),
+        *("--strengths=8,16", "--target=shifted", "--unfiltered", "--shifts=1", "--batch=4"),
     ),
     "--path=line": (
         *(*OF_THE_EXPERIMENT, "--damages=0.1"),

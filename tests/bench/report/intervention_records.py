@@ -175,7 +175,6 @@ def made_maps() -> MapRecord:
 def made_attributes() -> AttributeTable:
     return AttributeTable(
         change=0.1,
-        strengths=(1.0, 4.0),
         layers=("up2.1",),
         steps=(1, 2),
         items=4,
@@ -187,7 +186,7 @@ def made_attributes() -> AttributeTable:
                 share=around(0.85 if edited == measured else 0.15),
                 random=around(0.35 if edited == measured else 0.05),
                 gain=around(0.5 if edited == measured else 0.1),
-                n=4,
+                strength=8.0,
                 p=0.02 if edited == measured else 0.3,
                 q=0.03 if edited == measured else 0.4,
                 reached=1.0 if edited == measured else 0.75,
