@@ -28,6 +28,8 @@ from torch.nn import functional
 
 LEARNING_RATE, ITERATIONS = 5e-3, 128
 """Of the published edit (Chen et al. 2023)."""
+_RANK_TOLERANCE = 1e-10
+"""Eigenvalues of W'SW below this share of the largest are those of directions without weights."""
 
 Change = Float[Tensor, "n t c"]
 
@@ -61,8 +63,10 @@ def activation_pattern(
 ) -> Float[Tensor, "c k"]:
     """V = S W (W'S W)^-1, in float64; it does not depend on the scale of the covariance."""
     products = covariance @ weights
-    # The pseudo-inverse gives a probe of zero weights a pattern of zero, not infinity.
-    pattern: Tensor = products @ torch.linalg.pinv(weights.mT @ products, hermitian=True)
+    # The pseudo-inverse gives a probe of zero weights a pattern of zero, not infinity. Weights for
+    # the indicators of classes add up to zero but for rounding, which is no direction.
+    inverse = torch.linalg.pinv(weights.mT @ products, hermitian=True, rtol=_RANK_TOLERANCE)
+    pattern: Tensor = products @ inverse
     return pattern
 
 

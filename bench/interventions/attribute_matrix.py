@@ -9,10 +9,9 @@ from itertools import product
 import numpy as np
 from tabulate import tabulate
 
-from bench.analysis.significance import at_rate
 from bench.interventions.arms import EDIT, RANDOM
 from bench.interventions.equal_change import MATCHED, Matched
-from bench.interventions.records import AttributeRecord, AttributeTable, Interval
+from bench.interventions.records import CHANGED, AttributeRecord, AttributeTable, Interval
 from probes.bootstrap import LEVEL, Array, Difference, paired_difference
 from probes.multiple_testing import RATE, q_values
 from probes.proportions import interval_of_difference, interval_of_share
@@ -41,10 +40,11 @@ def arms_of(tasks: Sequence[str]) -> list[AttributeArm]:
 def matrix(trials: Trials, tasks: Sequence[str], wanted: float) -> tuple[AttributeRecord, ...]:
     """Compare every edit with its random directions at a change of the image of ``wanted``.
 
-    The outcomes of ``trials``, one per task, are 1 where an image has the target class, or another
-    class than before. The rate of false discoveries is over all cells of all methods.
+    The outcomes of ``trials`` are those of :func:`bench.interventions.attributes.outcomes_of`. The
+    rate of false discoveries is over all cells of all methods.
     """
-    cells = [(*pair, index) for pair in product(tasks, METHODS) for index in range(len(tasks))]
+    measured = [*tasks, CHANGED]
+    cells = [(*pair, index) for pair in product(tasks, METHODS) for index in range(len(measured))]
     edits, randoms = (
         np.stack(
             [
@@ -60,7 +60,7 @@ def matrix(trials: Trials, tasks: Sequence[str], wanted: float) -> tuple[Attribu
     hits = {
         cell[:2]
         for cell, hit in zip(cells, found, strict=True)
-        if hit and tasks[cell[2]] == cell[0]
+        if hit and measured[cell[2]] == cell[0]
     }
     entries = []
     for row, (task, method, index) in enumerate(cells):
@@ -68,7 +68,7 @@ def matrix(trials: Trials, tasks: Sequence[str], wanted: float) -> tuple[Attribu
         entries.append(
             AttributeRecord(
                 edited=task,
-                measured=tasks[index],
+                measured=measured[index],
                 method=method,
                 share=_share(edits[row]),
                 random=_share(randoms[row]),
@@ -91,22 +91,28 @@ def _share(outcomes: Array) -> Interval:
 
 def _ends_of_gain(gains: Difference, row: int, effects: Array) -> tuple[float, float]:
     """The interval of a gain; where all images have the same one, resamples have no spread."""
-    if np.ptp(effects[row]) == 0:
-        return interval_of_difference(effects[row], LEVEL)
-    return float(gains.low[row]), float(gains.high[row])
+    if np.ptp(effects[row]) > 0:
+        return float(gains.low[row]), float(gains.high[row])
+    low, high = interval_of_difference(effects[row], LEVEL)
+    if gains.p[row] > 1 - LEVEL:
+        return low, high
+    # As of other effects, a gain that the test finds excludes zero.
+    least = float(np.finfo(np.float64).tiny)
+    return (max(low, least), high) if gains.mean[row] > 0 else (low, min(high, -least))
 
 
 def text_of(table: AttributeTable) -> str:
     """One matrix per direction: edited attributes in rows, measured ones in columns."""
+    edited_ones = list(dict.fromkeys(entry.edited for entry in table.entries))
     measured = list(dict.fromkeys(entry.measured for entry in table.entries))
     parts = [
         f"edits of {', '.join(table.layers)} at steps {', '.join(map(str, table.steps))}, "
-        f"{table.items} test items, each at the strength that changes its image by "
-        f"{table.change:g}"
+        f"{table.items} test items; each image is compared where it has changed by "
+        f"{table.change:g} (mean absolute difference of pixels, 0 to 1)"
     ]
     for method in METHODS:
         rows = []
-        for edited in measured:
+        for edited in edited_ones:
             cells = [x for x in table.entries if (x.method, x.edited) == (method, edited)]
             first = cells[0]
             rows.append(
@@ -121,12 +127,14 @@ def text_of(table: AttributeTable) -> str:
     defined = sum(np.isfinite(entry.q) for entry in table.entries)
     parts.append(
         "edited attribute: share of images with the target class; others: share whose class "
-        "changed. In brackets the gain over a random direction at the same change, paired, 95 %, "
-        f"and q {at_rate(defined)}\n"
-        "strength: median over images, 1 being that after which the probe predicts the target "
-        f"class; reached: share of images within a factor of {MATCHED:g} of the stated change, by "
-        "the edit and by random directions; target: whether the edited attribute gains its target "
-        f"class, with q of at most {RATE:g}"
+        f"changed; {CHANGED}: share whose edited attribute has another class than before, be it "
+        "the target or not. In brackets the gain over a random direction at the same change, "
+        f"paired, 95 %, and q (Benjamini-Hochberg over {defined} comparisons)\n"
+        "strength: median over images; 1 is the difference of class means, and of weights and "
+        "pattern the change after which the probe predicts the target class; reached: share of "
+        f"images within a factor of {MATCHED:g} of the stated change, by the edit and by random "
+        "directions; target: whether the edited attribute gains its target class, with q of at "
+        f"most {RATE:g}"
     )
     return "\n".join(parts)
 

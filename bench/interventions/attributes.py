@@ -8,14 +8,15 @@ target class, at strength 1
                the class that the unedited image has
     weights    (t - p) (W'W)^-1 W', the smallest change after which the probe predicts t
     pattern    (t - p) V' with the pattern V of the covariance of m (``probes/edit.py``)
-    random     is the control of each: a random direction of the item, with the norm of the edit
+    random     is the control of each: a random direction of the item and the layer, the same of
+               all edits, with the norm that the edit has at strength 1
 
 The target is another class, drawn at random by the item. Every edit and every control has, for each
 image, the strength at which it changes the image by a stated amount, a mean absolute difference of
 pixels (``equal_change.py``). The matrix of edited x measured attributes holds the share of images
 that have the target class (edited attribute), or another class than before (the others: side
-effects). Gains over random directions are tested over images, with the false discovery rate of all
-cells.
+effects), and in a last column the share whose edited attribute has another class than before.
+Gains over random directions are tested over images, with the false discovery rate of all cells.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
@@ -128,15 +129,25 @@ def _trials(
         aim = aim_of(arm.task, originals.items, before[arm.task])
         evaluate = _evaluation(run, plan, arm, probes, originals, aim)
         found[arm] = at_change(evaluate, len(originals.items), plan.damages[-1])
-        changed = [
-            torch.from_numpy(found[arm].outcome[:, index]) == aim.target
-            if name == arm.task
-            else torch.from_numpy(found[arm].outcome[:, index]) != before[name]
-            for index, name in enumerate(tasks)
-        ]
-        found[arm] = replace(found[arm], outcome=torch.stack(changed, dim=1).long().numpy())
+        classes = dict(zip(tasks, torch.from_numpy(found[arm].outcome).T, strict=True))
+        outcome = outcomes_of(arm.task, classes, before, aim)
+        found[arm] = replace(found[arm], outcome=outcome.numpy())
         bar.update(len(originals.items))
     return found
+
+
+def outcomes_of(
+    task: str, after: Mapping[str, Tensor], before: Mapping[str, Tensor], aim: Aim
+) -> Int[Tensor, "n outcomes"]:
+    """Return 1 or 0 for every attribute, then for ``CHANGED``.
+
+    It is 1 where the edited attribute has its target class, another attribute has another class
+    than before, and under ``CHANGED`` where the edited one has.
+    """
+    outcomes = [
+        after[name] == aim.target if name == task else after[name] != before[name] for name in after
+    ]
+    return torch.stack([*outcomes, after[task] != before[task]], dim=1).long()
 
 
 def _evaluation(

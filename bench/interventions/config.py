@@ -104,6 +104,11 @@ class Plan:
                 raise UserError(f"{kind} must be numbers above zero, such as 1,2,4")
             if value := repeated(values):
                 raise UserError(f"{kind} name {value:g} twice; name it once")
+        if max(self.damages, default=0.0) >= 1:
+            raise UserError(
+                f"damages are mean changes of pixels between 0 and 1, such as 0.1; "
+                f"{max(self.damages):g} is reached by no image"
+            )
         if list(self.damages) != sorted(set(self.damages)) or not self.damages:
             raise UserError("damages must be numbers that rise, such as 0.05,0.1")
         if self.target != DEFAULT_TARGET and self.task != "depth":

@@ -1,10 +1,11 @@
 """The strength at which an edit changes an image by a stated amount, for each image by itself.
 
-Methods and controls differ in how much they change an image at the same strength, by orders of
-magnitude and from image to image. So every edit is compared at the same change. The search is on a
+At the same strength methods change an image by amounts that differ by orders of magnitude, and
+images differ too. So every edit is compared at the same change. The search is on a
 scale of octaves: it starts at strength 1, goes up or down until the stated change lies between two
 strengths, and then interpolates the logarithm of the change between them. The change need not rise
-with the strength, so the trial nearest to the stated change counts, be it close to it or not.
+with the strength, so the trial nearest to the stated change counts, be it close to it or not. A
+change that passes the stated one and falls back within a step is missed.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ class _Search:
     """The search of one image; positions are log2 of strengths, levels log2 of change / wanted."""
 
     weak: tuple[float, float] | None = None
-    """Position and level of the strongest trial below the stated change, if it lies there."""
+    """Position and level of the latest trial below the stated change."""
     strong: tuple[float, float] | None = None
-    """Those of the weakest trial above it."""
+    """Those of the latest trial above it."""
     tried: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, position: float, level: float) -> None:
@@ -117,7 +118,9 @@ def at_change(
 
 
 def _level(change: float, wanted: float) -> float:
-    """Octaves above the stated change; of none at all, very far below."""
+    """Octaves above the stated change; very far below for none, very far above if undefined."""
+    if not np.isfinite(change):
+        return 20.0
     return float(np.clip(np.log2(max(change, np.finfo(np.float64).tiny) / wanted), -20.0, 20.0))
 
 

@@ -18,6 +18,8 @@ SCHEMA = 2
 """Raised whenever trials stored by older code are no longer right."""
 FOLDER, SUMMARY, MAPS = "interventions", "summary.json", "maps.json"
 ATTRIBUTES = "attributes"
+CHANGED = "changed"
+"""Measured of every edit: whether the edited attribute has another class than before."""
 ATTRIBUTES_SCHEMA = 2
 """Of ``attributes.json``: raised when its numbers get another meaning."""
 SHIFTED, ORIGINAL = "shifted", "original"
@@ -113,7 +115,8 @@ class AttributeRecord(Record):
     measured: str
     method: str
     share: Interval
-    """Of images with the target class, or with another class than before."""
+    """Of images with the target class (the edited attribute measured), or with another class than
+    before: of the measured attribute, or under ``CHANGED`` of the edited one."""
     random: Interval
     """The same of random directions."""
     gain: Interval
@@ -137,6 +140,7 @@ class AttributeTable(Record):
     """``attributes.json``."""
 
     schema_read: ClassVar[int | None] = ATTRIBUTES_SCHEMA
+    schema_unstated: ClassVar[int | None] = 1
 
     version: int = Field(default=ATTRIBUTES_SCHEMA, alias="schema")
     change: float

@@ -51,6 +51,8 @@ class Record(BaseModel):
 
     schema_read: ClassVar[int | None] = None
     """The number that the file states as its schema or version; None for files without one."""
+    schema_unstated: ClassVar[int | None] = None
+    """The schema of files that state none; None if they are read as those of ``schema_read``."""
 
 
 class _Schema(Record):
@@ -68,6 +70,7 @@ def read_record(kind: type[Stored], path: Path) -> Stored:
         content, read = path.read_bytes(), kind.schema_read
         if read is not None:
             stored = _Schema.model_validate_json(content).stored
+            stored = kind.schema_unstated if stored is None else stored
             if stored is not None and stored != read:
                 raise OtherVersion(path.name, stored, read)
         return kind.model_validate_json(content)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from bench.errors import UserError
 from bench.figures.charts import heat
+from bench.interventions.equal_change import MATCHED
 from bench.interventions.maps import Correlation
 from bench.interventions.records import (
     ATTRIBUTES,
@@ -20,7 +21,7 @@ from bench.interventions.records import (
     MapRecord,
     task_folder,
 )
-from bench.options.validation import OtherVersion, Record, read_record
+from bench.options.validation import OtherVersion, Record, read_record, remedy
 from probes.bootstrap import Score
 
 Stored = TypeVar("Stored", bound=Record)
@@ -101,8 +102,9 @@ def read_attributes(run_path: Path) -> dict[str, Any] | None:
             for method in methods
         ],
         "line": f"{len(table.entries)} gains with intervals of 95 % {_UNCORRECTED}; q is corrected "
-        "over all cells (Benjamini and Hochberg). Reach: the share of images that change about as "
-        "much as stated, if not all do; the others are read where their change is nearest to it",
+        "over all cells (Benjamini and Hochberg). Reach: the share of images whose change is "
+        f"within a factor of {MATCHED:g} of the stated one, if not all are; the others are read "
+        "where their change is nearest to it",
     }
 
 
@@ -120,11 +122,10 @@ def _read(kind: type[Stored], path: Path, option: str) -> Stored | None:
     except (OSError, ValueError) as error:
         if isinstance(error, OtherVersion) and not error.is_later:
             return None
-        run = path.parent.parent.parent
-        raise UserError(
-            f"{path} is damaged ({error}); remove it, or repeat: "
-            f"python -m bench intervene {run} {option}"
-        ) from error
+        state = "cannot be read" if isinstance(error, OtherVersion) else "is damaged"
+        command = f"python -m bench intervene {path.parent.parent.parent} {option}"
+        what = remedy(error, f"remove it, or repeat: {command}")
+        raise UserError(f"{path} {state} ({error}); {what}") from error
 
 
 def _rows(

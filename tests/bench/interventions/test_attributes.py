@@ -14,12 +14,12 @@ from scipy.stats import false_discovery_control
 
 from bench.__main__ import main
 from bench.config import Config
-from bench.interventions.arms import EDIT, RANDOM
+from bench.interventions.arms import EDIT, RANDOM, random_directions
 from bench.interventions.attribute_matrix import METHODS, AttributeArm, arms_of, matrix, text_of
-from bench.interventions.attributes import aim_of, change_of, edit_at
+from bench.interventions.attributes import Aim, aim_of, change_of, edit_at, outcomes_of
 from bench.interventions.equal_change import Matched
 from bench.interventions.image_probes import ImageProbes
-from bench.interventions.records import AttributeTable
+from bench.interventions.records import CHANGED, AttributeTable
 from bench.run import run
 from bench.runs.results import probe_name
 from datasets.grid import WHOLE
@@ -63,20 +63,33 @@ def test_at_strength_one_the_probe_reads_the_target_class(method: str) -> None:
     torch.testing.assert_close(after, expected, atol=1e-8, rtol=0)
 
 
-def test_every_row_of_a_batch_is_edited_at_its_own_strength() -> None:
+def test_every_row_is_edited_at_its_own_strength_along_its_own_direction() -> None:
     mean, probe, means = case()
     aim = aim_of("floor", items(3), torch.tensor([0, 3, 4]))
     probes: Any = SimpleNamespace(get=lambda *_: probe, means=lambda *_: means)
     x = mean[:, None] + torch.zeros(3, 4, 1).double()
-    strengths = torch.tensor([0.0, 1.0, 3.0])
-    for control in (EDIT, RANDOM):
+    strengths = torch.tensor([0.0, 1.0, 3.0]).double()
+    own = change_of("pattern", mean, probe, means, aim)
+    drawn = torch.stack([random_directions(item, "up", (C, 1))[:, 0] for item in aim.items])
+    directions = {EDIT: own, RANDOM: drawn.double() * own.norm(dim=-1, keepdim=True)}
+    for control, direction in directions.items():
         arm = AttributeArm("floor", "pattern", control)
-        change = edit_at(arm, strengths, probes, aim, 0)("up", x) - x
-        torch.testing.assert_close(change, change[:, :1].expand_as(change))
-        size = change_of("pattern", mean, probe, means, aim).norm(dim=-1)
-        torch.testing.assert_close(
-            change[:, 0].norm(dim=-1), strengths * size, rtol=1e-5, atol=1e-12, check_dtype=False
-        )
+        edited = edit_at(arm, strengths, probes, aim, 0)("up", x)
+        expected = x + (strengths[:, None] * direction)[:, None]
+        torch.testing.assert_close(edited, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_outcomes_are_the_target_side_effects_and_any_change() -> None:
+    before = {"floor": torch.tensor([0, 1, 2]), "wall": torch.tensor([3, 3, 3])}
+    aim = Aim(items(3), before["floor"], torch.tensor([4, 4, 4]))
+    # The first reaches its target, the second another class, and the third keeps its own; the wall
+    # of the third changes.
+    after = {"floor": torch.tensor([4, 0, 2]), "wall": torch.tensor([3, 3, 1])}
+    found = outcomes_of("floor", after, before, aim)
+    assert found.tolist() == [[1, 0, 1], [0, 0, 1], [0, 1, 0]]
+    # Edits of the other attribute have their columns in the same order.
+    aim = Aim(items(3), before["wall"], torch.tensor([1, 1, 1]))
+    assert outcomes_of("wall", after, before, aim).tolist() == [[1, 0, 0], [1, 0, 0], [0, 1, 1]]
 
 
 def test_some_rows_of_an_aim_keep_their_classes() -> None:
@@ -85,6 +98,26 @@ def test_some_rows_of_an_aim_keep_their_classes() -> None:
     assert [item.id for item in part.items] == ["2", "0"]
     assert part.before.tolist() == [4, 0]
     assert torch.equal(part.target, aim.target[[2, 0]])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rounding_of_the_weights_of_classes_is_no_direction_of_the_pattern(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    channels = 32
+    basis = torch.linalg.qr(torch.randn(channels, channels, generator=draw).double()).Q
+    covariance = basis @ torch.diag(torch.logspace(4, -2, channels).double()) @ basis.mT
+    # As of a ridge probe of indicators, which add up to 1: small weights where activations vary
+    # much, stored in single precision.
+    weights = torch.linalg.solve(covariance, torch.randn(channels, K, generator=draw).double())
+    weights = (weights - weights.mean(1, keepdim=True)).float().double()
+    pattern = activation_pattern(weights, covariance)
+    probe = Probe(weights, torch.full((K,), 1 / K).double(), pattern)
+    mean = torch.randn(3, channels, generator=draw).double()
+    aim = aim_of("floor", items(3), torch.tensor([0, 3, 4]))
+    change = change_of("pattern", mean, probe, torch.zeros(K, channels).double(), aim)
+    after = probe.read((mean + change)[:, None])[:, 0]
+    expected = torch.nn.functional.one_hot(aim.target, K).double()
+    torch.testing.assert_close(after, expected, atol=1e-5, rtol=0)
 
 
 def test_the_difference_of_means_leads_from_the_own_class_to_the_target() -> None:
@@ -107,7 +140,7 @@ def trials(seed: int = 0) -> dict[AttributeArm, Matched]:
         strength, change = np.full(N, 4.0), np.full(N, 0.1)
         if arm == AttributeArm("light", "weights", EDIT):
             strength[:30], change[::2] = 32.0, 0.07
-        outcome = (rng.random((N, 2)) < 0.3).astype(np.int64)
+        outcome = (rng.random((N, 3)) < 0.3).astype(np.int64)
         if arm == AttributeArm("colour", "means", EDIT):
             outcome[:, 0] = 1
         made[arm] = Matched(strength, change, outcome)
@@ -116,7 +149,7 @@ def trials(seed: int = 0) -> dict[AttributeArm, Matched]:
 
 def test_every_cell_says_at_which_strength_and_how_many_images_change_as_stated() -> None:
     cells = matrix(trials(), TASKS, 0.1)
-    assert len(cells) == 2 * 2 * len(METHODS)
+    assert len(cells) == 2 * 3 * len(METHODS)
     for cell in cells:
         is_weak = (cell.edited, cell.method) == ("light", "weights")
         assert cell.reached == (0.5 if is_weak else 1.0)
@@ -134,7 +167,7 @@ def test_cells_are_tested_together_and_a_hit_is_of_the_edited_attribute() -> Non
     for entry in entries:
         edit, random = (
             made[AttributeArm(entry.edited, entry.method, control)].outcome[
-                :, TASKS.index(entry.measured)
+                :, [*TASKS, CHANGED].index(entry.measured)
             ]
             for control in (EDIT, RANDOM)
         )
@@ -166,7 +199,7 @@ def test_the_table_shows_what_every_cell_counts() -> None:
     entries = matrix(trials(), TASKS, 0.1)
     table = AttributeTable(change=0.1, layers=("up",), steps=(1,), items=N, entries=entries)
     text = text_of(table)
-    assert "over 12 comparisons" in text
+    assert "over 18 comparisons" in text
     weights = text.split("\nweights\n")[1].split("\npattern\n")[0]
     (line,) = [line for line in weights.splitlines() if line.startswith("light ")]
     assert line.split()[1:5] == ["32", "50%,", "100%", "no"]
@@ -194,9 +227,11 @@ def test_a_matrix_is_printed_and_stored_and_resumes(
     for method in METHODS:
         assert f"\n{method}\n" in printed
     stored = json.loads((path / "interventions" / "attributes" / "attributes.json").read_text())
-    assert len(stored["entries"]) == 2 * 2 * len(METHODS)
+    assert len(stored["entries"]) == 2 * 3 * len(METHODS)
     assert stored["items"] == 2
-    assert all(entry["strength"] > 0 for entry in stored["entries"])
+    for entry in stored["entries"]:
+        shares = [entry["share"][0], entry["random"][0], entry["reached"], entry["random_reached"]]
+        assert set(shares) <= {0.0, 0.5, 1.0}
 
     def refuse(*_: object) -> None:
         raise AssertionError("generated again")

@@ -77,9 +77,18 @@ def test_an_edit_without_any_effect_ends_and_is_not_reached() -> None:
     assert not found.reached(WANTED).any()
 
 
-def test_a_change_that_falls_again_is_searched_between_the_strengths_that_enclose_it() -> None:
-    found, _ = searched(lambda strength: 0.3 * strength / (1 + (strength / 4) ** 2) + 1e-4)
+def test_a_change_that_falls_back_within_a_step_is_missed() -> None:
+    found, tried = searched(
+        lambda strength: np.where(strength < 3, 0.02, np.where(strength < 9, 0.12, 0.03))
+    )
+    assert len(tried) == ROUNDS
+    assert not found.reached(WANTED).any()
+
+
+def test_an_undefined_change_counts_as_too_large() -> None:
+    found, _ = searched(lambda strength: np.where(strength > 50, np.nan, 0.02 * strength))
     assert found.reached(WANTED).all()
+    assert found.strength[0] == pytest.approx(5.0, rel=0.1)
 
 
 def test_parts_are_joined_in_their_order() -> None:

@@ -63,6 +63,10 @@ from bench.runs.results import read_results
             "--attributes takes one of --damages, not 2",
         ),
         (
+            ["--attributes", "--damages", "1"],
+            "between 0 and 1, such as 0.1; 1 is reached by no image",
+        ),
+        (
             ["--path", "line", "--controlnet", "x", "--steps", "1"],
             "--controlnet is for --methods controlnet; add that",
         ),

@@ -241,6 +241,23 @@ def test_attributes_stand_beside_their_controls(tmp_path: Path) -> None:
     assert "on 4 test items" in page
 
 
+@pytest.mark.parametrize("schema", [None, 1])
+def test_matrices_of_an_earlier_version_are_not_shown(schema: int | None, tmp_path: Path) -> None:
+    path = task_folder(tmp_path, ATTRIBUTES) / "attributes.json"
+    path.parent.mkdir(parents=True)
+    stated = {} if schema is None else {"schema": schema}
+    path.write_text(json.dumps({"change": 0.1, "entries": []} | stated), encoding="utf-8")
+    assert read_attributes(tmp_path) is None
+
+
+def test_a_matrix_of_a_later_version_asks_for_an_update(tmp_path: Path) -> None:
+    path = task_folder(tmp_path, ATTRIBUTES) / "attributes.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 99}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot be read .*; update scenebench"):
+        read_attributes(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "option"), [("saliency/maps.json", "--map"), ("attributes/attributes.json", "--attr")]
 )
