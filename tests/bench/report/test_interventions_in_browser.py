@@ -139,6 +139,11 @@ def test_without_scripts_both_images_are_shown_side_by_side(browser: Any, page: 
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(page.resolve().as_uri())
+        # Without scripts the browser does not tell when it has read the whole page.
+        count = page.read_text(encoding="utf-8").count('<span class="shot after">')
+        assert count > 0
+        wait(browser, lambda: len(found(browser, ".shot.after")) == count)
+        wait(browser, lambda: len(found(browser, "#interventions [data-kind] svg")) == 4)
         for before, after in zip(
             found(browser, ".shot.before"), found(browser, ".shot.after"), strict=True
         ):
