@@ -72,7 +72,10 @@ def matrix(trials: Trials, tasks: Sequence[str], wanted: float) -> tuple[Attribu
                 method=method,
                 share=_share(edits[row]),
                 random=_share(randoms[row]),
-                gain=(float(gains.mean[row]), *_ends_of_gain(gains, row, edits - randoms)),
+                gain=(
+                    float(gains.mean[row]),
+                    *_ends_of_gain(gains, row, edits[row] - randoms[row]),
+                ),
                 strength=float(np.median(edit.strength)),
                 p=float(gains.p[row]),
                 q=float(q[row]),
@@ -91,9 +94,9 @@ def _share(outcomes: Array) -> Interval:
 
 def _ends_of_gain(gains: Difference, row: int, effects: Array) -> tuple[float, float]:
     """The interval of a gain; where all images have the same one, resamples have no spread."""
-    if np.ptp(effects[row]) > 0:
+    if np.ptp(effects) > 0:
         return float(gains.low[row]), float(gains.high[row])
-    low, high = interval_of_difference(effects[row], LEVEL)
+    low, high = interval_of_difference(effects, LEVEL)
     if gains.p[row] > 1 - LEVEL:
         return low, high
     # As of other effects, a gain that the test finds excludes zero.

@@ -11,7 +11,7 @@ change that passes the stated one and falls back within a step is missed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,15 +63,16 @@ class _Search:
     """Position and level of the latest trial below the stated change."""
     strong: tuple[float, float] | None = None
     """Those of the latest trial above it."""
-    tried: list[tuple[float, float]] = field(default_factory=list)
+    latest: tuple[float, float] | None = None
+    """Those of the latest trial of all."""
 
     def add(self, position: float, level: float) -> None:
         """Take note of a trial."""
-        self.tried.append((position, level))
+        self.latest = position, level
         if level < 0:
-            self.weak = position, level
+            self.weak = self.latest
         else:
-            self.strong = position, level
+            self.strong = self.latest
 
     def next(self) -> float:
         """The position of the next trial."""
@@ -81,9 +82,9 @@ class _Search:
             # Near an end the next trial would tell little, and a jump of the change would not be
             # enclosed.
             return low + min(max(share, 0.1), 0.9) * (high - low)
-        if not self.tried:
+        if not self.latest:
             return 0.0
-        position, level = self.tried[-1]
+        position, level = self.latest
         # The change often rises by less than the strength does.
         step = min(max(1.5 * abs(level), _LEAST_STEP), _FARTHEST)
         return position + (step if level < 0 else -step)
