@@ -7,12 +7,12 @@ waits are counted. This tests where code computes without a card, but not a card
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 CARD = torch.device("meta")
 
@@ -112,18 +112,28 @@ class Card(TorchDispatchMode):
         return _computed(operation, args, kwargs)
 
 
-def _leaves(args: Any, kwargs: Any, kind: type) -> list[Any]:
+def _leaves(args: Any, kwargs: Any, kind: type | tuple[type, ...]) -> list[Any]:
     leaves = []
     # An operation's lists hold no lists.
     for value in (*args, *kwargs.values()):
-        values = value if isinstance(value, list | tuple) else (value,)
-        leaves += [leaf for leaf in values if isinstance(leaf, kind)]
+        if type(value) in (list, tuple):
+            leaves += [leaf for leaf in value if isinstance(leaf, kind)]
+        elif isinstance(value, kind):
+            leaves.append(value)
     return leaves
+
+
+def _mapped(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to a value, or to every value of a list or tuple."""
+    if type(value) in (list, tuple):
+        return type(value)(function(leaf) for leaf in value)
+    return function(value)
 
 
 def _is_cards(args: Any, kwargs: Any) -> bool:
     """Whether an operation reads from the stand-in or puts its result there."""
-    return CARD in _leaves(args, kwargs, torch.device) or bool(_leaves(args, kwargs, OnCard))
+    found = _leaves(args, kwargs, (OnCard, torch.device))
+    return any(type(leaf) is OnCard or leaf == CARD for leaf in found)
 
 
 def _computed(operation: Any, args: Any, kwargs: Any) -> Any:
@@ -132,13 +142,14 @@ def _computed(operation: Any, args: Any, kwargs: Any) -> Any:
         _refuse_mixed(operation, args, kwargs)
     if "out" in kwargs:
         raise NotImplementedError(f"{operation} writes to an argument")
-    inner_args, inner_kwargs = tree_map(_inner, (tuple(args), dict(kwargs)))
+    inner_args = [_mapped(_inner, value) for value in args]
+    inner_kwargs = {name: _mapped(_inner, value) for name, value in kwargs.items()}
     # torch refuses views across the border of inference mode.
     with torch.inference_mode(False), torch.no_grad():
         result = operation(*inner_args, **inner_kwargs)
         if operation._schema.is_mutable and not isinstance(result, tuple):
             return args[0]
-        return result if devices and CARD not in devices else tree_map(_outer, result)
+        return result if devices and CARD not in devices else _mapped(_outer, result)
 
 
 def _has_mask(args: Any) -> bool:

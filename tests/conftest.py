@@ -18,9 +18,9 @@ import onnxruntime
 import pytest
 import torch
 import transformers
-from jaxtyping import Float, install_import_hook, jaxtyped
+from jaxtyping import Float, jaxtyped
 
-from tests.typecheck import CHECKS_SHAPES, checked
+from tests.typecheck import CHECKS_SHAPES, checked, install_hook
 
 if TYPE_CHECKING:
     from engines.backends.torch_eager import TorchEager
@@ -41,7 +41,7 @@ LOADED = (
 )
 # Not bench: its configuration checks the types of users' input itself.
 if CHECKS_SHAPES:
-    install_import_hook(["extract", "probes", "engines", "datasets"], "tests.typecheck.checked")
+    install_hook(["extract", "probes", "engines", "datasets"])
 torch.set_num_threads(1)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from bench.config import Config
 from bench.run import run
@@ -53,22 +56,44 @@ class ObservedRun:
     """Copies of the shards of the training images."""
 
 
-@pytest.fixture(scope="session")
-def observed_run(tmp_path_factory: pytest.TempPathFactory) -> ObservedRun:
-    folder, kept = tmp_path_factory.mktemp("runs") / "small", tmp_path_factory.mktemp("shards")
-    sizes: list[int] = []
+def _observe(folder: Path) -> None:
+    """Make the run in ``folder``; keep shards, and their size, before the run removes them."""
+    kept = folder / "shards"
+    kept.mkdir()
 
     def keep(shards: Shards) -> None:
-        sizes.append(sum(path.stat().st_size for path in folder.rglob("*.safetensors")))
-        for path in folder.rglob("fold-*.safetensors"):
+        size = sum(path.stat().st_size for path in run_folder.rglob("*.safetensors"))
+        (folder / "disk.json").write_text(json.dumps(size), encoding="utf-8")
+        for path in run_folder.rglob("fold-*.safetensors"):
             shutil.copy(path, kept)
         remove(shards)
 
-    remove = Shards.remove
+    run_folder, remove = folder / "small", Shards.remove
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Shards, "remove", keep)
-        results = read_results(run(Config(**SMALL, out=str(folder))).path)
-    return ObservedRun(results, sizes[0], tuple(sorted(kept.iterdir())))
+        run(Config(**SMALL, out=str(run_folder)))
+
+
+@pytest.fixture(scope="session")
+def observed_run(tmp_path_factory: pytest.TempPathFactory) -> ObservedRun:
+    """The run, which the first process of a session makes, and of which each has its own copy."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Of all processes.
+        shared = shared.parent
+    with FileLock(shared / "observed.lock"):
+        made = shared / "observed"
+        if not made.is_dir():
+            unfinished = tmp_path_factory.mktemp("unfinished")
+            _observe(unfinished)
+            unfinished.rename(made)
+    folder = tmp_path_factory.mktemp("runs") / "observed"
+    shutil.copytree(made, folder)
+    return ObservedRun(
+        read_results(folder / "small"),
+        json.loads((folder / "disk.json").read_text(encoding="utf-8")),
+        tuple(sorted((folder / "shards").iterdir())),
+    )
 
 
 @pytest.fixture(scope="session")

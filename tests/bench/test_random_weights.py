@@ -36,7 +36,7 @@ def test_a_run_needs_no_weights_and_says_so(
         "--limit",
         "12",
     ]
-    command += ["--sampler-steps", "1", "--steps", "1", "--layers", "mid,up1", "--threads", "1"]
+    command += ["--sampler-steps", "1", "--steps", "1", "--layers", "mid", "--threads", "1"]
     runs = []
     for name in ("one", "two"):
         assert main([*command, "--out", str(tmp_path / name)]) == 0

@@ -40,7 +40,7 @@ CONFIG = Config(
     baselines=("vae", "unconditional"),
     random_networks=1,
     threads=1,
-    shard=1,
+    shard=2,
 )
 MOST_WAITS = 4
 """For a block's prompts, its checks and times, its images, and its results."""

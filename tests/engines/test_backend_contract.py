@@ -69,6 +69,14 @@ def inputs(components: Components) -> Callable[[int], tuple[Tensor, Conditioning
     return draw
 
 
+@pytest.fixture
+def small(one_level: Callable[..., Denoiser]) -> tuple[Denoiser, tuple[Tap, ...]]:
+    """A small network with two taps, always the same, so that its graph is traced once."""
+    drawn: Denoiser = one_level()
+    module = drawn.module
+    return drawn, (self_attention_taps(module)[0], convolution_taps(module)[-1])
+
+
 def everything(prediction: Prediction) -> dict[str, Tensor]:
     return {"noise": prediction.noise, **prediction.taps}
 
@@ -115,19 +123,18 @@ def test_a_prediction_has_every_tap_in_order_with_the_shapes_of_the_network(
 
 
 def test_a_convolutions_pixels_are_tokens(
-    backend: Backend, limit: float, one_level: Callable[..., Denoiser], cache: Path
+    backend: Backend, limit: float, small: tuple[Denoiser, tuple[Tap, ...]], cache: Path
 ) -> None:
-    small = one_level()
-    taps = (self_attention_taps(small.module)[0], convolution_taps(small.module)[-1])
+    network, taps = small
     latents, text = torch.randn(2, 4, 8, 8), Conditioning({"text": torch.randn(2, 5, 8)})
     outputs: list[Tensor] = []
-    hook = small.module.get_submodule(taps[1].path).register_forward_hook(
+    hook = network.module.get_submodule(taps[1].path).register_forward_hook(
         lambda _m, _i, output: outputs.append(output.clone())
     )
     with torch.inference_mode():
-        small(latents, torch.tensor(500.0), text)
+        network(latents, torch.tensor(500.0), text)
     hook.remove()
-    prediction = backend.open(small, taps, cache, 1)(latents, 500.0, text)
+    prediction = backend.open(network, taps, cache, 1)(latents, 500.0, text)
     assert list(prediction.taps) == [tap.layer for tap in taps]
     convolved = prediction.taps[taps[1].layer]
     assert convolved.shape == (2, 64, 8)
@@ -135,15 +142,14 @@ def test_a_convolutions_pixels_are_tokens(
 
 
 def test_a_backend_that_keeps_weights_needs_the_networks_no_more(
-    backend: Backend, one_level: Callable[..., Denoiser], cache: Path
+    backend: Backend, small: tuple[Denoiser, tuple[Tap, ...]], cache: Path
 ) -> None:
-    small = one_level()
-    taps = self_attention_taps(small.module)
-    engine = backend.open(small, taps, cache, 1)
+    network, taps = small
+    engine = backend.open(network, taps, cache, 1)
     latents, text = torch.randn(3, 4, 8, 8), Conditioning({"text": torch.randn(3, 5, 8)})
     before = engine(latents[:2], 500.0, text[:2])
     if backend.keeps_weights:
-        small.module.to("meta")
+        network.module.to("meta")
     # Some engines are rebuilt for another number of rows.
     after = engine(latents, 500.0, text)
     for name, value in everything(before).items():

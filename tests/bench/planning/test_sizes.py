@@ -93,12 +93,13 @@ print(json.dumps([peak_bytes(), plan.measured is None, plan.flops_per_row,
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "tera", "exact", "sketched"),
     # GiB of 57 layers of 3,072 and 38 of 2,432 channels, over 28 steps and five folds; targets and
     # position are 26 columns more.
     [
-        pytest.param("flux_dev", 74.4, 57 * 3072**2, 57 * 512**2, marks=pytest.mark.slow),
+        ("flux_dev", 74.4, 57 * 3072**2, 57 * 512**2),
         ("sd35_large", 31.1, 38 * 2432**2, 38 * 512**2),
     ],
 )
