@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.across.models import ARCHITECTURE, CONFIGURATION, OBJECTIVE, Model, unlike
-from bench.across.seeds import GroupDifference, group_difference, spread_of
+from bench.across.seeds import NO_SPREAD, GroupDifference, group_difference, spread_of
 from bench.across.shared import Shared
 from bench.analysis.noise_levels import BestLayers, best_layers
 from bench.errors import UserError
@@ -24,6 +24,8 @@ from probes.probe_set import ACTIVATIONS, WITH_POSITION
 LEVELS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 """Log-SNR at which models are compared unless others are named."""
 SEED, TRAINING = "seed", "training"
+OF_NETWORKS = (SEED, TRAINING)
+"""Contrasts of two networks themselves, to which no spread over seeds is added."""
 MATCHED = (ARCHITECTURE, OBJECTIVE, CONFIGURATION, SEED, TRAINING)
 
 
@@ -200,7 +202,9 @@ def differences(shared: Shared, levels: Sequence[float]) -> list[ContrastAtLevel
                     reading,
                     level,
                     group_difference(
-                        _stack(at, contrast.first), _stack(at, contrast.second), spread
+                        _stack(at, contrast.first),
+                        _stack(at, contrast.second),
+                        NO_SPREAD if contrast.what in OF_NETWORKS else spread,
                     ),
                     float("nan"),
                 )

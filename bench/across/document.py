@@ -13,7 +13,7 @@ from bench.across.comparison import Across
 from bench.across.contrasts import ContrastAtLevel
 from bench.across.findings import NAMES, sentences
 from bench.across.order import OnsetDifference
-from bench.across.transfer import ANY, LABELS, OWN, AtLevel
+from bench.across.transfer import ANY, LABELS, AtLevel
 from extract.networks import TRAINED
 from probes.bootstrap import Score
 
@@ -203,9 +203,11 @@ def _sharing(result: Across) -> Iterator[str]:
         )
     yield "### One model's probes, the other's final label"
     yield (
-        "Averaged per item over ordered pairs of models. The gain is over the stronger of another "
-        "seed and another item. The last columns compare activations with the latent itself: their "
-        "scores, and their gains over another item, which is what they tell of this item."
+        "Averaged per item over ordered pairs of models. The mean of the other items is the other "
+        "model's, and predicts its label without a reading. The gain is over the strongest of "
+        "another seed, another item and this mean. The last columns compare activations with the "
+        "latent itself: their scores, and their gains over another item, which is what they tell "
+        "of this item."
     )
     for task in dict.fromkeys(row.task for row in result.at_levels):
         rows = [row for row in result.at_levels if (row.task, row.unlike) == (task, ANY)]
@@ -220,7 +222,7 @@ def _sharing(result: Across) -> Iterator[str]:
     yield "### From which noise level on"
     yield (
         "Log-SNR of the first step from which on one model's activations (rows) predict the "
-        "other's final label (columns) beyond both controls at every step."
+        "other's final label (columns) beyond these controls at every step."
     )
     for task in dict.fromkeys(curves.task for curves in result.curves):
         yield f"#### {task.capitalize()}"
@@ -246,7 +248,7 @@ def _kind_row(row: AtLevel) -> dict[str, object]:
     return {
         "differ in": row.unlike,
         "pairs": row.pairs,
-        **{label: f"{row.scores[label].mean:.3f}" for label in (OWN, SAME, OTHER_SEED, OTHER_ITEM)},
+        **{label: f"{row.scores[label].mean:.3f}" for label in LABELS},
         "gain": _signed(row.gain),
         **_over_latent(row),
     }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from bench.across.agreement import OTHER_ITEM, OTHER_SEED, SAME
+from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_SEED, SAME
 from bench.across.comparison import Across
-from bench.across.contrasts import SEED
+from bench.across.contrasts import OF_NETWORKS
 from bench.across.order import OnsetDifference
 from bench.across.transfer import ANY, OWN, AtLevel
 from extract.networks import CLEAN, INPUT, TRAINED
@@ -43,7 +43,8 @@ def difference_sentences(result: Across) -> Iterator[str]:
         rows = [row for row in result.differences if row.contrast == contrast]
         better = [row for row in rows if row.is_significant and row.difference.value.mean > 0]
         worse = [row for row in rows if row.is_significant and row.difference.value.mean < 0]
-        over = "" if contrast.what == SEED else _interval_words(rows[0].difference.over_seeds)
+        of_these = contrast.what in OF_NETWORKS
+        over = "" if of_these else _interval_words(rows[0].difference.over_seeds)
         yield (
             f"{contrast.what}, {contrast.words}: better in {len(better)}, worse in {len(worse)} "
             f"of {len(rows)} scores at equal noise levels{over}"
@@ -52,7 +53,7 @@ def difference_sentences(result: Across) -> Iterator[str]:
 
 def _interval_words(over_seeds: bool) -> str:
     if over_seeds:
-        return "; intervals include the spread over seeds of groups of two or more"
+        return "; intervals include the spread over seeds"
     return "; intervals are over images alone: these networks"
 
 
@@ -109,11 +110,11 @@ def sharing_sentences(result: Across) -> Iterator[str]:
             )
     if of_images:
         gains = "; ".join(f"{task} {first[task, TRAINED].gain}" for task in of_images)
-        yield f"first step, gains in accuracy over another seed or item: {gains}"
+        yield f"first step, gains in accuracy over the strongest control: {gains}"
 
 
 def is_shared(row: AtLevel) -> bool:
-    """Whether the reading predicts the other model's label beyond both controls."""
+    """Whether the reading predicts the other model's label beyond every control."""
     return row.gain.low > 0
 
 
@@ -123,8 +124,9 @@ def _first_step(row: AtLevel, others: Sequence[AtLevel | None]) -> str:
         f"{row.task}, first step: models {verdict} the scene of an item. One model's probes of "
         f"activations predict the other's final label with {row.metric} {row.scores[SAME]} "
         f"(their own model's {row.scores[OWN].mean:.3f}; the other's of another seed "
-        f"{row.scores[OTHER_SEED].mean:.3f}, of another item {row.scores[OTHER_ITEM].mean:.3f}); "
-        f"gain over the stronger {row.gain}"
+        f"{row.scores[OTHER_SEED].mean:.3f}, of another item {row.scores[OTHER_ITEM].mean:.3f}; "
+        f"the mean of its labels of other items reaches {row.scores[MEAN].mean:.3f}); "
+        f"gain over the strongest of these three {row.gain}"
     )
     for other in others:
         if other is not None:

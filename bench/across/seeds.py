@@ -5,17 +5,17 @@ networks, d the per-image difference of the two groups' mean scores, and m the m
 network over images,
 
     v        = sum over groups, networks of (m - mean of its group)^2 / f,  f = sum of (k_g - 1)
-    reach^2  = t(n - 1)^2 var(d) / n + t(f)^2 v * (sum of 1 / k over the compared groups with k > 1)
+    reach^2  = t(n - 1)^2 var(d) / n + t(f)^2 v * (sum of 1 / k over the two compared groups)
 
 where t(f) is the quantile of Student's t with f degrees of freedom. v pools the variance between
-seeds over all groups with two or more networks, which takes it to be equal in all of them. With so
+seeds over all groups with two or more networks, which takes it to be equal in all groups, those of
+one network (k = 1) among them. With so
 few seeds Satterthwaite's degrees of freedom are too many where both terms are of one size (7 % of
 groups that differ by their seeds alone are told apart at 5 %); adding the squared reaches keeps the
 rate at about 5 % or less. p is the one at which the interval would end at zero. Where the paired
 bootstrap over images is stricter, its interval and p hold.
 
-A group of one network adds no such term: the difference is then one to *this one network*, and says
-nothing about other seeds of it.
+Without any group of two or more networks the interval is over images alone: these networks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ class Spread:
     """Degrees of freedom: networks less groups, over groups with two or more networks."""
 
 
+NO_SPREAD = Spread(float("nan"), 0)
+
+
 @dataclass(frozen=True, slots=True)
 class GroupDifference:
     """The difference of two groups, and its test."""
@@ -61,7 +64,7 @@ def spread_of(groups: Sequence[Array]) -> Spread:
     several = [_means(group) for group in groups if len(group) > 1]
     freedom = sum(len(means) - 1 for means in several)
     if not freedom:
-        return Spread(float("nan"), 0)
+        return NO_SPREAD
     squares = sum(float(((means - means.mean()) ** 2).sum()) for means in several)
     return Spread(squares / freedom, freedom)
 
@@ -75,6 +78,7 @@ def _means(group: Array) -> Array:
 def group_difference(first: Array, second: Array, spread: Spread) -> GroupDifference:
     """Return the mean of ``first`` minus that of ``second``, both networks x images.
 
+    With ``NO_SPREAD`` the interval is over images alone, and says something of these networks only.
     Images whose score is undefined in any network are left out.
     """
     defined = np.isfinite(first).all(0) & np.isfinite(second).all(0)
@@ -82,12 +86,11 @@ def group_difference(first: Array, second: Array, spread: Spread) -> GroupDiffer
     means = first.mean(0), second.mean(0)
     images = paired_difference(means[0][None], means[1][None])
     mean, low, high, p = (float(x[0]) for x in (images.mean, images.low, images.high, images.p))
-    several = [len(group) for group in (first, second) if len(group) > 1]
-    if not several or not spread.freedom:
+    if not spread.freedom:
         return GroupDifference(Score(mean, low, high), p, False)
     gap = means[0] - means[1]
     of_images = float(gap.var(ddof=1)) / len(gap)
-    of_seeds = spread.variance * sum(1 / count for count in several)
+    of_seeds = spread.variance * (1 / len(first) + 1 / len(second))
 
     def reach(p: float) -> float:
         """Half the width of the interval at the level 1 - p."""

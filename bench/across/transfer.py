@@ -7,6 +7,9 @@ every step they predict a label, which is scored against
     the other model's label of this item    what the models share,
     its label of other images               the controls of :mod:`bench.across.agreement`.
 
+The mean of the other model's labels of all other items is a further control: it predicts the label
+without any reading.
+
 The same is read from the latent itself and from the predicted clean latent, by the run's own probes
 of these: what a linear reader of the noise predicts of another model's image.
 """
@@ -23,10 +26,12 @@ import torch
 from torch import Tensor
 
 from bench.across.agreement import (
+    MEAN,
     OTHER_ITEM,
     OTHER_PROMPT,
     OTHER_SEED,
     SAME,
+    against_mean,
     metric_of,
     other_items,
     over_controls,
@@ -42,11 +47,12 @@ from probes.probe_set import Cell
 from probes.task import Task
 
 OWN = "the reader's own label"
-_CONTROLS = (OTHER_SEED, OTHER_ITEM)
-"""What both have to be exceeded by: the prompt alone, and neither prompt nor noise."""
+_CONTROLS = (OTHER_SEED, OTHER_ITEM, MEAN)
+"""What a reading has to exceed: the prompt alone, and neither prompt nor noise, twice."""
 FIRST = "first step"
 ANY = "any"
-LABELS = (OWN, SAME, OTHER_SEED, OTHER_PROMPT, OTHER_ITEM)
+LABELS = (OWN, SAME, OTHER_SEED, OTHER_PROMPT, OTHER_ITEM, MEAN)
+"""Against what predictions are scored; ``MEAN`` is itself a prediction of the other's label."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +108,9 @@ def _of_pair(reader: Readings, other: Readings) -> Iterator[Curves]:
                     label: [Blocks(maps.double(), grid) for maps in sets]
                     for label, sets in targets.items()
                 }
+            scores = {label: _scores(reader, name, found, blocks, label) for label in targets}
+            # The same at every step.
+            scores[MEAN] = np.tile(against_mean(task, other), (len(found), 1))
             yield Curves(
                 reader.model.name,
                 other.model.name,
@@ -112,7 +121,7 @@ def _of_pair(reader: Readings, other: Readings) -> Iterator[Curves]:
                 results.steps,
                 results.log_snr or (),
                 tuple(cell.layer for cell in found),
-                {label: _scores(reader, name, found, blocks, label) for label in LABELS},
+                scores,
             )
 
 

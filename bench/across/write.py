@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.across.agreement import OTHER_ITEM, OTHER_SEED, SAME
+from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_SEED, SAME
 from bench.across.comparison import Across
 from bench.across.contrasts import Reading, best_of
 from bench.across.document import DOCUMENT, FIGURE, SHEET, document
@@ -113,6 +113,7 @@ def _sharing_panels(result: Across) -> Iterator[LevelPanel]:
             (INPUT, SAME, "the latent itself, other model's label"),
             (TRAINED, OTHER_SEED, "activations, other's label of another seed"),
             (TRAINED, OTHER_ITEM, "activations, other's label of another item"),
+            (TRAINED, MEAN, "mean of the other model's labels"),
         ):
             rows = [
                 row

@@ -18,6 +18,7 @@ from bench.across.agreement import (
     OTHER_PROMPT,
     OTHER_SEED,
     SAME,
+    against_mean,
     agreements,
     means,
     other_items,
@@ -43,10 +44,13 @@ CUT = 0.4
 
 
 def labels(seed: int, count: int = ITEMS) -> Labels:
+    """Random labels; masks are of whole tokens, which a reading can predict."""
     rng = np.random.default_rng(seed)
+    tokens = rng.random((count, GRID.rows, GRID.columns)) < 0.3
+    size = SIDE // GRID.rows
     return Labels(
         disparity=torch.from_numpy(rng.normal(size=(count, SIDE, SIDE))).float(),
-        saliency=torch.from_numpy(rng.random((count, SIDE, SIDE)) < 0.4),
+        saliency=torch.from_numpy(tokens.repeat(size, 1).repeat(size, 2)),
         color=torch.from_numpy(rng.integers(0, 4, count)),
     )
 
@@ -194,6 +198,10 @@ def test_probes_are_scored_on_the_pixels_of_the_other_models_labels() -> None:
         (OTHER_PROMPT, OTHER.reseeded.saliency[2]),
     ):
         assert found.scores[label][7, 3] == pytest.approx(dice(mask, expected))
+    mean = against_mean(TASKS["saliency"], OTHER)
+    assert (found.scores[MEAN] == mean).all()
+    for index, gain in enumerate(found.gain.mean):
+        assert gain <= (found.scores[SAME][index] - mean).mean() + 1e-12
     depth = ONE.predictions["depth", _cells("depth")[7]][3, :, 0].reshape(4, 4)
     pixels = depth.repeat_interleave(2, 0).repeat_interleave(2, 1)
     expected = rank(pixels, OTHER.own.disparity[3])

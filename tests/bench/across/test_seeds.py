@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from bench.across.seeds import Spread, group_difference, spread_of
+from bench.across.seeds import NO_SPREAD, Spread, group_difference, spread_of
 from probes.bootstrap import paired_difference
 
 
@@ -33,10 +33,10 @@ def test_an_image_without_a_score_is_left_out_of_the_spread_of_its_group() -> No
     assert np.isfinite([found.value.mean, found.value.low, found.value.high, found.p]).all()
 
 
-def test_single_networks_are_compared_over_images_alone() -> None:
+def test_without_a_spread_networks_are_compared_over_images_alone() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.normal(0.1, 1, (1, 60)), rng.normal(size=(1, 60))
-    found = group_difference(first, second, Spread(0.5, 2))
+    found = group_difference(first, second, NO_SPREAD)
     paired = paired_difference(first, second)
     assert not found.over_seeds
     assert (found.value.mean, found.value.low, found.value.high, found.p) == (
@@ -47,7 +47,7 @@ def test_single_networks_are_compared_over_images_alone() -> None:
     )
 
 
-def test_only_groups_with_several_networks_add_their_spread() -> None:
+def test_every_network_of_both_groups_adds_to_the_spread() -> None:
     rng = np.random.default_rng(0)
     image = rng.normal(size=400)
     first = image + rng.normal(0.2, 1e-6, (2, 400))
@@ -57,7 +57,7 @@ def test_only_groups_with_several_networks_add_their_spread() -> None:
         for count in (1, 2)
     )
     # Images agree to 1e-6, so that only seeds are left: sd 0.2 with two degrees of freedom.
-    for found, variance in ((one, 0.04 / 2), (two, 0.04)):
+    for found, variance in ((one, 0.04 * 1.5), (two, 0.04)):
         reach = t.ppf(0.975, 2) * variance**0.5
         assert found.over_seeds
         assert found.value.high - found.value.mean == pytest.approx(reach, rel=1e-6)
@@ -73,7 +73,7 @@ def rejections(over_seeds: bool) -> float:
         groups = [
             image + rng.normal(0, 0.3, (2, 1)) + rng.normal(0, 0.5, (2, 200)) for _ in range(2)
         ]
-        spread = spread_of(groups) if over_seeds else Spread(float("nan"), 0)
+        spread = spread_of(groups) if over_seeds else NO_SPREAD
         count += group_difference(*groups, spread).p <= 0.05
     return count / tries
 
