@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from bench.config import Config
+from bench.config import BASELINES, Config
 from bench.run import run
 from bench.runs.results import read_results
 from datasets.splits import FOLDS
-from tests.bench.test_compared_run import COMPARED, OPTIONS
+from tests.bench.test_compared_run import OPTIONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(
     tmp_path: Path,
 ) -> None:
-    uninterrupted = Config(**OPTIONS, baselines=COMPARED, out=str(tmp_path / "uninterrupted"))
+    uninterrupted = Config(**OPTIONS, baselines=BASELINES, out=str(tmp_path / "uninterrupted"))
     compared = read_results(run(uninterrupted).path)
     folder = tmp_path / "run"
     command = [
@@ -36,7 +36,7 @@ def test_a_run_killed_in_the_middle_of_every_stage_ends_with_the_same_bits(
         "--out",
         str(folder),
         "--baselines",
-        ",".join(COMPARED),
+        "all",
     ]
     for name, value in OPTIONS.items():
         typed = ",".join(value) if isinstance(value, tuple) else str(value)
