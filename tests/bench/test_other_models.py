@@ -29,7 +29,7 @@ def finished(model: Path, engine: str, out: Path, **options: object) -> Results:
     return read_results(run(config).path)
 
 
-@pytest.mark.parametrize("kind", ["sd2", "sdxl"])
+@pytest.mark.parametrize("kind", ["sd2", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_every_self_attention_is_scored(
     kind: str, small_models: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -118,7 +118,7 @@ def test_pytorch_and_onnxruntime_give_equal_scores(
 
 
 def test_item_order_changes_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ordered = read_results(run(Config(**FEW, limit=24, out=str(tmp_path / "ordered"))).path)
+    ordered = read_results(run(Config(**FEW, limit=12, out=str(tmp_path / "ordered"))).path)
     kept = set(ordered.record.train_items) | set(ordered.record.test_items)
     items = [item for item in DATASET.items() if item.id in kept]
     random.Random(0).shuffle(items)

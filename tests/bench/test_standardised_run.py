@@ -19,7 +19,7 @@ from probes.bootstrap import paired_difference
 from probes.probe_set import ACTIVATIONS, STANDARDISED
 
 OPTIONS: dict[str, object] = {
-    "limit": 24,
+    "limit": 16,
     "sampler_steps": 2,
     "layers": ("mid",),
     "random_networks": 0,
