@@ -83,8 +83,8 @@ def has_arrays(decorated: Any) -> bool:
 
 def _is_of_arrays(annotation: Any, names: Mapping[str, Any]) -> bool:
     if isinstance(annotation, str):
-        words = re.findall(r"\w+", annotation)
-        return any(_is_of_arrays(names[word], names) for word in words if word in names)
+        named = (names.get(word) for word in re.findall(r"\w+", annotation))
+        return any(_is_of_arrays(value, names) for value in named if not isinstance(value, str))
     if isinstance(annotation, type) and issubclass(annotation, AbstractArray | AbstractDtype):
         return True
     return any(_is_of_arrays(part, names) for part in get_args(annotation))

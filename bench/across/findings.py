@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.across.agreement import MEAN, OTHER_ITEM, OTHER_SEED, SAME
 from bench.across.comparison import Across
-from bench.across.contrasts import OF_NETWORKS
+from bench.across.contrasts import SEED
 from bench.across.order import OnsetDifference
 from bench.across.transfer import ANY, OWN, AtLevel
 from extract.networks import CLEAN, INPUT, TRAINED
@@ -43,8 +43,7 @@ def difference_sentences(result: Across) -> Iterator[str]:
         rows = [row for row in result.differences if row.contrast == contrast]
         better = [row for row in rows if row.is_significant and row.difference.value.mean > 0]
         worse = [row for row in rows if row.is_significant and row.difference.value.mean < 0]
-        of_these = contrast.what in OF_NETWORKS
-        over = "" if of_these else _interval_words(rows[0].difference.over_seeds)
+        over = "" if contrast.what == SEED else _interval_words(rows[0].difference.over_seeds)
         yield (
             f"{contrast.what}, {contrast.words}: better in {len(better)}, worse in {len(worse)} "
             f"of {len(rows)} scores at equal noise levels{over}"

@@ -9,11 +9,11 @@ network over images,
 
 where t(f) is the quantile of Student's t with f degrees of freedom. v pools the variance between
 seeds over all groups with two or more networks, which takes it to be equal in all groups, those of
-one network (k = 1) among them. With so
-few seeds Satterthwaite's degrees of freedom are too many where both terms are of one size (7 % of
-groups that differ by their seeds alone are told apart at 5 %); adding the squared reaches keeps the
-rate at about 5 % or less. p is the one at which the interval would end at zero. Where the paired
-bootstrap over images is stricter, its interval and p hold.
+one network (k = 1) among them. With so few seeds Satterthwaite's degrees of freedom are too many
+where both terms are of one size (7 % of groups that differ by their seeds alone are told apart at
+5 %); adding the squared reaches keeps the rate at about 5 % or less. p is the one at which the
+interval would end at zero. Where the paired bootstrap over images is stricter, its interval and p
+hold.
 
 Without any group of two or more networks the interval is over images alone: these networks.
 """

@@ -48,7 +48,7 @@ from probes.task import Task
 
 OWN = "the reader's own label"
 _CONTROLS = (OTHER_SEED, OTHER_ITEM, MEAN)
-"""What a reading has to exceed: the prompt alone, and neither prompt nor noise, twice."""
+"""What a reading has to exceed: what the prompt alone tells, and what holds for any item."""
 FIRST = "first step"
 ANY = "any"
 LABELS = (OWN, SAME, OTHER_SEED, OTHER_PROMPT, OTHER_ITEM, MEAN)
