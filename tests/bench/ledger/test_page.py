@@ -81,7 +81,7 @@ def test_the_sentences_name_leaders_ties_and_pairs(ledger: Path) -> None:
     entries = read_ledger(ledger)
     first, second, third = opening(leaderboard(entries))
     assert first.startswith("4 entries have scores in 2 tasks (saliency, depth); 1 group is kept")
-    assert second.startswith("At the last step, best (abcdef) 0.")
+    assert second.startswith("At the last step (table 1 of 2), best (abcdef) 0.")
     assert second.count("leads for") == 2
     assert third.startswith("4 of 6 pairs of comparable entries differ")
 
