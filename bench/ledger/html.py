@@ -93,11 +93,11 @@ def opening(board: Board) -> list[str]:
     tasks = list(_tasks(board))
     # At a step that is asked for, a group may have no entry.
     first = next(group for group in board.groups if group.tied)
-    step = "the last step" if board.step is None else f"step {board.step}"
+    at = "At the last step" if board.step is None else f"At step {board.step}"
     apart = len(board.groups) - 1
-    kept, where = "all can be compared", ""
+    kept = "all can be compared"
     if apart:
-        where = f" (table {board.groups.index(first) + 1} of {len(board.groups)})"
+        at += f" (table {board.groups.index(first) + 1} of {len(board.groups)})"
         kept = (
             f"{_count(apart, 'group is', 'groups are')} kept apart from the others (reasons below)"
         )
@@ -107,7 +107,7 @@ def opening(board: Board) -> list[str]:
     return [
         f"{_count(entries, 'entry has', 'entries have')} scores in {_count(len(tasks), 'task')} "
         f"({', '.join(tasks)}); {kept}.",
-        f"At {step}{where}, {'; '.join(_leaders(first, name) for name in list(first.tied)[:_NAMED])}.",
+        f"{at}, {'; '.join(_leaders(first, name) for name in list(first.tied)[:_NAMED])}.",
         f"{differing} of {_count(len(pairs), 'pair')} of comparable entries differ at {rate}, "
         "paired over the test items that both have."
         if pairs

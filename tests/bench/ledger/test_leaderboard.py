@@ -230,4 +230,4 @@ def test_a_group_without_the_step_is_told_from_a_single_entry(tmp_path: Path) ->
     empty = group.model_copy(update={"tied": {}, "pairs": ()})
     later = board.model_copy(update={"step": 9, "groups": (empty, group)})
     assert explained(later, empty) == "no entry of this group has step 9"
-    assert opening(later)[1].startswith("At step 9, two")
+    assert opening(later)[1].startswith("At step 9 (table 2 of 2), two")
